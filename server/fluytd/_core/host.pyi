@@ -1,0 +1,28 @@
+"""What this kernel and host allow."""
+
+from typing import final
+
+@final
+class Feature:
+    @property
+    def name(self) -> str:
+        """`overlay`, `new_mount_api`, `openat2`, `user_namespaces`, `idmapped_mounts`, `seccomp`, `cgroup_v2`,
+        `clone_into_cgroup`, `cgroup_kill`, `erofs_file_mount`, `pidfd`, `project_quota`, `cap_sys_resource`."""
+    @property
+    def is_available(self) -> bool: ...
+    @property
+    def detail(self) -> str:
+        """Why not, or what limits it; empty if there is nothing to say."""
+
+def probe(data_root: str) -> list[Feature]:
+    """Every feature, tried rather than guessed from a version; leaves nothing behind. Blocking (some milliseconds)."""
+
+def directory_usage(path: str, max_entries: int) -> tuple[int, int, bool]:
+    """(bytes, entries, is_complete) of a tree, never following links nor leaving its file system; stops at
+    `max_entries`. Raises IO_FAILED. Blocking."""
+
+def remove_tree(path: str) -> None:
+    """The tree is gone; links are not followed, other file systems are not entered. Idempotent. Blocking."""
+
+def kernel_release() -> str:
+    """`uname -r`."""

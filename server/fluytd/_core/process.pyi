@@ -1,0 +1,76 @@
+"""Starting, watching and signalling containers through their supervisor."""
+
+from typing import final
+
+from fluytd.containers.process_spec import ContainerStart
+
+@final
+class ExitRecord:
+    """How a container's process ended, as its supervisor wrote it."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """0 to 255, or None if a signal ended it."""
+    @property
+    def signal(self) -> int | None: ...
+    @property
+    def oom_kill_count(self) -> int: ...
+    @property
+    def exit_time_unix_nanos(self) -> int: ...
+
+@final
+class Supervisor:
+    """A connection to one container's supervisor. Thread-safe; works only in the process that made it."""
+
+    def fileno(self) -> int:
+        """Readable when `poll_exit` has news; owned by this object, valid until `close`."""
+    @property
+    def host_pid(self) -> int:
+        """The container's first process as the host sees it."""
+    @property
+    def supervisor_pid(self) -> int: ...
+    @property
+    def start_time_unix_nanos(self) -> int: ...
+    @property
+    def clamps(self) -> list[str]:
+        """What was asked and could not be given in full, as `field: reason`."""
+    def poll_exit(self) -> str:
+        """`running`, `exited` (an exit record stands in the run directory) or `lost` (the supervisor has gone without
+        one; the container's processes may live). Never blocks."""
+    def signal(self, number: int) -> None:
+        """Sends a signal to the container's first process. Raises PROCESS_NOT_FOUND once it has ended."""
+    def stdin_fd(self) -> int | None:
+        """An owned, non-blocking write end of the container's stdin; None if it was not asked for or is closed."""
+    def close_stdin(self) -> None:
+        """The supervisor gives up its end, so that the process reads EOF once no client holds one. Idempotent."""
+    def hold_log(self, segment: int | None) -> None:
+        """Log segments from `segment` on are kept until the hold moves or ends (None, `close`, or this process's death);
+        when the log is at its bound, the container's writes wait."""
+    def wait_gone(self, timeout_millis: int) -> bool:
+        """True once the supervisor process itself has ended (and is reaped if it was our child). Blocking."""
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the supervisor; idempotent."""
+    def close(self) -> None: ...
+
+@final
+class SupervisorHost:
+    """Starts supervisors from one opened program. One per daemon."""
+
+    def __init__(self, supervisor_path: str) -> None:
+        """Opens and keeps the program, so that an upgrade cannot mix versions. Raises IO_FAILED, VERSION_MISMATCH."""
+    def start(self, spec: ContainerStart, timeout_millis: int) -> Supervisor:
+        """The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;
+        on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,
+        path, exit_code 126 or 127 where the command is at fault), USER_INVALID, CGROUP_LIMIT_REJECTED,
+        KERNEL_FEATURE_MISSING, STORAGE_FULL, IO_FAILED. Blocking."""
+    def adopt(self, run_dir: str) -> Supervisor | None:
+        """Connects to a supervisor started earlier; None if none listens there. Blocking (one connect)."""
+
+def read_exit_record(run_dir: str) -> ExitRecord | None:
+    """The record in a run directory, None if there is none. Raises DATA_CORRUPT. Blocking."""
+
+def default_capabilities() -> list[str]:
+    """The 14 of an unprivileged container, without `CAP_`, sorted."""
+
+def all_capabilities() -> list[str]:
+    """Those this kernel knows, without `CAP_`, sorted."""

@@ -1,0 +1,85 @@
+"""What a container's process is started with: plain values, ready for the core. It decides nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """Limits of one container; None leaves the kernel's default in place."""
+
+    memory_limit_bytes: int | None = None
+    #: Memory and swap together; -1 is unlimited.
+    memory_swap_limit_bytes: int | None = None
+    memory_reservation_bytes: int | None = None
+    cpu_quota_micros: int | None = None
+    cpu_period_micros: int | None = None
+    #: 2 to 262144.
+    cpu_shares: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    #: -1 is unlimited.
+    pids_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """One setrlimit(2); -1 is RLIM_INFINITY."""
+
+    name: str  # `RLIMIT_NOFILE`
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount below the container's root; sorted by the caller, parents first."""
+
+    kind: str  # `bind` or `tmpfs`
+    source: str  # absolute host path of a bind, else empty
+    destination: str  # absolute path inside
+    is_read_only: bool = False
+    #: tmpfs data: `size=65536k,mode=1777`; empty for a bind.
+    data: str = ""
+    no_exec: bool = False
+    no_suid: bool = False
+    no_dev: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStart:
+    """Everything `SupervisorHost.start` needs; paths are absolute host paths unless said."""
+
+    container_id: str
+    run_dir: str  # made by the caller, 0700
+    log_dir: str  # made by the caller
+    lower_dirs: list[str]  # top-most first, at least one
+    upper_dir: str
+    work_dir: str
+    args: list[str]  # at least one
+    env: list[str]  # `NAME=value`, complete but for HOME
+    cwd: str  # absolute inside; made if absent
+    #: Empty, `uid`, `uid:gid`, `name`, `name:group`; resolved inside the root. HOME is set from it unless in `env`.
+    user: str
+    additional_groups: list[str]
+    hostname: str
+    domainname: str
+    network_mode: str  # `none` or `host`
+    is_root_read_only: bool
+    is_privileged: bool
+    capabilities: list[str]  # without `CAP_`; bounding, permitted and effective set of root
+    seccomp_profile: str  # `default` or `unconfined`
+    no_new_privileges: bool
+    rlimits: list[Rlimit]
+    masked_paths: list[str]
+    read_only_paths: list[str]
+    sysctls: list[tuple[str, str]]
+    mounts: list[Mount]
+    shm_size_bytes: int
+    oom_score_adj: int | None
+    cgroup_parent: str  # `fluyt`
+    cgroup_name: str
+    limits: ResourceLimits
+    open_stdin: bool
+    #: Size of one log segment and how many are kept.
+    log_segment_bytes: int
+    log_segment_count: int
