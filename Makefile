@@ -1,0 +1,72 @@
+# Fluyt. `make help` lists the targets; the two that a newcomer needs are `make run` and `make test`.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .build/venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+
+.PHONY: help setup setup-test run example test test-rust test-python lint fmt proto errors lock bench doctor ci clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Install what building and running needs, build the extension and the command line
+	@scripts/setup.sh run
+
+setup-test: ## As setup, with the tools that the tests use as judges
+	@scripts/setup.sh test
+
+run: setup ## Start a daemon on its own roots, import an image, run a container from it by gRPC
+	@$(PY) examples/first_container.py
+
+example: setup-test ## Pull a Debian root file system from a real local registry and run it with limits
+	@$(PY) examples/limits_from_registry.py
+
+test: setup-test ## Run every test this host can run, then list what was skipped and why
+	@$(MAKE) --no-print-directory lint test-rust test-python
+
+test-rust: ## The core's and the command line's own tests (needs setup-test once)
+	@export FLUYT_SUPERVISOR=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor FLUYT_SUPERVISOR_PREBUILT=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor
+	cargo test --quiet --locked --workspace --exclude fluyt-bindings
+
+test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
+	@$(PYTEST) tests
+
+lint: ## rustfmt, clippy, ruff, mypy, stubtest
+	@cargo fmt --all --check
+	FLUYT_SUPERVISOR_PREBUILT=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy server/fluytd clients/python/fluyt tests bench examples
+	MYPYPATH=server:clients/python $(PY) -m mypy.stubtest fluytd._core --allowlist tests/contract/stubtest_allowlist.txt
+
+fmt: ## Format everything
+	@cargo fmt --all
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+proto: ## Regenerate the Python messages and the frozen descriptor from proto/
+	@$(PY) clients/python/generate.py
+
+errors: ## Regenerate docs/errors.md from the catalogue
+	@PYTHONPATH=server $(PY) -m fluytd.errors > docs/errors.md
+
+lock: ## Pin requirements/dev.in anew into requirements/dev.txt
+	@$(PY) -m venv .build/lock
+	.build/lock/bin/pip install --quiet pip-tools
+	.build/lock/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/dev.txt requirements/dev.in
+
+bench: setup ## Time this engine beside every peer that is installed, in one run
+	@$(PY) -m bench
+
+doctor: setup ## What this host can do for containers
+	@target/release/fluyt doctor
+
+ci: ## What .ci/run calls: exactly `make test`
+	@$(MAKE) --no-print-directory test
+
+clean: ## Drop everything that was built
+	@rm -rf .build target server/fluytd/libexec server/fluytd/*.so

@@ -1,0 +1,1 @@
+//! Fluyt: bindings.
