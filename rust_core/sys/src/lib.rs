@@ -1,4 +1,12 @@
 //! Thin wrappers over system calls that the crates above need and `rustix` lacks, and the failpoints.
 //! No policy lives here.
 
+pub mod clone;
 pub mod failpoint;
+pub mod fd_passing;
+pub mod inherited;
+pub mod memfd;
+pub mod mount_attr;
+pub mod network;
+pub mod pidfd;
+pub mod seccomp;
