@@ -1,0 +1,93 @@
+"""Regenerates the Python messages and stubs of fluyt.v1 and the frozen descriptor from proto/.
+
+Run it from anywhere, with grpcio-tools installed: `python clients/python/generate.py [--output DIRECTORY]`. It decides
+nothing about the API; tests/contract fails while what is committed differs from what it would write.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc_tools
+from google.protobuf import descriptor_pb2, text_format
+from grpc_tools import protoc
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROTO_ROOT = REPOSITORY / "proto"
+PYTHON_ROOT = REPOSITORY / "clients" / "python"
+#: Below `--output` the tree is the same as below the repository's root.
+PACKAGE = Path("fluyt") / "v1"
+WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
+MARKER = '"""Generated from proto/fluyt/v1 by clients/python/generate.py; not to be edited."""\n'
+
+
+def list_protos() -> list[str]:
+    """Every .proto file of the public API, relative to proto/, sorted."""
+    return sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.glob("fluyt/**/*.proto"))
+
+
+def run_protoc(*options: str) -> None:
+    """protoc ran over all files; raises SystemExit with its status if it refused one."""
+    arguments = ["protoc", f"-I{PROTO_ROOT}", f"-I{WELL_KNOWN}", *options, *list_protos()]
+    if status := protoc.main(arguments):
+        raise SystemExit(status)
+
+
+def build_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """The API with comments (source info) and without imported files of other packages."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "set.binpb"
+        run_protoc(f"--descriptor_set_out={path}", "--include_source_info")
+        return descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
+
+
+def freeze(descriptor_set: descriptor_pb2.FileDescriptorSet) -> str:
+    """The text form that stands in proto/descriptor.txtpb: all but comments and positions."""
+    bare = descriptor_pb2.FileDescriptorSet()
+    bare.CopyFrom(descriptor_set)
+    for file in bare.file:
+        file.ClearField("source_code_info")
+    header = "# The public API, frozen: written by clients/python/generate.py. A difference is a change of the API.\n"
+    return header + text_format.MessageToString(bare)
+
+
+def generate(python_root: Path) -> None:
+    """`python_root`/fluyt/v1 holds exactly the generated modules; files that were there before are gone."""
+    package = python_root / PACKAGE
+    if package.exists():
+        shutil.rmtree(package)
+    package.mkdir(parents=True)
+    run_protoc(
+        f"--python_out={python_root}",
+        f"--mypy_out={python_root}",
+        f"--grpc_python_out={python_root}",
+        f"--mypy_grpc_out={python_root}",
+    )
+    for directory in (package, package / "types"):
+        (directory / "__init__.py").write_text(MARKER)
+    for path in sorted(package.glob("**/*_pb2_grpc.py*")):
+        if path.name.removesuffix("i").removesuffix("_pb2_grpc.py") not in SERVICE_FILES or path.parent != package:
+            path.unlink()
+
+
+#: Only these files declare a service; protoc's plugin writes an empty module for each other one.
+SERVICE_FILES = frozenset(
+    path.stem for path in PROTO_ROOT.glob(str(PACKAGE / "*.proto")) if "\nservice " in path.read_text()
+)
+
+
+def main() -> int:
+    """Writes the modules and the frozen descriptor; 0 when done."""
+    parser = argparse.ArgumentParser(description="Regenerate fluyt.v1 for Python from proto/.")
+    parser.add_argument("--output", type=Path, help="write below this directory instead of the repository")
+    output = parser.parse_args().output
+    generate(output or PYTHON_ROOT)
+    frozen = (output or PROTO_ROOT) / "descriptor.txtpb"
+    frozen.write_text(freeze(build_descriptor_set()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
