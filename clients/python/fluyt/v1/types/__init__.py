@@ -1,0 +1,1 @@
+"""Generated from proto/fluyt/v1 by clients/python/generate.py; not to be edited."""
