@@ -1,0 +1,124 @@
+"""The daemon's settings: defaults, then the TOML file, then the command line. The only reader of both."""
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from fluytd.errors import FieldInvalid
+
+DEFAULT_CONFIG_PATH = Path("/etc/fluyt/fluytd.toml")
+
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, with its unit in its name. The keys of the TOML file are the field names."""
+
+    data_root: Path = Path("/var/lib/fluyt")
+    run_root: Path = Path("/run/fluyt")
+    socket_path: Path = Path("/run/fluyt/fluytd.sock")
+    #: The group that may use the socket beside root; empty for root alone.
+    socket_group: str = "fluyt"
+    supervisor_path: Path = Path(__file__).parent / "libexec" / "fluyt-supervisor"
+    cgroup_parent: str = "fluyt"
+    #: Threads for short blocking calls.
+    worker_count: int = 16
+    #: Threads for downloads and extraction, over all pulls and loads.
+    transfer_worker_count: int = 8
+    #: Layers of one image that are fetched and extracted at once.
+    layers_per_image: int = 4
+    log_segment_bytes: int = 16 * _MIB
+    log_segment_count: int = 5
+    #: Events kept; older ones are trimmed.
+    event_log_events: int = 100_000
+    #: Ended operations kept.
+    operation_history: int = 1_000
+    #: How often an idle event watch hears of the head sequence.
+    heartbeat_seconds: int = 15
+    #: Largest image archive or root file system taken from a client.
+    load_max_bytes: int = 64 * _GIB
+    #: Partial downloads and staged content older than this are swept.
+    ingest_max_age_seconds: int = 7 * 24 * 3600
+    #: How long a stopping daemon waits for running calls.
+    drain_seconds: int = 10
+    log_level: str = "info"
+
+
+_TEXT_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
+_ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
+
+
+def load(arguments: Sequence[str]) -> Config:
+    """The settings for these command-line arguments (without the program's name).
+
+    A config file that was named must exist; the default one may be absent. With `--run-root` and no `--socket`, the
+    socket stands in that run root. Raises FIELD_INVALID (field is the setting or the file). Blocking (reads one file).
+    """
+    parser = argparse.ArgumentParser(prog="fluytd", description="Fluyt's daemon", allow_abbrev=False)
+    parser.add_argument("--config", type=Path, metavar="FILE")
+    for field in fields(Config):
+        option = _ARGUMENTS.get(field.name, "--" + field.name.replace("_", "-"))
+        parser.add_argument(option, dest=field.name, metavar="VALUE")
+    parsed = vars(parser.parse_args(arguments))
+    values = _from_file(parsed.pop("config"))
+    values |= {name: _from_text(name, text) for name, text in parsed.items() if text is not None}
+    if "run_root" in values and "socket_path" not in values:
+        values["socket_path"] = str(Path(str(values["run_root"])) / "fluytd.sock")
+    return _build(values)
+
+
+def _from_file(path: Path | None) -> dict[str, object]:
+    chosen = path or DEFAULT_CONFIG_PATH
+    try:
+        return tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise FieldInvalid(field="config", rule=f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FieldInvalid(field="config", rule=f"{chosen} cannot be read: {error}") from error
+
+
+def _from_text(name: str, text: str) -> object:
+    if not isinstance(_DEFAULTS[name], int):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise FieldInvalid(field=name, rule="must be a whole number") from None
+
+
+def _build(values: dict[str, object]) -> Config:
+    checked: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in _DEFAULTS:
+            raise FieldInvalid(field=name, rule="is not a setting")
+        checked[name] = _check(name, value)
+    return Config(**checked)  # type: ignore[arg-type] # each value was checked against its default's type
+
+
+def _check(name: str, value: object) -> object:
+    default = _DEFAULTS[name]
+    if isinstance(default, int):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise FieldInvalid(field=name, rule="must be a whole number of at least 1")
+        return value
+    if not isinstance(value, str):
+        raise FieldInvalid(field=name, rule="must be text")
+    if isinstance(default, Path):
+        path = Path(value)
+        if not path.is_absolute():
+            raise FieldInvalid(field=name, rule="must be an absolute path")
+        return path
+    if name == "cgroup_parent" and (not value or value.startswith("/") or ".." in value.split("/")):
+        raise FieldInvalid(field=name, rule="must be a relative path without ..")
+    if name in _TEXT_CHOICES and value not in _TEXT_CHOICES[name]:
+        raise FieldInvalid(field=name, rule=f"must be one of {', '.join(_TEXT_CHOICES[name])}")
+    return value
+
+
+_DEFAULTS: dict[str, object] = {field.name: field.default for field in fields(Config)}

@@ -1,0 +1,123 @@
+"""Catalogue entries about containers, their processes, logs and limits."""
+
+from fluytd.errors.base import AlreadyExists, HostUnsupported, Internal, InvalidInput, NotFound, WrongState
+
+
+class ContainerNotFound(
+    NotFound,
+    reason="CONTAINER_NOT_FOUND",
+    keys="id",
+    text="there is no container {id}",
+    next_step="List the containers, ended ones included.",
+):
+    """An id or name that no container has."""
+
+
+class ContainerAmbiguous(
+    InvalidInput,
+    reason="CONTAINER_AMBIGUOUS",
+    keys="id matches",
+    text="{id} stands for several containers: {matches}",
+    next_step="Give more digits of the container id, or its name.",
+):
+    """A shortened id that fits more than one container."""
+
+
+class NameInUse(
+    AlreadyExists,
+    reason="NAME_IN_USE",
+    keys="name holder_id",
+    text="the name {name!r} is held by container {holder_id}",
+    next_step="Choose another name, or delete or rename that container.",
+):
+    """A container name that is taken."""
+
+
+class ContainerWrongState(
+    WrongState,
+    reason="CONTAINER_WRONG_STATE",
+    keys="id state allowed_states",
+    text="container {id} is {state}; this needs {allowed_states}",
+    next_step="Bring the container into one of these states first.",
+):
+    """A request that the container's state does not allow."""
+
+
+class KernelFeatureMissing(
+    HostUnsupported,
+    reason="KERNEL_FEATURE_MISSING",
+    keys="feature kernel_release",
+    text="this host (kernel {kernel_release}) lacks {feature}",
+    next_step="Run doctor to see what the host allows; leave the option out, or use a host that has the feature.",
+):
+    """Something that the kernel or its configuration does not offer."""
+
+
+class ProcessStartFailed(
+    WrongState,
+    reason="PROCESS_START_FAILED",
+    keys="step errno path exit_code detail",
+    text="the container's process could not be started at step {step} on {path} (errno {errno}): {detail}",
+    next_step="Exit code 127 is a missing command, 126 one that cannot be executed; check command and directory.",
+):
+    """A start that failed before or at the execution of the command."""
+
+
+class UserInvalid(
+    InvalidInput,
+    reason="USER_INVALID",
+    keys="user rule",
+    text="user {user!r} cannot be used: {rule}",
+    next_step="Name a user and group of the image's /etc/passwd and /etc/group, or give numbers.",
+):
+    """A user or group that the image does not have, or a malformed one."""
+
+
+class CgroupLimitRejected(
+    HostUnsupported,
+    reason="CGROUP_LIMIT_REJECTED",
+    keys="file value errno",
+    text="the kernel refused {value!r} for {file} (errno {errno})",
+    next_step="Ask for a limit that this host can give.",
+):
+    """A resource limit that the kernel refused."""
+
+
+class CgroupBusy(
+    WrongState,
+    reason="CGROUP_BUSY",
+    keys="path",
+    text="cgroup {path} still holds processes",
+    next_step="Wait for them to end, then repeat.",
+):
+    """A control group that could not be removed in time."""
+
+
+class ProcessNotFound(
+    WrongState,
+    reason="PROCESS_NOT_FOUND",
+    keys="host_pid",
+    text="process {host_pid} has ended",
+    next_step="Look at the container's exit code.",
+):
+    """A signal for a process that is gone."""
+
+
+class CursorInvalid(
+    InvalidInput,
+    reason="CURSOR_INVALID",
+    keys="cursor",
+    text="{cursor!r} is not a cursor of this log",
+    next_step="Use a cursor as a reply gave it, or read without one.",
+):
+    """A log cursor that was not made by this engine for this log."""
+
+
+class SupervisorLost(
+    Internal,
+    reason="SUPERVISOR_LOST",
+    keys="id detail",
+    text="the supervisor of container {id} has gone: {detail}",
+    next_step="The container's processes were ended; start it again, and look for what killed the supervisor.",
+):
+    """A supervisor that ended without leaving an exit record."""
