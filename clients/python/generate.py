@@ -54,22 +54,24 @@ def freeze(descriptor_set: descriptor_pb2.FileDescriptorSet) -> str:
 
 
 def generate(python_root: Path) -> None:
-    """`python_root`/fluyt/v1 holds exactly the generated modules; files that were there before are gone."""
-    package = python_root / PACKAGE
-    if package.exists():
-        shutil.rmtree(package)
-    package.mkdir(parents=True)
-    run_protoc(
-        f"--python_out={python_root}",
-        f"--mypy_out={python_root}",
-        f"--grpc_python_out={python_root}",
-        f"--mypy_grpc_out={python_root}",
-    )
-    for directory in (package, package / "types"):
-        (directory / "__init__.py").write_text(MARKER)
-    for path in sorted(package.glob("**/*_pb2_grpc.py*")):
-        if path.name.removesuffix("i").removesuffix("_pb2_grpc.py") not in SERVICE_FILES or path.parent != package:
-            path.unlink()
+    """`python_root`/fluyt/v1 holds exactly the generated modules; nothing there is touched if protoc refuses a file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run_protoc(
+            f"--python_out={scratch}",
+            f"--mypy_out=quiet:{scratch}",
+            f"--grpc_python_out={scratch}",
+            f"--mypy_grpc_out=quiet:{scratch}",
+        )
+        made = Path(scratch) / PACKAGE
+        for directory in (made, made / "types"):
+            (directory / "__init__.py").write_text(MARKER)
+        for path in sorted(made.glob("**/*_pb2_grpc.py*")):
+            if path.name.removesuffix("i").removesuffix("_pb2_grpc.py") not in SERVICE_FILES or path.parent != made:
+                path.unlink()
+        package = python_root / PACKAGE
+        if package.exists():
+            shutil.rmtree(package)
+        shutil.copytree(made, package)
 
 
 #: Only these files declare a service; protoc's plugin writes an empty module for each other one.

@@ -42,9 +42,10 @@ class CreateContainerRequest(_message.Message):
     name: _builtins.str
     """OPTIONAL. Name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 128 characters. Default: one is made."""
     request_id: _builtins.str
-    """OPTIONAL. Makes a retry safe, here and wherever a request has it: for 24 hours a request with the same id, method and
-    content gets the first one's answer and does nothing; with other content it is REQUEST_ID_REUSED. 1 to 128
-    printable ASCII characters; a UUID is usual. Default: none, each call counts.
+    """OPTIONAL. Makes a retry safe, here and wherever a request has it: for 24 hours (and at most 10,000 requests) one with
+    the same id, method and content gets the first one's answer and does nothing; with other content it is
+    REQUEST_ID_REUSED. A request that failed may be repeated with its id. 1 to 128 printable ASCII characters; a UUID is
+    usual. Default: none, each call counts.
     """
     @_builtins.property
     def spec(self) -> _container_spec_pb2.ContainerSpec:

@@ -42,7 +42,7 @@ class Container(_message.Message):
         STATE_CREATING: Container._State.ValueType  # 1
         """Its record exists, its writable layer is being made."""
         STATE_CREATED: Container._State.ValueType  # 2
-        """Ready to start; no process yet. `failure` tells if a start failed."""
+        """Ready to start; no process yet (`failure` says why, if a start failed). `failure` tells if a start failed."""
         STATE_STARTING: Container._State.ValueType  # 3
         """Its supervisor is setting up the process."""
         STATE_RUNNING: Container._State.ValueType  # 4
@@ -66,7 +66,7 @@ class Container(_message.Message):
     STATE_CREATING: Container.State.ValueType  # 1
     """Its record exists, its writable layer is being made."""
     STATE_CREATED: Container.State.ValueType  # 2
-    """Ready to start; no process yet. `failure` tells if a start failed."""
+    """Ready to start; no process yet (`failure` says why, if a start failed). `failure` tells if a start failed."""
     STATE_STARTING: Container.State.ValueType  # 3
     """Its supervisor is setting up the process."""
     STATE_RUNNING: Container.State.ValueType  # 4
