@@ -1,6 +1,7 @@
 //! Thin wrappers over system calls that the crates above need and `rustix` lacks, and the failpoints.
 //! No policy lives here.
 
+pub mod cancel;
 pub mod clone;
 pub mod failpoint;
 pub mod fd_passing;
@@ -9,4 +10,5 @@ pub mod memfd;
 pub mod mount_attr;
 pub mod network;
 pub mod pidfd;
+pub mod private_mounts;
 pub mod seccomp;

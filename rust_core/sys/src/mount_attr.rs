@@ -35,13 +35,13 @@ pub fn add(mount: impl AsFd, set: u64, recursive: bool) -> Result<(), Errno> {
     change(mount, MountAttr { set, clear: 0, propagation: 0, user_namespace_fd: 0 }, recursive)
 }
 
-/// The mount of this descriptor, and every mount below it, neither sends nor receives mount events any more.
+/// As [`add`] on the whole tree, which in the same call stops sending and receiving mount events.
 ///
 /// # Errors
 /// As in [`add`].
-pub fn make_private(mount: impl AsFd) -> Result<(), Errno> {
+pub fn add_and_make_private(tree: impl AsFd, set: u64) -> Result<(), Errno> {
     let propagation = libc::MS_PRIVATE as u64;
-    change(mount, MountAttr { set: 0, clear: 0, propagation, user_namespace_fd: 0 }, true)
+    change(tree, MountAttr { set, clear: 0, propagation, user_namespace_fd: 0 }, true)
 }
 
 fn change(mount: impl AsFd, attributes: MountAttr, recursive: bool) -> Result<(), Errno> {
@@ -63,4 +63,25 @@ fn change(mount: impl AsFd, attributes: MountAttr, recursive: bool) -> Result<()
     } else {
         Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
     }
+}
+
+/// MOUNT_ATTR_IDMAP.
+const ID_MAP: u64 = 0x0010_0000;
+
+/// The mount of this descriptor, and with `recursive` every mount below it, has the propagation `propagation`
+/// (MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE of mount(2)).
+///
+/// # Errors
+/// As in [`add`].
+pub fn set_propagation(mount: impl AsFd, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    change(mount, MountAttr { set: 0, clear: 0, propagation, user_namespace_fd: 0 }, recursive)
+}
+
+/// The detached mount of this descriptor shows owners as the id maps of `user_namespace` shift them.
+///
+/// # Errors
+/// As in [`add`]; EINVAL also for a file system that cannot be idmapped, and for a mount that is already attached.
+pub fn map_ids(mount: impl AsFd, user_namespace: impl AsFd) -> Result<(), Errno> {
+    let user_namespace_fd = user_namespace.as_fd().as_raw_fd() as u64;
+    change(mount, MountAttr { set: ID_MAP, clear: 0, propagation: 0, user_namespace_fd }, false)
 }

@@ -1,0 +1,1 @@
+//! What this kernel and host allow, found by trying; and walking or removing trees by descriptor.

@@ -1,0 +1,32 @@
+//! The mounts of a container: planned purely, made as detached mount descriptors, and moved to targets that are
+//! resolved beneath the container's root by descriptor. It keeps no state, logs nothing and starts no thread, so
+//! that every function may be called by a single-threaded child between clone and exec.
+//!
+//! It deliberately never resolves a path of the container by string, and never makes a mount that the host's mount
+//! namespace can see. Linux 5.12 is the floor (openat2, mount_setattr); an overlay needs 6.8 for the new mount API
+//! and falls back to mount(2) inside a private mount namespace before that.
+
+mod attach;
+mod attributes;
+mod bind;
+mod error;
+mod filesystem;
+mod fs_context;
+mod mask;
+mod overlay;
+mod overlay_classic;
+mod plan;
+mod resolve;
+mod root;
+
+pub use attach::attach;
+pub use attributes::{set_attributes, Attributes, Propagation};
+pub use bind::{bind_detached, bind_path_detached, want_of};
+pub use error::{MountError, Want};
+pub use filesystem::{cgroup1, cgroup2, devpts, mqueue, proc, sysfs, tmpfs, MAX_MOUNT_DATA_BYTES};
+pub use mask::{open_null, read_only_path, Masker};
+pub use overlay::overlay_detached;
+pub use overlay_classic::overlay_classic;
+pub use plan::{OverlayPlan, MAX_LOWER_DIRS};
+pub use resolve::{resolve_exact, resolve_in_root};
+pub use root::{pivot_into, set_root_propagation};

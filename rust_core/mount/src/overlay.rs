@@ -1,0 +1,65 @@
+//! An overlay by the new mount API, attached nowhere.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{open, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::fs_context::FsContext;
+use crate::plan::{fits_string_value, FIXED_OPTIONS};
+use crate::{Attributes, MountError, OverlayPlan};
+
+/// A detached mount of the overlay, writable, that nothing can see until it is attached. Closing it unmounts it.
+/// Blocking (0.2 ms for 5 layers, 4 ms for 500).
+///
+/// # Errors
+/// [`MountError::FeatureMissing`] on a kernel without `lowerdir+` (before 6.8): use [`crate::overlay_classic`]
+/// there. [`MountError::Failed`] with the kernel's message for anything else: ENOENT for a missing directory, EBUSY
+/// for an upper in use, EINVAL for an upper that cannot hold one.
+///
+/// Source: Documentation/filesystems/overlayfs.rst, "Multiple lower layers".
+pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
+    let context = FsContext::open("overlay")?;
+    context.set("source", "overlay", Path::new("overlay"))?;
+    for (index, lower) in plan.lower_dirs().iter().enumerate() {
+        add_directory(&context, "lowerdir+", lower).map_err(|error| match error {
+            // "Unknown parameter" is EINVAL at the very first one; a bad directory has an errno of its own.
+            MountError::Failed { operation, path, errno: libc::EINVAL, message }
+                if index == 0 && message.contains("nknown parameter") =>
+            {
+                MountError::FeatureMissing { operation, path, errno: libc::EINVAL, feature: "overlay_lowerdir_append" }
+            }
+            other => other,
+        })?;
+    }
+    add_directory(&context, "upperdir", plan.upper_dir())?;
+    add_directory(&context, "workdir", plan.work_dir())?;
+    for (key, value) in FIXED_OPTIONS {
+        context.set(key, value, Path::new(key))?;
+    }
+    if plan.is_volatile() {
+        context.flag("volatile")?;
+    }
+    context.mount(Attributes::default(), plan.upper_dir())
+}
+
+fn add_directory(context: &FsContext, key: &str, path: &Path) -> Result<(), MountError> {
+    if fits_string_value(path) {
+        return context.set(key, path, path);
+    }
+    let directory = open_directory(path)?;
+    match context.raw_set_fd(key, directory.as_fd()) {
+        // Descriptors are taken since 6.13; before that the kernel reads the same file through its link.
+        Err(Errno::INVAL | Errno::BADF) => {
+            let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            context.set(key, link, path)
+        }
+        answer => answer.map_err(|errno| context.error("fsconfig", path, errno)),
+    }
+}
+
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, MountError> {
+    open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| MountError::failed("open", path, errno))
+}
