@@ -3,6 +3,8 @@
 It knows no transport: `api/status.py` turns an `EngineError` into a google.rpc.Status.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from string import Formatter
 from typing import ClassVar
@@ -18,6 +20,7 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     NOT_FOUND = 5
     ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
@@ -84,6 +87,11 @@ class EngineError(Exception):
         """One sentence for people, made of the metadata, then what to do."""
         return f"{self.text}. {self.next_step}".format_map(self.metadata)
 
+    @property
+    def failure(self) -> "Failure":
+        """The same facts as a value, for records that outlive the exception."""
+        return Failure(int(self.code), self.reason, self.message, self.metadata, self.next_step)
+
     def at(self, field: str) -> "EngineError":
         """The same error, blamed on a request field (proto spelling), to be raised in place."""
         self.field = field
@@ -96,6 +104,18 @@ class EngineError(Exception):
 def _bounded(value: object) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else str(value)
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that is reported as data: of an operation that ended, of a container that could not start."""
+
+    #: A google.rpc.Code.
+    code: int
+    reason: str
+    message: str
+    metadata: Mapping[str, str]
+    next_step: str
 
 
 class InvalidInput(EngineError, code=Code.INVALID_ARGUMENT):

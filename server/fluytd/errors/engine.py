@@ -104,6 +104,17 @@ class VersionConflict(
     """An update that required another version."""
 
 
+class PermissionDenied(
+    EngineError,
+    reason="PERMISSION_DENIED",
+    code=Code.PERMISSION_DENIED,
+    keys="principal rpc",
+    text="{principal!r} may not call {rpc}",
+    next_step="Name the principal in the daemon's tcp_administrators or tcp_readers, or call from the unix socket.",
+):
+    """A client certificate without the permission."""
+
+
 class NotBuilt(
     EngineError,
     reason="NOT_BUILT",

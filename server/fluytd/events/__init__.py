@@ -1,0 +1,1 @@
+"""What happened, numbered, kept and watched."""

@@ -1,0 +1,280 @@
+"""Events and the typed facts that they tell. It records and delivers nothing.
+
+A fact's class has the fields of its message in proto/fluyt/v1/events.proto, and its name there is the snake_case of the
+class's name: `ImagePulled` is `image_pulled`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fluytd.errors import Failure
+
+#: The actor of what the engine does by itself.
+ENGINE_ACTOR = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted:
+    """The engine serves."""
+
+    version: str
+    adopted_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStopping:
+    """The engine is going to stop; containers run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePulled:
+    """An image was pulled."""
+
+    reference: str
+    image_id: str
+    manifest_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLoaded:
+    """An image was loaded from an archive."""
+
+    image_id: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageImported:
+    """An image was made from a root file system."""
+
+    image_id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTagged:
+    """An image got a reference."""
+
+    reference: str
+    image_id: str
+    previous_image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUntagged:
+    """An image lost a reference."""
+
+    reference: str
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDeleted:
+    """An image is gone."""
+
+    image_id: str
+    reclaimed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerCreated:
+    """A container was made."""
+
+    container_id: str
+    name: str
+    image: str
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStarted:
+    """A container's process was executed."""
+
+    container_id: str
+    name: str
+    host_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStartFailed:
+    """A container's process could not be started."""
+
+    container_id: str
+    name: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExited:
+    """A container's process has ended; at most one of `exit_code` and `signal` is there."""
+
+    container_id: str
+    name: str
+    exit_code: int | None
+    signal: int | None
+    oom_killed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDeleted:
+    """A container is gone and its name free."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSignalled:
+    """A signal was sent to a container."""
+
+    container_id: str
+    name: str
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStopping:
+    """A container is being stopped."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStopped:
+    """A container that was asked to stop has ended."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOutOfMemory:
+    """The kernel killed a process of a container for lack of memory."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLost:
+    """The engine lost sight of a container; `state` is the name of its state now."""
+
+    container_id: str
+    name: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationStarted:
+    """An operation began; `kind` is the name of an `OperationKind`."""
+
+    operation_id: str
+    kind: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnded:
+    """An operation ended; `kind` and `state` are names."""
+
+    operation_id: str
+    kind: str
+    subject: str
+    state: str
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReclaimed:
+    """Storage was freed."""
+
+    reclaimed_bytes: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageDamaged:
+    """Damaged content was found."""
+
+    subject: str
+    is_repaired: bool
+
+
+Fact = (
+    EngineStarted
+    | EngineStopping
+    | ImagePulled
+    | ImageLoaded
+    | ImageImported
+    | ImageTagged
+    | ImageUntagged
+    | ImageDeleted
+    | ContainerCreated
+    | ContainerStarted
+    | ContainerStartFailed
+    | ContainerExited
+    | ContainerDeleted
+    | ContainerSignalled
+    | ContainerStopping
+    | ContainerStopped
+    | ContainerOutOfMemory
+    | ContainerLost
+    | OperationStarted
+    | OperationEnded
+    | StorageReclaimed
+    | StorageDamaged
+)
+
+#: Fact classes by their name in the API.
+FACTS: dict[str, type[Fact]] = {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in Fact.__args__}
+_NAMES = {cls: name for name, cls in FACTS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something that happened, before it has a number."""
+
+    fact: Fact
+    #: Id of what it is about.
+    subject: str
+    #: Labels of the subject, for filters.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    actor: str = ENGINE_ACTOR
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, as recorded."""
+
+    sequence: int
+    time_unix_nanos: int
+    fact: Fact
+    subject: str
+    labels: Mapping[str, str]
+    actor: str
+
+    @property
+    def fact_name(self) -> str:
+        """`image_pulled`, for example."""
+        return _NAMES[type(self.fact)]
+
+
+def fact_to_json(fact: Fact) -> tuple[str, str]:
+    """Name and JSON record of a fact."""
+    return _NAMES[type(fact)], json.dumps(asdict(fact), separators=(",", ":"))
+
+
+def fact_from_json(name: str, record: str) -> Fact:
+    """The fact that `fact_to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    values: dict[str, Any] = json.loads(record)
+    if values.get("failure") is not None:
+        values["failure"] = Failure(**values["failure"])
+    if "references" in values:
+        values["references"] = tuple(values["references"])
+    return FACTS[name](**values)

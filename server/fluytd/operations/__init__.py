@@ -1,0 +1,1 @@
+"""Long work that lives apart from the connection that began it."""

@@ -1,0 +1,1 @@
+"""The engine's records on disk: one SQLite file, one connection, one thread."""

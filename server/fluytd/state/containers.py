@@ -1,0 +1,120 @@
+"""Rows of the table `containers` and the records in them. It knows no rule about containers."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Awaitable, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from fluytd import failpoints
+from fluytd.containers.model import Container
+from fluytd.errors import DataCorruptOnDisk
+from fluytd.events.model import Fact, NewEvent
+from fluytd.state.db import Database, Transaction
+
+_UPSERT: Final = (
+    "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET name = excluded.name, state = excluded.state, version = excluded.version,"
+    " record = excluded.record"
+)
+
+
+class ContainerRecords:
+    """Implements `containers.ports.Records`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def load(self) -> list[Container]:
+        """See `ports.Records.load`."""
+        rows = await self._db.read(lambda txn: txn.all("SELECT id, record FROM containers"))
+        return [decode(str(id_), str(record)) for id_, record in rows]
+
+    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+        """See `ports.Records.save`."""
+
+        def job(txn: Transaction) -> None:
+            txn.execute(
+                _UPSERT,
+                (
+                    container.id,
+                    container.name,
+                    container.image.image_id,
+                    container.state.value,
+                    container.version,
+                    container.create_time_unix_nanos,
+                    encode(container),
+                ),
+            )
+            _emit(txn, container, facts)
+            failpoints.hit(f"container.record.{container.state.value}")
+
+        return self._db.submit(job, durable=durable)
+
+    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+        """See `ports.Records.delete`."""
+
+        def job(txn: Transaction) -> None:
+            txn.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+            _emit(txn, container, facts)
+            failpoints.hit("container.record.deleted")
+
+        return self._db.submit(job)
+
+
+def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None:
+    for fact in facts:
+        txn.emit(NewEvent(fact, container.id, container.resolved.labels))
+
+
+def encode(container: Container) -> str:
+    """The record as JSON."""
+    return json.dumps(container, default=_fields, separators=(",", ":"))
+
+
+def _fields(value: object) -> dict[str, object]:
+    if not dataclasses.is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} has no place in a record")
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def decode(container_id: str, record: str) -> Container:
+    """The record of a row. Raises DATA_CORRUPT for anything that `encode` did not write."""
+    try:
+        return typing.cast(Container, _build(Container, json.loads(record)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataCorruptOnDisk(path=f"state.db: container {container_id}", detail=str(error)) from error
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """`value` as the annotated type says: dataclasses from objects, tuples from arrays, enums from their values."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _build(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(_build(item, entry) for entry in value)
+    if origin is not None:  # dict and Mapping of str to str
+        return {str(key): str(entry) for key, entry in value.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = _hints(kind)
+        # A field that a newer engine wrote is dropped; one that an older engine did not write has its default.
+        return kind(**{name: _build(hints[name], entry) for name, entry in value.items() if name in hints})  # type: ignore[operator]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    return _HINTS[kind]

@@ -1,0 +1,210 @@
+"""One SQLite connection on one thread; every read and write of the engine's records is a job for it.
+
+It knows no table but `events`: rows become models in the file of each noun.
+
+A write is a transaction of about 40 microseconds (WAL, synchronous=NORMAL): it survives the death of the process; a
+loss of power may take the newest ones with it but never damages the file. With `durable` it is synchronous=FULL: on disk
+before the call returns, and with it all writes before it. The WAL is folded back while the thread is idle, so that no
+request waits for it.
+
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from fluytd.clock import Clock
+from fluytd.errors import EngineStopping
+from fluytd.events.log import EventLog
+from fluytd.events.model import Event, NewEvent
+from fluytd.state.connection import connect, translate
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+#: How long the thread stays idle before it folds the WAL back into the file.
+_IDLE_SECONDS = 1.0
+
+
+class Transaction:
+    """What a job may do. Valid only during its call, on the database's thread."""
+
+    __slots__ = ("_log", "connection", "events")
+
+    def __init__(self, connection: sqlite3.Connection, log: EventLog) -> None:
+        #: For the event log, which shares the transaction.
+        self.connection = connection
+        self._log = log
+        self.events: list[Event] = []
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Runs one statement; the cursor gives rows as tuples and must not outlive the job."""
+        return self.connection.execute(sql, values)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Runs one statement for each row."""
+        self.connection.executemany(sql, rows)
+
+    def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """Every row of a query."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, values: Sequence[object] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        row: Row | None = self.connection.execute(sql, values).fetchone()
+        return row
+
+    def emit(self, event: NewEvent) -> Event:
+        """Records an event in this transaction; watchers hear of it after the commit and never before."""
+        numbered = self._log.append(self.connection, event, len(self.events))
+        self.events.append(numbered)
+        return numbered
+
+
+class Database:
+    """The engine's records. Made once, used from the event loop, closed last."""
+
+    def __init__(self, path: Path, clock: Clock, *, max_events: int) -> None:
+        """Names the file; nothing is opened before `open`. `max_events`: bound of the event log."""
+        self._path = path
+        self._log = EventLog(clock, max_events)
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._deliver: Callable[[list[Event]], None] = lambda events: None
+
+    @property
+    def log(self) -> EventLog:
+        """The event log's bounds, kept up to date at every commit."""
+        return self._log
+
+    async def open(self) -> None:
+        """The file exists, at this engine's version, and is held by this process alone.
+
+        Raises DATA_ROOT_IN_USE, VERSION_MISMATCH, DATA_CORRUPT, STORAGE_FULL, IO_FAILED.
+        """
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(target=self._main, args=(loop, opened), name="state", daemon=True)
+        self._thread.start()
+        await opened
+
+    async def close(self) -> None:
+        """All jobs given so far have run and the file is closed. Idempotent."""
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        self._jobs.put(None)
+        await asyncio.to_thread(thread.join)
+
+    def deliver_to(self, deliver: Callable[[list[Event]], None]) -> None:
+        """`deliver` is called on the event loop with the events of each commit, in order."""
+        self._deliver = deliver
+
+    def submit(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> "asyncio.Future[T]":
+        """As `write`, without waiting: jobs run in the order in which they were given. A failure is in the future."""
+        return self._put(_Job(fn, True, durable, asyncio.get_running_loop().create_future()))
+
+    async def write(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> T:
+        """What `fn` returns, after its transaction was committed; if it raises, nothing was changed.
+
+        `fn` runs on the database's thread and must not block. Cancelling the await does not undo the transaction.
+        Raises what `fn` raises, STORAGE_FULL, IO_FAILED, DATA_CORRUPT, ENGINE_STOPPING after `close`.
+        """
+        return await self.submit(fn, durable=durable)
+
+    async def read(self, fn: Callable[[Transaction], T]) -> T:
+        """What `fn` returns; it must not write. Later than all writes given before it."""
+        return await self._put(_Job(fn, False, False, asyncio.get_running_loop().create_future()))
+
+    def _put(self, job: "_Job[T]") -> "asyncio.Future[T]":
+        if self._thread is None:
+            job.future.set_exception(EngineStopping(detail="its records are closed"))
+        else:
+            self._jobs.put(job)
+        return job.future
+
+    def _main(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
+        try:
+            connection = connect(self._path)
+            self._log.load(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the opener's to see
+            loop.call_soon_threadsafe(_settle, opened, None, translate(error, self._path))
+            return
+        loop.call_soon_threadsafe(_settle, opened, None, None)
+        try:
+            self._run_jobs(loop, connection)
+        finally:
+            connection.close()
+
+    def _run_jobs(self, loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
+        is_dirty = False
+        while True:
+            try:
+                job = self._jobs.get(timeout=_IDLE_SECONDS if is_dirty else None)
+            except queue.Empty:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                is_dirty = False
+                continue
+            if job is None:
+                return
+            is_dirty = is_dirty or job.is_write
+            loop.call_soon_threadsafe(self._finish, job.future, *self._run(connection, job))
+
+    def _run(
+        self, connection: sqlite3.Connection, job: "_Job[Any]"
+    ) -> tuple[object, BaseException | None, list[Event]]:
+        transaction = Transaction(connection, self._log)
+        try:
+            result = _transact(connection, job, transaction) if job.is_write else job.fn(transaction)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to see
+            return None, translate(error, self._path), []
+        self._log.commit(connection, transaction.events)
+        return result, None, transaction.events
+
+    def _finish(
+        self, future: "asyncio.Future[Any]", result: object, failure: BaseException | None, events: list[Event]
+    ) -> None:
+        if events:
+            self._deliver(events)
+        _settle(future, result, failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[T]):
+    fn: Callable[[Transaction], T]
+    is_write: bool
+    is_durable: bool
+    future: "asyncio.Future[T]"
+
+
+def _transact(connection: sqlite3.Connection, job: _Job[T], transaction: Transaction) -> T:
+    if job.is_durable:
+        connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = job.fn(transaction)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+    finally:
+        if job.is_durable:
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _settle(future: "asyncio.Future[Any]", result: object, failure: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)

@@ -1,0 +1,96 @@
+"""The records' thread: transactions, events within them, durability options, failures."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fluytd.clock import SystemClock
+from fluytd.errors import DataCorruptOnDisk, DataRootInUse, EngineError, EngineStopping, FieldInvalid, VersionMismatch
+from fluytd.events.model import Event, ImageTagged, NewEvent
+from fluytd.state.db import Database, Transaction
+
+TAGGED = NewEvent(ImageTagged("docker.io/library/a:1", "sha256:0", ""), "sha256:0")
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "state.db", SystemClock(), max_events=100)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_a_write_is_kept_over_a_reopening(tmp_path: Path) -> None:
+    for expected in ([], [("x",)]):
+        database = Database(tmp_path / "state.db", SystemClock(), max_events=100)
+        await database.open()
+        assert await database.read(lambda txn: txn.all("SELECT resource FROM leases")) == expected
+        await database.write(
+            lambda txn: txn.execute("INSERT OR REPLACE INTO leases VALUES ('l', 'x', 1)"), durable=True
+        )
+        await database.close()
+
+
+async def test_a_write_that_raises_changes_nothing_and_tells_nobody(db: Database) -> None:
+    delivered: list[Event] = []
+    db.deliver_to(delivered.extend)
+
+    def broken(txn: Transaction) -> None:
+        txn.execute("INSERT INTO leases VALUES ('l', 'x', 1)")
+        txn.emit(TAGGED)
+        raise FieldInvalid(field="x", rule="broken")
+
+    with pytest.raises(FieldInvalid):
+        await db.write(broken)
+    assert await db.read(lambda txn: txn.all("SELECT * FROM leases")) == []
+    assert (delivered, db.log.head_sequence) == ([], 0)
+
+
+async def test_events_are_delivered_before_the_writer_goes_on(db: Database) -> None:
+    delivered: list[Event] = []
+    db.deliver_to(delivered.extend)
+    await db.write(lambda txn: (txn.emit(TAGGED), txn.emit(TAGGED)))
+    assert [event.sequence for event in delivered] == [1, 2]
+
+
+async def test_jobs_run_in_the_order_given_also_when_nobody_waits(db: Database) -> None:
+    futures = [
+        db.submit(lambda txn, n=n: txn.execute("INSERT INTO leases VALUES (?, 'x', 1)", (n,)).lastrowid)  # type: ignore[misc]
+        for n in range(50)
+    ]
+    count = await db.read(lambda txn: txn.one("SELECT count(*) FROM leases"))
+    assert count == (50,)
+    await asyncio.gather(*futures)
+
+
+async def test_a_second_engine_on_the_same_data_is_refused(db: Database, tmp_path: Path) -> None:
+    with pytest.raises(DataRootInUse):
+        await Database(tmp_path / "state.db", SystemClock(), max_events=1).open()
+
+
+async def test_a_file_of_a_newer_engine_is_refused(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db", SystemClock(), max_events=1)
+    await database.open()
+    await database.write(lambda txn: txn.execute("PRAGMA user_version=999"))
+    await database.close()
+    with pytest.raises(VersionMismatch):
+        await Database(tmp_path / "state.db", SystemClock(), max_events=1).open()
+
+
+async def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(DataCorruptOnDisk):
+        await Database(tmp_path / "state.db", SystemClock(), max_events=1).open()
+
+
+async def test_a_missing_directory_is_an_error_of_the_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(EngineError):
+        await Database(tmp_path / "absent" / "state.db", SystemClock(), max_events=1).open()
+
+
+async def test_after_closing_a_write_is_refused(db: Database) -> None:
+    await db.close()
+    with pytest.raises(EngineStopping):
+        await db.write(lambda txn: None)

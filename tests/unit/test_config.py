@@ -1,0 +1,49 @@
+"""Settings: defaults, file, arguments, in this order of strength; wrong ones are named."""
+
+from pathlib import Path
+
+import pytest
+
+from fluytd.config import Config, load
+from fluytd.errors import FieldInvalid
+
+
+def test_arguments_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "fluytd.toml"
+    file.write_text('data_root = "/d"\nworker_count = 3\nlog_level = "debug"\n')
+    config = load(["--config", str(file), "--worker-count", "5", "--run-root", "/r"])
+    assert (config.data_root, config.worker_count, config.log_level) == (Path("/d"), 5, "debug")
+    assert config.socket_path == Path("/r/fluytd.sock")
+    assert config.log_segment_bytes == Config().log_segment_bytes
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(FieldInvalid, match="does not exist"):
+        load(["--config", str(tmp_path / "absent.toml")])
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("nonsense = 1", "nonsense"),
+        ('worker_count = "3"', "worker_count"),
+        ("worker_count = true", "worker_count"),
+        ("worker_count = 0", "worker_count"),
+        ('data_root = "relative"', "data_root"),
+        ("data_root = 1", "data_root"),
+        ('log_level = "loud"', "log_level"),
+        ('cgroup_parent = "../x"', "cgroup_parent"),
+        ("= broken", "config"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, field: str) -> None:
+    file = tmp_path / "fluytd.toml"
+    file.write_text(text)
+    with pytest.raises(FieldInvalid) as caught:
+        load(["--config", str(file)])
+    assert caught.value.metadata["field"] == field
+
+
+def test_a_number_on_the_command_line_must_be_one() -> None:
+    with pytest.raises(FieldInvalid):
+        load(["--worker-count", "many"])
