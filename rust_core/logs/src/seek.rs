@@ -6,41 +6,44 @@ use crate::cursor::{Cursor, Position};
 use crate::format::{self, Header, HEADER_BYTES, MAX_PHYSICAL_BYTES};
 use crate::segment::LogDir;
 
-/// The search stops when so many bytes are left; the reader passes over what is too early among them. A line that
-/// stands at the time and began farther back than this, or two segments back, begins with a fragment.
-const WINDOW_BYTES: u64 = 256 * 1024;
+/// Reading begins so far before the time, so that lines which were open then are known; it passes over what is too
+/// early. A line that began farther back begins with a fragment.
+pub const LOOKBACK_BYTES: u64 = 1024 * 1024;
+/// The search stops when so many bytes are left.
+const WINDOW_BYTES: u64 = 64 * 1024;
 
-/// A place at or a little before the first line of `since_unix_nanos` or later.
+/// A place at or before the first line of `since_unix_nanos` or later, far enough to know the lines open there.
 ///
 /// # Errors
 /// The error of the first system call that failed. Segments that are rotated away meanwhile are passed over.
 pub fn find_since(dir: &LogDir, since_unix_nanos: i64) -> Result<Cursor, IoError> {
     let numbers = dir.list()?;
     let mut start = Position { segment: numbers.first().copied().unwrap_or(1), offset: 0 };
-    let mut is_found = false;
+    // How far the search has still to step back once the time is found.
+    let mut lookback = None;
     for &segment in numbers.iter().rev() {
         let Some(file) = dir.open_segment(segment)? else { break };
-        if is_found {
-            let size = dir.size_of(segment, &file)?;
-            let read = |buffer: &mut [u8], at| dir.read_at(segment, &file, buffer, at);
-            start = Position { segment, offset: line_from(size.saturating_sub(WINDOW_BYTES), read)? };
-            break;
-        }
+        let mut read = |buffer: &mut [u8], at| dir.read_at(segment, &file, buffer, at);
         let mut head = [0; HEADER_BYTES];
-        let got = dir.read_at(segment, &file, &mut head, 0)?;
-        match format::parse(&head[..got]) {
-            Some(header) if header.time_unix_nanos < since_unix_nanos => {
-                let size = dir.size_of(segment, &file)?;
-                let read = |buffer: &mut [u8], at| dir.read_at(segment, &file, buffer, at);
-                start = Position { segment, offset: search(size, since_unix_nanos, read)? };
-                // A line may have begun just before the segment did.
-                is_found = true;
-                if start.offset > 0 {
-                    break;
-                }
+        let got = read(&mut head, 0)?;
+        let size = dir.size_of(segment, &file)?;
+        let (place, left) = match (lookback, format::parse(&head[..got])) {
+            (Some(left), _) => (size, left),
+            (None, Some(header)) if header.time_unix_nanos < since_unix_nanos => {
+                (search(size, since_unix_nanos, &mut read)?, LOOKBACK_BYTES)
             }
             // Empty, torn or later: what is wanted may begin in the one before.
-            _ => start = Position { segment, offset: 0 },
+            (None, _) => (0, 0),
+        };
+        start = Position { segment, offset: line_from(place.saturating_sub(left), &mut read)? };
+        if start.offset > 0 {
+            break;
+        }
+        if left > 0 {
+            lookback = Some(left.saturating_sub(place));
+            if left <= place {
+                break;
+            }
         }
     }
     Ok(Cursor::at(start))
