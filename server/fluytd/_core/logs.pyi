@@ -39,7 +39,21 @@ class LogReader:
         """Whole records that stand after the position, at most about `max_bytes`, in the order written; empty at the
         present end. Drains the inotify fd. Segments that were rotated away unread are skipped. Blocking (disk only)."""
     def read_final(self, max_bytes: int) -> list[LogRecord]:
-        """As `read`, after the writer has gone: the last, unfinished piece counts as a record too."""
+        """As `read`, and at the end unfinished lines count as records too: after the writer has gone, or at any time by a caller
+        that wants bytes at once rather than whole lines."""
     @property
-    def is_past_until(self) -> bool: ...
+    def is_past_until(self) -> bool:
+        """True once a line of `until` or later was met: nothing more will come."""
+    @property
+    def segment(self) -> int:
+        """The lowest segment this reader still needs: what to hold with the supervisor."""
+    @property
+    def skipped_bytes(self) -> int:
+        """Bytes that were no valid log line (torn by a crash, say) and were passed over."""
+    @property
+    def segment(self) -> int:
+        """The lowest log segment that this reader still needs; what to pass to `Supervisor.hold_log`."""
+    @property
+    def skipped_segments(self) -> int:
+        """Segments that were rotated away before this reader came to them, a count."""
     def close(self) -> None: ...

@@ -1,0 +1,351 @@
+//! The flags of `fluyt run` and `fluyt create`, and the specification they ask for. Pure but for `--env-file`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use crate::api::v1::types;
+use crate::failure::Failure;
+use crate::units;
+
+/// Flags shared by `run` and `create`; names and meanings are Docker's.
+#[derive(Args, Debug, Default)]
+pub struct ContainerFlags {
+    /// Name of the container; default: one is made up
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Delete the container once it has ended
+    #[arg(long)]
+    pub rm: bool,
+    /// Environment variable, NAME=value; a bare NAME is taken from the caller's environment or, absent there, removed
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// File with a variable a line, literal, blank lines and lines beginning with # skipped
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<std::path::PathBuf>,
+    /// Working directory inside the container; made if absent
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User inside the container: uid, uid:gid, name or name:group
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Further group, name or id
+    #[arg(long, value_name = "GROUP")]
+    pub group_add: Vec<String>,
+    /// Host name; default: the first 12 digits of the id
+    #[arg(long)]
+    pub hostname: Option<String>,
+    /// NIS domain name
+    #[arg(long)]
+    pub domainname: Option<String>,
+    /// Program in place of the image's entrypoint; empty for none
+    #[arg(long)]
+    pub entrypoint: Option<String>,
+    /// Memory limit, as 512m
+    #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub memory: Option<i64>,
+    /// Limit of memory and swap together; -1 for no limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited, allow_hyphen_values = true)]
+    pub memory_swap: Option<i64>,
+    /// Memory that the container is pushed back to when the host runs short
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub memory_reservation: Option<i64>,
+    /// Number of processors, as 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = units::parse_cpus)]
+    pub cpus: Option<i64>,
+    /// Microseconds of processor time in a period
+    #[arg(long, value_name = "MICROS")]
+    pub cpu_quota: Option<i64>,
+    /// Length of a period in microseconds
+    #[arg(long, value_name = "MICROS")]
+    pub cpu_period: Option<i64>,
+    /// Weight against other containers, 2 to 262144
+    #[arg(short, long, value_name = "SHARES")]
+    pub cpu_shares: Option<i64>,
+    /// Processors it may run on, as 0-1,3
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes it may use, as 0
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// Number of processes and threads; -1 for no limit
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// Resource limit of the process, as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
+    pub ulimit: Vec<types::Rlimit>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub shm_size: Option<i64>,
+    /// Adjustment of the score by which the kernel picks a victim, -1000 to 1000
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    pub oom_score_adj: Option<i32>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAP")]
+    pub cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAP")]
+    pub cap_drop: Vec<String>,
+    /// All capabilities and devices, nothing masked, no seccomp filter
+    #[arg(long)]
+    pub privileged: bool,
+    /// seccomp=unconfined, seccomp=FILE (an OCI profile) or no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// none, host, or the name of a network
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// When to pull the image: always, missing or never
+    #[arg(long, value_name = "POLICY", value_parser = ["always", "missing", "never"], default_value = "missing")]
+    pub pull: String,
+    /// Platform to choose from the image, as linux/arm64
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Signal that `fluyt stop` sends
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Seconds that `fluyt stop` waits before it kills
+    #[arg(long, value_name = "SECONDS", value_parser = units::parse_span)]
+    pub stop_timeout: Option<std::time::Duration>,
+    /// Label, NAME or NAME=value
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// Kernel parameter of the container's own namespaces, as net.ipv4.ip_forward=1
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+    /// Temporary file system: /path or /path:size=64m,mode=1777,exec
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+    /// Image: reference, digest or id
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Command and its arguments; default: the image's
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+impl ContainerFlags {
+    /// The specification; `environment` looks a variable of the caller up.
+    ///
+    /// # Errors
+    /// A flag whose value does not make sense, or an env file that cannot be read.
+    pub fn spec(
+        &self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<types::ContainerSpec, Failure> {
+        Ok(types::ContainerSpec {
+            image: self.image.clone(),
+            platform: self.platform.as_deref().map(parse_platform).transpose()?,
+            pull_policy: pull_policy(&self.pull).into(),
+            entrypoint: self.entrypoint.as_ref().map(|program| types::StringList {
+                values: if program.is_empty() { Vec::new() } else { vec![program.clone()] },
+            }),
+            args: self.args.clone(),
+            env: self.environment(environment)?,
+            user: self.user.clone().unwrap_or_default(),
+            additional_groups: self.group_add.clone(),
+            working_dir: self.workdir.clone().unwrap_or_default(),
+            hostname: self.hostname.clone().unwrap_or_default(),
+            domainname: self.domainname.clone().unwrap_or_default(),
+            labels: pairs(&self.label),
+            open_stdin: self.interactive,
+            stdin_once: self.interactive,
+            stop_signal: self.stop_signal.clone().unwrap_or_default(),
+            stop_timeout: self.stop_timeout.and_then(|span| span.try_into().ok()),
+            auto_remove: self.rm,
+            read_only_root: self.read_only,
+            resources: Some(self.resources()),
+            rlimits: self.ulimit.clone(),
+            oom_score_adj: self.oom_score_adj,
+            shm_size_bytes: self.shm_size.unwrap_or_default(),
+            security: Some(self.security()?),
+            network: self.network.as_deref().map(network),
+            mounts: self.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<_, _>>()?,
+            sysctls: pairs(&self.sysctl),
+            ..types::ContainerSpec::default()
+        })
+    }
+
+    fn environment(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Failure> {
+        let mut items = Vec::new();
+        for path in &self.env_file {
+            let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
+            items.extend(env_file_items(&text));
+        }
+        items.extend(self.env.iter().cloned());
+        for item in &mut items {
+            if !item.contains('=') {
+                if let Some(value) = environment(item) {
+                    *item = format!("{item}={value}");
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    fn resources(&self) -> types::Resources {
+        types::Resources {
+            memory_limit_bytes: self.memory,
+            memory_swap_limit_bytes: self.memory_swap,
+            memory_reservation_bytes: self.memory_reservation,
+            cpu_quota_micros: self.cpu_quota,
+            cpu_period_micros: self.cpu_period,
+            cpu_shares: self.cpu_shares,
+            nano_cpus: self.cpus,
+            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.clone().unwrap_or_default(),
+            pids_limit: self.pids_limit,
+            ..types::Resources::default()
+        }
+    }
+
+    fn security(&self) -> Result<types::SecuritySpec, Failure> {
+        let mut security = types::SecuritySpec {
+            privileged: self.privileged,
+            add_capabilities: self.cap_add.clone(),
+            drop_capabilities: self.cap_drop.clone(),
+            ..types::SecuritySpec::default()
+        };
+        for option in &self.security_opt {
+            match option.split_once(['=', ':']) {
+                None if option == "no-new-privileges" => security.no_new_privileges = true,
+                Some(("no-new-privileges", value)) => security.no_new_privileges = value == "true",
+                Some(("seccomp", "unconfined")) => {
+                    security.seccomp = Some(types::SeccompProfile {
+                        profile: Some(types::seccomp_profile::Profile::Unconfined(true)),
+                    });
+                }
+                Some(("seccomp", path)) => {
+                    let json = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
+                    security.seccomp =
+                        Some(types::SeccompProfile { profile: Some(types::seccomp_profile::Profile::Json(json)) });
+                }
+                Some(("apparmor", profile)) => security.apparmor_profile = profile.to_owned(),
+                Some(("label", label)) => security.selinux_label = label.to_owned(),
+                _ => {
+                    return Err(Failure::usage(
+                        format!("--security-opt {option} is not known"),
+                        "write seccomp=unconfined, seccomp=FILE, no-new-privileges, apparmor=PROFILE or label=LABEL",
+                    ))
+                }
+            }
+        }
+        Ok(security)
+    }
+}
+
+/// The lines of an env file: literal, quotes and `#` inside kept; blank lines and lines that begin with `#` skipped.
+fn env_file_items(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.trim_start_matches([' ', '\t']))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn pairs(items: &[String]) -> BTreeMap<String, String> {
+    items
+        .iter()
+        .map(|item| match item.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (item.clone(), String::new()),
+        })
+        .collect()
+}
+
+/// `none`, `host` or the name of a network of the engine.
+fn network(text: &str) -> types::NetworkSpec {
+    use types::network_spec::Mode;
+    let (mode, attachments) = match text {
+        "none" => (Mode::None, Vec::new()),
+        "host" => (Mode::Host, Vec::new()),
+        name => {
+            let attachment = types::NetworkAttachment { network: name.to_owned(), ..Default::default() };
+            (Mode::Bridge, vec![attachment])
+        }
+    };
+    types::NetworkSpec { mode: mode.into(), attachments, ..types::NetworkSpec::default() }
+}
+
+fn pull_policy(text: &str) -> types::PullPolicy {
+    match text {
+        "always" => types::PullPolicy::Always,
+        "never" => types::PullPolicy::Never,
+        _ => types::PullPolicy::Missing,
+    }
+}
+
+/// `os/arch` or `os/arch/variant`; a bare architecture stands for linux.
+///
+/// # Errors
+/// More than three parts, or an empty one.
+pub fn parse_platform(text: &str) -> Result<types::Platform, Failure> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let wrong = || Failure::usage(format!("`{text}` is not a platform"), "write linux/amd64 or linux/arm/v7");
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(wrong());
+    }
+    let (os, architecture, variant) = match parts.as_slice() {
+        [architecture] => ("linux", *architecture, ""),
+        [os, architecture] => (*os, *architecture, ""),
+        [os, architecture, variant] => (*os, *architecture, *variant),
+        _ => return Err(wrong()),
+    };
+    Ok(types::Platform {
+        os: os.to_owned(),
+        architecture: architecture.to_owned(),
+        variant: variant.to_owned(),
+        ..types::Platform::default()
+    })
+}
+
+fn parse_ulimit(text: &str) -> Result<types::Rlimit, String> {
+    let wrong = || format!("`{text}` is not a resource limit; write nofile=1024 or nofile=1024:2048");
+    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number = |value: &str| match value {
+        "unlimited" | "-1" => Ok(-1),
+        _ => value.parse::<i64>().map_err(|_| wrong()),
+    };
+    Ok(types::Rlimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
+}
+
+fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let mut tmpfs = types::TmpfsMount::default();
+    let mut read_only = false;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let unknown = || {
+            Failure::usage(
+                format!("--tmpfs {text}: `{option}` is not known"),
+                "write size=SIZE, mode=OCTAL, uid=ID, gid=ID, ro, rw, exec, noexec, suid, nosuid, dev or nodev",
+            )
+        };
+        match option.split_once('=') {
+            Some(("size", size)) => tmpfs.size_bytes = units::parse_bytes(size).map_err(|_| unknown())?,
+            Some(("mode", mode)) => tmpfs.mode = Some(u32::from_str_radix(mode, 8).map_err(|_| unknown())?),
+            Some(("uid", uid)) => tmpfs.uid = uid.parse().map_err(|_| unknown())?,
+            Some(("gid", gid)) => tmpfs.gid = gid.parse().map_err(|_| unknown())?,
+            None => match option {
+                "ro" => read_only = true,
+                "rw" | "noexec" | "nosuid" | "nodev" => {}
+                "exec" => tmpfs.exec = true,
+                "suid" => tmpfs.suid = true,
+                "dev" => tmpfs.dev = true,
+                _ => return Err(unknown()),
+            },
+            Some(_) => return Err(unknown()),
+        }
+    }
+    Ok(types::Mount {
+        target: target.to_owned(),
+        read_only,
+        source: Some(types::mount::Source::Tmpfs(tmpfs)),
+    })
+}

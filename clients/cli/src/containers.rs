@@ -1,0 +1,464 @@
+//! Containers: ps, start, stop, kill, wait, rm, and the container side of inspect.
+
+use clap::Args;
+use tonic::transport::Channel;
+
+use crate::api::v1::container_service_client::ContainerServiceClient;
+use crate::api::v1::types::container::{Exit, State};
+use crate::api::v1::types::{Container, ContainerFilter};
+use crate::api::v1::wait_container_request::Condition;
+use crate::api::v1::{
+    DeleteContainerRequest, GetContainerRequest, KillContainerRequest, ListContainersRequest,
+    StartContainerRequest, StopContainerRequest, WaitContainerRequest,
+};
+use crate::failure::Failure;
+use crate::images::{self, now_seconds};
+use crate::render::{self, Format};
+use crate::run::exit_code;
+use crate::units;
+
+/// `fluyt ps`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  fluyt ps\n  fluyt ps -a --filter exited=137\n  fluyt ps -q --filter label=role=web\n  fluyt ps -a --format json"
+)]
+pub struct ListCommand {
+    /// Also those that do not run
+    #[arg(short, long)]
+    all: bool,
+    /// Print only ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print whole ids and commands
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only the newest COUNT, whatever their state
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    last: Option<usize>,
+    /// Only the newest, whatever its state
+    #[arg(short, long)]
+    latest: bool,
+    /// Print sizes of the writable layers
+    #[arg(short, long)]
+    size: bool,
+    /// id=, name=, label=, status=, exited=, ancestor=, before= or since=
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
+    /// Output
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// `fluyt start`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  fluyt start job")]
+pub struct StartCommand {
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `fluyt stop`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  fluyt stop -t 30 web worker")]
+pub struct StopCommand {
+    /// Seconds to wait before the container is killed; default: the container's own
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_span)]
+    timeout: Option<std::time::Duration>,
+    /// Signal in place of the container's own
+    #[arg(short, long)]
+    signal: Option<String>,
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `fluyt kill`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  fluyt kill -s HUP web")]
+pub struct KillCommand {
+    /// Signal: a name with or without SIG, or a number
+    #[arg(short, long, default_value = "SIGKILL")]
+    signal: String,
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `fluyt wait`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  fluyt wait job    # prints its exit code")]
+pub struct WaitCommand {
+    /// not-running, next-exit or removed
+    #[arg(long, value_parser = ["not-running", "next-exit", "removed"], default_value = "not-running")]
+    condition: String,
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `fluyt rm`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  fluyt rm job\n  fluyt rm -f $(fluyt ps -aq)")]
+pub struct RemoveCommand {
+    /// Kill it first if it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Delete its anonymous volumes too
+    #[arg(short, long)]
+    volumes: bool,
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `fluyt inspect`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  fluyt inspect web\n  fluyt inspect --type image debian:12")]
+pub struct InspectCommand {
+    /// container or image; default: whichever is found
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image"])]
+    kind: Option<String>,
+    /// Tell the size of the container's writable layer
+    #[arg(short, long)]
+    size: bool,
+    /// Output; both are JSON, `json` one object a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Containers or images
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
+    let mut filter = ContainerFilter::default();
+    for text in texts {
+        let wrong = || {
+            Failure::usage(
+                format!("--filter {text} is not known"),
+                "write id=, name=, label=, status=, exited=, ancestor=, before= or since=",
+            )
+        };
+        match text.split_once('=').ok_or_else(wrong)? {
+            ("id", value) => filter.ids.push(value.to_owned()),
+            ("name", value) => filter.names.push(value.to_owned()),
+            ("label", value) => filter.labels.push(value.to_owned()),
+            ("ancestor", value) => filter.images.push(value.to_owned()),
+            ("exited", value) => filter.exit_codes.push(value.parse().map_err(|_| wrong())?),
+            ("before", value) => value.clone_into(&mut filter.before_container),
+            ("since", value) => value.clone_into(&mut filter.since_container),
+            ("status", value) => {
+                let state = State::from_str_name(&format!("STATE_{}", value.to_uppercase())).ok_or_else(|| {
+                    Failure::usage(
+                        format!("`{value}` is not a state"),
+                        "write creating, created, starting, running, paused, stopping, exited, deleting or unknown",
+                    )
+                })?;
+                filter.states.push(state.into());
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(filter)
+}
+
+/// Runs `fluyt ps`.
+///
+/// # Errors
+/// A filter that is not known, or what the engine answers.
+pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure> {
+    let mut filter = filter(&command.filter)?;
+    let bound = if command.latest { Some(1) } else { command.last };
+    let is_all = command.all || bound.is_some() || !filter.states.is_empty() || !filter.exit_codes.is_empty();
+    if !is_all {
+        filter.states.extend([State::Running, State::Paused, State::Stopping].map(i32::from));
+    }
+    let mut client = ContainerServiceClient::new(channel);
+    let mut found: Vec<Container> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListContainersRequest {
+            page_token,
+            filter: Some(filter.clone()),
+            include_size: command.size,
+            ..Default::default()
+        };
+        let page = client.list_containers(request).await?.into_inner();
+        found.extend(page.containers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() || bound.is_some_and(|bound| found.len() >= bound) {
+            break;
+        }
+    }
+    found.truncate(bound.unwrap_or(usize::MAX));
+    if command.format == Format::Json {
+        render::json_lines(&found)?;
+    } else if command.quiet {
+        for container in &found {
+            render::line(if command.no_trunc { &container.id } else { render::short_id(&container.id) })?;
+        }
+    } else {
+        render::line(table(&found, command.no_trunc, command.size))?;
+    }
+    Ok(0)
+}
+
+fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> String {
+    let now = now_seconds();
+    let mut header = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
+    if with_size {
+        header.push("SIZE");
+    }
+    let rows: Vec<Vec<String>> = containers
+        .iter()
+        .map(|container| {
+            let image = container.spec.as_ref().map(|spec| spec.image.as_str()).unwrap_or_default();
+            let command = render::printable(&container.resolved_args.join(" "));
+            let created = container.create_time.as_ref().map_or(0, |time| now - time.seconds);
+            let mut row = vec![
+                if no_trunc { container.id.clone() } else { render::short_id(&container.id).to_owned() },
+                render::printable(if no_trunc {
+                    image
+                } else {
+                    image.strip_prefix("sha256:").map_or(image, render::short_id)
+                }),
+                format!("\"{}\"", if no_trunc { command } else { render::shorten(&command, 20) }),
+                format!("{} ago", units::human_span(created)),
+                status(container, now),
+                container.name.clone(),
+            ];
+            if with_size {
+                let mark = if container.writable_size_is_estimate { "~" } else { "" };
+                let size = container.writable_size_bytes.unwrap_or(0);
+                row.push(format!(
+                    "{mark}{} (virtual {})",
+                    units::human_bytes(size),
+                    units::human_bytes(size + container.image_size_bytes)
+                ));
+            }
+            row
+        })
+        .collect();
+    render::table(&header, &rows)
+}
+
+/// State as `docker ps` words it.
+fn status(container: &Container, now: i64) -> String {
+    let since = |time: Option<&prost_types::Timestamp>| {
+        units::human_span(time.map_or(0, |time| now.saturating_sub(time.seconds)))
+    };
+    match container.state() {
+        State::Running => format!("Up {}", since(container.start_time.as_ref())),
+        State::Paused => format!("Up {} (Paused)", since(container.start_time.as_ref())),
+        State::Stopping => format!("Up {} (Stopping)", since(container.start_time.as_ref())),
+        State::Exited => {
+            let code = match container.exit {
+                Some(Exit::ExitCode(code)) => code.to_string(),
+                Some(Exit::Signal(number)) => (128 + number).to_string(),
+                None => "?".to_owned(),
+            };
+            format!("Exited ({code}) {} ago", since(container.exit_time.as_ref()))
+        }
+        state => {
+            let word = state.as_str_name().trim_start_matches("STATE_").to_lowercase();
+            word[..1].to_uppercase() + &word[1..]
+        }
+    }
+}
+
+/// Prints each name as its call succeeds; a failure is told and the others are tried.
+async fn each<F: std::future::Future<Output = Result<String, tonic::Status>>>(
+    names: Vec<String>,
+    mut call: impl FnMut(String) -> F,
+) -> Result<u8, Failure> {
+    let mut exit_code = 0;
+    for name in names {
+        match call(name).await {
+            Ok(text) => render::line(text)?,
+            Err(status) => {
+                eprintln!("{}", Failure::from(status));
+                exit_code = 1;
+            }
+        }
+    }
+    Ok(exit_code)
+}
+
+/// Runs `fluyt start`.
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn start(channel: Channel, command: StartCommand) -> Result<u8, Failure> {
+    each(command.containers, |name| {
+        let mut client = ContainerServiceClient::new(channel.clone());
+        async move {
+            let request = StartContainerRequest { container: name.clone(), ..Default::default() };
+            client.start_container(request).await.map(|_| name)
+        }
+    })
+    .await
+}
+
+/// Runs `fluyt stop`; several containers are stopped at the same time.
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn stop(channel: Channel, command: StopCommand) -> Result<u8, Failure> {
+    let calls: Vec<_> = command
+        .containers
+        .into_iter()
+        .map(|name| {
+            let mut client = ContainerServiceClient::new(channel.clone());
+            let request = StopContainerRequest {
+                container: name.clone(),
+                timeout: command.timeout.and_then(|span| span.try_into().ok()),
+                signal: command.signal.clone().unwrap_or_default(),
+                ..Default::default()
+            };
+            tokio::spawn(async move { client.stop_container(request).await.map(|_| name) })
+        })
+        .collect();
+    let mut exit_code = 0;
+    for call in calls {
+        match call.await.unwrap_or_else(|error| Err(tonic::Status::internal(error.to_string()))) {
+            Ok(name) => render::line(name)?,
+            Err(status) => {
+                eprintln!("{}", Failure::from(status));
+                exit_code = 1;
+            }
+        }
+    }
+    Ok(exit_code)
+}
+
+/// Runs `fluyt kill`.
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn kill(channel: Channel, command: KillCommand) -> Result<u8, Failure> {
+    let signal = command.signal;
+    each(command.containers, |name| {
+        let mut client = ContainerServiceClient::new(channel.clone());
+        let request =
+            KillContainerRequest { container: name.clone(), signal: signal.clone(), ..Default::default() };
+        async move { client.kill_container(request).await.map(|_| name) }
+    })
+    .await
+}
+
+/// Runs `fluyt wait`: prints each container's exit code.
+///
+/// # Errors
+/// What the engine answers.
+pub async fn wait(channel: Channel, command: WaitCommand) -> Result<u8, Failure> {
+    let condition = match command.condition.as_str() {
+        "next-exit" => Condition::NextExit,
+        "removed" => Condition::Removed,
+        _ => Condition::NotRunning,
+    };
+    for name in command.containers {
+        let request = WaitContainerRequest { container: name, condition: condition.into() };
+        let answer = ContainerServiceClient::new(channel.clone()).wait_container(request).await?.into_inner();
+        let container = answer.container.unwrap_or_default();
+        let code = match exit_code(&container) {
+            Ok(code) => code,
+            Err(failure) => failure.exit_code,
+        };
+        render::line(code.to_string())?;
+    }
+    Ok(0)
+}
+
+/// Runs `fluyt rm`.
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Failure> {
+    each(command.containers, |name| {
+        let mut client = ContainerServiceClient::new(channel.clone());
+        let request = DeleteContainerRequest {
+            container: name.clone(),
+            force: command.force,
+            delete_volumes: command.volumes,
+            ..Default::default()
+        };
+        async move { client.delete_container(request).await.map(|_| name) }
+    })
+    .await
+}
+
+/// Runs `fluyt inspect`.
+///
+/// # Errors
+/// A name that is neither a container's nor an image's, or what the engine answers.
+pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Failure> {
+    for name in &command.names {
+        let is_image_only = command.kind.as_deref() == Some("image");
+        let is_container_only = command.kind.as_deref() == Some("container");
+        if !is_image_only {
+            let request = GetContainerRequest { container: name.clone(), include_size: command.size };
+            match ContainerServiceClient::new(channel.clone()).get_container(request).await {
+                Ok(answer) => {
+                    print(&answer.into_inner().container.unwrap_or_default(), command.format)?;
+                    continue;
+                }
+                Err(status) => {
+                    let failure = Failure::from(status);
+                    if is_container_only || failure.reason != "CONTAINER_NOT_FOUND" {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+        match images::get(channel.clone(), name).await {
+            Ok(image) => print(&image, command.format)?,
+            Err(status) => {
+                let failure = Failure::from(status);
+                if is_image_only || failure.reason != "IMAGE_NOT_FOUND" {
+                    return Err(failure);
+                }
+                return Err(Failure::new(
+                    format!("no container and no image is called {}", render::printable(name)),
+                    "list them with `fluyt ps -a` and `fluyt images`",
+                ));
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn print<M: prost::Message + prost::Name>(message: &M, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => render::json_lines([message]),
+        Format::Table => render::json_pretty(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_reads_as_dockers() {
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let up = Container { state: State::Running.into(), start_time: time(0), ..Default::default() };
+        assert_eq!(status(&up, 120), "Up 2 minutes");
+        let exited = Container {
+            state: State::Exited.into(),
+            exit: Some(Exit::Signal(9)),
+            exit_time: time(60),
+            ..Default::default()
+        };
+        assert_eq!(status(&exited, 120), "Exited (137) About a minute ago");
+        let created = Container { state: State::Created.into(), ..Default::default() };
+        assert_eq!(status(&created, 0), "Created");
+    }
+
+    #[test]
+    fn an_unknown_filter_is_refused() {
+        assert!(filter(&["status=running".to_owned(), "exited=3".to_owned()]).is_ok());
+        for text in ["colour=red", "status=dancing", "exited=x", "name"] {
+            assert!(filter(&[text.to_owned()]).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What goes wrong, said to a person: what happened, then what to do. Built from the engine's error details.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Exit code for a failure of the engine or of this program, as Docker has it.
+pub const EXIT_ENGINE: u8 = 125;
+
+/// Flag that sets a field of the API, for errors that name the field.
+const FLAGS: [(&str, &str); 24] = [
+    ("name", "--name"),
+    ("spec.env", "--env"),
+    ("spec.user", "--user"),
+    ("spec.working_dir", "--workdir"),
+    ("spec.hostname", "--hostname"),
+    ("spec.domainname", "--domainname"),
+    ("spec.entrypoint", "--entrypoint"),
+    ("spec.labels", "--label"),
+    ("spec.stop_signal", "--stop-signal"),
+    ("spec.stop_timeout", "--stop-timeout"),
+    ("spec.resources.memory_limit_bytes", "--memory"),
+    ("spec.resources.memory_swap_limit_bytes", "--memory-swap"),
+    ("spec.resources.memory_reservation_bytes", "--memory-reservation"),
+    ("spec.resources.nano_cpus", "--cpus"),
+    ("spec.resources.cpu_quota_micros", "--cpu-quota"),
+    ("spec.resources.cpu_period_micros", "--cpu-period"),
+    ("spec.resources.cpu_shares", "--cpu-shares"),
+    ("spec.resources.cpuset_cpus", "--cpuset-cpus"),
+    ("spec.resources.cpuset_mems", "--cpuset-mems"),
+    ("spec.resources.pids_limit", "--pids-limit"),
+    ("spec.rlimits", "--ulimit"),
+    ("spec.security.add_capabilities", "--cap-add"),
+    ("spec.security.drop_capabilities", "--cap-drop"),
+    ("spec.network", "--network"),
+];
+
+/// A failure that ends the program.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened, one sentence.
+    pub message: String,
+    /// What to do next; empty if there is nothing to say.
+    pub next_step: String,
+    /// The program's exit code.
+    pub exit_code: u8,
+    /// The engine's reason, empty for a failure of this program.
+    pub reason: String,
+    /// The engine's metadata.
+    pub metadata: HashMap<String, String>,
+}
+
+impl Failure {
+    /// A failure of this program with advice.
+    pub fn new(message: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            next_step: next_step.into(),
+            exit_code: EXIT_ENGINE,
+            reason: String::new(),
+            metadata: HashMap::new(),
+        }
+    }
+
+    /// Arguments that make no sense.
+    pub fn usage(message: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self::new(message, next_step)
+    }
+
+    /// A file of the caller that could not be used.
+    pub fn file(operation: &str, path: impl AsRef<Path>, error: &std::io::Error) -> Self {
+        Self::new(format!("cannot {operation} {}: {error}", path.as_ref().display()), "")
+    }
+
+    /// The stream ended before the engine said how the work ended.
+    pub fn cut_off(what: &str) -> Self {
+        Self::new(
+            format!("the engine closed the stream before it said how the {what} ended"),
+            "see `fluyt events` and the daemon's log; the daemon may have been stopped",
+        )
+    }
+
+    /// Standard output could not be written.
+    pub fn output(error: &std::io::Error) -> Self {
+        Self::new(format!("cannot write to standard output: {error}"), "")
+    }
+
+    /// A failure that the engine recorded on an operation or a container.
+    pub fn recorded(failure: &crate::api::v1::types::Failure) -> Self {
+        Self {
+            message: failure.message.clone(),
+            next_step: failure.next_step.clone(),
+            exit_code: start_exit_code(&failure.reason, |key| failure.metadata.get(key).map(String::as_str)),
+            reason: failure.reason.clone(),
+            metadata: failure.metadata.clone().into_iter().collect(),
+        }
+    }
+}
+
+/// 126 or 127 where the engine says that the command is at fault, else 125.
+fn start_exit_code<'a>(reason: &str, metadata: impl Fn(&str) -> Option<&'a str>) -> u8 {
+    match reason {
+        "PROCESS_START_FAILED" => metadata("exit_code")
+            .and_then(|text| text.parse().ok())
+            .filter(|code| *code != 0)
+            .unwrap_or(EXIT_ENGINE),
+        _ => EXIT_ENGINE,
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let mut failure = Self::new(status.message(), "");
+        if let Some(info) = status.get_details_error_info() {
+            failure.reason = info.reason;
+            failure.metadata = info.metadata;
+            failure.exit_code =
+                start_exit_code(&failure.reason, |key| failure.metadata.get(key).map(String::as_str));
+        }
+        if let Some(message) = status.get_details_localized_message() {
+            failure.next_step = message.message;
+        }
+        if let Some(bad) = status.get_details_bad_request() {
+            for violation in bad.field_violations {
+                let field = violation.field.split('[').next().unwrap_or_default();
+                if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == field) {
+                    failure.message = format!("{flag}: {}", failure.message);
+                }
+            }
+        }
+        if failure.reason.is_empty() && status.code() == Code::Unavailable {
+            failure.next_step =
+                "is the daemon running? start it with `fluytd`, or name another with --host".to_owned();
+        }
+        if failure.message.is_empty() {
+            failure.message = status.code().description().to_owned();
+        }
+        failure
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fluyt: {}", self.message)?;
+        if !self.next_step.is_empty() {
+            write!(f, "\n  try: {}", self.next_step)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn a_field_is_shown_as_its_flag() {
+        let mut details =
+            ErrorDetails::with_bad_request_violation("spec.resources.memory_limit_bytes", "too small");
+        details.set_error_info("FIELD_INVALID", "fluyt", HashMap::new());
+        let failure =
+            Failure::from(Status::with_error_details(Code::InvalidArgument, "below 6 MiB", details));
+        assert_eq!(failure.message, "--memory: below 6 MiB");
+        assert_eq!(failure.exit_code, EXIT_ENGINE);
+    }
+
+    #[test]
+    fn a_command_at_fault_gives_its_exit_code() {
+        let metadata = HashMap::from([("exit_code".to_owned(), "127".to_owned())]);
+        let details = ErrorDetails::with_error_info("PROCESS_START_FAILED", "fluyt", metadata);
+        let failure =
+            Failure::from(Status::with_error_details(Code::FailedPrecondition, "no such file", details));
+        assert_eq!(failure.exit_code, 127);
+    }
+
+    #[test]
+    fn an_absent_daemon_is_said_to_be_absent() {
+        let failure = Failure::from(Status::unavailable("tcp connect error"));
+        assert!(failure.to_string().contains("is the daemon running?"));
+    }
+}

@@ -1,0 +1,206 @@
+//! `fluyt`, the command line: arguments to calls of the public gRPC API, answers to tables, JSON and exit codes.
+//! It knows nothing that the API does not say.
+
+mod api;
+mod connect;
+mod container_flags;
+mod containers;
+mod engine;
+mod events;
+mod failure;
+mod images;
+mod logs;
+mod operations;
+mod progress;
+mod render;
+mod run;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use tonic::transport::Channel;
+
+use failure::{Failure, EXIT_ENGINE};
+
+/// Run and manage containers on one host, by its gRPC API.
+#[derive(Parser, Debug)]
+#[command(
+    name = "fluyt",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  fluyt pull debian:12
+  fluyt run --rm -m 256m debian:12 cat /etc/os-release
+  fluyt run -d --name web nginx && fluyt logs -f web
+  fluyt doctor
+
+`fluyt COMMAND --help` explains a command."
+)]
+struct Cli {
+    /// Address of the daemon: unix:///path or tcp://host:port
+    #[arg(long, short = 'H', global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a command in a new container
+    Run(Box<run::RunCommand>),
+    /// Make a container without starting it
+    Create(Box<run::CreateCommand>),
+    /// Start containers
+    Start(containers::StartCommand),
+    /// Stop containers
+    Stop(containers::StopCommand),
+    /// Send a signal to containers
+    Kill(containers::KillCommand),
+    /// Wait for containers and print their exit codes
+    Wait(containers::WaitCommand),
+    /// Delete containers
+    Rm(containers::RemoveCommand),
+    /// List containers
+    #[command(visible_alias = "ls")]
+    Ps(containers::ListCommand),
+    /// Print a container's output
+    Logs(logs::LogsCommand),
+    /// Show all about containers or images
+    Inspect(containers::InspectCommand),
+    /// Pull an image from a registry
+    Pull(images::PullCommand),
+    /// Load images from an archive
+    Load(images::LoadCommand),
+    /// Make an image of a root file system
+    Import(images::ImportCommand),
+    /// List images
+    Images(images::ListCommand),
+    /// Give an image a further reference
+    Tag(images::TagCommand),
+    /// Remove references and images
+    Rmi(images::RemoveCommand),
+    /// Show how an image was made
+    History(images::HistoryCommand),
+    /// Show what happens on the engine
+    Events(events::EventsCommand),
+    /// Pulls, loads and other long work
+    #[command(subcommand, visible_alias = "op")]
+    Operation(operations::Command),
+    /// Show the engine and its host
+    Info(engine::EngineCommand),
+    /// Show versions
+    Version(engine::EngineCommand),
+    /// Tell what this host can do for containers
+    Doctor(engine::EngineCommand),
+}
+
+async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Run(command) => run::run(channel, *command).await,
+        Command::Create(command) => run::create(channel, *command).await,
+        Command::Start(command) => containers::start(channel, command).await,
+        Command::Stop(command) => containers::stop(channel, command).await,
+        Command::Kill(command) => containers::kill(channel, command).await,
+        Command::Wait(command) => containers::wait(channel, command).await,
+        Command::Rm(command) => containers::remove(channel, command).await,
+        Command::Ps(command) => containers::list(channel, command).await,
+        Command::Logs(command) => logs::run(channel, command).await,
+        Command::Inspect(command) => containers::inspect(channel, command).await,
+        Command::Pull(command) => images::pull(channel, command).await,
+        Command::Load(command) => images::load(channel, command).await,
+        Command::Import(command) => images::import(channel, command).await,
+        Command::Images(command) => images::list(channel, command).await,
+        Command::Tag(command) => images::tag(channel, command).await,
+        Command::Rmi(command) => images::remove(channel, command).await,
+        Command::History(command) => images::history(channel, command).await,
+        Command::Events(command) => events::run(channel, command).await,
+        Command::Operation(command) => operations::run(channel, command).await,
+        Command::Info(command) => engine::info(channel, command).await,
+        Command::Version(command) => engine::version(channel, command).await,
+        Command::Doctor(command) => engine::doctor(channel, command).await,
+    }
+}
+
+/// Exit code of a failure: 125 to 127 for commands that run a container, 1 for the others.
+fn failure_exit_code(failure: &Failure, is_container: bool) -> u8 {
+    if is_container {
+        failure.exit_code
+    } else {
+        1
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Printing fails only on a closed terminal, when nobody reads it.
+            let _ = error.print();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_ENGINE) };
+        }
+    };
+    let host = cli
+        .host
+        .or_else(|| std::env::var("FLUYT_HOST").ok())
+        .unwrap_or_else(|| connect::DEFAULT_HOST.to_owned());
+    let is_container = matches!(cli.command, Command::Run(_) | Command::Create(_));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("fluyt: cannot start: {error}");
+            return ExitCode::from(EXIT_ENGINE);
+        }
+    };
+    let result = runtime.block_on(async {
+        let channel = connect::channel(&host)?;
+        dispatch(channel, cli.command).await
+    });
+    // A thread may still wait for standard input; it must not keep us.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure_exit_code(&failure, is_container))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_behind_the_image_are_the_containers() {
+        let cli =
+            Cli::try_parse_from(["fluyt", "run", "--rm", "busybox", "ls", "-l", "--", "-x", "--rm"]).unwrap();
+        let Command::Run(command) = cli.command else { panic!("run") };
+        assert!(format!("{command:?}").contains(r#"args: ["ls", "-l", "--", "-x", "--rm"]"#), "{command:?}");
+    }
+
+    #[test]
+    fn short_flags_may_be_joined() {
+        assert!(Cli::try_parse_from(["fluyt", "ps", "-aq"]).is_ok());
+        assert!(Cli::try_parse_from(["fluyt", "run", "-dq", "busybox"]).is_ok());
+        assert!(Cli::try_parse_from(["fluyt", "run", "-m512m", "-eA=b", "busybox"]).is_ok());
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let is_plain = ["info", "version", "doctor"].contains(&command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(is_plain || help.contains("Example"), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `fluyt run`: one container from image to exit code. Signals that reach this program reach the container.
+
+use clap::Args;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use crate::api::v1::attach_container_request::Action;
+use crate::api::v1::attach_container_response::Event as AttachEvent;
+use crate::api::v1::container_service_client::ContainerServiceClient;
+use crate::api::v1::run_container_response::Event as RunEvent;
+use crate::api::v1::types::{self, container::Exit, AttachOptions, CloseStdin};
+use crate::api::v1::{
+    AttachContainerRequest, CreateContainerRequest, DeleteContainerRequest, KillContainerRequest,
+    RunContainerRequest, StartContainerRequest,
+};
+use crate::container_flags::ContainerFlags;
+use crate::failure::Failure;
+use crate::images;
+use crate::progress::Progress;
+use crate::render;
+
+/// Bytes of standard input sent in one message; the API takes at most 256 KiB.
+const STDIN_CHUNK_BYTES: usize = 64 * 1024;
+/// Messages of input that wait for the engine before reading stops.
+const STDIN_QUEUE: usize = 4;
+
+/// `fluyt run`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fluyt run --rm debian:12 cat /etc/os-release
+  fluyt run -d --name web -m 256m --cpus 0.5 nginx
+  echo hello | fluyt run -i --rm busybox cat
+
+Exit code: the container's; 128 + n if signal n ended it; 127 if the command is not found, 126 if it cannot be
+executed, 125 if the engine or a flag is at fault.")]
+pub struct RunCommand {
+    /// Leave the container running and print its id
+    #[arg(short, long, conflicts_with = "interactive")]
+    detach: bool,
+    /// Print no progress of a pull
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    container: ContainerFlags,
+}
+
+/// `fluyt create`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  fluyt create --name job busybox sh -c 'echo hello'\n  fluyt start job")]
+pub struct CreateCommand {
+    /// Print no progress of a pull
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    container: ContainerFlags,
+}
+
+/// Runs `fluyt run`; the answer is the exit code.
+///
+/// # Errors
+/// What the engine answers; a failed start carries 125, 126 or 127.
+pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
+    if command.container.interactive {
+        return interactive(channel, command).await;
+    }
+    let request = RunContainerRequest {
+        spec: Some(command.container.spec(|name| std::env::var(name).ok())?),
+        name: command.container.name.clone().unwrap_or_default(),
+        detach: command.detach,
+        ..Default::default()
+    };
+    let mut client = ContainerServiceClient::new(channel.clone());
+    let mut events = client.run_container(request).await?.into_inner();
+    let mut signals = Signals::listen()?;
+    let mut progress = Progress::new(command.quiet);
+    let mut id = String::new();
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event?,
+            name = signals.next(), if !id.is_empty() => {
+                forward(&channel, &id, name).await;
+                continue;
+            }
+        };
+        match event.and_then(|message| message.event) {
+            Some(RunEvent::Pull(operation)) => progress.show(&operation),
+            Some(RunEvent::Created(container)) => {
+                progress.end();
+                id = container.id;
+            }
+            Some(RunEvent::Started(container)) if command.detach => {
+                render::line(&container.id)?;
+                return Ok(0);
+            }
+            Some(RunEvent::Started(_)) => {}
+            Some(RunEvent::Stdout(chunk)) => render::bytes(&chunk.data, false)?,
+            Some(RunEvent::Stderr(chunk)) => render::bytes(&chunk.data, true)?,
+            Some(RunEvent::Exited(container)) => return exit_code(&container),
+            None => return Err(Failure::cut_off("container")),
+        }
+    }
+}
+
+/// Runs `fluyt create`: prints the id of a container that is ready to start.
+///
+/// # Errors
+/// What the engine answers.
+pub async fn create(channel: Channel, command: CreateCommand) -> Result<u8, Failure> {
+    let id = create_container(&channel, &command.container, command.quiet).await?;
+    render::line(id)?;
+    Ok(0)
+}
+
+async fn create_container(channel: &Channel, flags: &ContainerFlags, quiet: bool) -> Result<String, Failure> {
+    let mut client = ContainerServiceClient::new(channel.clone());
+    let request = CreateContainerRequest {
+        spec: Some(flags.spec(|name| std::env::var(name).ok())?),
+        name: flags.name.clone().unwrap_or_default(),
+        ..Default::default()
+    };
+    if flags.pull == "always" {
+        images::pull_image(channel.clone(), &flags.image, flags.platform.as_deref(), quiet).await?;
+    }
+    let answer = match client.create_container(request.clone()).await {
+        Err(status) if flags.pull == "missing" => {
+            let failure = Failure::from(status);
+            if failure.reason != "IMAGE_NOT_FOUND" {
+                return Err(failure);
+            }
+            images::pull_image(channel.clone(), &flags.image, flags.platform.as_deref(), quiet).await?;
+            client.create_container(request).await?
+        }
+        answer => answer?,
+    };
+    Ok(answer.into_inner().container.unwrap_or_default().id)
+}
+
+/// Attaches before the start, so that no byte of output is missed, and feeds standard input.
+async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
+    let mut client = ContainerServiceClient::new(channel.clone());
+    let mut signals = Signals::listen()?;
+    let id = create_container(&channel, &command.container, command.quiet).await?;
+    let (actions, queue) = mpsc::channel::<AttachContainerRequest>(STDIN_QUEUE);
+    let open = AttachOptions {
+        container: id.clone(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        include_logs: true,
+        hold: true,
+        ..Default::default()
+    };
+    // The queue is empty and holds several: this cannot wait.
+    let _ = actions.send(AttachContainerRequest { action: Some(Action::Open(open)) }).await;
+    let mut events = client.attach_container(ReceiverStream::new(queue)).await?.into_inner();
+    let pump = tokio::spawn(pump_stdin(actions));
+    let result = async {
+        loop {
+            let event = tokio::select! {
+                event = events.message() => event?,
+                name = signals.next() => {
+                    forward(&channel, &id, name).await;
+                    continue;
+                }
+            };
+            match event.and_then(|message| message.event) {
+                Some(AttachEvent::Attached(_)) => {
+                    let start = StartContainerRequest { container: id.clone(), ..Default::default() };
+                    if let Err(status) = client.start_container(start).await {
+                        remove_failed(&channel, &id, command.container.rm).await;
+                        return Err(Failure::from(status));
+                    }
+                }
+                Some(AttachEvent::Stdout(chunk)) => render::bytes(&chunk.data, false)?,
+                Some(AttachEvent::Stderr(chunk)) => render::bytes(&chunk.data, true)?,
+                Some(AttachEvent::Exited(container) | AttachEvent::Detached(container)) => {
+                    return exit_code(&container);
+                }
+                None => return Err(Failure::cut_off("container")),
+            }
+        }
+    }
+    .await;
+    pump.abort();
+    result
+}
+
+/// With `--rm`, a container that could not be started is removed; its start failure is what the person must see.
+async fn remove_failed(channel: &Channel, id: &str, is_auto_remove: bool) {
+    if is_auto_remove {
+        let request = DeleteContainerRequest { container: id.to_owned(), force: true, ..Default::default() };
+        if let Err(status) = ContainerServiceClient::new(channel.clone()).delete_container(request).await {
+            let failure = Failure::from(status);
+            if failure.reason != "CONTAINER_NOT_FOUND" {
+                eprintln!("{failure}");
+            }
+        }
+    }
+}
+
+/// Sends standard input piece by piece, then says that it is over. Ends when the engine takes no more.
+async fn pump_stdin(actions: mpsc::Sender<AttachContainerRequest>) {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; STDIN_CHUNK_BYTES];
+    loop {
+        let action = match stdin.read(&mut buffer).await {
+            Ok(count) if count > 0 => Action::Stdin(buffer[..count].to_vec()),
+            _ => Action::CloseStdin(CloseStdin {}),
+        };
+        let is_last = matches!(action, Action::CloseStdin(_));
+        if actions.send(AttachContainerRequest { action: Some(action) }).await.is_err() {
+            return;
+        }
+        if is_last {
+            // The stream stays open for output until the other side ends it.
+            actions.closed().await;
+            return;
+        }
+    }
+}
+
+/// The exit code of an ended container: its own, or 128 and the signal.
+///
+/// # Errors
+/// The failure of a start that did not succeed.
+pub fn exit_code(container: &types::Container) -> Result<u8, Failure> {
+    if let Some(failure) = &container.failure {
+        return Err(Failure::recorded(failure));
+    }
+    match container.exit {
+        Some(Exit::ExitCode(code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        Some(Exit::Signal(number)) => Ok(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+        None => Err(Failure::new(
+            format!("the container ended without an exit code: {}", container.message),
+            "see `fluyt inspect` and `fluyt events`",
+        )),
+    }
+}
+
+async fn forward(channel: &Channel, id: &str, name: &'static str) {
+    let request =
+        KillContainerRequest { container: id.to_owned(), signal: name.to_owned(), ..Default::default() };
+    // A container that ended meanwhile cannot take a signal; how it ended comes on the stream.
+    let _ = ContainerServiceClient::new(channel.clone()).kill_container(request).await;
+}
+
+/// The signals that are handed on to the container.
+struct Signals {
+    streams: Vec<(&'static str, tokio::signal::unix::Signal)>,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let kinds = [
+            ("SIGINT", SignalKind::interrupt()),
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGHUP", SignalKind::hangup()),
+            ("SIGQUIT", SignalKind::quit()),
+            ("SIGUSR1", SignalKind::user_defined1()),
+            ("SIGUSR2", SignalKind::user_defined2()),
+        ];
+        let streams = kinds
+            .into_iter()
+            .map(|(name, kind)| signal(kind).map(|stream| (name, stream)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(format!("cannot listen for signals: {error}"), ""))?;
+        Ok(Self { streams })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        std::future::poll_fn(|context| {
+            for (name, stream) in &mut self.streams {
+                if stream.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*name);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_added_to_128() {
+        let container = types::Container { exit: Some(Exit::Signal(9)), ..Default::default() };
+        assert_eq!(exit_code(&container).ok(), Some(137));
+        let container = types::Container { exit: Some(Exit::ExitCode(3)), ..Default::default() };
+        assert_eq!(exit_code(&container).ok(), Some(3));
+        assert!(exit_code(&types::Container::default()).is_err());
+    }
+}

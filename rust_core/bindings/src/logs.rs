@@ -1,0 +1,112 @@
+//! `_core.logs`: reading container logs.
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use logs::ReadRange;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::error::raise;
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.logs")]
+pub(crate) struct LogRecord {
+    #[pyo3(get)]
+    stream: &'static str,
+    #[pyo3(get)]
+    data: Py<PyBytes>,
+    #[pyo3(get)]
+    time_unix_nanos: i64,
+    #[pyo3(get)]
+    cursor: String,
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.logs")]
+pub(crate) struct LogReader {
+    /// None once closed.
+    inner: Mutex<Option<logs::LogReader>>,
+}
+
+fn convert(py: Python<'_>, record: logs::LogRecord) -> LogRecord {
+    LogRecord {
+        stream: record.stream.as_str(),
+        data: PyBytes::new(py, &record.data).unbind(),
+        time_unix_nanos: record.time_unix_nanos,
+        cursor: record.cursor.to_string(),
+    }
+}
+
+impl LogReader {
+    fn lock(&self) -> MutexGuard<'_, Option<logs::LogReader>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut logs::LogReader) -> Result<T, logs::LogsError> + Send,
+    ) -> PyResult<T> {
+        let done = py.detach(|| self.lock().as_mut().map(work));
+        done.ok_or_else(|| PyValueError::new_err("the log reader is closed"))?.map_err(raise)
+    }
+}
+
+#[pymethods]
+impl LogReader {
+    #[new]
+    #[pyo3(signature = (log_dir, *, cursor=None, tail_lines=None, since_unix_nanos=None, until_unix_nanos=None))]
+    fn new(
+        py: Python<'_>,
+        log_dir: &str,
+        cursor: Option<String>,
+        tail_lines: Option<u64>,
+        since_unix_nanos: Option<i64>,
+        until_unix_nanos: Option<i64>,
+    ) -> PyResult<Self> {
+        let range = ReadRange { cursor, tail_lines, since_unix_nanos, until_unix_nanos };
+        let reader = py.detach(|| logs::LogReader::open(Path::new(log_dir), &range)).map_err(raise)?;
+        Ok(Self { inner: Mutex::new(Some(reader)) })
+    }
+
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.with(py, |reader| Ok(reader.fileno().as_raw_fd()))
+    }
+
+    fn read(&self, py: Python<'_>, max_bytes: usize) -> PyResult<Vec<LogRecord>> {
+        let records = self.with(py, |reader| reader.read(max_bytes))?;
+        Ok(records.into_iter().map(|record| convert(py, record)).collect())
+    }
+
+    fn read_final(&self, py: Python<'_>, max_bytes: usize) -> PyResult<Vec<LogRecord>> {
+        let records = self.with(py, |reader| reader.read_final(max_bytes))?;
+        Ok(records.into_iter().map(|record| convert(py, record)).collect())
+    }
+
+    #[getter]
+    fn is_past_until(&self, py: Python<'_>) -> PyResult<bool> {
+        self.with(py, |reader| Ok(reader.is_past_until()))
+    }
+
+    #[getter]
+    fn segment(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| Ok(reader.segment()))
+    }
+
+    #[getter]
+    fn skipped_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| Ok(reader.skipped_bytes()))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.lock().take()));
+    }
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LogRecord>()?;
+    module.add_class::<LogReader>()
+}
