@@ -60,7 +60,7 @@ def generate(python_root: Path) -> None:
             f"--python_out={scratch}",
             f"--mypy_out=quiet:{scratch}",
             f"--grpc_python_out={scratch}",
-            f"--mypy_grpc_out=quiet:{scratch}",
+            f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{scratch}",
         )
         made = Path(scratch) / PACKAGE
         for directory in (made, made / "types"):

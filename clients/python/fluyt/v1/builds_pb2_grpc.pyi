@@ -78,10 +78,9 @@ class BuildServiceAsyncStub(BuildServiceStub):
     after: they are gone. Idempotent in effect. Cancel: of this call does nothing to the operation.
     """
 
-class BuildServiceServicer(metaclass=_abc_1.ABCMeta):
+class BuildServiceServicer:
     """Builds and their cache."""
 
-    @_abc_1.abstractmethod
     def BuildImage(
         self,
         request: _builds_pb2.BuildImageRequest,
@@ -92,7 +91,6 @@ class BuildServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: of this call does nothing to the operation; CancelOperation ends the step's processes.
         """
 
-    @_abc_1.abstractmethod
     def UploadContext(
         self,
         request_iterator: _MaybeAsyncIterator[_builds_pb2.UploadContextRequest],
@@ -104,7 +102,6 @@ class BuildServiceServicer(metaclass=_abc_1.ABCMeta):
         verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
         """
 
-    @_abc_1.abstractmethod
     def ListBuildCache(
         self,
         request: _builds_pb2.ListBuildCacheRequest,
@@ -114,7 +111,6 @@ class BuildServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def PruneBuildCache(
         self,
         request: _builds_pb2.PruneBuildCacheRequest,

@@ -255,12 +255,11 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     effect. Cancel: those deleted so far stay so.
     """
 
-class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
+class ContainerServiceServicer:
     """Containers of this engine. A field `container` takes an id, a unique prefix of one, or a name. How a process ended is
     data in Container, never the error of an RPC.
     """
 
-    @_abc_1.abstractmethod
     def CreateContainer(
         self,
         request: _containers_pb2.CreateContainerRequest,
@@ -271,7 +270,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         been made; if the record was not written yet, nothing is left.
         """
 
-    @_abc_1.abstractmethod
     def StartContainer(
         self,
         request: _containers_pb2.StartContainerRequest,
@@ -283,7 +281,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: a RUNNING container is answered as it is. Cancel: the start goes on.
         """
 
-    @_abc_1.abstractmethod
     def RunContainer(
         self,
         request: _containers_pb2.RunContainerRequest,
@@ -296,7 +293,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         error. The stream ends with `exited` after all output, with `detach` with `started`.
         """
 
-    @_abc_1.abstractmethod
     def StopContainer(
         self,
         request: _containers_pb2.StopContainerRequest,
@@ -306,7 +302,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         one that does not run is answered as it is. Cancel: the stop goes on.
         """
 
-    @_abc_1.abstractmethod
     def KillContainer(
         self,
         request: _containers_pb2.KillContainerRequest,
@@ -317,7 +312,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         `request_id`. Cancel: it may have been sent already.
         """
 
-    @_abc_1.abstractmethod
     def RestartContainer(
         self,
         request: _containers_pb2.RestartContainerRequest,
@@ -327,7 +321,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent with `request_id`. Cancel: the restart goes on.
         """
 
-    @_abc_1.abstractmethod
     def PauseContainer(
         self,
         request: _containers_pb2.PauseContainerRequest,
@@ -337,7 +330,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def ResumeContainer(
         self,
         request: _containers_pb2.ResumeContainerRequest,
@@ -347,7 +339,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         already.
         """
 
-    @_abc_1.abstractmethod
     def UpdateContainer(
         self,
         request: _containers_pb2.UpdateContainerRequest,
@@ -357,7 +348,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         after: the same, all changes made or none. Idempotent. Cancel: it may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def RenameContainer(
         self,
         request: _containers_pb2.RenameContainerRequest,
@@ -367,7 +357,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         have been done already.
         """
 
-    @_abc_1.abstractmethod
     def DeleteContainer(
         self,
         request: _containers_pb2.DeleteContainerRequest,
@@ -378,7 +367,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         `request_id` is repeated. Cancel: the deletion goes on.
         """
 
-    @_abc_1.abstractmethod
     def GetContainer(
         self,
         request: _containers_pb2.GetContainerRequest,
@@ -388,7 +376,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         unchanged. Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListContainers(
         self,
         request: _containers_pb2.ListContainersRequest,
@@ -398,7 +385,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def WaitContainer(
         self,
         request: _containers_pb2.WaitContainerRequest,
@@ -408,7 +394,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         ends. How the container ended is the answer, whatever its exit code.
         """
 
-    @_abc_1.abstractmethod
     def AttachContainer(
         self,
         request_iterator: _MaybeAsyncIterator[_containers_pb2.AttachContainerRequest],
@@ -420,7 +405,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
         """
 
-    @_abc_1.abstractmethod
     def WatchStats(
         self,
         request: _containers_pb2.WatchStatsRequest,
@@ -431,7 +415,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         containers have ended, or after one round with `once`.
         """
 
-    @_abc_1.abstractmethod
     def ListProcesses(
         self,
         request: _containers_pb2.ListProcessesRequest,
@@ -441,7 +424,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListChanges(
         self,
         request: _container_files_pb2.ListChangesRequest,
@@ -451,7 +433,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         unchanged. Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def CommitContainer(
         self,
         request: _containers_pb2.CommitContainerRequest,
@@ -462,7 +443,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         is visible nothing is left.
         """
 
-    @_abc_1.abstractmethod
     def ExportContainer(
         self,
         request: _container_files_pb2.ExportContainerRequest,
@@ -472,7 +452,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         stops. The stream ends with `complete`.
         """
 
-    @_abc_1.abstractmethod
     def CopyTo(
         self,
         request_iterator: _MaybeAsyncIterator[_container_files_pb2.CopyToRequest],
@@ -483,7 +462,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         path of the tar or of the container leads out of the root.
         """
 
-    @_abc_1.abstractmethod
     def CopyFrom(
         self,
         request: _container_files_pb2.CopyFromRequest,
@@ -493,7 +471,6 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         sending stops. The stream ends with `complete`. No path of the container leads out of the root.
         """
 
-    @_abc_1.abstractmethod
     def PruneContainers(
         self,
         request: _containers_pb2.PruneContainersRequest,

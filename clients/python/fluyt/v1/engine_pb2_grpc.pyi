@@ -74,10 +74,9 @@ class EngineServiceAsyncStub(EngineServiceStub):
     two things; repairs made stay. The stream ends with `summary`.
     """
 
-class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
+class EngineServiceServicer:
     """Facts about the engine and its storage. Containers, images and the like have services of their own."""
 
-    @_abc_1.abstractmethod
     def GetVersion(
         self,
         request: _engine_pb2.GetVersionRequest,
@@ -87,7 +86,6 @@ class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def GetInfo(
         self,
         request: _engine_pb2.GetInfoRequest,
@@ -97,7 +95,6 @@ class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
         State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def GetDiskUsage(
         self,
         request: _engine_pb2.GetDiskUsageRequest,
@@ -107,7 +104,6 @@ class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def CheckStorage(
         self,
         request: _engine_pb2.CheckStorageRequest,

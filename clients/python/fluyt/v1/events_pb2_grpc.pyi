@@ -52,10 +52,9 @@ class EventServiceAsyncStub(EventServiceStub):
     ends when `until_sequence` or `until_time` is reached, or when the engine stops (UNAVAILABLE).
     """
 
-class EventServiceServicer(metaclass=_abc_1.ABCMeta):
+class EventServiceServicer:
     """The log of events: durable, numbered without gaps, bounded at its old end."""
 
-    @_abc_1.abstractmethod
     def WatchEvents(
         self,
         request: _events_pb2.WatchEventsRequest,

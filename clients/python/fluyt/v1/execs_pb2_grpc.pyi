@@ -80,10 +80,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Exec's.
     """
 
-class ExecServiceServicer(metaclass=_abc_1.ABCMeta):
+class ExecServiceServicer:
     """Exec sessions. How a process ended is data, never the error of an RPC."""
 
-    @_abc_1.abstractmethod
     def Exec(
         self,
         request_iterator: _MaybeAsyncIterator[_execs_pb2.ExecRequest],
@@ -96,7 +95,6 @@ class ExecServiceServicer(metaclass=_abc_1.ABCMeta):
         does not grow.
         """
 
-    @_abc_1.abstractmethod
     def GetExec(
         self,
         request: _execs_pb2.GetExecRequest,
@@ -106,7 +104,6 @@ class ExecServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListExecs(
         self,
         request: _execs_pb2.ListExecsRequest,
@@ -116,7 +113,6 @@ class ExecServiceServicer(metaclass=_abc_1.ABCMeta):
         undo.
         """
 
-    @_abc_1.abstractmethod
     def AttachExec(
         self,
         request_iterator: _MaybeAsyncIterator[_execs_pb2.AttachExecRequest],

@@ -154,10 +154,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Idempotent in effect. Cancel: of this call does nothing to the operation.
     """
 
-class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
+class ImageServiceServicer:
     """Images of this engine. A field `image` takes a reference, a digest, an id or a unique prefix of an id."""
 
-    @_abc_1.abstractmethod
     def ResolveImage(
         self,
         request: _images_pb2.ResolveImageRequest,
@@ -167,7 +166,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: the requests to the registry are broken off.
         """
 
-    @_abc_1.abstractmethod
     def PullImage(
         self,
         request: _images_pb2.PullImageRequest,
@@ -179,7 +177,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing to the operation; CancelOperation ends it and keeps what was stored for the next attempt.
         """
 
-    @_abc_1.abstractmethod
     def PushImage(
         self,
         request: _images_pb2.PushImageRequest,
@@ -190,7 +187,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing to the operation.
         """
 
-    @_abc_1.abstractmethod
     def ListImages(
         self,
         request: _images_pb2.ListImagesRequest,
@@ -200,7 +196,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def GetImage(
         self,
         request: _images_pb2.GetImageRequest,
@@ -210,7 +205,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         after: unchanged. Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def TagImage(
         self,
         request: _images_pb2.TagImageRequest,
@@ -220,7 +214,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         `reference` names it. Idempotent. Cancel: it may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def UntagImage(
         self,
         request: _images_pb2.UntagImageRequest,
@@ -231,7 +224,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         have been done already.
         """
 
-    @_abc_1.abstractmethod
     def DeleteImage(
         self,
         request: _images_pb2.DeleteImageRequest,
@@ -243,7 +235,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         been done already.
         """
 
-    @_abc_1.abstractmethod
     def LoadImages(
         self,
         request_iterator: _MaybeAsyncIterator[_images_pb2.LoadImagesRequest],
@@ -255,7 +246,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         after it the operation goes on. The work is an operation too, so that others can follow it.
         """
 
-    @_abc_1.abstractmethod
     def SaveImages(
         self,
         request: _images_pb2.SaveImagesRequest,
@@ -265,7 +255,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent; the same images give the same bytes. Cancel: sending stops. The stream ends with `complete`.
         """
 
-    @_abc_1.abstractmethod
     def ImportImage(
         self,
         request_iterator: _MaybeAsyncIterator[_images_pb2.ImportImageRequest],
@@ -276,7 +265,6 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: as LoadImages.
         """
 
-    @_abc_1.abstractmethod
     def PruneImages(
         self,
         request: _images_pb2.PruneImagesRequest,

@@ -52,10 +52,9 @@ class LogServiceAsyncStub(LogServiceStub):
     sent, or when `until_time` has passed.
     """
 
-class LogServiceServicer(metaclass=_abc_1.ABCMeta):
+class LogServiceServicer:
     """Logs of containers. AttachContainer is for live terminals; this is for reading what was written, at any time."""
 
-    @_abc_1.abstractmethod
     def ReadLogs(
         self,
         request: _logs_pb2.ReadLogsRequest,

@@ -94,10 +94,9 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     effect. Cancel: those deleted so far stay so.
     """
 
-class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
+class NetworkServiceServicer:
     """Networks of this engine. A field `network` takes an id, a unique prefix of one, or a name."""
 
-    @_abc_1.abstractmethod
     def CreateNetwork(
         self,
         request: _networks_pb2.CreateNetworkRequest,
@@ -107,7 +106,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
         container. Idempotent with `request_id`. Cancel: it may have been made already.
         """
 
-    @_abc_1.abstractmethod
     def GetNetwork(
         self,
         request: _networks_pb2.GetNetworkRequest,
@@ -117,7 +115,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListNetworks(
         self,
         request: _networks_pb2.ListNetworksRequest,
@@ -125,7 +122,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_networks_pb2.ListNetworksResponse, _abc.Awaitable[_networks_pb2.ListNetworksResponse]]:
         """Lists networks by name. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo."""
 
-    @_abc_1.abstractmethod
     def DeleteNetwork(
         self,
         request: _networks_pb2.DeleteNetworkRequest,
@@ -136,7 +132,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
         deletion goes on.
         """
 
-    @_abc_1.abstractmethod
     def ConnectContainer(
         self,
         request: _networks_pb2.ConnectContainerRequest,
@@ -146,7 +141,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: it may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def DisconnectContainer(
         self,
         request: _networks_pb2.DisconnectContainerRequest,
@@ -156,7 +150,6 @@ class NetworkServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: it may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def PruneNetworks(
         self,
         request: _networks_pb2.PruneNetworksRequest,

@@ -76,10 +76,9 @@ class OperationServiceAsyncStub(OperationServiceStub):
     Cancel: the request may have been taken already.
     """
 
-class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
+class OperationServiceServicer:
     """Operations of all kinds. They are begun by the services of what they work on."""
 
-    @_abc_1.abstractmethod
     def GetOperation(
         self,
         request: _operations_pb2.GetOperationRequest,
@@ -89,7 +88,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListOperations(
         self,
         request: _operations_pb2.ListOperationsRequest,
@@ -99,7 +97,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         undo.
         """
 
-    @_abc_1.abstractmethod
     def WatchOperation(
         self,
         request: _operations_pb2.WatchOperationRequest,
@@ -110,7 +107,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         misses are put together, its end is always sent. The stream ends after the operation in an ended state.
         """
 
-    @_abc_1.abstractmethod
     def CancelOperation(
         self,
         request: _operations_pb2.CancelOperationRequest,

@@ -108,10 +108,9 @@ class VolumeServiceAsyncStub(VolumeServiceStub):
     Cancel: those deleted so far stay so.
     """
 
-class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
+class VolumeServiceServicer:
     """Volumes of this engine, known by their name."""
 
-    @_abc_1.abstractmethod
     def CreateVolume(
         self,
         request: _volumes_pb2.CreateVolumeRequest,
@@ -121,7 +120,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: it may have been made already.
         """
 
-    @_abc_1.abstractmethod
     def GetVolume(
         self,
         request: _volumes_pb2.GetVolumeRequest,
@@ -131,7 +129,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancel: nothing is left to undo.
         """
 
-    @_abc_1.abstractmethod
     def ListVolumes(
         self,
         request: _volumes_pb2.ListVolumesRequest,
@@ -139,7 +136,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_volumes_pb2.ListVolumesResponse, _abc.Awaitable[_volumes_pb2.ListVolumesResponse]]:
         """Lists volumes by name. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo."""
 
-    @_abc_1.abstractmethod
     def DeleteVolume(
         self,
         request: _volumes_pb2.DeleteVolumeRequest,
@@ -149,7 +145,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         idempotent: a second call is VOLUME_NOT_FOUND unless `request_id` is repeated. Cancel: the deletion goes on.
         """
 
-    @_abc_1.abstractmethod
     def RenameVolume(
         self,
         request: _volumes_pb2.RenameVolumeRequest,
@@ -159,7 +154,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent. Cancel: it may have been done already.
         """
 
-    @_abc_1.abstractmethod
     def CloneVolume(
         self,
         request: _volumes_pb2.CloneVolumeRequest,
@@ -169,7 +163,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         name free. State after: the copy exists whole. Idempotent with `request_id`. Cancel: nothing of the copy is left.
         """
 
-    @_abc_1.abstractmethod
     def ExportVolume(
         self,
         request: _volumes_pb2.ExportVolumeRequest,
@@ -179,7 +172,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         stream ends with `complete`.
         """
 
-    @_abc_1.abstractmethod
     def ImportVolume(
         self,
         request_iterator: _MaybeAsyncIterator[_volumes_pb2.ImportVolumeRequest],
@@ -189,7 +181,6 @@ class VolumeServiceServicer(metaclass=_abc_1.ABCMeta):
         exists, or is made. State after: the data is there. Idempotent in effect. Cancel: files unpacked so far stay.
         """
 
-    @_abc_1.abstractmethod
     def PruneVolumes(
         self,
         request: _volumes_pb2.PruneVolumesRequest,
