@@ -23,6 +23,16 @@ class Config:
     socket_path: Path = Path("/run/fluyt/fluytd.sock")
     #: The group that may use the socket beside root; empty for root alone.
     socket_group: str = "fluyt"
+    #: `host:port` of a listener with mutual TLS; empty for none. It needs the three files below.
+    tcp_address: str = ""
+    #: Certificate (chain) and key of the daemon, and the CA that signed the certificates of clients; PEM.
+    tls_certificate_path: Path = Path()
+    tls_key_path: Path = Path()
+    tls_client_ca_path: Path = Path()
+    #: Names in client certificates that may call everything by TCP, divided by commas; whoever is not named may nothing.
+    tcp_administrators: str = ""
+    #: Names that may only read.
+    tcp_readers: str = ""
     supervisor_path: Path = Path(__file__).parent / "libexec" / "fluyt-supervisor"
     cgroup_parent: str = "fluyt"
     #: Threads for short blocking calls.

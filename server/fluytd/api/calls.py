@@ -1,0 +1,156 @@
+"""Wraps every RPC's body once, when the server is assembled: gate, errors, policy, request ids; and fills in NOT_BUILT.
+
+The API's descriptors say which RPCs there are, so that none can be forgotten: an RPC whose servicer does not override
+the generated method answers UNIMPLEMENTED with reason NOT_BUILT.
+"""
+
+import asyncio
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from types import ModuleType
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor, message, message_factory
+
+from fluytd.api.gate import Gate, stopping
+from fluytd.api.interceptors.errors import fail
+from fluytd.api.interceptors.policy import Policy
+from fluytd.errors import NotBuilt
+from fluytd.requests.service import RequestService
+
+Context = Any  # grpc.aio.ServicerContext of any request and response
+Body = Callable[[Any, Context], Any]
+
+#: Unary RPCs that may last for ever and must not hold up a stop.
+LASTING_UNARY: Final = frozenset({"/fluyt.v1.ContainerService/WaitContainer"})
+
+
+class Wrapper:
+    """Makes grpc handlers of RPC bodies."""
+
+    def __init__(self, gate: Gate, requests: RequestService | None, policy: Policy | None) -> None:
+        """`requests`: keeps answers by request id; `policy`: who may call what, None where root alone can connect."""
+        self._gate = gate
+        self._requests = requests
+        self._policy = policy
+
+    def handlers(
+        self, modules: Iterable[tuple[ModuleType, ModuleType]], servicers: Iterable[object]
+    ) -> Iterator[tuple[str, grpc.GenericRpcHandler]]:
+        """(full name, handler) of every service declared in `modules` (messages, services), built or not.
+
+        Raises TypeError for a servicer of no such service, and for a body that is not asynchronous.
+        """
+        left = list(servicers)
+        for messages, services in modules:
+            for service in messages.DESCRIPTOR.services_by_name.values():
+                base = getattr(services, f"{service.name}Servicer")
+                servicer = next((one for one in left if isinstance(one, base)), None)
+                if servicer is not None:
+                    left.remove(servicer)
+                methods = {method.name: self._handler(method, base, servicer) for method in service.methods}
+                yield service.full_name, grpc.method_handlers_generic_handler(service.full_name, methods)
+        if left:
+            raise TypeError(f"no service of the API is served by {left}")
+
+    def _handler(
+        self, method: descriptor.MethodDescriptor, base: type[object], servicer: object | None
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        rpc = f"/{method.containing_service.full_name}/{method.name}"
+        is_built = servicer is not None and getattr(type(servicer), method.name) is not getattr(base, method.name)
+        body: Body = getattr(servicer, method.name) if is_built else _not_built(rpc, method.server_streaming)
+        if not (inspect.isasyncgenfunction(body) if method.server_streaming else inspect.iscoroutinefunction(body)):
+            raise TypeError(f"{rpc} must be an asynchronous {'generator' if method.server_streaming else 'function'}")
+        response = message_factory.GetMessageClass(method.output_type)
+        takes_request_id = "request_id" in method.input_type.fields_by_name
+        if is_built and takes_request_id and not method.server_streaming and self._requests is not None:
+            body = _answered_once(rpc, body, response, self._requests)
+        call = self._stream(rpc, body) if method.server_streaming else self._unary(rpc, body, method.client_streaming)
+        make = getattr(
+            grpc,
+            f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+            "_rpc_method_handler",
+        )
+        request = message_factory.GetMessageClass(method.input_type)
+        handler: grpc.RpcMethodHandler[Any, Any] = make(
+            call, request_deserializer=request.FromString, response_serializer=response.SerializeToString
+        )
+        return handler
+
+    def _unary(self, rpc: str, body: Body, takes_stream: bool) -> Body:
+        gate, policy = self._gate, self._policy
+        is_lasting = takes_stream or rpc in LASTING_UNARY
+
+        async def call(request: Any, context: Context) -> Any:
+            task = gate.enter() if is_lasting else None
+            try:
+                gate.check(rpc)
+                if policy is not None:
+                    policy.check(rpc, context)
+                return await body(request, context)
+            except asyncio.CancelledError:
+                if not gate.is_stopping:
+                    raise
+                await fail(context, rpc, stopping())
+            except Exception as error:  # noqa: BLE001 - the one place where whatever was raised becomes a status
+                await fail(context, rpc, error)
+            finally:
+                gate.leave(task)
+
+        return call
+
+    def _stream(self, rpc: str, body: Body) -> Body:
+        gate, policy = self._gate, self._policy
+
+        async def call(request: Any, context: Context) -> None:
+            task = gate.enter()
+            try:
+                gate.check(rpc)
+                if policy is not None:
+                    policy.check(rpc, context)
+                write = context.write
+                async with aclosing(body(request, context)) as responses:
+                    async for response in responses:
+                        await write(response)
+            except asyncio.CancelledError:
+                if not gate.is_stopping:
+                    raise
+                await fail(context, rpc, stopping())
+            except Exception as error:  # noqa: BLE001 - as above
+                await fail(context, rpc, error)
+            finally:
+                gate.leave(task)
+
+        return call
+
+
+def _answered_once(
+    rpc: str, body: Body, response: type[message.Message], requests: RequestService
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        if not request.request_id:
+            return await body(request, context)
+
+        async def work() -> bytes:
+            answer: message.Message = await body(request, context)
+            return answer.SerializeToString()
+
+        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        return response.FromString(await requests.answer(request.request_id, rpc, digest, work))
+
+    return call
+
+
+def _not_built(rpc: str, is_stream: bool) -> Body:
+    async def call(request: Any, context: Context) -> Any:
+        raise NotBuilt(rpc=rpc)
+
+    async def stream(request: Any, context: Context) -> Any:
+        if rpc:
+            raise NotBuilt(rpc=rpc)
+        yield  # what makes it a generator
+
+    return stream if is_stream else call

@@ -1,0 +1,29 @@
+"""Facts about engine and host -> messages."""
+
+from fluyt.v1 import engine_pb2
+from fluytd.host.model import Capability, HostFacts
+
+
+def to_host(facts: HostFacts) -> engine_pb2.HostInfo:
+    """The machine."""
+    return engine_pb2.HostInfo(
+        hostname=facts.hostname,
+        os_name=facts.os_name,
+        kernel_release=facts.kernel_release,
+        architecture=facts.architecture,
+        cpu_count=facts.cpu_count,
+        memory_bytes=facts.memory_bytes,
+        cgroup_mode=facts.cgroup_mode,
+        cgroup_controllers=facts.cgroup_controllers,
+    )
+
+
+def to_capability(capability: Capability) -> engine_pb2.Capability:
+    """One line of the capability report."""
+    return engine_pb2.Capability(
+        name=capability.name,
+        is_available=capability.is_available,
+        detail=capability.detail,
+        need=engine_pb2.Capability.Need.Value(f"NEED_{capability.need.value}"),
+        next_step=capability.next_step,
+    )

@@ -1,0 +1,92 @@
+"""RPC bodies of EngineService."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fluyt.v1 import engine_pb2, engine_pb2_grpc
+from fluyt.v1.types import container_pb2
+from fluytd.api.convert.engine import to_capability, to_host
+from fluytd.api.convert.values import timestamp_of
+from fluytd.host.service import HostService
+
+#: Newest package of the API that this engine serves.
+API_VERSION: Final = "fluyt.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What stays the same while the daemon runs, and where to look up what does not."""
+
+    engine_id: str
+    version: str
+    core_version: str
+    build_profile: str
+    architecture: str
+    kernel_release: str
+    start_time_unix_nanos: int
+    data_root: str
+    run_root: str
+    layer_store: str
+    #: (name, value, unit, what it bounds) of the engine's limits.
+    limits: Sequence[tuple[str, int, str, str]]
+    #: What every container on this host gets less of, as `field: reason`.
+    clamps: Sequence[str]
+    #: Number of containers by the name of their state, `running` for example.
+    container_counts: Callable[[], Mapping[str, int]]
+    image_count: Callable[[], int]
+
+
+class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
+    """Tells what the engine is and what its host allows."""
+
+    def __init__(self, facts: EngineFacts, host: HostService) -> None:
+        """Serves `facts` and what `host` knows."""
+        self._facts = facts
+        self._host = host
+        self._version = engine_pb2.GetVersionResponse(
+            version=facts.version,
+            api_version=API_VERSION,
+            core_version=facts.core_version,
+            build_profile=facts.build_profile,
+            os="linux",
+            architecture=facts.architecture,
+            kernel_release=facts.kernel_release,
+            start_time=timestamp_of(facts.start_time_unix_nanos),
+        )
+
+    async def GetVersion(self, request: engine_pb2.GetVersionRequest, context: Any) -> engine_pb2.GetVersionResponse:
+        return self._version
+
+    async def GetInfo(self, request: engine_pb2.GetInfoRequest, context: Any) -> engine_pb2.GetInfoResponse:
+        facts = self._facts
+        host = await self._host.facts()
+        storage = await self._host.storage()
+        states = container_pb2.Container.State
+        return engine_pb2.GetInfoResponse(
+            engine_id=facts.engine_id,
+            host=to_host(host),
+            capabilities=[to_capability(capability) for capability in host.capabilities],
+            limits=[
+                engine_pb2.Limit(name=name, value=value, unit=unit, description=description)
+                for name, value, unit, description in facts.limits
+            ],
+            clamps=[
+                container_pb2.Clamp(field=clamp.partition(": ")[0], detail=clamp.partition(": ")[2])
+                for clamp in facts.clamps
+            ],
+            storage=engine_pb2.StorageInfo(
+                data_root=facts.data_root,
+                run_root=facts.run_root,
+                layer_store=facts.layer_store,
+                filesystem=storage.filesystem,
+                total_bytes=storage.total_bytes,
+                available_bytes=storage.available_bytes,
+            ),
+            container_counts=[
+                engine_pb2.ContainerCount(state=states.Value(f"STATE_{state.upper()}"), count=count)
+                for state, count in sorted(facts.container_counts().items())
+            ],
+            image_count=facts.image_count(),
+            warnings=await self._host.warnings(),
+        )

@@ -1,0 +1,75 @@
+"""Looks the host up: by the core, /proc, os-release and statvfs. It judges nothing; `model.py` says what is needed."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Final
+
+from fluytd._core import cgroup, host
+from fluytd.errors import EngineError
+from fluytd.host.model import HostFacts, Storage, judge
+
+#: Python's names of processors -> Go's. Source: go/src/internal/platform, uname(2).
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
+
+
+def architecture() -> str:
+    """The processor in Go's words."""
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def probe(data_root: Path) -> HostFacts:
+    """Everything about the host; each capability tried, nothing left behind. Blocking (some milliseconds)."""
+    capabilities = tuple(
+        judge(feature.name, feature.is_available, feature.detail) for feature in host.probe(str(data_root))
+    )
+    mode, controllers = _cgroups()
+    return HostFacts(
+        hostname=platform.node(),
+        os_name=_os_name(),
+        kernel_release=host.kernel_release(),
+        architecture=architecture(),
+        cpu_count=len(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cgroup_mode=mode,
+        cgroup_controllers=controllers,
+        capabilities=capabilities,
+    )
+
+
+def storage(data_root: Path) -> Storage:
+    """The file system below the data root. Raises OSError if the root is gone. Blocking (reads mountinfo)."""
+    found = os.statvfs(data_root)
+    return Storage(
+        filesystem=_filesystem(data_root),
+        total_bytes=found.f_blocks * found.f_frsize,
+        available_bytes=found.f_bavail * found.f_frsize,
+    )
+
+
+def _cgroups() -> tuple[str, tuple[str, ...]]:
+    try:
+        layout = cgroup.layout()
+    except EngineError:  # a host without cgroups: the report says so, and a container with limits is refused
+        return "", ()
+    return layout.mode, tuple(layout.controllers)
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""
+
+
+def _filesystem(path: Path) -> str:
+    """The type of the mount that holds `path`. Source: proc_pid_mountinfo(5)."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    found = ""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split(" ")
+        if fields[2] == wanted:
+            found = fields[fields.index("-") + 1]
+    return found
