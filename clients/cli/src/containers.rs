@@ -267,7 +267,7 @@ fn status(container: &Container, now: i64) -> String {
 }
 
 /// Prints each name as its call succeeds; a failure is told and the others are tried.
-async fn each<F: std::future::Future<Output = Result<String, tonic::Status>>>(
+async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
     names: Vec<String>,
     mut call: impl FnMut(String) -> F,
 ) -> Result<u8, Failure> {
@@ -275,8 +275,8 @@ async fn each<F: std::future::Future<Output = Result<String, tonic::Status>>>(
     for name in names {
         match call(name).await {
             Ok(text) => render::line(text)?,
-            Err(status) => {
-                eprintln!("{}", Failure::from(status));
+            Err(failure) => {
+                eprintln!("{failure}");
                 exit_code = 1;
             }
         }
@@ -293,7 +293,8 @@ pub async fn start(channel: Channel, command: StartCommand) -> Result<u8, Failur
         let mut client = ContainerServiceClient::new(channel.clone());
         async move {
             let request = StartContainerRequest { container: name.clone(), ..Default::default() };
-            client.start_container(request).await.map(|_| name)
+            client.start_container(request).await?;
+            Ok(name)
         }
     })
     .await
@@ -315,15 +316,17 @@ pub async fn stop(channel: Channel, command: StopCommand) -> Result<u8, Failure>
                 signal: command.signal.clone().unwrap_or_default(),
                 ..Default::default()
             };
-            tokio::spawn(async move { client.stop_container(request).await.map(|_| name) })
+            tokio::spawn(
+                async move { client.stop_container(request).await.map(|_| name).map_err(Failure::from) },
+            )
         })
         .collect();
     let mut exit_code = 0;
     for call in calls {
-        match call.await.unwrap_or_else(|error| Err(tonic::Status::internal(error.to_string()))) {
+        match call.await.unwrap_or_else(|error| Err(Failure::new(error.to_string(), ""))) {
             Ok(name) => render::line(name)?,
-            Err(status) => {
-                eprintln!("{}", Failure::from(status));
+            Err(failure) => {
+                eprintln!("{failure}");
                 exit_code = 1;
             }
         }
@@ -341,7 +344,10 @@ pub async fn kill(channel: Channel, command: KillCommand) -> Result<u8, Failure>
         let mut client = ContainerServiceClient::new(channel.clone());
         let request =
             KillContainerRequest { container: name.clone(), signal: signal.clone(), ..Default::default() };
-        async move { client.kill_container(request).await.map(|_| name) }
+        async move {
+            client.kill_container(request).await?;
+            Ok(name)
+        }
     })
     .await
 }
@@ -382,7 +388,10 @@ pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Fail
             delete_volumes: command.volumes,
             ..Default::default()
         };
-        async move { client.delete_container(request).await.map(|_| name) }
+        async move {
+            client.delete_container(request).await?;
+            Ok(name)
+        }
     })
     .await
 }
@@ -412,8 +421,7 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
         }
         match images::get(channel.clone(), name).await {
             Ok(image) => print(&image, command.format)?,
-            Err(status) => {
-                let failure = Failure::from(status);
+            Err(failure) => {
                 if is_image_only || failure.reason != "IMAGE_NOT_FOUND" {
                     return Err(failure);
                 }

@@ -1,6 +1,5 @@
 //! What goes wrong, said to a person: what happened, then what to do. Built from the engine's error details.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -49,8 +48,6 @@ pub struct Failure {
     pub exit_code: u8,
     /// The engine's reason, empty for a failure of this program.
     pub reason: String,
-    /// The engine's metadata.
-    pub metadata: HashMap<String, String>,
 }
 
 impl Failure {
@@ -61,7 +58,6 @@ impl Failure {
             next_step: next_step.into(),
             exit_code: EXIT_ENGINE,
             reason: String::new(),
-            metadata: HashMap::new(),
         }
     }
 
@@ -95,7 +91,6 @@ impl Failure {
             next_step: failure.next_step.clone(),
             exit_code: start_exit_code(&failure.reason, |key| failure.metadata.get(key).map(String::as_str)),
             reason: failure.reason.clone(),
-            metadata: failure.metadata.clone().into_iter().collect(),
         }
     }
 }
@@ -115,10 +110,9 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let mut failure = Self::new(status.message(), "");
         if let Some(info) = status.get_details_error_info() {
-            failure.reason = info.reason;
-            failure.metadata = info.metadata;
             failure.exit_code =
-                start_exit_code(&failure.reason, |key| failure.metadata.get(key).map(String::as_str));
+                start_exit_code(&info.reason, |key| info.metadata.get(key).map(String::as_str));
+            failure.reason = info.reason;
         }
         if let Some(message) = status.get_details_localized_message() {
             failure.next_step = message.message;
@@ -154,6 +148,8 @@ impl fmt::Display for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use tonic_types::ErrorDetails;
 

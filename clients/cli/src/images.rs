@@ -415,7 +415,7 @@ pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Fail
 ///
 /// # Errors
 /// What the engine answers.
-pub async fn get(channel: Channel, image: &str) -> Result<GetImageResponse, tonic::Status> {
+pub async fn get(channel: Channel, image: &str) -> Result<GetImageResponse, Failure> {
     let request = GetImageRequest { image: image.to_owned(), ..Default::default() };
     Ok(ImageServiceClient::new(channel).get_image(request).await?.into_inner())
 }
