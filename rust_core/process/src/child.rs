@@ -1,0 +1,167 @@
+//! What happens in the container's first process between clone and exec, in this order and no other.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{openat, Mode, OFlags};
+use rustix::process::{set_parent_process_death_signal, setsid, umask, Signal};
+use rustix::thread::{set_no_new_privs, CapabilitySet, LinkNameSpaceType};
+use sys::failpoint;
+
+use crate::at::{At, Outcome};
+use crate::exec::Command;
+use crate::failure::StartFailure;
+use crate::mounts::{dev, kernel, mask, requested};
+use crate::report::Reporter;
+use crate::spec::{Network, Spec};
+use crate::spawn::Stdio;
+use crate::step::Step;
+use crate::{cgroups, cwd, host_devices, identity, limits, root, sysctl};
+
+/// The mask of files that a container's program makes, unless it sets another.
+const UMASK: Mode = Mode::from_raw_mode(0o022);
+
+/// What the parent has made ready.
+pub(crate) struct Prepared<'spec> {
+    pub(crate) root: root::Prepared,
+    pub(crate) mounts: Vec<requested::Prepared<'spec>>,
+    pub(crate) capabilities: CapabilitySet,
+}
+
+/// Becomes the container's program; the answer is only ever the failure.
+pub(crate) fn run(
+    spec: &Spec,
+    prepared: Prepared<'_>,
+    stdio: &Stdio<'_>,
+    network_namespace: Option<BorrowedFd<'_>>,
+    reporter: &Reporter,
+) -> StartFailure {
+    match until_exec(spec, prepared, stdio, network_namespace, reporter) {
+        Ok(command) => {
+            failpoint::hit("process.exec");
+            reporter.exec_is_next();
+            command.execute()
+        }
+        Err(failure) => failure,
+    }
+}
+
+fn until_exec(
+    spec: &Spec,
+    prepared: Prepared<'_>,
+    stdio: &Stdio<'_>,
+    network_namespace: Option<BorrowedFd<'_>>,
+    reporter: &Reporter,
+) -> Outcome<Command> {
+    die_with_parent(reporter)?;
+    setsid().at(Step::Session, "")?;
+    // Modes of nodes and directories are given exactly.
+    umask(Mode::empty());
+    failpoint::hit("process.cgroup");
+    let groups = cgroups::join(&spec.cgroup)?;
+    if let Some(namespace) = network_namespace {
+        rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+            .at(Step::NetworkSetup, "")?;
+    }
+    let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
+
+    failpoint::hit("process.root");
+    let root = root::enter(prepared.root)?;
+    let root = root.as_fd();
+    let proc = kernel::mount_proc(root)?;
+    let null = dev::mount_dev(root, spec.shm_size_bytes, &host_devices)?;
+    kernel::mount_sys(root, &groups, spec.is_privileged)?;
+    drop(groups);
+    failpoint::hit("process.mounts");
+    for mount in &prepared.mounts {
+        requested::attach(root, mount)?;
+    }
+    drop(prepared.mounts);
+
+    if spec.network == Network::None && network_namespace.is_none() {
+        sys::network::bring_loopback_up().at(Step::NetworkSetup, "lo")?;
+    }
+    set_names(spec)?;
+    sysctl::write(proc.as_fd(), &spec.sysctls, spec.network)?;
+    if let Some(adjustment) = spec.oom_score_adj {
+        limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
+    }
+    cwd::ensure(root, &spec.cwd)?;
+    let identity = identity::look_up(root, spec)?;
+    place_stdio(stdio, &null)?;
+    identity::give_stdio(&identity)?;
+    mask::make_read_only(root, &spec.read_only_paths)?;
+    mask::mask(root, &spec.masked_paths, null)?;
+    if spec.is_root_read_only {
+        let read_only = mount::Attributes::default().read_only();
+        mount::set_attributes(root, read_only, None, false).at(Step::Mask, "/")?;
+    }
+    let given = identity::bound_capabilities(prepared.capabilities, reporter)?;
+    identity::take_on(&identity, given)?;
+    cwd::enter(root, &spec.cwd)?;
+    // Found now, as its user: a small limit of open files or memory must not be in the way.
+    let command = Command::find(&spec.args, &spec.env, &identity.home)?;
+    umask(UMASK);
+    sys::inherited::reset_signals();
+    sys::inherited::close_on_exec_from(3).at(Step::Stdio, "")?;
+    identity::raise()?;
+    limits::set(&spec.rlimits, reporter)?;
+    if spec.no_new_privileges {
+        set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;
+    }
+    // A change of user has cleared it.
+    die_with_parent(reporter)?;
+    failpoint::hit("process.seccomp");
+    for filter in &spec.seccomp_filters {
+        sys::seccomp::install(filter).at(Step::Seccomp, "")?;
+    }
+    identity::drop_rest(&identity, given)?;
+    Ok(command)
+}
+
+/// The kernel kills this process when the thread that cloned it ends.
+fn die_with_parent(reporter: &Reporter) -> Outcome<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Session, "")?;
+    // It may have ended before that call, and getppid is always 0 in a new pid namespace: the pipe tells.
+    if reporter.parent_is_gone() {
+        return Err(StartFailure::rule(Step::Session, "", "the parent has ended"));
+    }
+    Ok(())
+}
+
+fn set_names(spec: &Spec) -> Outcome<()> {
+    if !spec.hostname.is_empty() {
+        rustix::system::sethostname(spec.hostname.as_bytes()).at(Step::Hostname, &spec.hostname)?;
+    }
+    if !spec.domainname.is_empty() {
+        rustix::system::setdomainname(spec.domainname.as_bytes()).at(Step::Hostname, &spec.domainname)?;
+    }
+    Ok(())
+}
+
+/// Descriptors 0, 1 and 2 are the given ones; the container's null device where none is given.
+fn place_stdio(stdio: &Stdio<'_>, null: &OwnedFd) -> Outcome<()> {
+    let given = [stdio.stdin, stdio.stdout, stdio.stderr];
+    // Copies above 2 first: a given one may itself stand where another belongs.
+    let mut sources = Vec::with_capacity(given.len());
+    for fd in given {
+        let source = match fd {
+            Some(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 3).at(Step::Stdio, "")?,
+            None => open_null(null)?,
+        };
+        sources.push(source);
+    }
+    rustix::stdio::dup2_stdin(&sources[0]).at(Step::Stdio, "stdin")?;
+    rustix::stdio::dup2_stdout(&sources[1]).at(Step::Stdio, "stdout")?;
+    rustix::stdio::dup2_stderr(&sources[2]).at(Step::Stdio, "stderr")
+}
+
+/// An open file of the null device that `null` stands for; /dev/null may be another file by now.
+fn open_null(null: &OwnedFd) -> Outcome<OwnedFd> {
+    const PATH: &str = "/dev/null";
+    let path = format!("/proc/self/fd/{}", null.as_raw_fd());
+    let file = openat(rustix::fs::CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Step::Stdio, PATH)?;
+    if file.as_raw_fd() > 2 {
+        return Ok(file);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&file, 3).at(Step::Stdio, PATH)
+}

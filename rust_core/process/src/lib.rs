@@ -1,0 +1,35 @@
+//! Starting a container's first process: a spec becomes a process in namespaces of its own, with its root, its
+//! mounts, its user, its limits and nothing else.
+//!
+//! It runs inside the single-threaded supervisor and, between clone and exec, inside the container's first process.
+//! It deliberately makes no cgroup, writes no log and keeps no state, and starts nothing in a process with threads.
+
+pub mod capabilities;
+pub mod failure;
+pub mod spec;
+pub mod step;
+pub mod users;
+
+mod at;
+mod cgroups;
+mod child;
+mod cwd;
+mod exec;
+mod host_devices;
+mod identity;
+mod limits;
+mod mounts;
+mod paths;
+mod report;
+mod root;
+mod spawn;
+mod sysctl;
+
+pub use exec::DEFAULT_PATH;
+pub use failure::StartFailure;
+pub use host_devices::MAX_HOST_DEVICES;
+pub use identity::MAX_USER_FILE_BYTES;
+pub use spawn::{spawn, Init, Stdio};
+pub use spec::Spec;
+pub use step::Step;
+pub use sysctl::{check as check_sysctl, MAX_SYSCTL_VALUE_BYTES};

@@ -1,0 +1,163 @@
+//! The parent's side of a start: what can be made ready beforehand, the clone, and what the child tells.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{open, Mode, OFlags};
+use rustix::pipe::{pipe_with, PipeFlags};
+use sys::clone::{self, Side};
+use sys::failpoint;
+
+use crate::at::{At, Outcome};
+use crate::child::{self, Prepared};
+use crate::failure::StartFailure;
+use crate::mounts::requested;
+use crate::report::{self, Reporter};
+use crate::spec::{Network, Spec};
+use crate::step::Step;
+use crate::{capabilities, cgroups, limits, root, sysctl};
+
+/// What the process has as descriptors 0, 1 and 2; None is the container's null device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stdio<'fd> {
+    /// Descriptor 0.
+    pub stdin: Option<BorrowedFd<'fd>>,
+    /// Descriptor 1.
+    pub stdout: Option<BorrowedFd<'fd>>,
+    /// Descriptor 2.
+    pub stderr: Option<BorrowedFd<'fd>>,
+}
+
+/// A container's first process, which has executed its program.
+#[derive(Debug)]
+pub struct Init {
+    /// Its pid as the caller sees it.
+    pub pid: u32,
+    /// Readable once it has ended; CLOEXEC.
+    pub pidfd: OwnedFd,
+    /// What was asked and could not be given in full, as `field: reason`.
+    pub clamps: Vec<String>,
+}
+
+/// The program of `spec` runs as process 1 of namespaces of its own: execve has succeeded. It is our child, and dies
+/// with the thread that called this. No mount of it can be seen outside.
+///
+/// `stdio` is borrowed: close your copies of the process's ends afterwards. `network_namespace` is one made
+/// beforehand, its loopback device up, for [`Network::None`]; without it a new one is made. Blocking, until execve;
+/// it waits on nothing that the image can prolong.
+///
+/// # Errors
+/// The step at which it stopped. The child is reaped, its mounts and namespaces are gone. The caller's part (cgroups,
+/// directories) is as it was, but for directories made in `upper_dir`.
+///
+/// # Safety of use
+/// The process must have one thread only: it is copied without exec, and another thread may hold a lock of the
+/// allocator at that moment. A debug build asserts it.
+pub fn spawn(
+    spec: &Spec,
+    stdio: Stdio<'_>,
+    network_namespace: Option<BorrowedFd<'_>>,
+) -> Result<Init, StartFailure> {
+    debug_assert!(has_one_thread(), "spawn copies the process and must not run beside other threads");
+    check(spec)?;
+    let _guards = occupy_stdio()?;
+    let prepared = Prepared {
+        root: root::prepare(&spec.root)?,
+        mounts: requested::prepare(&spec.mounts)?,
+        capabilities: capabilities::parse(&spec.capabilities)?,
+    };
+    let group = cgroups::open_v2(&spec.cgroup)?;
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC).at(Step::Clone, "pipe")?;
+
+    let mut namespaces = clone::NEW_MOUNT | clone::NEW_PID | clone::NEW_IPC | clone::NEW_UTS;
+    if spec.network == Network::None && network_namespace.is_none() {
+        namespaces |= clone::NEW_NETWORK;
+    }
+    failpoint::hit("process.clone");
+    match fork(namespaces, group.as_ref()).at(Step::Clone, "")? {
+        Side::Child => {
+            drop(read_end);
+            let _guard = NeverUnwind;
+            let reporter = Reporter::new(write_end);
+            let failure = child::run(spec, prepared, &stdio, network_namespace, &reporter);
+            reporter.failure(&failure);
+            sys::inherited::exit_now(i32::from(failure.exit_code));
+        }
+        Side::Parent { pid, pidfd } => {
+            drop(write_end);
+            // Ours would keep the mounts alive, and a bind's source busy, until this function ends.
+            drop(prepared);
+            await_exec(pid, pidfd, &read_end)
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn fork(namespaces: u64, group: Option<&OwnedFd>) -> Result<Side, rustix::io::Errno> {
+    use std::os::fd::AsFd;
+    // SAFETY: this process has one thread, which `spawn` asks of its caller.
+    unsafe { clone::fork_into(namespaces, group.map(AsFd::as_fd)) }
+}
+
+/// The child ends here whatever happens: a panic must not run on in a copy of the caller.
+struct NeverUnwind;
+
+impl Drop for NeverUnwind {
+    fn drop(&mut self) {
+        sys::inherited::exit_now(i32::from(crate::failure::EXIT_ENGINE));
+    }
+}
+
+fn await_exec(pid: u32, pidfd: OwnedFd, pipe: &OwnedFd) -> Result<Init, StartFailure> {
+    let report = report::read(pipe).at(Step::Clone, "pipe").inspect_err(|_| {
+        // Nothing is known of the child any more: it must not run on unseen.
+        let _ = sys::pidfd::kill(&pidfd);
+    });
+    let failure = match report {
+        Ok(report) if report.failure.is_none() && report.has_reached_exec => {
+            return Ok(Init { pid, pidfd, clamps: report.clamps });
+        }
+        Ok(report) => report.failure,
+        Err(failure) => Some(failure),
+    };
+    let status = sys::pidfd::wait(&pidfd).at(Step::Clone, "wait")?;
+    Err(failure.unwrap_or_else(|| {
+        StartFailure::rule(Step::Clone, "", format!("the process ended before its program ran ({status:?})"))
+    }))
+}
+
+fn check(spec: &Spec) -> Outcome<()> {
+    if spec.args.first().is_none_or(String::is_empty) {
+        return Err(StartFailure::rule(Step::Spec, "args", "there is no command"));
+    }
+    for (name, path) in [("cwd", &spec.cwd)]
+        .into_iter()
+        .chain(spec.mounts.iter().map(|mount| ("mounts.destination", &mount.destination)))
+        .chain(spec.masked_paths.iter().map(|path| ("masked_paths", path)))
+        .chain(spec.read_only_paths.iter().map(|path| ("read_only_paths", path)))
+    {
+        if !path.starts_with('/') || path.contains('\0') {
+            return Err(StartFailure::rule(Step::Spec, path, format!("{name} is not an absolute path")));
+        }
+    }
+    for (key, value) in &spec.sysctls {
+        sysctl::check(key, value, spec.network)?;
+    }
+    limits::check(&spec.rlimits)
+}
+
+/// Descriptors 0, 1 and 2 are in use, so that nothing made for the child lands where its stdio belongs.
+fn occupy_stdio() -> Outcome<Vec<OwnedFd>> {
+    let mut guards = Vec::new();
+    loop {
+        let guard =
+            open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Step::Stdio, "/dev/null")?;
+        if guard.as_raw_fd() > 2 {
+            return Ok(guards);
+        }
+        guards.push(guard);
+    }
+}
+
+fn has_one_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+}

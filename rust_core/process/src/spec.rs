@@ -1,0 +1,137 @@
+//! What a container's process is started with: plain values, decided by the daemon. Nothing here is looked up.
+//!
+//! It mirrors `server/fluytd/containers/process_spec.py` without the daemon's own directories, and carries what the
+//! daemon prepares beforehand: the compiled seccomp filters and the cgroups made with their limits.
+
+use serde::{Deserialize, Serialize};
+
+/// The most bytes that one string of a [`Spec`] may have: PATH_MAX of linux/limits.h, what the kernel takes as a path.
+pub const MAX_PATH_BYTES: usize = 4096;
+
+/// Everything `spawn` needs. Paths are absolute; host paths where said, else paths inside the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The command and its arguments, at least one.
+    pub args: Vec<String>,
+    /// `NAME=value`, complete but for HOME.
+    pub env: Vec<String>,
+    /// The working directory inside; made if absent.
+    pub cwd: String,
+    /// Empty, `uid`, `uid:gid`, `name`, `name:group`; resolved inside the root.
+    pub user: String,
+    /// Group names or ids that the process has besides those of its user.
+    pub additional_groups: Vec<String>,
+    /// Host name in the container.
+    pub hostname: String,
+    /// Domain name (NIS) in the container; empty leaves the kernel's default.
+    pub domainname: String,
+    /// Whose network the process sees.
+    pub network: Network,
+    /// Where the root file system comes from.
+    pub root: Root,
+    /// Nothing below `/` is writable but for mounts of their own.
+    pub is_root_read_only: bool,
+    /// The container may administer the host: all host devices, a writable /sys. The other lists stand as given.
+    pub is_privileged: bool,
+    /// Without `CAP_`: the bounding set, and the permitted and effective sets of root.
+    pub capabilities: Vec<String>,
+    /// Exec never gains privileges (set-user-id and file capabilities have no effect).
+    pub no_new_privileges: bool,
+    /// Arrays of struct sock_filter, installed in this order; empty is unconfined.
+    pub seccomp_filters: Vec<Vec<u8>>,
+    /// Resource limits of the process.
+    pub rlimits: Vec<Rlimit>,
+    /// Files that read as empty and directories that show nothing; those that do not exist are passed over.
+    pub masked_paths: Vec<String>,
+    /// Trees that cannot be written; those that do not exist are passed over.
+    pub read_only_paths: Vec<String>,
+    /// Namespaced kernel parameters: dotted key, value.
+    pub sysctls: Vec<(String, String)>,
+    /// Mounts below the root, parents first.
+    pub mounts: Vec<Mount>,
+    /// Size of /dev/shm.
+    pub shm_size_bytes: u64,
+    /// -1000 to 1000; None keeps the caller's.
+    pub oom_score_adj: Option<i32>,
+    /// The control groups that the process is in from its first instruction on.
+    pub cgroup: CgroupJoin,
+}
+
+/// Whose network namespace the process is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// A namespace of its own that has the loopback device only, and it is up.
+    None,
+    /// The namespace of the caller.
+    Host,
+}
+
+/// The directories of the root file system, absolute host paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Read-only layers, top-most first, at least one.
+    pub lower_dirs: Vec<String>,
+    /// What the container writes.
+    pub upper_dir: String,
+    /// Scratch of overlayfs, empty, on the file system of `upper_dir`.
+    pub work_dir: String,
+}
+
+/// One setrlimit(2); -1 is RLIM_INFINITY.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// As in the manual: `RLIMIT_NOFILE`.
+    pub name: String,
+    /// What the kernel enforces.
+    pub soft: i64,
+    /// How far the process may raise `soft`.
+    pub hard: i64,
+}
+
+/// One mount below the container's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Host path of a bind; empty for a tmpfs.
+    pub source: String,
+    /// Where it appears inside; made if absent, resolved inside the root.
+    pub destination: String,
+    /// Cannot be written through this mount.
+    pub is_read_only: bool,
+    /// Options of a tmpfs, `size=65536k,mode=1777`; empty for a bind.
+    pub data: String,
+    /// Programs on it cannot be executed.
+    pub no_exec: bool,
+    /// Set-user-id bits and file capabilities have no effect.
+    pub no_suid: bool,
+    /// Device nodes do not work.
+    pub no_dev: bool,
+}
+
+/// The kinds of [`Mount`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A host file or directory, with what is mounted below it.
+    Bind,
+    /// An empty file system in memory.
+    Tmpfs,
+}
+
+/// The groups to be in; all made, with their limits, by the caller. Empty stays in the caller's groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupJoin {
+    /// Groups of v1 hierarchies, joined by the process itself.
+    pub v1: Vec<CgroupV1>,
+    /// Host directory of a group of the v2 hierarchy, in which the process is born.
+    pub v2_dir: Option<String>,
+}
+
+/// A group of one v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupV1 {
+    /// The name of the hierarchy's mount point, under which it shows in /sys/fs/cgroup: `memory`, `cpu,cpuacct`.
+    pub view: String,
+    /// Host directory of the group.
+    pub dir: String,
+}

@@ -1,0 +1,103 @@
+//! Kernel parameters of the container's own namespaces. Any other would change the host (CVE-2022-0811).
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{openat2, Mode, OFlags, ResolveFlags};
+
+use crate::at::{At, Outcome};
+use crate::failure::StartFailure;
+use crate::spec::Network;
+use crate::step::Step;
+
+/// The longest value of a parameter: one page, the most that one write to /proc/sys takes.
+pub const MAX_SYSCTL_VALUE_BYTES: usize = 4095;
+
+/// Parameters of the ipc namespace. Source: ipc_namespaces(7).
+const IPC_KEYS: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+
+/// The file of `key` below /proc/sys, if a container of this network may have it.
+///
+/// A key is dotted (`net.ipv4.ip_forward`); as in sysctl(8), one whose first separator is a slash has slashes as
+/// separators and dots in its names (`net/ipv4/conf/eth0.1/forwarding`).
+///
+/// # Errors
+/// The rule that refuses it, at step `sysctl`.
+pub fn check(key: &str, value: &str, network: Network) -> Result<String, StartFailure> {
+    let refuse = |rule: &str| Err(StartFailure::rule(Step::Sysctl, key, rule));
+    let is_slashed = key.find('/') < key.find('.') && key.contains('/') || !key.contains('.');
+    let path = if is_slashed { key.to_owned() } else { swap_separators(key) };
+    let names: Vec<&str> = path.split('/').collect();
+    if names.iter().any(|name| name.is_empty() || matches!(*name, "." | "..") || name.contains('\0')) {
+        return refuse("not the name of a kernel parameter");
+    }
+    if value.len() > MAX_SYSCTL_VALUE_BYTES {
+        return refuse(&format!("its value is longer than MAX_SYSCTL_VALUE_BYTES ({MAX_SYSCTL_VALUE_BYTES})"));
+    }
+    if value.contains(['\n', '\0']) {
+        return refuse("its value has a line end or a NUL byte");
+    }
+    match names.as_slice() {
+        ["kernel", name] if IPC_KEYS.contains(name) => Ok(path),
+        ["fs", "mqueue", _] => Ok(path),
+        ["net", _, ..] if network == Network::Host => refuse("it would change the host's network"),
+        ["net", _, ..] => Ok(path),
+        _ => refuse("it belongs to no namespace of the container and would change the host"),
+    }
+}
+
+fn swap_separators(key: &str) -> String {
+    key.chars()
+        .map(|letter| match letter {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect()
+}
+
+/// Each parameter has its value. `proc` is the container's own proc file system.
+pub(crate) fn write(proc: BorrowedFd<'_>, sysctls: &[(String, String)], network: Network) -> Outcome<()> {
+    for (key, value) in sysctls {
+        let path = format!("sys/{}", check(key, value, network)?);
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat2(proc, path, flags, Mode::empty(), resolve).at(Step::Sysctl, key)?;
+        rustix::io::write(&file, value.as_bytes()).at(Step::Sysctl, key)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn z10_only_keys_of_the_containers_namespaces_pass() {
+        for (key, path) in [
+            ("kernel.shm_rmid_forced", "kernel/shm_rmid_forced"),
+            ("kernel/shmmax", "kernel/shmmax"),
+            ("fs.mqueue.msg_max", "fs/mqueue/msg_max"),
+            ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+            ("net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+            ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+        ] {
+            assert_eq!(check(key, "1", Network::None).expect(key), path);
+        }
+        for key in [
+            "vm.swappiness", "kernel.core_pattern", "kernel.shm_rmid_forced+kernel.core_pattern", "kernel", "net",
+            "", ".", "kernel..shmmax", "fs.mqueue", "fs.file-max", "net.../kernel", "net...kernel.core_pattern",
+            "net/../kernel/core_pattern", "kernel.sem.x", "KERNEL.sem", "/kernel/sem", "fs.mqueue.a.b",
+        ] {
+            check(key, "1", Network::None).expect_err(key);
+        }
+        check("net.ipv4.ip_forward", "1", Network::Host).expect_err("the host's network");
+        check("kernel.sem", "1", Network::Host).expect("ipc is always the container's own");
+    }
+
+    #[test]
+    fn z10_a_value_is_one_value() {
+        for value in ["1\nkernel.core_pattern=|/x", "1\0", &"9".repeat(MAX_SYSCTL_VALUE_BYTES + 1)] {
+            check("kernel.shmmax", value, Network::None).expect_err("not one value");
+        }
+    }
+}
