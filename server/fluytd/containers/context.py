@@ -1,0 +1,76 @@
+"""What all container verbs share: the table, the backends, and the tasks that outlive a call. It holds no rule."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+
+from fluytd.clock import Clock
+from fluytd.containers.model import Container
+from fluytd.containers.ports import Directories, Images, Records, Runtime
+from fluytd.containers.resolve import HostFacts
+from fluytd.containers.table import ContainerTable, Entry
+from fluytd.events.model import Fact
+from fluytd.workers import Workers
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Made once by the service; belongs to the event loop."""
+
+    runtime: Runtime
+    directories: Directories
+    images: Images
+    records: Records
+    workers: Workers
+    clock: Clock
+    random: Random
+    host: HostFacts
+    table: ContainerTable = field(default_factory=ContainerTable)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+        """Work that goes on when its caller goes; a failure that nobody awaits is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("%s ended with %s", task.get_name(), error)
+
+    async def complete(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """The result of work that is carried to its end although the caller may be cancelled."""
+        return await asyncio.shield(self.spawn(work, name))
+
+    def record(self, entry: Entry, container: Container, facts: Sequence[Fact] = (), *, durable: bool = False) -> Awaitable[None]:
+        """The entry has the new record at once, and it is being stored together with the facts.
+
+        The caller awaits the result where its reply promises that the record is stored. Elsewhere it need not: memory is
+        the authority, later writes carry the whole record, and a failure is logged.
+        """
+        entry.set(container)
+        return self._noted(self.records.save(container, facts, durable=durable), container)
+
+    def forget(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+        """The record is being removed from the store; as `record`."""
+        return self._noted(self.records.delete(container, facts), container)
+
+    @staticmethod
+    def _noted(write: Awaitable[None], container: Container) -> "asyncio.Future[None]":
+        future = asyncio.ensure_future(write)
+
+        def note(done: "asyncio.Future[None]") -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("container %s: its record was not stored: %s", container.id, error)
+
+        future.add_done_callback(note)
+        return future

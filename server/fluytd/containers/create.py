@@ -1,0 +1,75 @@
+"""Making a container: its record first, then its directories. It starts nothing."""
+
+from fluytd import failpoints
+from fluytd.containers import checks, facts, model
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container
+from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
+from fluytd.containers.resolve import capabilities, resolve
+from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.table import Entry
+from fluytd.errors import FieldInvalid
+from fluytd.ids import ContainerId
+
+
+def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
+    """Raises FIELD_INVALID or LIMIT_EXCEEDED for what can be told before the image is known."""
+    if name and not is_valid_name(name):
+        raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
+    checks.check_spec(spec)
+    checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
+    capabilities(spec.security, ctx.host)
+
+
+async def begin(ctx: Context, spec: ContainerSpec, name: str) -> Entry:
+    """The container is in the table, CREATING, and its name is taken; the record is on its way to the store.
+
+    The caller holds the entry's lock from here until `CREATED` is recorded or `undo` was called: no one else can have it
+    yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
+    """
+    image = await ctx.images.find(spec.image, spec.platform)
+    # From here to `add` nothing is awaited: the image cannot be deleted in between.
+    container_id = ContainerId.new()
+    container = Container(
+        id=container_id,
+        name=name or make_name(ctx.table.names, ctx.random),
+        spec=spec,
+        image=image,
+        resolved=resolve(spec, image, container_id),
+        create_time_unix_nanos=ctx.clock.now_unix_nanos(),
+    )
+    entry = ctx.table.add(container)
+    await entry.lock.acquire()
+    failpoints.hit("container.create.record")
+    ctx.record(entry, container)
+    return entry
+
+
+async def undo(ctx: Context, entry: Entry) -> None:
+    """Nothing of a container that could not be made is left."""
+    try:
+        await ctx.workers.run(ctx.directories.discard, entry.container.id)
+    finally:
+        ctx.table.remove(entry)
+        ctx.forget(entry.container, ())
+        entry.removed.set()
+        entry.wake()
+
+
+async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:
+    """The container is CREATED, recorded durably, and its directories are there. See `check` and `begin` for failures;
+    STORAGE_FULL, IO_FAILED besides: nothing is left then."""
+    check(ctx, spec, name)
+    entry = await begin(ctx, spec, name)
+    try:
+        lower_dirs = ctx.images.lower_dirs(entry.container.image)
+        await ctx.workers.run(ctx.directories.create, entry.container, lower_dirs)
+        failpoints.hit("container.create.created")
+        container = model.created(entry.container)
+        await ctx.record(entry, container, (facts.created(container),), durable=True)
+    except BaseException:
+        await undo(ctx, entry)
+        raise
+    finally:
+        entry.lock.release()
+    return container

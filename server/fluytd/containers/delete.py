@@ -1,0 +1,74 @@
+"""Deleting a container: intent first, then processes, files, record and at last its name."""
+
+import logging
+
+from fluytd import failpoints
+from fluytd.containers import facts, model, stop
+from fluytd.containers.context import Context
+from fluytd.containers.model import State
+from fluytd.containers.release import released
+from fluytd.containers.table import Entry, Run
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
+
+_log = logging.getLogger(__name__)
+
+
+async def delete(ctx: Context, entry: Entry, *, force: bool) -> int:
+    """Nothing of the container is left and its name is free; returns the bytes freed (a lower bound for huge layers).
+
+    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then), CGROUP_BUSY,
+    IO_FAILED (it stays DELETING and can be deleted again).
+    """
+    async with entry.lock:
+        container = entry.container
+        if entry.removed.is_set():
+            raise ContainerNotFound(id=container.id)
+        if container.is_live or container.state is State.UNKNOWN:
+            if not force:
+                allowed = sorted(state.value for state in model.DELETABLE)
+                raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+            await stop.kill_and_wait(ctx, entry)
+        return await destroy(ctx, entry, is_counted=True)
+
+
+async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
+    """An `auto_remove` container is gone, once all who read its output have it."""
+    await run.readers_gone()
+    async with entry.lock:
+        if entry.removed.is_set() or entry.run not in (None, run) or entry.container.is_live:
+            return
+        if run.final is not None:
+            ctx.table.remember(run.final)
+        try:
+            await destroy(ctx, entry, is_counted=False)
+        except EngineError as error:
+            _log.error("container %s: its removal failed: %s", entry.container.id, error)
+
+
+async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
+    """Record, files and name are gone; the caller holds the lock and has seen to it that nothing runs.
+
+    `is_counted`: a caller waits for it: the freed bytes are counted, and the intent is stored durably first. Without
+    it, a crash leaves what the next start of the daemon removes.
+    """
+    last = entry.container
+    if last.state is not State.DELETING:
+        failpoints.hit("container.delete.record")
+        intent = ctx.record(entry, model.deleting(last), durable=is_counted)
+        if is_counted:
+            await intent
+    await released(ctx, entry)
+    if last.state in (State.UNKNOWN, State.DELETING):
+        await ctx.workers.run(ctx.runtime.release, last.id, None)
+    remove = ctx.directories.remove if is_counted else ctx.directories.discard
+    failpoints.hit("container.delete.files")
+    size = await ctx.workers.run(remove, last.id)
+    failpoints.hit("container.delete.forget")
+    forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),))
+    if is_counted:
+        await forgotten
+    ctx.table.remove(entry)
+    entry.last = last
+    entry.removed.set()
+    entry.wake()
+    return size or 0

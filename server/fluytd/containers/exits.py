@@ -1,0 +1,76 @@
+"""What follows when a container's process has ended: the record, the events, and giving back what the run held."""
+
+import asyncio
+import logging
+
+from fluytd import failpoints
+from fluytd.containers import delete, facts, model
+from fluytd.containers.context import Context
+from fluytd.containers.ports import Ending
+from fluytd.containers.table import Entry, Run
+from fluytd.errors import EngineError, SupervisorLost
+
+_log = logging.getLogger(__name__)
+
+
+def watch(ctx: Context, entry: Entry, run: Run) -> None:
+    """The end of this run will be noticed and recorded. Never blocks."""
+    loop = asyncio.get_running_loop()
+    fd = run.process.fileno()
+
+    def look() -> None:
+        found = run.process.poll_exit()
+        if found == "running":
+            return
+        loop.remove_reader(fd)
+        run.ended.set()
+        ctx.spawn(_finish(ctx, entry, run), f"exit of {entry.container.id}")
+
+    loop.add_reader(fd, look)
+
+
+async def _finish(ctx: Context, entry: Entry, run: Run) -> None:
+    """The end of a run is recorded and told, and what it held is being given back."""
+    ending = await _read_ending(ctx, entry)
+    failpoints.hit("container.exit.record")
+    if ending is None:
+        await _kill_rest(ctx, entry)
+        lost = SupervisorLost(id=entry.container.id, detail="it ended without leaving an exit record")
+        ended = model.lost(entry.container, lost.failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
+    else:
+        ended = model.exited(
+            entry.container,
+            ending.status,
+            oom_killed=ending.oom_kill_count > 0,
+            exit_time_unix_nanos=ending.exit_time_unix_nanos,
+        )
+    entry.exit_count += 1
+    entry.last_exit = ended
+    ctx.record(entry, ended, facts.ended(ended, was_stop_requested=run.was_stop_requested))
+    run.final = ended
+    run.recorded.set()
+    entry.release = ctx.spawn(_release(ctx, entry, run), f"release of {ended.id}")
+    if ended.spec.auto_remove:
+        ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")
+
+
+async def _read_ending(ctx: Context, entry: Entry) -> Ending | None:
+    try:
+        return await ctx.workers.run(ctx.runtime.read_ending, entry.container.id)
+    except EngineError as error:
+        # A damaged record tells nothing; the container has ended all the same.
+        _log.error("container %s: its exit record cannot be read: %s", entry.container.id, error)
+        return None
+
+
+async def _kill_rest(ctx: Context, entry: Entry) -> None:
+    try:
+        await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
+    except EngineError as error:
+        _log.error("container %s: its processes cannot be killed: %s", entry.container.id, error)
+
+
+async def _release(ctx: Context, entry: Entry, run: Run) -> None:
+    await ctx.workers.run(ctx.runtime.release, entry.container.id, run.process)
+    if entry.run is run:
+        entry.run = None

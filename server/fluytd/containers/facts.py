@@ -1,0 +1,70 @@
+"""What events tell about containers, made from their records. Pure."""
+
+from fluytd.containers.model import Container, State
+from fluytd.errors import Failure
+from fluytd.events.model import (
+    ContainerCreated,
+    ContainerDeleted,
+    ContainerExited,
+    ContainerLost,
+    ContainerOutOfMemory,
+    ContainerSignalled,
+    ContainerStarted,
+    ContainerStartFailed,
+    ContainerStopped,
+    ContainerStopping,
+    Fact,
+)
+
+
+def created(container: Container) -> Fact:
+    """It was made."""
+    return ContainerCreated(container.id, container.name, container.spec.image, container.image.image_id)
+
+
+def started(container: Container) -> Fact:
+    """Its process was executed."""
+    return ContainerStarted(container.id, container.name, container.host_pid)
+
+
+def start_failed(container: Container, failure: Failure) -> Fact:
+    """Its process could not be started."""
+    return ContainerStartFailed(container.id, container.name, failure)
+
+
+def signalled(container: Container, number: int) -> Fact:
+    """A signal was sent to it."""
+    return ContainerSignalled(container.id, container.name, number)
+
+
+def stopping(container: Container) -> Fact:
+    """It was asked to stop."""
+    return ContainerStopping(container.id, container.name)
+
+
+def ended(container: Container, *, was_stop_requested: bool) -> list[Fact]:
+    """All that an end brings, in the order in which it is told: out of memory, lost, exited, stopped (case L10)."""
+    facts: list[Fact] = []
+    if container.oom_killed:
+        facts.append(ContainerOutOfMemory(container.id, container.name))
+    if container.failure is not None:
+        facts.append(ContainerLost(container.id, container.name, State.EXITED.value, container.reason))
+    status = container.exit
+    exit_code = status.exit_code if status is not None else None
+    signal = status.signal if status is not None else None
+    facts.append(
+        ContainerExited(container.id, container.name, exit_code, signal, container.oom_killed, container.reason)
+    )
+    if was_stop_requested:
+        facts.append(ContainerStopped(container.id, container.name))
+    return facts
+
+
+def lost(container: Container) -> Fact:
+    """The engine lost sight of it."""
+    return ContainerLost(container.id, container.name, container.state.value, container.reason)
+
+
+def deleted(container: Container) -> Fact:
+    """It is gone."""
+    return ContainerDeleted(container.id, container.name)

@@ -1,0 +1,256 @@
+"""A container as the engine knows it, and every change of state it can go through. It does no I/O.
+
+The states and what leads from one to the next:
+
+    create          start           executed
+    ──────> CREATING ──> CREATED ──> STARTING ──────> RUNNING ──stop──> STOPPING
+               │            │  ^        │                │                 │
+          fails│            │  └────────┘                └──────┬──────────┘
+               v            │   start failed: CREATED with      │ process ended, or supervisor lost
+           (no record)      │   failure and exit code           v
+                            │                  start <──────  EXITED
+                            │                                   │
+                            └──────────── delete ───────────────┤
+                                                                v
+                                            DELETING ──> (no record)
+
+UNKNOWN is where recovery puts a container that it could not bring into any of these; it can only be deleted by force.
+A start that fails leaves the container where it was before (CREATED or EXITED), with `failure` and `exit_code` 125, 126
+or 127. Source: Docker's states, and case T02.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from fluytd.containers.spec import ContainerSpec
+from fluytd.errors import Failure
+
+
+class State(StrEnum):
+    """Where a container stands."""
+
+    CREATING = "creating"
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    DELETING = "deleting"
+    UNKNOWN = "unknown"
+
+
+#: States in which a container has, or may have, a process.
+LIVE: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+STARTABLE: Final = frozenset({State.CREATED, State.EXITED})
+#: States that DeleteContainer accepts without force.
+DELETABLE: Final = frozenset({State.CREATED, State.EXITED})
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended: an exit code or the signal that ended it, never both."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+
+    @property
+    def shell_code(self) -> int:
+        """One number as a shell tells it: the exit code, or 128 and the signal."""
+        return 128 + self.signal if self.signal is not None else self.exit_code or 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a container takes from its image, fixed when it is created."""
+
+    reference: str
+    image_id: str
+    manifest_digest: str
+    os: str
+    architecture: str
+    variant: str
+    #: Top-most last, as the image has them.
+    layer_ids: tuple[str, ...]
+    size_bytes: int
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    stop_signal: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Image and spec put together: what is executed."""
+
+    args: tuple[str, ...]
+    #: Complete but for HOME, which is known only inside the root.
+    env: tuple[str, ...]
+    working_dir: str
+    user: str
+    hostname: str
+    stop_signal: int
+    stop_timeout_millis: int
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container's record. Changed only by the functions below, which return a new one."""
+
+    id: str
+    name: str
+    spec: ContainerSpec
+    image: ImageFacts
+    resolved: Resolved
+    create_time_unix_nanos: int
+    state: State = State.CREATING
+    #: Grows with every change.
+    version: int = 1
+    #: Which execution this is, from 1; 0 before the first.
+    run_number: int = 0
+    exit: ExitStatus | None = None
+    oom_killed: bool = False
+    reason: str = ""
+    message: str = ""
+    failure: Failure | None = None
+    host_pid: int = 0
+    start_time_unix_nanos: int | None = None
+    exit_time_unix_nanos: int | None = None
+    #: `field: reason` of what the host did not give in full.
+    clamps: tuple[str, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has, or may have, a process."""
+        return self.state in LIVE
+
+
+class IllegalTransitionError(AssertionError):
+    """A change of state that the drawing above does not have: a bug of the caller, which checks first."""
+
+
+def _change(container: Container, allowed: frozenset[State], **changes: object) -> Container:
+    if container.state not in allowed:
+        raise IllegalTransitionError(f"{container.id}: {container.state} has no change to {changes.get('state')}")
+    return replace(container, version=container.version + 1, **changes)  # type: ignore[arg-type]
+
+
+def created(container: Container) -> Container:
+    """Its files are there; it can be started."""
+    return _change(container, frozenset({State.CREATING}), state=State.CREATED)
+
+
+def starting(container: Container) -> Container:
+    """A start began. What the last run left (exit, failure, OOM) is forgotten, so that each run stands for itself."""
+    return _change(
+        container,
+        STARTABLE,
+        state=State.STARTING,
+        run_number=container.run_number + 1,
+        exit=None,
+        oom_killed=False,
+        reason="",
+        message="",
+        failure=None,
+        clamps=(),
+        start_time_unix_nanos=None,
+        exit_time_unix_nanos=None,
+    )
+
+
+def running(container: Container, *, host_pid: int, start_time_unix_nanos: int, clamps: tuple[str, ...]) -> Container:
+    """The process has been executed."""
+    return _change(
+        container,
+        frozenset({State.STARTING}),
+        state=State.RUNNING,
+        host_pid=host_pid,
+        start_time_unix_nanos=start_time_unix_nanos,
+        clamps=clamps,
+    )
+
+
+def start_failed(container: Container, before: Container, failure: Failure, exit_code: int) -> Container:
+    """The process was not executed: it stands where it stood `before`, and says why. Source: case T02."""
+    return _change(
+        container,
+        frozenset({State.STARTING}),
+        state=before.state if before.state in STARTABLE else State.CREATED,
+        exit=ExitStatus(exit_code=exit_code),
+        reason=failure.reason,
+        message=failure.message,
+        failure=failure,
+    )
+
+
+def stopping(container: Container) -> Container:
+    """It was asked to end. Idempotent."""
+    if container.state is State.STOPPING:
+        return container
+    return _change(container, frozenset({State.RUNNING}), state=State.STOPPING)
+
+
+def exited(container: Container, status: ExitStatus, *, oom_killed: bool, exit_time_unix_nanos: int) -> Container:
+    """Its first process has ended, as an exit record tells."""
+    return _change(
+        container,
+        LIVE,
+        state=State.EXITED,
+        exit=status,
+        oom_killed=oom_killed,
+        exit_time_unix_nanos=exit_time_unix_nanos,
+        host_pid=0,
+    )
+
+
+def lost(container: Container, failure: Failure, *, exit_time_unix_nanos: int) -> Container:
+    """Its supervisor has gone without an exit record; its processes were killed. The signal stands for that kill."""
+    return _change(
+        container,
+        LIVE | {State.UNKNOWN},
+        state=State.EXITED,
+        exit=ExitStatus(signal=9),
+        reason=failure.reason,
+        message=failure.message,
+        failure=failure,
+        exit_time_unix_nanos=exit_time_unix_nanos,
+        host_pid=0,
+    )
+
+
+def unknown(container: Container, failure: Failure) -> Container:
+    """Recovery could not find out, or not do, what it should; `reason` says why."""
+    return replace(
+        container,
+        version=container.version + 1,
+        state=State.UNKNOWN,
+        reason=failure.reason,
+        message=failure.message,
+        failure=failure,
+    )
+
+
+def deleting(container: Container) -> Container:
+    """Its files are about to go. From here on it is only ever removed."""
+    return _change(container, frozenset(set(State) - LIVE), state=State.DELETING, host_pid=0)
+
+
+def renamed(container: Container, name: str) -> Container:
+    """It has another name."""
+    return replace(container, version=container.version + 1, name=name)
+
+
+def may_start(container: Container) -> bool:
+    """Whether StartContainer has something to do that it may do."""
+    return container.state in STARTABLE
+
+
+def exit_code_of_failure(metadata: Mapping[str, str]) -> int:
+    """125 for a failure of the engine; 126 or 127 where the core found the command at fault."""
+    code = metadata.get("exit_code", "")
+    return int(code) if code in {"126", "127"} else 125

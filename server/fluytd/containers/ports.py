@@ -1,0 +1,161 @@
+"""What the container services need of others: the core that runs processes, directories, images, snapshots, records.
+
+Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fluytd.containers.model import Container, ExitStatus, ImageFacts
+from fluytd.containers.resolve import StartPaths
+from fluytd.containers.spec import PlatformChoice
+from fluytd.events.model import Fact
+from fluytd.operations.model import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended, as its supervisor recorded it."""
+
+    status: ExitStatus
+    oom_kill_count: int
+    exit_time_unix_nanos: int
+
+
+class Process(Protocol):
+    """A running container as its supervisor shows it. Thread-safe. Owned by the container's entry, which closes it."""
+
+    def fileno(self) -> int:
+        """Readable when `poll_exit` has news; valid until `close`."""
+
+    @property
+    def host_pid(self) -> int:
+        """The container's first process as the host sees it."""
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The supervisor."""
+
+    @property
+    def start_time_unix_nanos(self) -> int:
+        """When the process was executed."""
+
+    @property
+    def clamps(self) -> list[str]:
+        """`field: reason` of what was not given in full."""
+
+    def poll_exit(self) -> str:
+        """`running`, `exited` (an exit record stands) or `lost`. Never blocks."""
+
+    def signal(self, number: int) -> None:
+        """To the first process. Raises PROCESS_NOT_FOUND. Never blocks."""
+
+    def stdin_fd(self) -> int | None:
+        """An owned, non-blocking write end of the container's stdin; None if it has none or it is closed."""
+
+    def close_stdin(self) -> None:
+        """The supervisor gives up its write end. Idempotent."""
+
+    def hold_log(self, segment: int | None) -> None:
+        """Segments from this one on are kept, the process waits at the bound; None ends the hold."""
+
+    def wait_gone(self, timeout_millis: int) -> bool:
+        """True once the supervisor has ended. Blocking."""
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL; idempotent."""
+
+    def close(self) -> None:
+        """Gives up the connection; the container goes on. Idempotent."""
+
+
+class Runtime(Protocol):
+    """Processes, control groups and run directories of containers."""
+
+    def start(self, container: Container, paths: StartPaths) -> Process:
+        """The container's process has been executed; its run directory is there. On failure the run directory and
+        everything that the start made is gone. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED,
+        KERNEL_FEATURE_MISSING, FIELD_INVALID, STORAGE_FULL, IO_FAILED. Blocking."""
+
+    def adopt(self, container_id: str) -> Process | None:
+        """The process of a container that an earlier daemon started; None if no supervisor listens. Blocking."""
+
+    def read_ending(self, container_id: str) -> Ending | None:
+        """The exit record; None if there is none. Raises DATA_CORRUPT. Blocking."""
+
+    def kill_group(self, container_id: str) -> None:
+        """Every process of the container is killed. Idempotent. Blocking."""
+
+    def release(self, container_id: str, process: Process | None) -> None:
+        """Supervisor, control groups and run directory of an ended run are gone; `process` is closed. Idempotent.
+        Raises CGROUP_BUSY, IO_FAILED. Blocking."""
+
+    def list_groups(self) -> list[str]:
+        """Names of the control groups below the engine's parent. Blocking."""
+
+    def list_run_dirs(self) -> list[str]:
+        """Names in the directory of run directories. Blocking."""
+
+
+class Directories(Protocol):
+    """What a container has on disk: writable layer, log, and the files that are bound into it."""
+
+    def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
+        """Where everything of this container stands. Never blocks."""
+
+    def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
+        """Directories and files are there; `/` has the owner and mode of the top-most layer's. Raises STORAGE_FULL, IO_FAILED; nothing is left then. Blocking."""
+
+    def remove(self, container_id: str) -> int:
+        """All of it is gone; returns the bytes that were counted, bounded. Idempotent. Blocking."""
+
+    def discard(self, container_id: str) -> None:
+        """As `remove` without counting. Idempotent. Blocking."""
+
+    def writable_usage(self, container_id: str) -> tuple[int, bool]:
+        """(bytes in the writable layer, whether that is only a lower bound). Blocking."""
+
+    def log_dir(self, container_id: str) -> str:
+        """Absolute path of the log directory. Never blocks."""
+
+    def list(self) -> list[str]:
+        """Ids that have a directory. Blocking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a caller sends for a registry; never logged, stored or shown."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+class Images(Protocol):
+    """Images that containers are made of."""
+
+    async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
+        """Facts of a present image. Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, REFERENCE_INVALID, PLATFORM_UNAVAILABLE."""
+
+    def pull(
+        self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
+    ) -> AsyncIterator[Operation]:
+        """Pulls as an operation of its own and yields how it goes, its end last. Raises its failure."""
+
+    def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
+        """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. May block for one stat a layer."""
+
+
+class Records(Protocol):
+    """Containers in the durable store. Writes are carried out in the order of the calls, whether awaited or not."""
+
+    async def load(self) -> list[Container]:
+        """All records, no order. A row that does not read back is DATA_CORRUPT."""
+
+    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+        """Stores the record together with what happened; done when it is stored. `durable`: it outlives a loss of power.
+        Raises STORAGE_FULL, IO_FAILED when awaited."""
+
+    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+        """Removes the record; idempotent. As `save` otherwise."""

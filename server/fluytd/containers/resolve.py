@@ -1,0 +1,280 @@
+"""Image and spec put together, and turned into what the core starts. Pure: it reads neither host nor clock."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from fluytd.containers import process_spec as core
+from fluytd.containers.checks import swap_default
+from fluytd.containers.model import Container, ImageFacts, Resolved
+from fluytd.containers.signals import SIGTERM, parse_signal
+from fluytd.containers.spec import BindSpec, ContainerSpec, ResourcesSpec, SecuritySpec, TmpfsSpec
+from fluytd.errors import FieldInvalid
+
+#: Source: moby `oci/defaults.go` and `pkg/system/path.go`.
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Source: moby `container/container.go`, defaultStopTimeout.
+DEFAULT_STOP_TIMEOUT_MILLIS: Final = 10_000
+#: Source: moby `daemon/config`, DefaultShmSize.
+DEFAULT_SHM_SIZE_BYTES: Final = 64 * 1024 * 1024
+DEFAULT_CPU_PERIOD_MICROS: Final = 100_000
+_NANOS_PER_CPU: Final = 1_000_000_000
+
+#: Source: moby `oci/defaults.go`.
+MASKED_PATHS: Final = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READ_ONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a start must know of the host; read once when the daemon starts."""
+
+    default_capabilities: tuple[str, ...]
+    all_capabilities: tuple[str, ...]
+    cpus: frozenset[int]
+    memory_nodes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class StartPaths:
+    """Host paths of one container."""
+
+    run_dir: str
+    log_dir: str
+    #: Top-most first.
+    lower_dirs: tuple[str, ...]
+    upper_dir: str
+    work_dir: str
+    hosts: str
+    hostname: str
+    resolv_conf: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSettings:
+    """Settings of the engine that every start needs."""
+
+    cgroup_parent: str
+    log_segment_bytes: int
+    log_segment_count: int
+
+
+def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolved:
+    """What is executed for this spec in this image. Raises FIELD_INVALID (`spec.args`, `spec.stop_signal`)."""
+    hostname = spec.hostname or container_id[:12]
+    return Resolved(
+        args=_args(spec, image),
+        env=_env(spec, image, hostname),
+        working_dir=spec.working_dir or image.working_dir or "/",
+        user=spec.user or image.user,
+        hostname=hostname,
+        stop_signal=_stop_signal(spec, image),
+        stop_timeout_millis=(
+            DEFAULT_STOP_TIMEOUT_MILLIS if spec.stop_timeout_millis is None else spec.stop_timeout_millis
+        ),
+        labels=image.labels | spec.labels,
+    )
+
+
+def _args(spec: ContainerSpec, image: ImageFacts) -> tuple[str, ...]:
+    # Source: moby `daemon/commit.go`, merge(): an entrypoint of the caller's own drops the image's command.
+    if spec.entrypoint is not None:
+        args = spec.entrypoint + spec.args
+    else:
+        args = image.entrypoint + (spec.args or image.cmd)
+    if not args:
+        raise FieldInvalid(field="spec.args", rule="is needed: neither the image nor the request names a command")
+    return args
+
+
+def _env(spec: ContainerSpec, image: ImageFacts, hostname: str) -> tuple[str, ...]:
+    # A dict keeps the place of a variable that is set again, as Docker does. Source: moby `container/env.go`.
+    merged: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    for item in image.env:
+        name, separator, value = item.partition("=")
+        if separator and name:
+            merged[name] = value
+    for item in spec.env:
+        name, separator, value = item.partition("=")
+        if separator:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in merged.items())
+
+
+def _stop_signal(spec: ContainerSpec, image: ImageFacts) -> int:
+    for field, text in (("spec.stop_signal", spec.stop_signal), ("spec.image", image.stop_signal)):
+        if text:
+            number = parse_signal(text)
+            if number is None:
+                raise FieldInvalid(field=field, rule=f"{text!r} is not a signal")
+            return number
+    return SIGTERM
+
+
+def capabilities(security: SecuritySpec, host: HostFacts) -> list[str]:
+    """The capabilities of root in the container, sorted. Raises FIELD_INVALID for a name this kernel does not know.
+
+    Source: moby `oci/caps/utils.go`, TweakCapabilities.
+    """
+    known = set(host.all_capabilities)
+    for field, names in (("add", security.add_capabilities), ("drop", security.drop_capabilities)):
+        for index, name in enumerate(names):
+            if name != "ALL" and name not in known:
+                rule = f"{name!r} is not a capability of this kernel"
+                raise FieldInvalid(field=f"spec.security.{field}_capabilities[{index}]", rule=rule)
+    added, dropped = set(security.add_capabilities), set(security.drop_capabilities)
+    if security.privileged:
+        chosen = known
+    elif "ALL" in added:
+        chosen = known - dropped
+    elif "ALL" in dropped:
+        chosen = added
+    else:
+        chosen = (set(host.default_capabilities) & known) - dropped | added
+    return sorted(chosen - {"ALL"})
+
+
+def limits(resources: ResourcesSpec) -> core.ResourceLimits:
+    """The limits as the kernel takes them. Sources: moby `daemon/daemon_unix.go`; case C02 for swap, C05 for pids."""
+    memory = resources.memory_limit_bytes or None
+    quota, period = resources.cpu_quota_micros, resources.cpu_period_micros
+    if resources.nano_cpus:
+        period = DEFAULT_CPU_PERIOD_MICROS
+        quota = resources.nano_cpus * period // _NANOS_PER_CPU
+    pids = resources.pids_limit
+    return core.ResourceLimits(
+        memory_limit_bytes=memory,
+        memory_swap_limit_bytes=swap_default(memory, resources.memory_swap_limit_bytes),
+        memory_reservation_bytes=resources.memory_reservation_bytes or None,
+        cpu_quota_micros=quota or None,
+        cpu_period_micros=period or None,
+        cpu_shares=resources.cpu_shares or None,
+        cpuset_cpus=resources.cpuset_cpus or None,
+        cpuset_mems=resources.cpuset_mems or None,
+        pids_limit=None if pids is None else (-1 if pids <= 0 else pids),
+    )
+
+
+def start_spec(container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts) -> core.ContainerStart:
+    """Everything the core needs to execute this container. Raises FIELD_INVALID as `capabilities`."""
+    spec, resolved, security = container.spec, container.resolved, container.spec.security
+    masked = security.masked_paths
+    read_only = security.read_only_paths
+    return core.ContainerStart(
+        container_id=container.id,
+        run_dir=paths.run_dir,
+        log_dir=paths.log_dir,
+        lower_dirs=list(paths.lower_dirs),
+        upper_dir=paths.upper_dir,
+        work_dir=paths.work_dir,
+        args=list(resolved.args),
+        env=list(resolved.env),
+        cwd=resolved.working_dir,
+        user=resolved.user,
+        additional_groups=list(spec.additional_groups),
+        hostname=resolved.hostname,
+        domainname=spec.domainname,
+        network_mode=spec.network.mode.value,
+        is_root_read_only=spec.read_only_root,
+        is_privileged=security.privileged,
+        capabilities=capabilities(security, host),
+        seccomp_profile=security.seccomp_profile or ("unconfined" if security.privileged else "default"),
+        no_new_privileges=security.no_new_privileges,
+        rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in spec.rlimits],
+        masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
+        read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),
+        sysctls=sorted(spec.sysctls.items()),
+        mounts=mounts(spec, paths),
+        shm_size_bytes=spec.shm_size_bytes or DEFAULT_SHM_SIZE_BYTES,
+        oom_score_adj=spec.oom_score_adj,
+        cgroup_parent=settings.cgroup_parent,
+        cgroup_name=container.id,
+        limits=limits(spec.resources),
+        open_stdin=spec.open_stdin,
+        log_segment_bytes=spec.log.segment_size_bytes or settings.log_segment_bytes,
+        log_segment_count=spec.log.segment_count or settings.log_segment_count,
+    )
+
+
+def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
+    """The mounts below the root, parents before what is below them, else in the order asked (case M01).
+
+    /etc/hosts, /etc/hostname and /etc/resolv.conf are the engine's unless the caller mounts something there.
+    """
+    chosen = {mount.target: _bind(mount) for mount in spec.binds}
+    chosen |= {mount.target: _tmpfs(mount) for mount in spec.tmpfs}
+    own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
+    files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
+    return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
+
+
+def _bind(mount: BindSpec) -> core.Mount:
+    return core.Mount("bind", mount.source, mount.target, is_read_only=mount.read_only)
+
+
+def _tmpfs(mount: TmpfsSpec) -> core.Mount:
+    options = [f"mode={mount.mode:o}"]
+    if mount.size_bytes:
+        options.append(f"size={mount.size_bytes}")
+    options += [f"{name}={value}" for name, value in (("uid", mount.uid), ("gid", mount.gid)) if value]
+    return core.Mount(
+        "tmpfs",
+        "",
+        mount.target,
+        is_read_only=mount.read_only,
+        data=",".join(options),
+        no_exec=not mount.exec,
+        no_suid=not mount.suid,
+        no_dev=not mount.dev,
+    )
+
+
+def hosts_file(container: Container) -> str:
+    """The text of /etc/hosts. Source: moby libnetwork `etchosts`."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += ["fe00::\tip6-localnet", "ff00::\tip6-mcastprefix", "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]
+    for entry in container.spec.network.extra_hosts:
+        name, _, address = entry.partition(":")
+        lines.append(f"{address}\t{name}")
+    names = container.resolved.hostname
+    if container.spec.domainname:
+        names = f"{names}.{container.spec.domainname} {names}"
+    lines.append(f"127.0.1.1\t{names}")
+    return "\n".join(lines) + "\n"
+
+
+def resolv_conf(spec: ContainerSpec, host_text: str) -> str:
+    """The text of /etc/resolv.conf: the host's, with what the caller gave in place of it line by line."""
+    network = spec.network
+    kept = [line for line in host_text.splitlines() if not _is_replaced(line, spec)]
+    lines = [f"nameserver {server}" for server in network.dns_servers]
+    if network.dns_search:
+        lines.append("search " + " ".join(network.dns_search))
+    if network.dns_options:
+        lines.append("options " + " ".join(network.dns_options))
+    text = "\n".join([*kept, *lines])
+    return text + "\n" if text else ""
+
+
+def _is_replaced(line: str, spec: ContainerSpec) -> bool:
+    word = line.split(maxsplit=1)[0] if line.strip() else ""
+    network = spec.network
+    return bool(
+        (word == "nameserver" and network.dns_servers)
+        or (word in {"search", "domain"} and network.dns_search)
+        or (word == "options" and network.dns_options)
+    )

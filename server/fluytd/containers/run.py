@@ -1,0 +1,197 @@
+"""Create, start and output in one stream. Its parts are those of `create.py`, `start.py` and the log's follower."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from fluytd.containers import create, delete, start
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container
+from fluytd.containers.ports import Credentials
+from fluytd.containers.spec import ContainerSpec, PullPolicy
+from fluytd.containers.start import Started
+from fluytd.containers.table import Entry, Run
+from fluytd.errors import FieldInvalid, ImageNotFound
+from fluytd.logs.follow import Follower
+from fluytd.logs.ports import LogReader, LogRecord, OpenLog
+from fluytd.operations.model import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """The image is being pulled."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The container was made."""
+
+    container: Container
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Its process has been executed."""
+
+    container: Container
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """It wrote this, in this order."""
+
+    records: Sequence[LogRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Its process has ended and all output was sent."""
+
+    container: Container
+
+
+RunEvent = Pulling | Created | Running | Output | Exited
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A container that has just been started, with a reader of its output unless the caller wants none."""
+
+    entry: Entry
+    created: Container
+    running: Container
+    started: Started
+
+
+def check(ctx: Context, spec: ContainerSpec, name: str, *, detach: bool) -> None:
+    """Raises FIELD_INVALID or LIMIT_EXCEEDED for what can be told before the image is known."""
+    if spec.open_stdin and not detach:
+        rule = "needs detach here; for input use CreateContainer, AttachContainer and StartContainer"
+        raise FieldInvalid(field="spec.open_stdin", rule=rule)
+    create.check(ctx, spec, name)
+
+
+async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | None) -> AsyncIterator[Pulling]:
+    """The image is present as the pull policy wants it; yields how the pull goes. Raises what a pull raises.
+
+    The pull is an operation of its own: it goes on when the caller goes.
+    """
+    if spec.pull_policy is PullPolicy.NEVER:
+        return
+    if spec.pull_policy is PullPolicy.MISSING:
+        try:
+            await ctx.images.find(spec.image, spec.platform)
+        except ImageNotFound:
+            pass
+        else:
+            return
+    async for operation in ctx.images.pull(spec.image, spec.platform, auth):
+        yield Pulling(operation)
+
+
+async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog | None) -> Launched:
+    """The container is made and its process executed; carried to its end by the caller's `ctx.complete`.
+
+    With `auto_remove` nothing of it is written durably and everything is done in one worker call: what a crash leaves of
+    it, the next start of the daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
+    """
+    if not spec.auto_remove:
+        made = await create.create(ctx, spec, name)
+        entry = ctx.table.find(made.id)
+        async with entry.lock:
+            start.check_startable(entry.container)
+            started = await start.start_locked(ctx, entry, open_log=open_log)
+            return Launched(entry, made, entry.container, started)
+    entry = await create.begin(ctx, spec, name)
+    try:
+        try:
+            started = await start.start_locked(ctx, entry, make_directories=True, open_log=open_log)
+        except BaseException:
+            await delete.destroy(ctx, entry, is_counted=False)
+            raise
+        return Launched(entry, started.created, entry.container, started)
+    finally:
+        entry.lock.release()
+
+
+async def stream(ctx: Context, launched: Launched) -> AsyncIterator[RunEvent]:
+    """Yields created, running, all output, exited; a slow caller slows the container. An `auto_remove` container is
+    gone when the stream ends."""
+    run, reader = launched.started.run, launched.started.reader
+    try:
+        yield Created(launched.created)
+        yield Running(launched.running)
+        if reader is None:
+            return
+        if launched.started.first_records:
+            yield Output(launched.started.first_records)
+        async for event in follow_to_end(ctx, run, reader, is_drained=not launched.started.first_records):
+            yield event
+        if launched.created.spec.auto_remove:
+            await launched.entry.removed.wait()
+    finally:
+        drop(launched)
+
+
+def drop(launched: Launched) -> None:
+    """The caller wants no more of it. Idempotent."""
+    reader = launched.started.reader
+    if reader is not None:
+        launched.started.run.leave(reader)
+        reader.close()
+
+
+async def follow_to_end(
+    ctx: Context, run: Run, reader: LogReader, *, is_drained: bool
+) -> AsyncIterator[Output | Exited]:
+    """Yields the output and the end of a run that `reader` has joined; the reader leaves once it has all."""
+    follower = Follower(reader, ctx.workers)
+
+    def hold(segment: int) -> None:
+        run.hold(reader, segment)
+
+    async for records in follower.batches(run.ended, is_drained=is_drained, whole_lines=False, on_progress=hold):
+        yield Output(records)
+    run.leave(reader)
+    await run.recorded.wait()
+    assert run.final is not None
+    yield Exited(run.final)
+
+
+async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> AsyncIterator[RunEvent]:
+    """The stream of a container that an earlier request with the same id started: all output again, then the end.
+
+    Raises CONTAINER_NOT_FOUND if it is gone.
+    """
+    last = ctx.table.recall(container_id)
+    if last is not None and ctx.table.get(container_id) is None:
+        yield Created(last)
+        yield Running(last)
+        if open_log is not None:
+            yield Exited(last)
+        return
+    entry = ctx.table.find(container_id)
+    container, run = entry.container, entry.run
+    yield Created(container)
+    yield Running(container)
+    if open_log is None:
+        return
+    reader = await ctx.workers.run(open_log, ctx.directories.log_dir(container.id))
+    ended = run.ended if run is not None else asyncio.Event()
+    if run is None:
+        ended.set()
+    else:
+        run.join(reader)
+    try:
+        async for records in Follower(reader, ctx.workers).batches(ended, whole_lines=False):
+            yield Output(records)
+        if run is not None:
+            run.leave(reader)
+            await run.recorded.wait()
+        yield Exited(run.final if run is not None and run.final is not None else entry.container)
+    finally:
+        if run is not None:
+            run.leave(reader)
+        reader.close()

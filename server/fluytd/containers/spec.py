@@ -1,0 +1,163 @@
+"""What a caller asks of a container: immutable values, checked where they came in. It decides nothing."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class NetworkMode(StrEnum):
+    """Where a container's network namespace comes from."""
+
+    #: A namespace of its own with a loopback interface only.
+    NONE = "none"
+    #: The host's.
+    HOST = "host"
+
+
+class PullPolicy(StrEnum):
+    """When RunContainer fetches the image first."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformChoice:
+    """The platform to choose from an image; empty fields match the host's."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesSpec:
+    """Limits as asked; None leaves the kernel's default."""
+
+    #: 0 is unlimited.
+    memory_limit_bytes: int | None = None
+    #: Memory and swap together; -1 is unlimited swap.
+    memory_swap_limit_bytes: int | None = None
+    memory_reservation_bytes: int | None = None
+    #: -1 is unlimited.
+    cpu_quota_micros: int | None = None
+    cpu_period_micros: int | None = None
+    cpu_shares: int | None = None
+    #: CPUs in units of 10^-9.
+    nano_cpus: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    #: -1 and 0 are unlimited.
+    pids_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RlimitSpec:
+    """One limit of setrlimit(2): `nofile`; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySpec:
+    """Privileges and confinement. Capabilities stand in capitals, without `CAP_`."""
+
+    privileged: bool = False
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    #: `default`, `unconfined`; None: `default`, or `unconfined` when privileged.
+    seccomp_profile: str | None = None
+    no_new_privileges: bool = False
+    #: None: the engine's list, or none when privileged.
+    masked_paths: tuple[str, ...] | None = None
+    read_only_paths: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Network mode and the files about names that go with it."""
+
+    mode: NetworkMode = NetworkMode.NONE
+    #: The caller named no mode or the bridge; told apart so that the record says what was asked.
+    is_default: bool = False
+    dns_servers: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    #: `name:address`.
+    extra_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BindSpec:
+    """A file or directory of the host to show in the container."""
+
+    target: str
+    source: str
+    read_only: bool = False
+    create_source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TmpfsSpec:
+    """A file system in memory, empty at each start."""
+
+    target: str
+    read_only: bool = False
+    #: 0: half of the memory.
+    size_bytes: int = 0
+    mode: int = 0o1777
+    exec: bool = False
+    suid: bool = False
+    dev: bool = False
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSpec:
+    """Bounds of the log; 0 is the engine's default."""
+
+    segment_size_bytes: int = 0
+    segment_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything a caller may ask of a container that this engine builds; the rest is refused at the API."""
+
+    image: str
+    platform: PlatformChoice | None = None
+    pull_policy: PullPolicy = PullPolicy.MISSING
+    #: None: the image's. Empty: none. Given: used, and the image's command is dropped.
+    entrypoint: tuple[str, ...] | None = None
+    args: tuple[str, ...] = ()
+    #: `NAME=value`; a bare `NAME` removes the image's.
+    env: tuple[str, ...] = ()
+    user: str = ""
+    additional_groups: tuple[str, ...] = ()
+    working_dir: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    open_stdin: bool = False
+    stdin_once: bool = False
+    #: As given; empty: the image's, else SIGTERM.
+    stop_signal: str = ""
+    #: None: `DEFAULT_STOP_TIMEOUT_MILLIS` of `resolve.py`.
+    stop_timeout_millis: int | None = None
+    auto_remove: bool = False
+    read_only_root: bool = False
+    resources: ResourcesSpec = ResourcesSpec()
+    rlimits: tuple[RlimitSpec, ...] = ()
+    oom_score_adj: int | None = None
+    #: 0: 64 MiB.
+    shm_size_bytes: int = 0
+    security: SecuritySpec = SecuritySpec()
+    network: NetworkSpec = NetworkSpec()
+    binds: tuple[BindSpec, ...] = ()
+    tmpfs: tuple[TmpfsSpec, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    log: LogSpec = LogSpec()

@@ -1,0 +1,117 @@
+"""Executing a container's process. It waits for nothing that the process does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fluytd import failpoints
+from fluytd.containers import delete, exits, facts, model
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container, State
+from fluytd.containers.ports import Process
+from fluytd.containers.release import released
+from fluytd.containers.resolve import StartPaths
+from fluytd.containers.table import Entry, Run
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
+from fluytd.logs.follow import BATCH_BYTES
+from fluytd.logs.ports import LogReader, LogRecord, OpenLog
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run, and where one was asked for a reader of its output with what it has read so far.
+
+    The reader has joined the run and holds its log; the caller makes it leave and closes it.
+    """
+
+    run: Run
+    #: The record as it was before the start.
+    created: Container
+    reader: LogReader | None
+    first_records: Sequence[LogRecord]
+
+
+async def start(ctx: Context, entry: Entry) -> Container:
+    """The process has been executed; a RUNNING container is answered as it is.
+
+    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, and what `ports.Runtime.start` raises; the record then tells
+    exit code 125, 126 or 127 and why, and the container is where it was before.
+    """
+    async with entry.lock:
+        container = entry.container
+        if entry.removed.is_set():
+            raise ContainerNotFound(id=container.id)
+        if container.state is State.RUNNING:
+            return container
+        check_startable(container)
+        try:
+            await start_locked(ctx, entry)
+        except Exception:
+            if container.spec.auto_remove:
+                await delete.destroy(ctx, entry, is_counted=False)
+            raise
+        return entry.container
+
+
+def check_startable(container: Container) -> None:
+    """Raises CONTAINER_WRONG_STATE unless it is CREATED or EXITED."""
+    if container.state not in model.STARTABLE:
+        allowed = sorted(state.value for state in model.STARTABLE)
+        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+
+
+async def start_locked(
+    ctx: Context, entry: Entry, *, make_directories: bool = False, open_log: OpenLog | None = None
+) -> Started:
+    """As `start`; the caller holds the lock and has checked the state.
+
+    `make_directories`: they are made in the same worker call, and the container becomes CREATED on the way.
+    `open_log`: makes a reader of the log before the process can write to it.
+    """
+    if entry.release is not None:
+        await released(ctx, entry)
+    before = entry.container
+    lower_dirs = ctx.images.lower_dirs(before.image)
+    paths = ctx.directories.paths(before, lower_dirs)
+    if make_directories:
+        before = model.created(before)
+    failpoints.hit("container.start.record")
+    created = (facts.created(before),) if make_directories else ()
+    ctx.record(entry, model.starting(before), created)
+    try:
+        process, reader, first_records = await ctx.workers.run(_work, ctx, entry.container, paths, make_directories, open_log)
+    except BaseException as error:
+        failure = (error if isinstance(error, EngineError) else unexpected()).failure
+        failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
+        await ctx.record(entry, failed, (facts.start_failed(failed, failure),))
+        raise
+    if reader is not None:
+        entry.waiting_readers[reader] = True
+    run = entry.begin_run(process)
+    running = model.running(
+        entry.container,
+        host_pid=process.host_pid,
+        start_time_unix_nanos=process.start_time_unix_nanos,
+        clamps=tuple(process.clamps),
+    )
+    failpoints.hit("container.start.running")
+    # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
+    ctx.record(entry, running, (facts.started(running),))
+    exits.watch(ctx, entry, run)
+    return Started(run, before, reader, first_records)
+
+
+def _work(
+    ctx: Context, container: Container, paths: StartPaths, make_directories: bool, open_log: OpenLog | None
+) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
+    # One hop to a worker thread for everything that a start does.
+    if make_directories:
+        ctx.directories.create(container, paths.lower_dirs)
+    reader = open_log(paths.log_dir) if open_log is not None else None
+    try:
+        process = ctx.runtime.start(container, paths)
+        # The log's first segment was made meanwhile: reading it takes note of that, so that an empty log is not read again.
+        return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
+    except BaseException:
+        if reader is not None:
+            reader.close()
+        raise

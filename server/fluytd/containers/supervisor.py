@@ -1,0 +1,107 @@
+"""Processes of containers over `_core.process` and `_core.cgroup`. It keeps no state besides paths and decides nothing."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from fluytd import failpoints
+from fluytd._core import cgroup, host, process
+from fluytd.containers.model import Container, ExitStatus
+from fluytd.containers.ports import Ending, Process
+from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
+from fluytd.errors import ContainerNotFound, IoFailed
+
+#: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
+START_TIMEOUT_MILLIS: Final = 30_000
+#: How long a supervisor may take to end after its exit record stands, before it is killed.
+SUPERVISOR_EXIT_TIMEOUT_MILLIS: Final = 2_000
+#: How long the last process of a killed group may take to go.
+GROUP_EXIT_TIMEOUT_MILLIS: Final = 5_000
+
+_PRIVATE: Final = 0o700
+
+
+class CoreRuntime:
+    """Implements `ports.Runtime` with the Rust core."""
+
+    def __init__(self, supervisor_path: Path, run_root: Path, settings: StartSettings, host_facts: HostFacts) -> None:
+        """Opens the supervisor program. Raises IO_FAILED, VERSION_MISMATCH. Blocking."""
+        self._host = process.SupervisorHost(str(supervisor_path))
+        self._run_dirs = run_root / "containers"
+        self._settings = settings
+        self._host_facts = host_facts
+        self._run_dirs.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+
+    def run_dir(self, container_id: str) -> str:
+        """Absolute path of a container's run directory."""
+        return f"{self._run_dirs}/{container_id}"
+
+    def start(self, container: Container, paths: StartPaths) -> Process:
+        """See `ports.Runtime.start`."""
+        spec = start_spec(container, paths, self._settings, self._host_facts)
+        failpoints.hit("container.start.run_dir")
+        try:
+            os.mkdir(paths.run_dir, _PRIVATE)
+        except FileExistsError:
+            # Left by a run whose release failed; an exit record in it must not be taken for this run's.
+            self._clear(container.id)
+            os.mkdir(paths.run_dir, _PRIVATE)
+        except OSError as error:
+            raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
+        failpoints.hit("container.start.process")
+        try:
+            started = self._host.start(spec, START_TIMEOUT_MILLIS)
+        except BaseException:
+            host.remove_tree(paths.run_dir)
+            raise
+        failpoints.hit("container.start.executed")
+        return started
+
+    def adopt(self, container_id: str) -> Process | None:
+        """See `ports.Runtime.adopt`."""
+        return self._host.adopt(self.run_dir(container_id))
+
+    def read_ending(self, container_id: str) -> Ending | None:
+        """See `ports.Runtime.read_ending`."""
+        record = process.read_exit_record(self.run_dir(container_id))
+        if record is None:
+            return None
+        status = ExitStatus(exit_code=record.exit_code, signal=record.signal)
+        return Ending(status, record.oom_kill_count, record.exit_time_unix_nanos)
+
+    def kill_group(self, container_id: str) -> None:
+        """See `ports.Runtime.kill_group`."""
+        _check_name(container_id)
+        cgroup.kill(self._settings.cgroup_parent, container_id)
+
+    def release(self, container_id: str, process: Process | None) -> None:
+        """See `ports.Runtime.release`."""
+        if process is not None:
+            if not process.wait_gone(SUPERVISOR_EXIT_TIMEOUT_MILLIS):
+                process.kill_supervisor()
+                process.wait_gone(SUPERVISOR_EXIT_TIMEOUT_MILLIS)
+            process.close()
+        self._clear(container_id)
+
+    def _clear(self, container_id: str) -> None:
+        _check_name(container_id)
+        parent = self._settings.cgroup_parent
+        failpoints.hit("container.exit.cgroup")
+        cgroup.kill(parent, container_id)
+        cgroup.remove(parent, container_id, GROUP_EXIT_TIMEOUT_MILLIS)
+        failpoints.hit("container.exit.run_dir")
+        host.remove_tree(self.run_dir(container_id))
+
+    def list_groups(self) -> list[str]:
+        """See `ports.Runtime.list_groups`."""
+        return cgroup.list_groups(self._settings.cgroup_parent)
+
+    def list_run_dirs(self) -> list[str]:
+        """See `ports.Runtime.list_run_dirs`."""
+        return os.listdir(self._run_dirs)
+
+
+def _check_name(name: str) -> None:
+    # Names come from directory listings too; one with a slash would leave the engine's own tree.
+    if not name or "/" in name or name in {".", ".."}:
+        raise ContainerNotFound(id=name)

@@ -1,0 +1,188 @@
+"""All containers in memory, by id and by name, with what is known only while the engine runs. It does no I/O."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluytd.containers.model import Container
+from fluytd.containers.ports import Process
+from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse
+
+#: Matches that an error about an ambiguous id lists.
+_LISTED_MATCHES: Final = 5
+#: Containers removed by `auto_remove` whose end can still be asked for (case L05: a wait that comes right after it).
+MAX_REMEMBERED: Final = 1_024
+#: Number of a log's first segment. Source: rust_core/logs.
+FIRST_SEGMENT: Final = 1
+
+
+class Run:
+    """One execution of a container's process, and who reads its output."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        #: Set once the process has ended; its output is whole then.
+        self.ended = asyncio.Event()
+        #: Set once the record says EXITED; `final` is that record.
+        self.recorded = asyncio.Event()
+        self.final: Container | None = None
+        self.was_stop_requested = False
+        #: Those who must get all output before an `auto_remove` container goes.
+        self._readers: set[object] = set()
+        self._no_readers = asyncio.Event()
+        self._no_readers.set()
+        #: For each reader that must lose nothing: the first log segment that it still needs.
+        self._holds: dict[object, int] = {}
+
+    def join(self, reader: object) -> None:
+        """The container's log is not removed by `auto_remove` before this reader leaves."""
+        self._readers.add(reader)
+        self._no_readers.clear()
+
+    def leave(self, reader: object) -> None:
+        """The reader has what it wants, or has gone. Idempotent."""
+        self.hold(reader, None)
+        self._readers.discard(reader)
+        if not self._readers:
+            self._no_readers.set()
+
+    async def readers_gone(self) -> None:
+        """Returns once no reader is left."""
+        await self._no_readers.wait()
+
+    def hold(self, reader: object, segment: int | None) -> None:
+        """Log segments from this one on are kept for the reader, however slow it is; None ends that."""
+        before = min(self._holds.values(), default=None)
+        if segment is None:
+            self._holds.pop(reader, None)
+        else:
+            self._holds[reader] = segment
+        after = min(self._holds.values(), default=None)
+        if after != before and not self.ended.is_set():
+            self.process.hold_log(after)
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One container: its record, and what goes on around it now."""
+
+    container: Container
+    #: Held while a verb changes the container; never while something is waited for that another verb must bring about.
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    run: Run | None = None
+    #: The release of the last run's resources; awaited before the next start and before deletion.
+    release: asyncio.Task[None] | None = None
+    #: Woken at each change of the record.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Set once record and files are gone.
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Number of exits seen by this daemon, and the record of the newest; what NEXT_EXIT compares and answers.
+    exit_count: int = 0
+    last_exit: Container | None = None
+    #: The record as it was before it was deleted.
+    last: Container | None = None
+    #: Readers that came before the start, and whether they must lose nothing; the next run takes them over.
+    waiting_readers: dict[object, bool] = field(default_factory=dict)
+
+    def set(self, container: Container) -> Container:
+        """Takes the new record and wakes who waits for a change."""
+        self.container = container
+        self.wake()
+        return container
+
+    def begin_run(self, process: Process) -> Run:
+        """The process is the container's run from now on; readers that waited for it have joined it."""
+        run = self.run = Run(process)
+        for reader, holds in self.waiting_readers.items():
+            run.join(reader)
+            if holds:
+                run.hold(reader, FIRST_SEGMENT)
+        self.waiting_readers.clear()
+        return run
+
+    def wake(self) -> None:
+        """Everyone who awaits `changed` looks again."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class ContainerTable:
+    """The authority on which containers exist and which names are taken."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Entry] = {}
+        self._by_name: dict[str, str] = {}
+        self._remembered: dict[str, Container] = {}
+
+    def add(self, container: Container) -> Entry:
+        """The container is in the table and holds its name. Raises NAME_IN_USE."""
+        holder = self._by_name.get(container.name)
+        if holder is not None:
+            raise NameInUse(name=container.name, holder_id=holder)
+        entry = Entry(container)
+        self._by_id[container.id] = entry
+        self._by_name[container.name] = container.id
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """It is gone from the table and its name is free. Idempotent."""
+        container = entry.container
+        self._by_id.pop(container.id, None)
+        if self._by_name.get(container.name) == container.id:
+            del self._by_name[container.name]
+
+    def rename(self, entry: Entry, name: str) -> None:
+        """The name is the container's from now on and the old one is free. Raises NAME_IN_USE."""
+        holder = self._by_name.get(name)
+        if holder is not None and holder != entry.container.id:
+            raise NameInUse(name=name, holder_id=holder)
+        del self._by_name[entry.container.name]
+        self._by_name[name] = entry.container.id
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names that are taken, each with its holder's id; not to be changed."""
+        return self._by_name
+
+    def find(self, reference: str) -> Entry:
+        """The container of an id, a name, or an unambiguous beginning of an id, looked for in this order.
+
+        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS.
+        """
+        entry = self._by_id.get(reference)
+        if entry is not None:
+            return entry
+        holder = self._by_name.get(reference)
+        if holder is not None:
+            return self._by_id[holder]
+        matches = [id_ for id_ in self._by_id if id_.startswith(reference)] if reference else []
+        if not matches:
+            raise ContainerNotFound(id=reference)
+        if len(matches) > 1:
+            raise ContainerAmbiguous(id=reference, matches=sorted(matches)[:_LISTED_MATCHES])
+        return self._by_id[matches[0]]
+
+    def remember(self, container: Container) -> None:
+        """Its last record can be asked for after it has gone, for a bounded number of containers."""
+        self._remembered[container.id] = container
+        if len(self._remembered) > MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+    def recall(self, reference: str) -> Container | None:
+        """The last record of a container that removed itself, by id, beginning of an id, or name; the newest fits first."""
+        for container in reversed(self._remembered.values()):
+            if reference and (container.id.startswith(reference) or container.name == reference):
+                return container
+        return None
+
+    def get(self, container_id: str) -> Entry | None:
+        """The entry of a whole id, or None."""
+        return self._by_id.get(container_id)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All entries, oldest first. The table may be changed meanwhile."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)

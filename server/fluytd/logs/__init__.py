@@ -1,0 +1,1 @@
+"""Logs: reading what containers wrote, from any place, live or later."""

@@ -1,0 +1,100 @@
+"""Following a log on the event loop: batches as they are written, until the writer has gone. It knows no container."""
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from fluytd.logs.ports import LogReader, LogRecord
+from fluytd.workers import Workers
+
+#: Bytes read from the log at once; what one slow reader costs in memory.
+BATCH_BYTES: Final = 256 * 1024
+
+
+class Follower:
+    """A log reader and the moments at which there may be more. Belongs to one task, which closes it."""
+
+    def __init__(self, reader: LogReader, workers: Workers) -> None:
+        """Takes the reader over."""
+        self._reader = reader
+        self._workers = workers
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._fd = reader.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    @property
+    def segment(self) -> int:
+        """The lowest log segment that is still needed."""
+        return self._reader.segment
+
+    @property
+    def skipped_segments(self) -> int:
+        """Segments that were rotated away before they were read, a count."""
+        return self._reader.skipped_segments
+
+    @property
+    def is_past_until(self) -> bool:
+        """The end of the range was reached."""
+        return self._reader.is_past_until
+
+    async def batches(
+        self,
+        ended: asyncio.Event,
+        *,
+        is_drained: bool = False,
+        whole_lines: bool = True,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[Sequence[LogRecord]]:
+        """Yields what is written until `ended` is set and all was read, or the range is over.
+
+        Args:
+            ended: set once nothing more will be written.
+            is_drained: the reader was read to the log's end a moment ago.
+            whole_lines: wait for the end of each line; else pieces come as soon as they are written.
+            on_progress: called with the lowest segment still needed after a batch was taken.
+        """
+        end_watch = self._loop.create_task(self._wake_at(ended))
+        segment = self._reader.segment
+        try:
+            while not self._reader.is_past_until:
+                is_last = ended.is_set()
+                # Without news nothing was written; only a line that was never ended may be left to hand out.
+                if not is_drained or self._has_news() or (is_last and whole_lines):
+                    read = self._reader.read_final if is_last or not whole_lines else self._reader.read
+                    records = await self._workers.run(read, BATCH_BYTES)
+                    is_drained = not records
+                    if records:
+                        yield records
+                        if on_progress is not None and self._reader.segment != segment:
+                            segment = self._reader.segment
+                            on_progress(segment)
+                        continue
+                if is_last:
+                    return
+                await self._wait(ended)
+        finally:
+            end_watch.cancel()
+            self._loop.remove_reader(self._fd)
+
+    def _has_news(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    async def _wake_at(self, ended: asyncio.Event) -> None:
+        await ended.wait()
+        self._wake.set()
+
+    async def _wait(self, ended: asyncio.Event) -> None:
+        if ended.is_set():
+            return
+        self._wake.clear()
+        # Watched only while waiting: the descriptor stays readable until the log is read.
+        self._loop.add_reader(self._fd, self._wake.set)
+        await self._wake.wait()
+        self._loop.remove_reader(self._fd)
+
+    def close(self) -> None:
+        """The reader is closed. Idempotent."""
+        self._reader.close()

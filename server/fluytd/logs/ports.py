@@ -1,0 +1,73 @@
+"""What the log services need of the core. Methods marked Blocking run on a worker thread."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRange:
+    """Where reading begins and what is passed over."""
+
+    #: Begin right after the record that carried it.
+    cursor: str | None = None
+    #: Begin so many lines before the present end; 0 at it.
+    tail_lines: int | None = None
+    #: Inclusive.
+    since_unix_nanos: int | None = None
+    #: Exclusive.
+    until_unix_nanos: int | None = None
+
+
+class LogRecord(Protocol):
+    """One line, or a piece of one."""
+
+    @property
+    def stream(self) -> str:
+        """`stdout` or `stderr`."""
+
+    @property
+    def data(self) -> bytes:
+        """Exact bytes."""
+
+    @property
+    def time_unix_nanos(self) -> int:
+        """When the line began."""
+
+    @property
+    def cursor(self) -> str:
+        """Reading from it begins right after this record."""
+
+
+class LogReader(Protocol):
+    """A position in one container's log; used by one thread at a time, closed by whoever opened it."""
+
+    def fileno(self) -> int:
+        """Readable when the log may have grown, until the next read. Never blocks."""
+
+    def read(self, max_bytes: int) -> list[LogRecord]:
+        """Whole lines after the position, empty at the present end. Blocking (disk)."""
+
+    def read_final(self, max_bytes: int) -> list[LogRecord]:
+        """As `read`, and at the end pieces of lines that are not ended. Blocking (disk)."""
+
+    @property
+    def is_past_until(self) -> bool:
+        """Nothing more will come within the range."""
+
+    @property
+    def segment(self) -> int:
+        """The lowest segment that is still needed."""
+
+    @property
+    def skipped_segments(self) -> int:
+        """Segments that were rotated away before this reader came to them, a count."""
+
+    def close(self) -> None:
+        """Idempotent. Never blocks."""
+
+
+#: Opens the log in a directory at its oldest record. Blocking.
+OpenLog = Callable[[str], LogReader]
+#: Opens the log in a directory at a place. Raises CURSOR_INVALID, IO_FAILED. Blocking.
+OpenLogRange = Callable[[str, ReadRange], LogReader]
