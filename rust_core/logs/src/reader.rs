@@ -83,6 +83,7 @@ pub struct LogReader {
     until: Option<i64>,
     is_past_until: bool,
     skipped_bytes: u64,
+    skipped_segments: u64,
 }
 
 impl LogReader {
@@ -113,6 +114,7 @@ impl LogReader {
             until: range.until_unix_nanos,
             is_past_until: false,
             skipped_bytes: 0,
+            skipped_segments: 0,
         })
     }
 
@@ -134,6 +136,11 @@ impl LogReader {
     /// Bytes that were no valid log line and were passed over (a line torn by a crash, for example).
     pub fn skipped_bytes(&self) -> u64 {
         self.skipped_bytes
+    }
+
+    /// Segments that were rotated away before this reader came to them.
+    pub fn skipped_segments(&self) -> u64 {
+        self.skipped_segments
     }
 
     /// Whole lines after the position, in the order in which they ended, at most about `max_bytes` of them (each costs
@@ -235,6 +242,8 @@ impl LogReader {
                 self.end_open_lines(records);
             }
         }
+        let expected = self.current.as_ref().map_or(self.wanted.segment, |current| current.number + 1);
+        self.skipped_segments += number.saturating_sub(expected);
         let offset = if number == self.wanted.segment { self.wanted.offset } else { 0 };
         self.buffer.clear();
         self.used = 0;

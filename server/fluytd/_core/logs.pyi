@@ -51,9 +51,6 @@ class LogReader:
     def skipped_bytes(self) -> int:
         """Bytes that were no valid log line (torn by a crash, say) and were passed over."""
     @property
-    def segment(self) -> int:
-        """The lowest log segment that this reader still needs; what to pass to `Supervisor.hold_log`."""
-    @property
     def skipped_segments(self) -> int:
         """Segments that were rotated away before this reader came to them, a count."""
     def close(self) -> None: ...
