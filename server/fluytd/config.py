@@ -29,7 +29,7 @@ class Config:
     tls_certificate_path: Path = Path()
     tls_key_path: Path = Path()
     tls_client_ca_path: Path = Path()
-    #: Names in client certificates that may call everything by TCP, divided by commas; whoever is not named may nothing.
+    #: Names in client certificates that may call everything by TCP, divided by commas; who is not named may nothing.
     tcp_administrators: str = ""
     #: Names that may only read.
     tcp_readers: str = ""
@@ -56,9 +56,11 @@ class Config:
     #: How long a stopping daemon waits for running calls.
     drain_seconds: int = 10
     log_level: str = "info"
+    #: How the daemon's own log looks: lines for people, or one JSON object a line.
+    log_format: str = "plain"
 
 
-_TEXT_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
+_TEXT_CHOICES = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("plain", "json")}
 _ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
 
 

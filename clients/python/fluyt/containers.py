@@ -1,0 +1,126 @@
+"""Containers: run, create, start, stop, wait, look at, delete."""
+
+from collections.abc import Iterator
+
+import grpc
+
+from fluyt.errors import iterate, translated
+from fluyt.v1 import containers_pb2, containers_pb2_grpc
+from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2
+
+Condition = containers_pb2.WaitContainerRequest.Condition
+#: Added to the number of the signal that ended a process, as shells do.
+_SIGNAL_BASE = 128
+
+
+def spec(image: str, *args: str) -> container_spec_pb2.ContainerSpec:
+    """The least that a container needs: an image, and arguments in place of the image's. Set further fields on it."""
+    return container_spec_pb2.ContainerSpec(image=image, args=args)
+
+
+def run(
+    connection: grpc.Channel,
+    wanted: container_spec_pb2.ContainerSpec,
+    *,
+    name: str = "",
+    detach: bool = False,
+    request_id: str = "",
+) -> Iterator[containers_pb2.RunContainerResponse]:
+    """Pulls if needed, creates, starts; yields `pull`, `created`, `started`, `stdout`, `stderr`, `exited` as they come.
+
+    Giving the iteration up does not end the container. A process's exit code is data, in `exited`.
+    """
+    request = containers_pb2.RunContainerRequest(spec=wanted, name=name, detach=detach, request_id=request_id)
+    return iterate(containers_pb2_grpc.ContainerServiceStub(connection).RunContainer(request))
+
+
+def create(
+    connection: grpc.Channel, wanted: container_spec_pb2.ContainerSpec, *, name: str = "", request_id: str = ""
+) -> container_pb2.Container:
+    """A container that has not been started."""
+    request = containers_pb2.CreateContainerRequest(spec=wanted, name=name, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).CreateContainer(request).container
+
+
+def start(connection: grpc.Channel, container: str, *, request_id: str = "") -> container_pb2.Container:
+    """Its process has been executed."""
+    request = containers_pb2.StartContainerRequest(container=container, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).StartContainer(request).container
+
+
+def stop(
+    connection: grpc.Channel,
+    container: str,
+    *,
+    timeout_seconds: int | None = None,
+    signal: str = "",
+    request_id: str = "",
+) -> container_pb2.Container:
+    """It has ended. `timeout_seconds`: how long before it is killed; None: the container's own; 0: at once."""
+    request = containers_pb2.StopContainerRequest(container=container, signal=signal, request_id=request_id)
+    if timeout_seconds is not None:
+        request.timeout.FromSeconds(timeout_seconds)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).StopContainer(request).container
+
+
+def kill(
+    connection: grpc.Channel, container: str, *, signal: str = "", request_id: str = ""
+) -> container_pb2.Container:
+    """A signal was sent to it; SIGKILL if none is named."""
+    request = containers_pb2.KillContainerRequest(container=container, signal=signal, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).KillContainer(request).container
+
+
+def wait(
+    connection: grpc.Channel, container: str, condition: "Condition.ValueType" = Condition.CONDITION_NOT_RUNNING
+) -> container_pb2.Container:
+    """The container when the condition came to hold. Blocks as long as that takes."""
+    request = containers_pb2.WaitContainerRequest(container=container, condition=condition)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).WaitContainer(request).container
+
+
+def delete(
+    connection: grpc.Channel, container: str, *, force: bool = False, request_id: str = ""
+) -> containers_pb2.DeleteContainerResponse:
+    """It is gone with all its files. `force`: kill it first if it runs."""
+    request = containers_pb2.DeleteContainerRequest(container=container, force=force, request_id=request_id)
+    with translated():
+        response: containers_pb2.DeleteContainerResponse = containers_pb2_grpc.ContainerServiceStub(
+            connection
+        ).DeleteContainer(request)
+    return response
+
+
+def get(connection: grpc.Channel, container: str, *, include_size: bool = False) -> container_pb2.Container:
+    """All about one container. Raises NotFound."""
+    request = containers_pb2.GetContainerRequest(container=container, include_size=include_size)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).GetContainer(request).container
+
+
+def list_all(
+    connection: grpc.Channel, container_filter: container_filter_pb2.ContainerFilter | None = None
+) -> Iterator[container_pb2.Container]:
+    """The containers that fit, in every state, newest first, fetched page by page."""
+    stub = containers_pb2_grpc.ContainerServiceStub(connection)
+    token = ""
+    while True:
+        request = containers_pb2.ListContainersRequest(page_token=token, filter=container_filter)
+        with translated():
+            page = stub.ListContainers(request)
+        yield from page.containers
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def shell_exit_code(container: container_pb2.Container) -> int:
+    """How it ended as one number: its exit code, or 128 and the number of the signal."""
+    if container.HasField("signal"):
+        return _SIGNAL_BASE + container.signal
+    return container.exit_code

@@ -1,0 +1,136 @@
+"""Images: pull, load, import, list, look at, tag, delete."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import grpc
+
+from fluyt import operations
+from fluyt.errors import iterate, translated
+from fluyt.v1 import images_pb2, images_pb2_grpc
+from fluyt.v1.types import operation_pb2, platform_pb2
+
+#: Bytes of an archive sent in one message.
+CHUNK_BYTES: Final = 512 * 1024
+
+Progress = Callable[[operation_pb2.Operation], None]
+
+
+def pull(
+    connection: grpc.Channel,
+    reference: str,
+    *,
+    platform: platform_pb2.Platform | None = None,
+    request_id: str = "",
+    on_progress: Progress | None = None,
+) -> operation_pb2.PullResult:
+    """The image is present. `on_progress` gets the operation at each change. Raises what the pull failed of."""
+    request = images_pb2.PullImageRequest(reference=reference, platform=platform, request_id=request_id)
+    with translated():
+        operation = images_pb2_grpc.ImageServiceStub(connection).PullImage(request).operation
+    if on_progress is not None:
+        for change in operations.watch(connection, operation.id):
+            on_progress(change.operation)
+    return operations.wait(connection, operation.id).pull_result
+
+
+def load(connection: grpc.Channel, archive: Path | BinaryIO, *, reference: str = "") -> images_pb2.LoadImagesResponse:
+    """The images of an archive (OCI layout or docker-archive) are present.
+
+    `archive`: a path, or a file open for reading that the caller keeps. `reference`: for an image without one.
+    """
+    options = images_pb2.LoadImagesOptions(reference=reference)
+    requests = (
+        images_pb2.LoadImagesRequest(options=options) if chunk is None else images_pb2.LoadImagesRequest(chunk=chunk)
+        for chunk in _parts(archive)
+    )
+    with translated():
+        response: images_pb2.LoadImagesResponse = images_pb2_grpc.ImageServiceStub(connection).LoadImages(requests)
+    return response
+
+
+def import_rootfs(
+    connection: grpc.Channel, tar: Path | BinaryIO, *, reference: str = "", changes: Iterable[str] = ()
+) -> images_pb2.Image:
+    """An image of one layer, made from a root file system as tar. `changes`: Dockerfile instructions for its config."""
+    options = images_pb2.ImportImageOptions(reference=reference, changes=list(changes))
+    requests = (
+        images_pb2.ImportImageRequest(options=options) if chunk is None else images_pb2.ImportImageRequest(chunk=chunk)
+        for chunk in _parts(tar)
+    )
+    with translated():
+        return images_pb2_grpc.ImageServiceStub(connection).ImportImage(requests).image
+
+
+def list_all(
+    connection: grpc.Channel, image_filter: images_pb2.ImageFilter | None = None
+) -> Iterator[images_pb2.Image]:
+    """The images that fit, newest first, fetched page by page."""
+    stub = images_pb2_grpc.ImageServiceStub(connection)
+    token = ""
+    while True:
+        with translated():
+            page = stub.ListImages(images_pb2.ListImagesRequest(page_token=token, filter=image_filter))
+        yield from page.images
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def get(connection: grpc.Channel, image: str) -> images_pb2.GetImageResponse:
+    """All about one image. Raises NotFound."""
+    with translated():
+        response: images_pb2.GetImageResponse = images_pb2_grpc.ImageServiceStub(connection).GetImage(
+            images_pb2.GetImageRequest(image=image)
+        )
+    return response
+
+
+def resolve(connection: grpc.Channel, reference: str) -> images_pb2.ResolveImageResponse:
+    """What a reference names in its registry."""
+    with translated():
+        response: images_pb2.ResolveImageResponse = images_pb2_grpc.ImageServiceStub(connection).ResolveImage(
+            images_pb2.ResolveImageRequest(reference=reference)
+        )
+    return response
+
+
+def tag(connection: grpc.Channel, image: str, reference: str, *, request_id: str = "") -> images_pb2.Image:
+    """The image has one more reference."""
+    request = images_pb2.TagImageRequest(image=image, reference=reference, request_id=request_id)
+    with translated():
+        return images_pb2_grpc.ImageServiceStub(connection).TagImage(request).image
+
+
+def delete(
+    connection: grpc.Channel, image: str, *, force: bool = False, request_id: str = ""
+) -> images_pb2.DeleteImageResponse:
+    """The reference is gone, and with the last one the image."""
+    request = images_pb2.DeleteImageRequest(image=image, force=force, request_id=request_id)
+    with translated():
+        response: images_pb2.DeleteImageResponse = images_pb2_grpc.ImageServiceStub(connection).DeleteImage(request)
+    return response
+
+
+def save(connection: grpc.Channel, images: Iterable[str], target: BinaryIO) -> None:
+    """The images are in `target` as one archive; it is whole only if no exception was raised."""
+    request = images_pb2.SaveImagesRequest(images=list(images))
+    for part in iterate(images_pb2_grpc.ImageServiceStub(connection).SaveImages(request)):
+        if part.HasField("chunk"):
+            target.write(part.chunk)
+
+
+def _parts(source: Path | BinaryIO) -> Iterator[bytes | None]:
+    """None for the options, then the bytes in chunks."""
+    yield None
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield from _chunks(file)
+    else:
+        yield from _chunks(source)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
