@@ -1,0 +1,216 @@
+//! Streams one blob: reconnects where a transfer breaks, and hands on each byte once and in order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use content::Digest;
+use reqwest::header::{HeaderMap, HeaderValue, CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
+use sys::cancel::CancelToken;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::client::unless_cancelled;
+use crate::range;
+use crate::retry::{Failure, Retries};
+use crate::session::Session;
+use crate::target::Repository;
+use crate::RegistryError;
+
+/// How many pieces wait between the connection and the reader; a slow reader slows the transfer.
+pub const CHUNK_QUEUE_LENGTH: usize = 4;
+/// A transfer that brought so much counts as progress: its attempts are counted anew.
+pub const RESUME_PROGRESS_BYTES: u64 = 1024 * 1024;
+/// How long a body of unknown length may stay open after its last byte.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A blob's bytes on their way in. Dropping it breaks the transfer off.
+#[derive(Debug)]
+pub struct BlobReader {
+    chunks: mpsc::Receiver<Result<Bytes, RegistryError>>,
+    task: AbortHandle,
+    runtime: Arc<Runtime>,
+    request_count: Arc<AtomicU64>,
+    cancel: CancelToken,
+    digest: Digest,
+}
+
+impl BlobReader {
+    pub(crate) fn start(
+        runtime: Arc<Runtime>,
+        session: Arc<Session>,
+        repository: Repository,
+        digest: Digest,
+        size_bytes: u64,
+        offset_bytes: u64,
+        cancel: &CancelToken,
+    ) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNK_QUEUE_LENGTH);
+        let request_count = Arc::new(AtomicU64::new(0));
+        let transfer = Transfer {
+            session,
+            repository,
+            digest: digest.clone(),
+            size_bytes,
+            at: offset_bytes,
+            is_range_usable: true,
+            ended_short: false,
+            request_count: Arc::clone(&request_count),
+            sender: sender.clone(),
+        };
+        let task = runtime
+            .spawn(async move {
+                if let Err(error) = transfer.run().await {
+                    // A reader that is gone wants no error.
+                    let _ = sender.send(Err(error)).await;
+                }
+            })
+            .abort_handle();
+        Self { chunks, task, runtime, request_count, cancel: cancel.clone(), digest }
+    }
+
+    /// The next bytes of the blob; `None` when as many as the descriptor says were given. Each byte comes once and in
+    /// order, whatever the transfer met. They are not verified here. Blocking; ends within 100 ms once cancelled.
+    ///
+    /// # Errors
+    /// `BLOB_NOT_FOUND`, `SIZE_MISMATCH` (the registry's blob is longer or shorter), `REGISTRY_ACCESS_DENIED`,
+    /// `REGISTRY_UNREACHABLE`, `REGISTRY_PROTOCOL`, `REGISTRY_RATE_LIMITED`, `LIMIT_EXCEEDED`, `CANCELLED`. Nothing
+    /// follows an error.
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        let subject = self.digest.to_string();
+        let chunks = &mut self.chunks;
+        self.runtime.block_on(unless_cancelled(
+            async { chunks.recv().await.transpose() },
+            &self.cancel,
+            &subject,
+        ))
+    }
+
+    /// How many requests were sent for the blob, those for tokens not counted. Never blocks.
+    #[must_use]
+    pub fn request_count(&self) -> u64 {
+        self.request_count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for BlobReader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Transfer {
+    session: Arc<Session>,
+    repository: Repository,
+    digest: Digest,
+    size_bytes: u64,
+    /// The next byte to hand on.
+    at: u64,
+    /// False once the server gave another range than the one asked for.
+    is_range_usable: bool,
+    /// True if the last body ended in good order before the blob's end.
+    ended_short: bool,
+    request_count: Arc<AtomicU64>,
+    sender: mpsc::Sender<Result<Bytes, RegistryError>>,
+}
+
+impl Transfer {
+    async fn run(mut self) -> Result<(), RegistryError> {
+        let max_attempts = self.session.http.config().max_attempts;
+        let mut retries = Retries::new(&self.repository.endpoint.registry, max_attempts);
+        let mut counted_from = self.at;
+        loop {
+            let Err(failure) = self.attempt().await else { return Ok(()) };
+            if self.at - counted_from >= RESUME_PROGRESS_BYTES {
+                counted_from = self.at;
+                retries.reset();
+            }
+            let ended_short = self.ended_short;
+            match retries.wait(failure).await {
+                Err(RegistryError::Unreachable { .. }) if ended_short => return Err(self.wrong_size(self.at)),
+                outcome => outcome?,
+            }
+        }
+    }
+
+    fn wrong_size(&self, actual_bytes: u64) -> RegistryError {
+        let digest = self.digest.clone();
+        RegistryError::SizeMismatch { digest, expected_bytes: self.size_bytes, actual_bytes }
+    }
+
+    /// One request, from the next byte on, and its body handed on.
+    async fn attempt(&mut self) -> Result<(), Failure> {
+        self.ended_short = false;
+        self.request_count.fetch_add(1, Ordering::Relaxed);
+        let url = self.repository.url("blobs", &self.digest.to_string());
+        let mut headers = HeaderMap::new();
+        if self.at > 0 && self.is_range_usable {
+            if let Ok(value) = HeaderValue::from_str(&format!("bytes={}-", self.at)) {
+                headers.insert(RANGE, value);
+            }
+        }
+        let response = self.session.get(&self.repository, &url, &headers).await?;
+        let skipped_bytes = self.check_start(&response)?;
+        self.hand_on(response, skipped_bytes).await
+    }
+
+    /// How many bytes of the body are there already, or why the body cannot be used (R07).
+    fn check_start(&mut self, response: &Response) -> Result<u64, Failure> {
+        let content_range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let content_range = content_range.and_then(range::parse);
+        match response.status() {
+            StatusCode::OK => match response.content_length() {
+                Some(length) if length != self.size_bytes => Err(self.wrong_size(length).into()),
+                // The server ignored the range and starts over: so do we, but for the bytes handed on before.
+                _ => Ok(self.at),
+            },
+            StatusCode::NOT_FOUND => Err(RegistryError::BlobNotFound { digest: self.digest.clone() }.into()),
+            _ => {
+                let total = content_range.and_then(|range| range.total);
+                if let Some(total) = total.filter(|total| *total != self.size_bytes) {
+                    return Err(self.wrong_size(total).into());
+                }
+                let is_asked = response.status() == StatusCode::PARTIAL_CONTENT
+                    && content_range.and_then(|range| range.span).is_some_and(|span| span.0 == self.at);
+                if is_asked {
+                    return Ok(0);
+                }
+                self.is_range_usable = false;
+                Err(Failure::retry("answered with another range than asked for"))
+            }
+        }
+    }
+
+    async fn hand_on(&mut self, mut response: Response, mut skipped_bytes: u64) -> Result<(), Failure> {
+        while self.at < self.size_bytes {
+            let Some(mut chunk) = self.session.http.next_chunk(&mut response).await? else {
+                self.ended_short = true;
+                return Err(Failure::retry("the blob ended early"));
+            };
+            let skip = skipped_bytes.min(chunk.len() as u64);
+            skipped_bytes -= skip;
+            let chunk = chunk.split_off(skip as usize);
+            if chunk.is_empty() {
+                continue;
+            }
+            let reached = self.at + chunk.len() as u64;
+            if reached > self.size_bytes {
+                return Err(self.wrong_size(reached).into());
+            }
+            if self.sender.send(Ok(chunk)).await.is_err() {
+                return Ok(());
+            }
+            self.at = reached;
+        }
+        // All bytes are there; a body of unknown length may still have more, which makes it another blob.
+        match tokio::time::timeout(END_TIMEOUT, response.chunk()).await {
+            Ok(Ok(Some(more))) if !more.is_empty() => {
+                Err(self.wrong_size(self.at + more.len() as u64).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
