@@ -36,14 +36,23 @@ class Peer:
 class Peers:
     """Every peer that is installed, ready to be driven; `close` ends the daemons."""
 
-    def __init__(self, scratch: Path, rootfs: Path, image: str | None) -> None:
+    def __init__(self, scratch: Path, rootfs: Path, image: str | None, only: str = "") -> None:
+        """Starts every peer that is installed, or `only` the one named; `image` is pulled into each engine."""
         self._scratch = scratch
         self._rootfs = rootfs
         self._image = image
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._count = 0
         self.skipped: list[str] = []
-        self.peers = [peer for peer in (self._oci("crun"), self._oci("runc"), *self._engines()) if peer is not None]
+        makers: dict[str, Callable[[], Peer | None]] = {
+            "crun": lambda: self._oci("crun"),
+            "runc": lambda: self._oci("runc"),
+            "podman": self._podman,
+            "containerd": self._containerd,
+            "docker": self._docker,
+        }
+        found = [make() for name, make in makers.items() if only in ("", name)]
+        self.peers = [peer for peer in found if peer is not None]
 
     def close(self) -> None:
         """Every daemon that was started here has ended."""
@@ -84,13 +93,7 @@ class Peers:
             remove=lambda name: [[runtime, *state, "delete", "-f", name]],
         )
 
-    def _engines(self) -> list[Peer | None]:
-        if self._image is None:
-            self.skipped.append("podman, containerd, docker: no registry to pull their image from")
-            return []
-        return [self._podman(self._image), self._containerd(self._image), self._docker(self._image)]
-
-    def _podman(self, image: str) -> Peer | None:
+    def _podman(self) -> Peer | None:
         if shutil.which("podman") is None:
             self.skipped.append("podman: not installed")
             return None
@@ -108,7 +111,9 @@ class Peers:
             "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
             "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
         }
-        quiet_run(["podman", "pull", "-q", "--tls-verify=false", image], environment)
+        image = self._image or ""
+        if image:
+            quiet_run(["podman", "pull", "-q", "--tls-verify=false", image], environment)
         none = ["--network", "none"]
         return Peer(
             name="podman",
@@ -122,7 +127,7 @@ class Peers:
             environment=environment,
         )
 
-    def _containerd(self, image: str) -> Peer | None:
+    def _containerd(self) -> Peer | None:
         if shutil.which("containerd") is None:
             self.skipped.append("containerd: not installed")
             return None
@@ -134,8 +139,12 @@ class Peers:
             f'[grpc]\naddress="{socket}"\n[ttrpc]\naddress="{socket}.ttrpc"\n'
         )
         ctr = ["ctr", "-a", str(socket)]
-        self._daemon("containerd", ["containerd", "-c", str(home / "config.toml"), "-l", "error"], [*ctr, "version"], {})
-        quiet_run([*ctr, "images", "pull", "--plain-http", image], {})
+        self._daemon(
+            "containerd", ["containerd", "-c", str(home / "config.toml"), "-l", "error"], [*ctr, "version"], {}
+        )
+        image = self._image or ""
+        if image:
+            quiet_run([*ctr, "images", "pull", "--plain-http", image], {})
         return Peer(
             name="containerd",
             version=first_line(["containerd", "--version"]),
@@ -147,7 +156,7 @@ class Peers:
             helpers=("containerd-shim",),
         )
 
-    def _docker(self, image: str) -> Peer | None:
+    def _docker(self) -> Peer | None:
         if shutil.which("dockerd") is None:
             self.skipped.append("docker: not installed")
             return None
@@ -162,7 +171,9 @@ class Peers:
             [docker, "version"],
             environment,
         )
-        quiet_run([docker, "pull", "-q", image], environment)
+        image = self._image or ""
+        if image:
+            quiet_run([docker, "pull", "-q", image], environment)
         none = ["--network", "none"]
         return Peer(
             name="docker",
@@ -179,7 +190,12 @@ class Peers:
     def _daemon(self, name: str, command: list[str], ready: list[str], environment: dict[str, str]) -> None:
         log = (self._scratch / f"{name}.log").open("ab")
         daemon = subprocess.Popen(
-            command, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         self._daemons.append(daemon)
         deadline = time.monotonic() + DAEMON_READY_SECONDS
@@ -206,7 +222,9 @@ def quiet_run(command: list[str], environment: dict[str, str]) -> float:
         seconds = time.perf_counter() - begin
         if done.returncode != 0:
             output.seek(0)
-            raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {output.read()[-600:].decode(errors='replace')}")
+            raise RuntimeError(
+                f"{' '.join(command)}: exit {done.returncode}: {output.read()[-600:].decode(errors='replace')}"
+            )
     return seconds
 
 

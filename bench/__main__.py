@@ -1,0 +1,157 @@
+"""`python -m bench`: every figure of the foundation, this engine beside the peers that are installed, in one run.
+
+    python -m bench                          all sections, small rounds
+    python -m bench --sections run,memory    some of them
+    python -m bench --pull REFERENCE         also pulls that image (a loopback registry) on fresh file systems
+
+The daemon runs in the host's own view of the cgroups; the peers run in a private mount namespace that shows pure v1,
+since crun refuses the hybrid layout. The parent starts the daemon, then this module again inside the namespace.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import memory, namespace, pull, run
+from bench.figures import Figure, table, write
+from bench.ours import Ours, start_daemon
+from bench.peers import Peers
+
+REFERENCE = "bench/busybox:1"
+INNER = "FLUYT_BENCH_SOCKET"
+
+
+def busybox_rootfs(folder: Path) -> Path:
+    """A root file system of Debian's static busybox, as a folder and as `folder`.tar; returns the tar."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise SystemExit("busybox is missing: apt-get install busybox-static")
+    for name in ("bin", "etc", "dev", "proc", "sys", "tmp", "root"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy2(busybox, folder / "bin/busybox")
+    for tool in ("sh", "true", "sleep", "cat", "echo", "ls"):
+        (folder / "bin" / tool).symlink_to("busybox")
+    (folder / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (folder / "etc/group").write_text("root:x:0:\n")
+    archive = folder.with_suffix(".tar")
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, arcname=".")
+    return archive
+
+
+@contextlib.contextmanager
+def registry_with(scratch: Path, rootfs_tar: Path) -> Iterator[str | None]:
+    """Debian's docker-registry holding a busybox image; yields its reference, None where a tool is missing."""
+    if not all(map(shutil.which, ("docker-registry", "skopeo", "umoci"))):
+        yield None
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (scratch / "registry.yml").write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {scratch}/registry}}}}\nhttp: {{addr: '{address}'}}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(scratch / "registry.yml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])), 1).close()
+                break
+            time.sleep(0.05)
+        layout = f"{scratch}/layout"
+        quiet = {"check": True, "stdout": subprocess.DEVNULL}
+        subprocess.run(["umoci", "init", "--layout", layout], **quiet)  # type: ignore[call-overload] # fixed keywords
+        subprocess.run(["umoci", "new", "--image", f"{layout}:1"], **quiet)  # type: ignore[call-overload]
+        add = ["umoci", "raw", "add-layer", "--image", f"{layout}:1", str(rootfs_tar)]
+        subprocess.run(add, **quiet)  # type: ignore[call-overload]
+        reference = f"{address}/bench/busybox:1"
+        copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}:1", f"docker://{reference}"]
+        subprocess.run(copy, **quiet)  # type: ignore[call-overload]
+        yield reference
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
+    """All sections that were asked for; runs inside the private mount namespace."""
+    sections = set(arguments.sections.split(","))
+    rootfs = scratch / "rootfs"
+    figures: list[Figure] = []
+    ours = Ours(Path(os.environ[INNER]))
+    with registry_with(scratch, scratch / "rootfs.tar") as image:
+        peers = Peers(scratch, rootfs, image)
+        try:
+            for peer in peers.peers:
+                print(f"peer {peer.name}: {peer.version}")
+            for reason in peers.skipped:
+                print(f"skipped {reason}")
+            ours.import_rootfs(scratch / "rootfs.tar", REFERENCE)
+            if "run" in sections:
+                figures += run.spaced(ours, REFERENCE, peers, arguments.rounds)
+                figures += run.back_to_back(ours, REFERENCE, peers, arguments.rounds)
+            if "parallel" in sections:
+                figures += run.eight_callers(ours, REFERENCE, peers, arguments.count)
+            if "memory" in sections:
+                figures += memory.idle(ours, REFERENCE, peers, 50)
+            if "list" in sections:
+                figures += memory.lists(ours, REFERENCE, peers, arguments.count)
+        finally:
+            peers.close()
+            ours.close()
+    if arguments.pull:
+        figures += pull.fresh(scratch, arguments.pull, set(), arguments.pull_rounds)
+    return figures
+
+
+def main() -> int:
+    """Prints the tables; with --out also writes every value as JSON lines."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("--sections", default="run,parallel,memory,list")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--count", type=int, default=100, help="containers in the sections parallel and list")
+    parser.add_argument("--pull", default="", metavar="REFERENCE")
+    parser.add_argument("--pull-rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+
+    if INNER in os.environ:
+        figures = measure(arguments, arguments.scratch)
+        print(f"\n{platform.release()}, {os.cpu_count()} processors, {' '.join(sys.argv[1:])}")
+        print(table(figures))
+        if arguments.out:
+            write(figures, arguments.out)
+        return 0
+
+    scratch = Path(tempfile.mkdtemp(prefix="fb-"))  # short: a peer's socket path may have 107 bytes
+    daemon = start_daemon(scratch / "data", scratch / "run", scratch / "fluytd.log")
+    try:
+        busybox_rootfs(scratch / "rootfs")
+        command = namespace.inside("bench", [*sys.argv[1:], "--scratch", str(scratch)])
+        environment = os.environ | {INNER: str(scratch / "run" / "fluytd.sock")}
+        return subprocess.run(command, env=environment, check=False).returncode
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""This engine in a benchmark: a daemon on roots of its own, and the calls that are timed, by a connected client."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fluyt.v1 import (
+    containers_pb2,
+    containers_pb2_grpc,
+    images_pb2,
+    images_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+)
+from fluyt.v1.types import container_spec_pb2, network_pb2, operation_pb2
+
+READY_SECONDS = 30.0
+CHUNK_BYTES = 512 * 1024
+
+
+def start_daemon(data_root: Path, run_root: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """A daemon that serves; to be ended by its pid."""
+    out = log.open("ab")
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "fluytd", "--data-root", str(data_root), "--run-root", str(run_root)]
+        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}"],
+        stdout=out,
+        stderr=out,
+    )
+    deadline = time.monotonic() + READY_SECONDS
+    with grpc.insecure_channel(f"unix://{run_root}/fluytd.sock") as channel:
+        while time.monotonic() < deadline and daemon.poll() is None:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True
+                )
+            except grpc.RpcError:
+                continue
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return daemon
+            time.sleep(0.02)
+    daemon.kill()
+    raise RuntimeError(f"the daemon did not become ready: see {log}")
+
+
+class Ours:
+    """Calls of one connected client."""
+
+    def __init__(self, socket: Path) -> None:
+        self.channel = grpc.insecure_channel(f"unix://{socket}")
+        self._containers = containers_pb2_grpc.ContainerServiceStub(self.channel)
+        self._images = images_pb2_grpc.ImageServiceStub(self.channel)
+        self._operations = operations_pb2_grpc.OperationServiceStub(self.channel)
+
+    def close(self) -> None:
+        """The channel is closed."""
+        self.channel.close()
+
+    def import_rootfs(self, tar: Path, reference: str) -> None:
+        """An image of a root file system is present under the reference."""
+
+        def requests() -> Iterator[images_pb2.ImportImageRequest]:
+            yield images_pb2.ImportImageRequest(
+                options=images_pb2.ImportImageOptions(reference=reference, changes=["ENV PATH=/bin:/usr/bin"])
+            )
+            with tar.open("rb") as data:
+                while chunk := data.read(CHUNK_BYTES):
+                    yield images_pb2.ImportImageRequest(chunk=chunk)
+
+        self._images.ImportImage(requests())
+
+    def _spec(self, reference: str, *args: str, auto_remove: bool) -> container_spec_pb2.ContainerSpec:
+        return container_spec_pb2.ContainerSpec(
+            image=reference,
+            args=args,
+            auto_remove=auto_remove,
+            network=network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_NONE),
+        )
+
+    def run_true(self, reference: str) -> float:
+        """RunContainer of /bin/true until it is exited and removed; the seconds it took."""
+        spec = self._spec(reference, "/bin/true", auto_remove=True)
+        begin = time.perf_counter()
+        last = ""
+        for event in self._containers.RunContainer(containers_pb2.RunContainerRequest(spec=spec)):
+            last = event.WhichOneof("event")
+        seconds = time.perf_counter() - begin
+        if last != "exited":
+            raise RuntimeError(f"the stream ended with {last}")
+        return seconds
+
+    def start_sleep(self, reference: str, name: str) -> float:
+        """A container that stays; the seconds until it was started."""
+        spec = self._spec(reference, "/bin/sleep", "100000", auto_remove=False)
+        begin = time.perf_counter()
+        for _ in self._containers.RunContainer(containers_pb2.RunContainerRequest(spec=spec, name=name, detach=True)):
+            pass
+        return time.perf_counter() - begin
+
+    def remove(self, name: str) -> float:
+        """Killed and deleted; the seconds it took."""
+        begin = time.perf_counter()
+        self._containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=name, force=True))
+        return time.perf_counter() - begin
+
+    def get(self, name: str) -> float:
+        """One GetContainer; seconds."""
+        begin = time.perf_counter()
+        self._containers.GetContainer(containers_pb2.GetContainerRequest(container=name))
+        return time.perf_counter() - begin
+
+    def list_all(self) -> tuple[float, int]:
+        """Every page of ListContainers; seconds, count."""
+        begin = time.perf_counter()
+        count, token = 0, ""
+        while True:
+            page = self._containers.ListContainers(
+                containers_pb2.ListContainersRequest(page_size=1000, page_token=token)
+            )
+            count += len(page.containers)
+            token = page.next_page_token
+            if not token:
+                return time.perf_counter() - begin, count
+
+    def pull(self, reference: str) -> float:
+        """PullImage to its end; the seconds it took. Raises RuntimeError with the operation's failure."""
+        begin = time.perf_counter()
+        operation = self._images.PullImage(images_pb2.PullImageRequest(reference=reference)).operation
+        last = operation
+        for update in self._operations.WatchOperation(operations_pb2.WatchOperationRequest(id=operation.id)):
+            if update.WhichOneof("update") == "operation":
+                last = update.operation
+        seconds = time.perf_counter() - begin
+        if last.state != operation_pb2.Operation.STATE_SUCCEEDED:
+            raise RuntimeError(f"{last.failure.reason}: {last.failure.message}")
+        return seconds
