@@ -1,0 +1,39 @@
+//! Control groups of containers: where this host mounts them, what a limit means in each version, and making,
+//! filling, freezing, killing and removing the groups of one container.
+//!
+//! It knows nothing of containers, and never moves another process: who joins a group writes `0` into its `tasks`
+//! files or is born in its v2 directory ([`Group::join_files`]). v2 is the design; v1 is a second backend; on a
+//! hybrid host v1 controllers hold the limits, and the v2 tree kills, freezes and counts. Every limit is planned by
+//! pure functions ([`plan`]).
+
+mod create;
+mod devices;
+mod error;
+mod files;
+mod group;
+mod host;
+mod kill;
+mod layout;
+mod limits;
+mod plan;
+mod prepare;
+mod remove;
+mod stats;
+mod update;
+mod v1;
+mod v2;
+
+pub use devices::{DeviceControl, DEFAULT_DEVICE_RULES};
+pub use error::CgroupError;
+pub use files::MAX_CONTROL_FILE_BYTES;
+pub use group::{Clamp, Group, JoinFiles, Report};
+pub use host::CgroupHost;
+pub use kill::FREEZE_TIMEOUT;
+pub use layout::{Hierarchy, Layout, Mode, Version};
+pub use limits::{
+    Amount, CheckedLimits, Limits, MAX_CPUSET_BYTES, MAX_CPU_PERIOD_MICROS, MAX_CPU_SHARES, MIN_CPU_PERIOD_MICROS,
+    MIN_CPU_QUOTA_MICROS, MIN_CPU_SHARES, MIN_MEMORY_BYTES,
+};
+pub use plan::{plan, CurrentMemory, IfAbsent, PlannedWrite, Write};
+pub use stats::Stats;
+pub use v2::cpu_weight;

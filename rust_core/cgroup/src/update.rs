@@ -1,0 +1,114 @@
+//! New limits for a group whose processes run.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+use sys::failpoint;
+
+use crate::create::apply;
+use crate::files::{self, io};
+use crate::group::Member;
+use crate::prepare::fill_cpuset;
+use crate::{Amount, CgroupError, CgroupHost, Clamp, CurrentMemory, Limits, Version};
+
+/// How often processes that fork while they are moved into a new cpuset are chased.
+const MAX_MOVE_ROUNDS: u32 = 100;
+
+impl CgroupHost {
+    /// The group has `limits`, which are all the limits it shall have, not a difference: memory without swap is
+    /// again twice the memory. What they leave unset stays as it is. Growing and shrinking both work. Blocking.
+    ///
+    /// Not atomic: when the kernel refuses one value (memory below what is in use, for example), those before it
+    /// are set.
+    ///
+    /// # Errors
+    /// As in [`CgroupHost::create`]; [`CgroupError::Io`] with ENOENT if the group is absent.
+    pub fn update(&self, parent: &str, name: &str, limits: &Limits) -> Result<Vec<Clamp>, CgroupError> {
+        let checked = limits.check()?;
+        let writes = crate::plan(&checked, self.layout(), self.current_memory(parent, name)?)?;
+        let mut clamps = Vec::new();
+        for planned in &writes {
+            failpoint::hit("cgroup.update");
+            let index = planned.hierarchy;
+            let path = self.path_in(index, parent, name)?;
+            let is_late_cpuset = self.version(index) == Version::V1
+                && self.layout().hierarchies()[index].has("cpuset")
+                && !path.exists();
+            let member = if is_late_cpuset {
+                self.make_cpuset(parent, name, index)?
+            } else {
+                Member {
+                    hierarchy: index,
+                    version: self.version(index),
+                    parent: self.parent(parent, index)?,
+                    path: path.clone(),
+                }
+            };
+            clamps.extend(apply(&member, name, planned)?);
+            if is_late_cpuset {
+                self.move_into(parent, name, &member)?;
+            }
+        }
+        Ok(clamps)
+    }
+
+    fn current_memory(&self, parent: &str, name: &str) -> Result<CurrentMemory, CgroupError> {
+        let Some(index) = self.layout().home("memory").filter(|index| self.version(*index) == Version::V1) else {
+            return Ok(CurrentMemory::UNLIMITED);
+        };
+        let path = self.path_in(index, parent, name)?;
+        let directory = files::directory(&path).map_err(|errno| io("open", &path, errno))?;
+        let amount = |file: &str| match files::read(directory.as_fd(), Path::new(file)) {
+            // Without a limit the kernel shows the largest number of bytes that is whole pages.
+            Ok(text) => Ok(match text.trim().parse() {
+                Ok(bytes) if bytes < (1_u64 << 62) => Amount::Limited(bytes),
+                _ => Amount::Unlimited,
+            }),
+            Err(Errno::NOENT | Errno::OPNOTSUPP) => Ok(Amount::Unlimited),
+            Err(errno) => Err(io("read", &path.join(file), errno)),
+        };
+        Ok(CurrentMemory {
+            memory: amount("memory.limit_in_bytes")?,
+            memory_and_swap: amount("memory.memsw.limit_in_bytes")?,
+        })
+    }
+
+    /// The v1 cpuset group of a container that was started without one.
+    fn make_cpuset(&self, parent: &str, name: &str, index: usize) -> Result<Member, CgroupError> {
+        let member = self.make_directory(parent, name, index)?;
+        let directory = member.parent.as_fd();
+        fill_cpuset(directory, directory, Path::new(name), &member.path)?;
+        Ok(member)
+    }
+
+    /// Every process of the group is also in `member`.
+    fn move_into(&self, parent: &str, name: &str, member: &Member) -> Result<(), CgroupError> {
+        let Some(from) = self.layout().home("pids").or_else(|| self.layout().home("memory")) else { return Ok(()) };
+        let from = self.path_in(from, parent, name)?;
+        let procs = Path::new("cgroup.procs");
+        let read = |path: &Path| {
+            let directory = files::directory(path).map_err(|errno| io("open", path, errno))?;
+            files::read(directory.as_fd(), procs).map_err(|errno| io("read", &path.join(procs), errno))
+        };
+        for _ in 0..MAX_MOVE_ROUNDS {
+            let there = read(&member.path)?;
+            let missing: Vec<String> = read(&from)?
+                .lines()
+                .filter(|pid| !there.lines().any(|other| other == *pid))
+                .map(str::to_owned)
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for pid in missing {
+                match files::write(member.parent.as_fd(), &Path::new(name).join(procs), &pid) {
+                    // It ended meanwhile.
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(errno) => return Err(io("write", &member.path.join(procs), errno)),
+                }
+            }
+        }
+        Err(CgroupError::Busy { path: member.path.clone() })
+    }
+}
