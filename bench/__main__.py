@@ -25,7 +25,7 @@ from pathlib import Path
 from bench import memory, namespace, pull, run
 from bench.figures import Figure, table, write
 from bench.ours import Ours, start_daemon
-from bench.peers import Peers
+from bench.peers import Peers, quiet_run
 
 REFERENCE = "bench/busybox:1"
 INNER = "FLUYT_BENCH_SOCKET"
@@ -75,14 +75,13 @@ def registry_with(scratch: Path, rootfs_tar: Path) -> Iterator[str | None]:
                 break
             time.sleep(0.05)
         layout = f"{scratch}/layout"
-        quiet = {"check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run(["umoci", "init", "--layout", layout], **quiet)  # type: ignore[call-overload] # fixed keywords
-        subprocess.run(["umoci", "new", "--image", f"{layout}:1"], **quiet)  # type: ignore[call-overload]
+        quiet_run(["umoci", "init", "--layout", layout], {})
+        quiet_run(["umoci", "new", "--image", f"{layout}:1"], {})
         add = ["umoci", "raw", "add-layer", "--image", f"{layout}:1", str(rootfs_tar)]
-        subprocess.run(add, **quiet)  # type: ignore[call-overload]
+        quiet_run(add, {})
         reference = f"{address}/bench/busybox:1"
         copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}:1", f"docker://{reference}"]
-        subprocess.run(copy, **quiet)  # type: ignore[call-overload]
+        quiet_run(copy, {})
         yield reference
     finally:
         process.terminate()

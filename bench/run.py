@@ -12,7 +12,7 @@ GAP_SECONDS = 0.12
 
 def spaced(ours: Ours, reference: str, peers: Peers, rounds: int) -> list[Figure]:
     """Each engine in turn, with a gap before each start, so that drift of the machine hits all alike."""
-    times: dict[str, list[float]] = {"fluyt (gRPC)": []} | {peer.name: [] for peer in peers.peers}
+    times: dict[str, list[float]] = {name: [] for name in ("fluyt (gRPC)", *(peer.name for peer in peers.peers))}
     for round_number in range(rounds + 2):
         time.sleep(GAP_SECONDS)
         values = {"fluyt (gRPC)": ours.run_true(reference)}

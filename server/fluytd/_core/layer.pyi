@@ -38,5 +38,8 @@ class LayerStore:
         LAYER_NOT_FOUND for one that is neither staged nor visible. Durable. Blocking."""
     def delete(self, layer_id: str) -> None:
         """Removes a layer: out of sight by one rename first, then its files. Idempotent. Blocking."""
+    def recover(self) -> list[str]:
+        """Removes what an interrupted `delete` or a crash while staging left; returns the names swept. To be called at start,
+        before anything is staged. Idempotent. Blocking."""
     def lower_path(self, layer_id: str) -> str:
         """The absolute path to give to overlay as `lowerdir+`. Raises LAYER_NOT_FOUND."""

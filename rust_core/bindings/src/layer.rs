@@ -1,0 +1,99 @@
+//! `_core.layer`: the layer stores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use layer::LayerId;
+use pyo3::prelude::*;
+
+use crate::error::raise;
+
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.layer")]
+pub(crate) struct LayerInfo {
+    layer_id: String,
+    diff_id: String,
+    size_bytes: u64,
+    entry_count: u64,
+    depends_on_lower: bool,
+}
+
+impl From<layer::LayerInfo> for LayerInfo {
+    fn from(info: layer::LayerInfo) -> Self {
+        Self {
+            depends_on_lower: info.depends_on_lower(),
+            layer_id: info.layer_id.to_string(),
+            diff_id: info.diff_id.to_string(),
+            size_bytes: info.size_bytes,
+            entry_count: info.entry_count,
+        }
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.layer")]
+pub(crate) struct LayerStore {
+    pub(crate) inner: Arc<layer::LayerStore>,
+}
+
+/// Parses a layer id from Python; LAYER_NOT_FOUND for anything else.
+pub(crate) fn layer_id(text: &str) -> PyResult<LayerId> {
+    LayerId::parse(text).map_err(raise)
+}
+
+/// Parses a list of layer ids.
+pub(crate) fn layer_ids(texts: &[String]) -> PyResult<Vec<LayerId>> {
+    texts.iter().map(|text| layer_id(text)).collect()
+}
+
+#[pymethods]
+impl LayerStore {
+    #[new]
+    #[pyo3(signature = (data_root, kind="directory"))]
+    fn new(py: Python<'_>, data_root: &str, kind: &str) -> PyResult<Self> {
+        let store = py.detach(|| layer::LayerStore::open(Path::new(data_root), kind)).map_err(raise)?;
+        Ok(Self { inner: Arc::new(store) })
+    }
+
+    fn stat(&self, py: Python<'_>, layer_id: &str) -> PyResult<Option<LayerInfo>> {
+        let id = self::layer_id(layer_id)?;
+        Ok(py.detach(|| self.inner.stat(&id)).map_err(raise)?.map(LayerInfo::from))
+    }
+
+    fn list(&self, py: Python<'_>) -> PyResult<Vec<LayerInfo>> {
+        Ok(py.detach(|| self.inner.list()).map_err(raise)?.into_iter().map(LayerInfo::from).collect())
+    }
+
+    fn list_staged(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        py.detach(|| self.inner.list_staged()).map_err(raise)
+    }
+
+    fn delete_staged(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        py.detach(|| self.inner.delete_staged(name)).map_err(raise)
+    }
+
+    fn publish(&self, py: Python<'_>, layer_ids: Vec<String>) -> PyResult<()> {
+        let ids = self::layer_ids(&layer_ids)?;
+        py.detach(|| self.inner.publish(&ids)).map_err(raise)
+    }
+
+    fn delete(&self, py: Python<'_>, layer_id: &str) -> PyResult<()> {
+        let id = self::layer_id(layer_id)?;
+        py.detach(|| self.inner.delete(&id)).map_err(raise)
+    }
+
+    fn recover(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        py.detach(|| self.inner.recover()).map_err(raise)
+    }
+
+    fn lower_path(&self, py: Python<'_>, layer_id: &str) -> PyResult<String> {
+        let id = self::layer_id(layer_id)?;
+        let path = py.detach(|| self.inner.lower_path(&id)).map_err(raise)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LayerInfo>()?;
+    module.add_class::<LayerStore>()
+}
