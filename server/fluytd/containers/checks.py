@@ -219,9 +219,9 @@ def _check_rlimits(rlimits: Iterable[RlimitSpec]) -> None:
 def _check_mounts(spec: ContainerSpec) -> None:
     _bounded(len(spec.binds) + len(spec.tmpfs), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
     seen: set[str] = set()
-    for mount in (*spec.binds, *spec.tmpfs):
-        check_path(mount.target, "spec.mounts.target")
-        target = posixpath.normpath(mount.target)
+    for written in [*(bind.target for bind in spec.binds), *(tmpfs.target for tmpfs in spec.tmpfs)]:
+        check_path(written, "spec.mounts.target")
+        target = posixpath.normpath(written)
         if target == "/":
             raise FieldInvalid(field="spec.mounts.target", rule="must not be the root")
         if target in seen:

@@ -3,7 +3,7 @@
 Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -140,7 +140,7 @@ class Images(Protocol):
 
     def pull(
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
-    ) -> AsyncIterator[Operation]:
+    ) -> AsyncGenerator[Operation, None]:
         """Pulls as an operation of its own and yields how it goes, its end last. Raises its failure."""
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Create, start and output in one stream. Its parts are those of `create.py`, `start.py` and the log's follower."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from fluytd.containers import create, delete, start
@@ -73,7 +74,7 @@ def check(ctx: Context, spec: ContainerSpec, name: str, *, detach: bool) -> None
     create.check(ctx, spec, name)
 
 
-async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | None) -> AsyncIterator[Pulling]:
+async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | None) -> AsyncGenerator[Pulling, None]:
     """The image is present as the pull policy wants it; yields how the pull goes. Raises what a pull raises.
 
     The pull is an operation of its own: it goes on when the caller goes.
@@ -87,8 +88,9 @@ async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | N
             pass
         else:
             return
-    async for operation in ctx.images.pull(spec.image, spec.platform, auth):
-        yield Pulling(operation)
+    async with aclosing(ctx.images.pull(spec.image, spec.platform, auth)) as operations:
+        async for operation in operations:
+            yield Pulling(operation)
 
 
 async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog | None) -> Launched:
@@ -116,7 +118,7 @@ async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog
         entry.lock.release()
 
 
-async def stream(ctx: Context, launched: Launched) -> AsyncIterator[RunEvent]:
+async def stream(ctx: Context, launched: Launched) -> AsyncGenerator[RunEvent, None]:
     """Yields created, running, all output, exited; a slow caller slows the container. An `auto_remove` container is
     gone when the stream ends."""
     run, reader = launched.started.run, launched.started.reader
@@ -127,8 +129,10 @@ async def stream(ctx: Context, launched: Launched) -> AsyncIterator[RunEvent]:
             return
         if launched.started.first_records:
             yield Output(launched.started.first_records)
-        async for event in follow_to_end(ctx, run, reader, is_drained=not launched.started.first_records):
-            yield event
+        events = follow_to_end(ctx, run, reader, is_drained=not launched.started.first_records)
+        async with aclosing(events):
+            async for event in events:
+                yield event
         if launched.created.spec.auto_remove:
             await launched.entry.removed.wait()
     finally:
@@ -145,22 +149,24 @@ def drop(launched: Launched) -> None:
 
 async def follow_to_end(
     ctx: Context, run: Run, reader: LogReader, *, is_drained: bool
-) -> AsyncIterator[Output | Exited]:
+) -> AsyncGenerator[Output | Exited, None]:
     """Yields the output and the end of a run that `reader` has joined; the reader leaves once it has all."""
     follower = Follower(reader, ctx.workers)
 
     def hold(segment: int) -> None:
         run.hold(reader, segment)
 
-    async for records in follower.batches(run.ended, is_drained=is_drained, whole_lines=False, on_progress=hold):
-        yield Output(records)
+    batches = follower.batches(run.ended, is_drained=is_drained, whole_lines=False, on_progress=hold)
+    async with aclosing(batches):
+        async for records in batches:
+            yield Output(records)
     run.leave(reader)
     await run.recorded.wait()
     assert run.final is not None
     yield Exited(run.final)
 
 
-async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> AsyncIterator[RunEvent]:
+async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> AsyncGenerator[RunEvent, None]:
     """The stream of a container that an earlier request with the same id started: all output again, then the end.
 
     Raises CONTAINER_NOT_FOUND if it is gone.
@@ -185,8 +191,10 @@ async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> A
     else:
         run.join(reader)
     try:
-        async for records in Follower(reader, ctx.workers).batches(ended, whole_lines=False):
-            yield Output(records)
+        batches = Follower(reader, ctx.workers).batches(ended, whole_lines=False)
+        async with aclosing(batches):
+            async for records in batches:
+                yield Output(records)
         if run is not None:
             run.leave(reader)
             await run.recorded.wait()

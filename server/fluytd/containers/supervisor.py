@@ -1,4 +1,4 @@
-"""Processes of containers over `_core.process` and `_core.cgroup`. It keeps no state besides paths and decides nothing."""
+"""Processes of containers over `_core.process` and `_core.cgroup`. It keeps only paths, and decides nothing."""
 
 import os
 from pathlib import Path

@@ -170,7 +170,7 @@ class ContainerTable:
             del self._remembered[next(iter(self._remembered))]
 
     def recall(self, reference: str) -> Container | None:
-        """The last record of a container that removed itself, by id, beginning of an id, or name; the newest fits first."""
+        """The last record of a container that removed itself, by id, beginning of one, or name; the newest first."""
         for container in reversed(self._remembered.values()):
             if reference and (container.id.startswith(reference) or container.name == reference):
                 return container

@@ -126,6 +126,17 @@ class NotBuilt(
     """An RPC of the API that this version does not serve."""
 
 
+class FieldNotBuilt(
+    EngineError,
+    reason="FIELD_NOT_BUILT",
+    code=Code.UNIMPLEMENTED,
+    keys="field",
+    text="{field} is declared and not built yet",
+    next_step="Leave the field out, or use an engine of a later version.",
+):
+    """A field of the API that this version does not honour, refused rather than ignored."""
+
+
 class EngineStarting(
     Upstream,
     reason="ENGINE_STARTING",

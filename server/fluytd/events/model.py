@@ -153,6 +153,15 @@ class ContainerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerRenamed:
+    """A container got another name."""
+
+    container_id: str
+    name: str
+    previous_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerOutOfMemory:
     """The kernel killed a process of a container for lack of memory."""
 
@@ -223,6 +232,7 @@ Fact = (
     | ContainerSignalled
     | ContainerStopping
     | ContainerStopped
+    | ContainerRenamed
     | ContainerOutOfMemory
     | ContainerLost
     | OperationStarted

@@ -2,7 +2,7 @@
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from fluytd.logs.ports import LogReader, LogRecord
@@ -47,7 +47,7 @@ class Follower:
         is_drained: bool = False,
         whole_lines: bool = True,
         on_progress: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[Sequence[LogRecord]]:
+    ) -> AsyncGenerator[Sequence[LogRecord], None]:
         """Yields what is written until `ended` is set and all was read, or the range is over.
 
         Args:

@@ -1,6 +1,6 @@
 """What the log services need of the core. Methods marked Blocking run on a worker thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,10 +45,10 @@ class LogReader(Protocol):
     def fileno(self) -> int:
         """Readable when the log may have grown, until the next read. Never blocks."""
 
-    def read(self, max_bytes: int) -> list[LogRecord]:
+    def read(self, max_bytes: int) -> Sequence[LogRecord]:
         """Whole lines after the position, empty at the present end. Blocking (disk)."""
 
-    def read_final(self, max_bytes: int) -> list[LogRecord]:
+    def read_final(self, max_bytes: int) -> Sequence[LogRecord]:
         """As `read`, and at the end pieces of lines that are not ended. Blocking (disk)."""
 
     @property

@@ -1,7 +1,8 @@
 """Reading a container's log: from any place, once or following. It decides where a reading ends and why."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -63,6 +64,9 @@ class LogSource(Protocol):
         """Returns once the present run has ended and all its output is in the log; for a container that never ran, once
         its first run has; at once for one that has ended, and when it is deleted."""
 
+    def close(self) -> None:
+        """The log is not read any more; until then `auto_remove` leaves it in place. Idempotent."""
+
 
 class LogSources(Protocol):
     """Where logs come from."""
@@ -83,10 +87,10 @@ class LogService:
 
     async def read(
         self, reference: str, wanted: ReadRange, *, follow: bool, streams: frozenset[str]
-    ) -> AsyncIterator[LogBatch | LogGap | LogEnd]:
+    ) -> AsyncGenerator[LogBatch | LogGap | LogEnd, None]:
         """Yields batches and gaps, then one end. With `follow` it goes on until the process has ended.
 
-        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CURSOR_INVALID, FIELD_INVALID (cursor together with tail_lines).
+        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CURSOR_INVALID, FIELD_INVALID (cursor with tail_lines).
         """
         if wanted.cursor is not None and wanted.tail_lines is not None:
             raise FieldInvalid(field="cursor", rule="excludes tail_lines")
@@ -98,25 +102,32 @@ class LogService:
             # What is written from now on is not waited for, however fast it comes.
             now = self._clock.now_unix_nanos()
             wanted = replace(wanted, until_unix_nanos=min(now, asked_until if asked_until is not None else now))
-        follower = Follower(await self._workers.run(self._open_range, source.log_dir, wanted), self._workers)
+        try:
+            reader = await self._workers.run(self._open_range, source.log_dir, wanted)
+        except BaseException:
+            source.close()
+            raise
+        follower = Follower(reader, self._workers)
         end = asyncio.Event()
         waits = self._watch_end(source, end, asked_until, follow)
         cursor = wanted.cursor or ""
         # A reading that names no place begins at the oldest record kept, so nothing before that is missed.
         skipped = 0 if wanted.cursor is not None else None
         try:
-            async for records in follower.batches(end):
-                if skipped is not None and follower.skipped_segments > skipped:
-                    yield LogGap(follower.skipped_segments - skipped)
-                skipped = follower.skipped_segments
-                cursor = records[-1].cursor
-                kept = [record for record in records if not streams or record.stream in streams]
-                if kept:
-                    yield LogBatch(kept)
+            async with aclosing(follower.batches(end)) as batches:
+                async for records in batches:
+                    if skipped is not None and follower.skipped_segments > skipped:
+                        yield LogGap(follower.skipped_segments - skipped)
+                    skipped = follower.skipped_segments
+                    cursor = records[-1].cursor
+                    kept = [record for record in records if not streams or record.stream in streams]
+                    if kept:
+                        yield LogBatch(kept)
             yield LogEnd(self._reason(source, follower, asked_until, follow), cursor)
         finally:
             waits.close()
             follower.close()
+            source.close()
 
     def _watch_end(self, source: LogSource, end: asyncio.Event, until: int | None, follow: bool) -> "_Waits":
         if not follow:

@@ -1,0 +1,297 @@
+"""RPC bodies of ContainerService: convert in, call the service, convert out."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from fluyt.v1 import containers_pb2, containers_pb2_grpc
+from fluytd.api.convert.container_specs import from_spec
+from fluytd.api.convert.containers import (
+    from_attach_options,
+    from_auth,
+    from_condition,
+    from_filter,
+    from_reference,
+    from_signal,
+    from_timeout,
+    to_chunks,
+    to_container,
+)
+from fluytd.api.convert.operations import to_operation
+from fluytd.api.convert.values import from_page_token, page_size, to_page_token
+from fluytd.containers.attach import Detached, Session
+from fluytd.containers.model import Container
+from fluytd.containers.query import newest_first
+from fluytd.containers.run import Created, Exited, Launched, Output, Pulling, RunEvent, Running
+from fluytd.containers.service import ContainerService
+from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.requests.service import RequestService
+
+#: Containers of a page where the caller names no number, and the most that one has.
+MAX_PAGE_SIZE: Final = 1_000
+#: A page ends early at about so many bytes, so that no message exceeds 1 MiB.
+MAX_PAGE_BYTES: Final = 768 * 1024
+#: Most bytes of input in one message.
+MAX_STDIN_BYTES: Final = 256 * 1024
+RUN_RPC: Final = "/fluyt.v1.ContainerService/RunContainer"
+
+_Run = containers_pb2.RunContainerResponse
+_Attach = containers_pb2.AttachContainerResponse
+
+
+class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
+    """Makes, runs, ends and shows containers for callers."""
+
+    def __init__(self, containers: ContainerService, requests: RequestService) -> None:
+        """Serves `containers`. `requests`: keeps which container a request id of RunContainer stands for."""
+        self._containers = containers
+        self._requests = requests
+
+    async def CreateContainer(
+        self, request: containers_pb2.CreateContainerRequest, context: Any
+    ) -> containers_pb2.CreateContainerResponse:
+        container = await self._containers.create(from_spec(request.spec), request.name)
+        return containers_pb2.CreateContainerResponse(container=to_container(container), warnings=_warnings(container))
+
+    async def StartContainer(
+        self, request: containers_pb2.StartContainerRequest, context: Any
+    ) -> containers_pb2.StartContainerResponse:
+        reference = from_reference(request)
+        container = await self._containers.start(reference, expected_version=request.expected_version)
+        return containers_pb2.StartContainerResponse(container=to_container(container))
+
+    async def RunContainer(
+        self, request: containers_pb2.RunContainerRequest, context: Any
+    ) -> AsyncIterator[containers_pb2.RunContainerResponse]:
+        spec = from_spec(request.spec)
+        auth = from_auth(request.auth) if request.HasField("auth") else None
+        events: AsyncGenerator[Pulling | RunEvent, None]
+        if request.request_id:
+            events = self._run_once(request, spec, auth)
+        else:
+            events = self._containers.run(spec, request.name, detach=request.detach, auth=auth)
+        async with aclosing(events) as running:
+            async for event in running:
+                for response in _run_responses(event):
+                    yield response
+
+    async def _run_once(
+        self, request: containers_pb2.RunContainerRequest, spec: Any, auth: Any
+    ) -> AsyncGenerator[Pulling | RunEvent, None]:
+        pullings = self._containers.prepare_run(spec, request.name, detach=request.detach, auth=auth)
+        async with aclosing(pullings):
+            async for pulling in pullings:
+                yield pulling
+        launched: list[Launched] = []
+
+        async def work() -> bytes:
+            launched.append(await self._containers.launch(spec, request.name, detach=request.detach))
+            return launched[0].created.id.encode()
+
+        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        answer = await self._requests.answer(request.request_id, RUN_RPC, digest, work)
+        events = (
+            self._containers.stream(launched[0])
+            if launched
+            else self._containers.replay(answer.decode(), detach=request.detach)
+        )
+        async with aclosing(events) as running:
+            async for event in running:
+                yield event
+
+    async def StopContainer(
+        self, request: containers_pb2.StopContainerRequest, context: Any
+    ) -> containers_pb2.StopContainerResponse:
+        container = await self._containers.stop(
+            from_reference(request),
+            timeout_millis=from_timeout(request),
+            signal=from_signal(request.signal, "signal"),
+            expected_version=request.expected_version,
+        )
+        return containers_pb2.StopContainerResponse(container=to_container(container))
+
+    async def KillContainer(
+        self, request: containers_pb2.KillContainerRequest, context: Any
+    ) -> containers_pb2.KillContainerResponse:
+        reference, signal = from_reference(request), from_signal(request.signal, "signal")
+        container = await self._containers.kill(reference, signal, expected_version=request.expected_version)
+        return containers_pb2.KillContainerResponse(container=to_container(container))
+
+    async def RestartContainer(
+        self, request: containers_pb2.RestartContainerRequest, context: Any
+    ) -> containers_pb2.RestartContainerResponse:
+        container = await self._containers.restart(
+            from_reference(request),
+            timeout_millis=from_timeout(request),
+            signal=from_signal(request.signal, "signal"),
+            expected_version=request.expected_version,
+        )
+        return containers_pb2.RestartContainerResponse(container=to_container(container))
+
+    async def RenameContainer(
+        self, request: containers_pb2.RenameContainerRequest, context: Any
+    ) -> containers_pb2.RenameContainerResponse:
+        reference = from_reference(request)
+        container = await self._containers.rename(reference, request.name, expected_version=request.expected_version)
+        return containers_pb2.RenameContainerResponse(container=to_container(container))
+
+    async def DeleteContainer(
+        self, request: containers_pb2.DeleteContainerRequest, context: Any
+    ) -> containers_pb2.DeleteContainerResponse:
+        container_id, size = await self._containers.delete(
+            from_reference(request), force=request.force, expected_version=request.expected_version
+        )
+        return containers_pb2.DeleteContainerResponse(id=container_id, reclaimed_bytes=size)
+
+    async def GetContainer(
+        self, request: containers_pb2.GetContainerRequest, context: Any
+    ) -> containers_pb2.GetContainerResponse:
+        container = self._containers.get(from_reference(request))
+        message = to_container(container)
+        if request.include_size:
+            message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
+                container
+            )
+        return containers_pb2.GetContainerResponse(container=message)
+
+    async def ListContainers(
+        self, request: containers_pb2.ListContainersRequest, context: Any
+    ) -> containers_pb2.ListContainersResponse:
+        limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        after = _position(request.page_token)
+        times = {
+            name: self._containers.get(getattr(request.filter, name)).create_time_unix_nanos
+            for name in ("before_container", "since_container")
+            if getattr(request.filter, name)
+        }
+        response = containers_pb2.ListContainersResponse()
+        size_bytes = 0
+        last: Container | None = None
+        for container in self._containers.list(from_filter(request.filter, times)):
+            if after is not None and newest_first(container) <= after:
+                continue
+            if len(response.containers) == limit or size_bytes > MAX_PAGE_BYTES:
+                assert last is not None
+                response.next_page_token = to_page_token(f"{last.create_time_unix_nanos}:{last.id}")
+                break
+            message = to_container(container, is_brief=True)
+            if request.include_size:
+                message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
+                    container
+                )
+            response.containers.append(message)
+            size_bytes += message.ByteSize()
+            last = container
+        return response
+
+    async def WaitContainer(
+        self, request: containers_pb2.WaitContainerRequest, context: Any
+    ) -> containers_pb2.WaitContainerResponse:
+        container = await self._containers.wait(from_reference(request), from_condition(request.condition))
+        return containers_pb2.WaitContainerResponse(container=to_container(container))
+
+    async def AttachContainer(
+        self, request: AsyncIterator[containers_pb2.AttachContainerRequest], context: Any
+    ) -> AsyncIterator[containers_pb2.AttachContainerResponse]:
+        first = await anext(request, None)
+        if first is None or first.WhichOneof("action") != "open":
+            raise FieldInvalid(field="open", rule="must be the first message")
+        options = from_attach_options(first.open)
+        session = await self._containers.attach(from_reference(first.open, "open.container"), options)
+        give_input = asyncio.create_task(_give_input(session, request, has_stdin=options.stdin))
+        try:
+            yield _Attach(attached=to_container(session.container))
+            async with aclosing(session.events()) as events:
+                async for event in events:
+                    if give_input.done() and not give_input.cancelled() and give_input.exception() is not None:
+                        break
+                    for response in _attach_responses(event):
+                        yield response
+            if give_input.done() and not give_input.cancelled():
+                give_input.result()  # raises what was wrong with the caller's messages
+        finally:
+            give_input.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await give_input
+            session.close()
+
+
+async def _give_input(
+    session: Session, requests: AsyncIterator[containers_pb2.AttachContainerRequest], *, has_stdin: bool
+) -> None:
+    """Carries out the caller's messages until the caller closes its side, which closes the container's stdin."""
+    try:
+        async for request in requests:
+            match request.WhichOneof("action"):
+                case "stdin":
+                    if len(request.stdin) > MAX_STDIN_BYTES:
+                        raise FieldInvalid(field="stdin", rule=f"must have at most {MAX_STDIN_BYTES} bytes")
+                    await session.write_stdin(request.stdin)
+                case "close_stdin":
+                    await session.close_stdin()
+                case "signal":
+                    number = from_signal(request.signal, "signal")
+                    if number is None:
+                        raise FieldInvalid(field="signal", rule="must be given")
+                    await session.signal(number)
+                case "detach":
+                    session.detach()
+                    return
+                case "resize":
+                    raise FieldNotBuilt(field="resize")
+                case _:
+                    raise FieldInvalid(field="action", rule="must be one that is known, and `open` only once")
+        if has_stdin:
+            await session.close_stdin()
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        session.detach()  # ends the stream, which then tells what was wrong
+        raise
+
+
+def _run_responses(event: Pulling | RunEvent) -> list[containers_pb2.RunContainerResponse]:
+    match event:
+        case Pulling(operation=operation):
+            return [_Run(pull=to_operation(operation))]
+        case Created(container=container):
+            return [_Run(created=to_container(container))]
+        case Running(container=container):
+            return [_Run(started=to_container(container))]
+        case Output(records=records):
+            return [
+                _Run(stdout=chunk) if stream == "stdout" else _Run(stderr=chunk) for stream, chunk in to_chunks(records)
+            ]
+        case Exited(container=container):
+            return [_Run(exited=to_container(container))]
+
+
+def _attach_responses(event: Output | Exited | Detached) -> list[containers_pb2.AttachContainerResponse]:
+    match event:
+        case Output(records=records):
+            return [
+                _Attach(stdout=chunk) if stream == "stdout" else _Attach(stderr=chunk)
+                for stream, chunk in to_chunks(records)
+            ]
+        case Exited(container=container):
+            return [_Attach(exited=to_container(container))]
+        case Detached(container=container):
+            return [_Attach(detached=to_container(container))]
+
+
+def _position(token: str) -> tuple[int, str] | None:
+    if not token:
+        return None
+    time, separator, container_id = from_page_token(token).partition(":")
+    if not separator or not time.isdecimal():
+        raise FieldInvalid(field="page_token", rule="must be a next_page_token of an earlier answer")
+    return (-int(time), container_id)
+
+
+def _warnings(container: Container) -> list[str]:
+    if container.spec.network.is_default:
+        return ["No network was named: it has a loopback interface only, since bridges are not built yet."]
+    return []

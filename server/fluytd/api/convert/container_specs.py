@@ -1,0 +1,301 @@
+"""ContainerSpec messages <-> specs. What this version does not honour is refused by name, never ignored."""
+
+from typing import Any, Final
+
+from fluyt.v1.types import container_spec_pb2, mount_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
+from fluytd.api.convert.values import from_duration, to_duration
+from fluytd.containers.spec import (
+    BindSpec,
+    ContainerSpec,
+    LogSpec,
+    NetworkMode,
+    NetworkSpec,
+    PlatformChoice,
+    PullPolicy,
+    ResourcesSpec,
+    RlimitSpec,
+    SecuritySpec,
+    TmpfsSpec,
+)
+from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt
+
+_NETWORK: Final = network_pb2.NetworkSpec
+_POLICIES: Final = {
+    container_spec_pb2.PULL_POLICY_UNSPECIFIED: PullPolicy.MISSING,
+    container_spec_pb2.PULL_POLICY_MISSING: PullPolicy.MISSING,
+    container_spec_pb2.PULL_POLICY_ALWAYS: PullPolicy.ALWAYS,
+    container_spec_pb2.PULL_POLICY_NEVER: PullPolicy.NEVER,
+}
+#: Fields of ContainerSpec that this version refuses when they are set.
+_NOT_BUILT: Final = ("tty", "init", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
+_RESOURCES_NOT_BUILT: Final = (
+    "io_weight",
+    "io_device_limits",
+    "hugetlb_limits",
+    "cpu_burst_micros",
+    "oom_kill_disabled",
+)
+_OPTIONAL_LIMITS: Final = (
+    "memory_limit_bytes",
+    "memory_swap_limit_bytes",
+    "memory_reservation_bytes",
+    "cpu_quota_micros",
+    "cpu_period_micros",
+    "cpu_shares",
+    "nano_cpus",
+    "pids_limit",
+)
+
+
+def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
+    """The spec. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
+    if not message.image:
+        raise FieldInvalid(field="spec.image", rule="must be given")
+    _refuse(message, _NOT_BUILT, "spec")
+    if message.restart_policy.mode > container_spec_pb2.RestartPolicy.MODE_NO:
+        raise FieldNotBuilt(field="spec.restart_policy").at("spec.restart_policy")
+    if message.HasField("health_check") and not message.health_check.disabled:
+        raise FieldNotBuilt(field="spec.health_check").at("spec.health_check")
+    _check_namespaces(message.namespaces)
+    binds, tmpfs = _mounts(message)
+    return ContainerSpec(
+        image=message.image,
+        platform=_platform(message.platform) if message.HasField("platform") else None,
+        pull_policy=_choice(_POLICIES, message.pull_policy, "spec.pull_policy"),
+        entrypoint=tuple(message.entrypoint.values) if message.HasField("entrypoint") else None,
+        args=tuple(message.args),
+        env=tuple(message.env),
+        user=message.user,
+        additional_groups=tuple(message.additional_groups),
+        working_dir=message.working_dir,
+        hostname=message.hostname,
+        domainname=message.domainname,
+        labels=dict(message.labels),
+        annotations=dict(message.annotations),
+        open_stdin=message.open_stdin,
+        stdin_once=message.stdin_once,
+        stop_signal=message.stop_signal,
+        stop_timeout_millis=(
+            from_duration(message.stop_timeout, "spec.stop_timeout") if message.HasField("stop_timeout") else None
+        ),
+        auto_remove=message.auto_remove,
+        read_only_root=message.read_only_root,
+        resources=_resources(message.resources),
+        rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
+        oom_score_adj=message.oom_score_adj if message.HasField("oom_score_adj") else None,
+        shm_size_bytes=message.shm_size_bytes,
+        security=_security(message.security),
+        network=_network(message.network),
+        binds=tuple(binds),
+        tmpfs=tuple(tmpfs),
+        sysctls=dict(message.sysctls),
+        log=_log(message.log),
+    )
+
+
+def _refuse(message: Any, fields: tuple[str, ...], path: str) -> None:
+    for name in fields:
+        descriptor = message.DESCRIPTOR.fields_by_name[name]
+        value = getattr(message, name)
+        if (message.HasField(name) if descriptor.has_presence else bool(value)) and value:
+            raise _not_built(f"{path}.{name}")
+
+
+def _not_built(path: str) -> EngineError:
+    return FieldNotBuilt(field=path)
+
+
+def _choice(table: Any, value: int, field: str) -> Any:
+    if value not in table:
+        raise FieldInvalid(field=field, rule=f"{value} is not a value of this enum")
+    return table[value]
+
+
+def _platform(message: platform_pb2.Platform) -> PlatformChoice:
+    return PlatformChoice(message.os, message.architecture, message.variant)
+
+
+def _resources(message: resources_pb2.Resources) -> ResourcesSpec:
+    _refuse(message, _RESOURCES_NOT_BUILT, "spec.resources")
+    limits = {name: getattr(message, name) for name in _OPTIONAL_LIMITS if message.HasField(name)}
+    return ResourcesSpec(cpuset_cpus=message.cpuset_cpus, cpuset_mems=message.cpuset_mems, **limits)
+
+
+def _security(message: security_pb2.SecuritySpec) -> SecuritySpec:
+    _refuse(message, ("apparmor_profile", "selinux_label"), "spec.security")
+    seccomp: str | None = None
+    if message.HasField("seccomp"):
+        kind = message.seccomp.WhichOneof("profile")
+        if kind == "json":
+            raise _not_built("spec.security.seccomp.json")
+        if kind is None or not getattr(message.seccomp, kind):
+            raise FieldInvalid(field="spec.security.seccomp", rule="needs one profile, and true as its value")
+        seccomp = kind
+    return SecuritySpec(
+        privileged=message.privileged,
+        add_capabilities=tuple(_capability(name) for name in message.add_capabilities),
+        drop_capabilities=tuple(_capability(name) for name in message.drop_capabilities),
+        seccomp_profile=seccomp,
+        no_new_privileges=message.no_new_privileges,
+        masked_paths=tuple(message.masked_paths.paths) if message.HasField("masked_paths") else None,
+        read_only_paths=tuple(message.read_only_paths.paths) if message.HasField("read_only_paths") else None,
+    )
+
+
+def _capability(name: str) -> str:
+    return name.upper().removeprefix("CAP_")
+
+
+def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
+    if message.mode == _NETWORK.MODE_BRIDGE:
+        raise _not_built("spec.network.mode")
+    if message.mode == _NETWORK.MODE_CONTAINER:
+        raise _not_built("spec.network.container")
+    modes = {
+        _NETWORK.MODE_UNSPECIFIED: NetworkMode.NONE,
+        _NETWORK.MODE_NONE: NetworkMode.NONE,
+        _NETWORK.MODE_HOST: NetworkMode.HOST,
+    }
+    _refuse(message, ("attachments", "published_ports", "publish_all_ports"), "spec.network")
+    return NetworkSpec(
+        mode=_choice(modes, message.mode, "spec.network.mode"),
+        is_default=message.mode == _NETWORK.MODE_UNSPECIFIED,
+        dns_servers=tuple(message.dns_servers),
+        dns_search=tuple(message.dns_search),
+        dns_options=tuple(message.dns_options),
+        extra_hosts=tuple(message.extra_hosts),
+    )
+
+
+def _check_namespaces(message: security_pb2.NamespacesSpec) -> None:
+    private = security_pb2.NamespaceSpec.MODE_PRIVATE
+    for name in ("pid", "ipc", "uts", "cgroup"):
+        if getattr(message, name).mode > private:
+            raise _not_built(f"spec.namespaces.{name}")
+    if message.user.mode == security_pb2.UserNamespaceSpec.MODE_AUTO:
+        raise _not_built("spec.namespaces.user")
+
+
+def _mounts(message: container_spec_pb2.ContainerSpec) -> tuple[list[BindSpec], list[TmpfsSpec]]:
+    binds: list[BindSpec] = []
+    tmpfs: list[TmpfsSpec] = []
+    for index, mount in enumerate(message.mounts):
+        path = f"spec.mounts[{index}]"
+        match mount.WhichOneof("source"):
+            case "bind":
+                binds.append(_bind(mount, path))
+            case "tmpfs":
+                wanted = mount.tmpfs
+                tmpfs.append(
+                    TmpfsSpec(
+                        target=mount.target,
+                        read_only=mount.read_only,
+                        size_bytes=wanted.size_bytes,
+                        mode=wanted.mode if wanted.HasField("mode") else 0o1777,
+                        exec=wanted.exec,
+                        suid=wanted.suid,
+                        dev=wanted.dev,
+                        uid=wanted.uid,
+                        gid=wanted.gid,
+                    )
+                )
+            case None:
+                raise FieldInvalid(field=path, rule="needs a source")
+            case other:
+                raise _not_built(f"{path}.{other}")
+    return binds, tmpfs
+
+
+def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
+    kinds = mount_pb2.BindMount
+    if mount.bind.propagation not in (kinds.PROPAGATION_UNSPECIFIED, kinds.PROPAGATION_RPRIVATE):
+        raise _not_built(f"{path}.bind.propagation")
+    _refuse(mount.bind, ("create_source", "non_recursive", "no_idmap"), f"{path}.bind")
+    return BindSpec(target=mount.target, source=mount.bind.source, read_only=mount.read_only)
+
+
+def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
+    if message.driver > container_spec_pb2.LogSpec.DRIVER_FILE:
+        raise _not_built("spec.log.driver")
+    return LogSpec(message.segment_size_bytes, message.segment_count)
+
+
+def to_spec(spec: ContainerSpec, *, is_brief: bool = False) -> container_spec_pb2.ContainerSpec:
+    """The message. `is_brief` leaves out environment, limits and mounts, as lists do."""
+    message = container_spec_pb2.ContainerSpec(
+        image=spec.image,
+        pull_policy=container_spec_pb2.PullPolicy.Value(f"PULL_POLICY_{spec.pull_policy.name}"),
+        args=spec.args,
+        user=spec.user,
+        additional_groups=spec.additional_groups,
+        working_dir=spec.working_dir,
+        hostname=spec.hostname,
+        domainname=spec.domainname,
+        labels=spec.labels,
+        annotations=spec.annotations,
+        open_stdin=spec.open_stdin,
+        stdin_once=spec.stdin_once,
+        stop_signal=spec.stop_signal,
+        auto_remove=spec.auto_remove,
+        read_only_root=spec.read_only_root,
+        oom_score_adj=spec.oom_score_adj,
+        shm_size_bytes=spec.shm_size_bytes,
+    )
+    if spec.platform is not None:
+        platform = spec.platform
+        message.platform.CopyFrom(
+            platform_pb2.Platform(os=platform.os, architecture=platform.architecture, variant=platform.variant)
+        )
+    if spec.entrypoint is not None:
+        message.entrypoint.SetInParent()
+        message.entrypoint.values.extend(spec.entrypoint)
+    if spec.stop_timeout_millis is not None:
+        message.stop_timeout.CopyFrom(to_duration(spec.stop_timeout_millis))
+    message.network.CopyFrom(_to_network(spec.network))
+    if not is_brief:
+        _add_details(message, spec)
+    return message
+
+
+def _to_network(network: NetworkSpec) -> network_pb2.NetworkSpec:
+    mode = "UNSPECIFIED" if network.is_default else network.mode.name
+    return network_pb2.NetworkSpec(
+        mode=network_pb2.NetworkSpec.Mode.Value(f"MODE_{mode}"),
+        dns_servers=network.dns_servers,
+        dns_search=network.dns_search,
+        dns_options=network.dns_options,
+        extra_hosts=network.extra_hosts,
+    )
+
+
+def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -> None:
+    message.env.extend(spec.env)
+    message.sysctls.update(spec.sysctls)
+    for name in _OPTIONAL_LIMITS:
+        value = getattr(spec.resources, name)
+        if value is not None:
+            setattr(message.resources, name, value)
+    message.resources.cpuset_cpus = spec.resources.cpuset_cpus
+    message.resources.cpuset_mems = spec.resources.cpuset_mems
+    for limit in spec.rlimits:
+        message.rlimits.add(name=limit.name, soft=limit.soft, hard=limit.hard)
+    security = spec.security
+    message.security.privileged = security.privileged
+    message.security.add_capabilities.extend(security.add_capabilities)
+    message.security.drop_capabilities.extend(security.drop_capabilities)
+    message.security.no_new_privileges = security.no_new_privileges
+    if security.seccomp_profile is not None:
+        setattr(message.security.seccomp, security.seccomp_profile, True)
+    for name in ("masked_paths", "read_only_paths"):
+        paths = getattr(security, name)
+        if paths is not None:
+            getattr(message.security, name).SetInParent()
+            getattr(message.security, name).paths.extend(paths)
+    for bind in spec.binds:
+        message.mounts.add(target=bind.target, read_only=bind.read_only).bind.source = bind.source
+    for tmpfs in spec.tmpfs:
+        values = {name: getattr(tmpfs, name) for name in ("size_bytes", "mode", "exec", "suid", "dev", "uid", "gid")}
+        mount = message.mounts.add(target=tmpfs.target, read_only=tmpfs.read_only)
+        mount.tmpfs.CopyFrom(mount_pb2.TmpfsMount(**values))
+    message.log.segment_size_bytes = spec.log.segment_size_bytes
+    message.log.segment_count = spec.log.segment_count

@@ -1,0 +1,183 @@
+"""Containers, filters and streams -> messages, and back. Pure."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fluyt.v1 import containers_pb2
+from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2, registry_auth_pb2
+from fluytd.api.convert.container_specs import to_spec
+from fluytd.api.convert.values import from_duration, from_timestamp, timestamp_of, to_failure
+from fluytd.containers.attach import AttachOptions
+from fluytd.containers.model import Container, State
+from fluytd.containers.ports import Credentials
+from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
+from fluytd.containers.signals import parse_signal
+from fluytd.containers.wait import Condition
+from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.logs.ports import LogRecord
+
+_STATE: Final = container_pb2.Container.State
+_WAIT: Final = containers_pb2.WaitContainerRequest
+_CONDITIONS: Final = {
+    _WAIT.CONDITION_UNSPECIFIED: Condition.NOT_RUNNING,
+    _WAIT.CONDITION_NOT_RUNNING: Condition.NOT_RUNNING,
+    _WAIT.CONDITION_NEXT_EXIT: Condition.NEXT_EXIT,
+    _WAIT.CONDITION_REMOVED: Condition.REMOVED,
+}
+#: Most bytes of one chunk of output; far below a message's 1 MiB.
+MAX_CHUNK_BYTES: Final = 256 * 1024
+
+
+def to_container(container: Container, *, is_brief: bool = False) -> container_pb2.Container:
+    """The message; `is_brief` as lists show it."""
+    image, resolved = container.image, container.resolved
+    message = container_pb2.Container(
+        id=container.id,
+        name=container.name,
+        version=container.version,
+        spec=to_spec(container.spec, is_brief=is_brief),
+        state=_STATE.Value(f"STATE_{container.state.name}"),
+        image_id=image.image_id,
+        image_digest=image.manifest_digest,
+        platform=platform_pb2.Platform(os=image.os, architecture=image.architecture, variant=image.variant),
+        oom_killed=container.oom_killed,
+        reason=container.reason,
+        message=container.message,
+        failure=to_failure(container.failure),
+        host_pid=container.host_pid,
+        create_time=timestamp_of(container.create_time_unix_nanos),
+        resolved_args=resolved.args,
+        resolved_working_dir=resolved.working_dir,
+        resolved_user=resolved.user,
+        image_size_bytes=image.size_bytes,
+    )
+    if not is_brief:
+        message.resolved_env.extend(resolved.env)
+    if container.exit is not None and container.exit.signal is not None:
+        message.signal = container.exit.signal
+    elif container.exit is not None and container.exit.exit_code is not None:
+        message.exit_code = container.exit.exit_code
+    if container.start_time_unix_nanos is not None:
+        message.start_time.CopyFrom(timestamp_of(container.start_time_unix_nanos))
+    if container.exit_time_unix_nanos is not None:
+        message.exit_time.CopyFrom(timestamp_of(container.exit_time_unix_nanos))
+    for clamp in container.clamps:
+        field, _, detail = clamp.partition(": ")
+        message.clamps.add(field=field, detail=detail)
+    return message
+
+
+def to_chunk(record: LogRecord, data: bytes) -> output_pb2.OutputChunk:
+    """A run of output bytes with the place after it."""
+    return output_pb2.OutputChunk(data=data, cursor=record.cursor, time=timestamp_of(record.time_unix_nanos))
+
+
+def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.OutputChunk]]:
+    """(stream, chunk) for records in order; neighbours of one stream are joined up to `MAX_CHUNK_BYTES`."""
+    chunks: list[tuple[str, output_pb2.OutputChunk]] = []
+    parts: list[bytes] = []
+    size = 0
+    for index, record in enumerate(records):
+        data = record.data
+        while len(data) > MAX_CHUNK_BYTES:  # a line longer than a chunk; its cursor counts for its last piece
+            piece, data = data[:MAX_CHUNK_BYTES], data[MAX_CHUNK_BYTES:]
+            chunks.append((record.stream, output_pb2.OutputChunk(data=piece, time=timestamp_of(record.time_unix_nanos))))
+        parts.append(data)
+        size += len(data)
+        following = records[index + 1] if index + 1 < len(records) else None
+        is_joined = (
+            following is not None
+            and following.stream == record.stream
+            and size + len(following.data) <= MAX_CHUNK_BYTES
+        )
+        if not is_joined:
+            chunks.append((record.stream, to_chunk(record, b"".join(parts))))
+            parts, size = [], 0
+    return chunks
+
+
+def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, int]) -> ContainerFilter:
+    """The filter. `times`: when the containers named by `before_container` and `since_container` were made."""
+    for name in ("health_states", "networks", "volumes"):
+        if getattr(message, name):
+            raise FieldNotBuilt(field=f"filter.{name}")
+    for name in ("ids", "names", "labels", "states", "exit_codes", "images"):
+        count = len(getattr(message, name))
+        if count > MAX_FILTER_VALUES:
+            raise LimitExceeded(
+                limit="MAX_FILTER_VALUES", limit_value=MAX_FILTER_VALUES, actual=count, subject=f"filter.{name}"
+            )
+    before = times.get("before_container")
+    if message.HasField("before_time"):
+        asked = from_timestamp(message.before_time, "filter.before_time")
+        before = asked if before is None else min(before, asked)
+    return ContainerFilter(
+        ids=tuple(message.ids),
+        names=tuple(message.names),
+        labels=tuple(message.labels),
+        states=frozenset(_states(message)) if message.states else None,
+        exit_codes=frozenset(message.exit_codes),
+        images=tuple(message.images),
+        before_unix_nanos=before,
+        since_unix_nanos=times.get("since_container"),
+    )
+
+
+def _states(message: container_filter_pb2.ContainerFilter) -> list[State]:
+    found = []
+    for value in message.states:
+        name = _STATE.Name(value).removeprefix("STATE_") if value in _STATE.values() else ""
+        if not name or name == "UNSPECIFIED":
+            raise FieldInvalid(field="filter.states", rule=f"{value} is not a state")
+        if name != "PAUSED":  # nothing can be paused yet, so that no container fits
+            found.append(State[name])
+    return found
+
+
+def from_condition(value: int) -> Condition:
+    """What is waited for. Raises FIELD_INVALID."""
+    if value not in _CONDITIONS:
+        raise FieldInvalid(field="condition", rule=f"{value} is not a condition")
+    return _CONDITIONS[value]  # type: ignore[index]
+
+
+def from_signal(text: str, field: str) -> int | None:
+    """The number of a signal, None if none was given. Raises FIELD_INVALID."""
+    if not text:
+        return None
+    number = parse_signal(text)
+    if number is None:
+        raise FieldInvalid(field=field, rule=f"{text[:64]!r} is not a signal")
+    return number
+
+
+def from_timeout(request: Any) -> int | None:
+    """Milliseconds of the optional field `timeout`, None if it was left out. Raises FIELD_INVALID."""
+    return from_duration(request.timeout, "timeout") if request.HasField("timeout") else None
+
+
+def from_reference(request: Any, field: str = "container") -> str:
+    """The container that a request names. Raises FIELD_INVALID if it names none."""
+    reference: str = request.container
+    if not reference:
+        raise FieldInvalid(field=field, rule="must be given")
+    return reference
+
+
+def from_attach_options(message: attach_pb2.AttachOptions) -> AttachOptions:
+    """How a caller joins. Raises FIELD_NOT_BUILT for what needs a terminal."""
+    if message.detach_keys or message.HasField("terminal_size"):
+        raise FieldNotBuilt(field="open.detach_keys" if message.detach_keys else "open.terminal_size")
+    return AttachOptions(
+        stdin=message.stdin,
+        stdout=message.stdout,
+        stderr=message.stderr,
+        include_logs=message.include_logs,
+        cursor=message.cursor or None,
+        hold=message.hold,
+    )
+
+
+def from_auth(message: registry_auth_pb2.RegistryAuth) -> Credentials:
+    """Credentials for one pull."""
+    return Credentials(message.username, message.password, message.identity_token)

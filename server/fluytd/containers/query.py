@@ -1,0 +1,63 @@
+"""Which containers a caller means, and in which order they are listed. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from fluytd.containers.model import Container, State
+
+#: Most values of one condition.
+MAX_FILTER_VALUES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFilter:
+    """Conditions of different kinds must all hold; of the values of one kind, one must; of labels, all."""
+
+    ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    #: `name` or `name=value`.
+    labels: tuple[str, ...] = ()
+    #: None: all; empty: none.
+    states: frozenset[State] | None = None
+    exit_codes: frozenset[int] = frozenset()
+    images: tuple[str, ...] = ()
+    #: Only those made before this time; None: all.
+    before_unix_nanos: int | None = None
+    since_unix_nanos: int | None = None
+
+    def accepts(self, container: Container) -> bool:
+        """True if the container fits."""
+        return (
+            (not self.ids or any(container.id.startswith(prefix) for prefix in self.ids))
+            and (not self.names or any(part in container.name for part in self.names))
+            and (self.states is None or container.state in self.states)
+            and all(_has_label(container, label) for label in self.labels)
+            and (not self.exit_codes or _ended_with(container, self.exit_codes))
+            and (not self.images or any(_is_of(container, image) for image in self.images))
+            and (self.before_unix_nanos is None or container.create_time_unix_nanos < self.before_unix_nanos)
+            and (self.since_unix_nanos is None or container.create_time_unix_nanos > self.since_unix_nanos)
+        )
+
+
+def _has_label(container: Container, label: str) -> bool:
+    name, separator, value = label.partition("=")
+    labels = container.resolved.labels
+    return name in labels and (not separator or labels[name] == value)
+
+
+def _ended_with(container: Container, codes: frozenset[int]) -> bool:
+    return container.state is State.EXITED and container.exit is not None and container.exit.shell_code in codes
+
+
+def _is_of(container: Container, image: str) -> bool:
+    facts = container.image
+    if image in (container.spec.image, facts.reference, facts.image_id, facts.manifest_digest):
+        return True
+    digits = image.removeprefix("sha256:")
+    is_id = len(digits) >= 4 and all(character in "0123456789abcdef" for character in digits)
+    return is_id and facts.image_id.removeprefix("sha256:").startswith(digits)
+
+
+def newest_first(container: Container) -> tuple[int, str]:
+    """The key by which containers are sorted for a listing."""
+    return (-container.create_time_unix_nanos, container.id)

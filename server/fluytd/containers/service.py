@@ -1,0 +1,255 @@
+"""The containers of this engine: one method a verb. It knows no transport; each verb's rules stand in its own file."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from random import Random
+from typing import Any
+
+from fluytd.clock import Clock
+from fluytd.containers import attach, create, delete, run, start, stop, wait
+from fluytd.containers.attach import AttachOptions, Session
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container, State, renamed
+from fluytd.containers.names import NAME_RULE, is_valid_name
+from fluytd.containers.ports import Credentials, Directories, Images, Records, Runtime
+from fluytd.containers.query import ContainerFilter, newest_first
+from fluytd.containers.resolve import HostFacts
+from fluytd.containers.run import Launched, Pulling, RunEvent
+from fluytd.containers.signals import SIGKILL
+from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.table import Entry
+from fluytd.errors import FieldInvalid, VersionConflict
+from fluytd.events.model import ContainerRenamed
+from fluytd.logs.ports import OpenLogRange, ReadRange
+from fluytd.workers import Workers
+
+
+class ContainerService:
+    """Made once. All methods belong to the event loop. A reference is an id, a beginning of one, or a name.
+
+    Verbs that change something are carried to their end although the caller may be cancelled.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        directories: Directories,
+        images: Images,
+        records: Records,
+        open_log: OpenLogRange,
+        workers: Workers,
+        clock: Clock,
+        random: Random,
+        host: HostFacts,
+    ) -> None:
+        self.ctx = Context(
+            runtime=runtime,
+            directories=directories,
+            images=images,
+            records=records,
+            workers=workers,
+            clock=clock,
+            random=random,
+            host=host,
+        )
+        self._open_range = open_log
+
+    def _open_log(self, log_dir: str) -> Any:
+        return self._open_range(log_dir, ReadRange())
+
+    async def create(self, spec: ContainerSpec, name: str) -> Container:
+        """See `create.create`."""
+        return await self.ctx.complete(create.create(self.ctx, spec, name), "create")
+
+    async def start(self, reference: str, *, expected_version: int = 0) -> Container:
+        """See `start.start`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(start.start(self.ctx, entry), "start")
+
+    async def run(
+        self, spec: ContainerSpec, name: str, *, detach: bool, auth: Credentials | None = None
+    ) -> AsyncGenerator[Pulling | RunEvent, None]:
+        """Pulls if the policy asks for it, creates, starts, and yields output and end; see `run.py`.
+
+        Closed before `Created`, nothing is made (a pull goes on); closed later, the container runs on.
+        """
+        async with aclosing(self.prepare_run(spec, name, detach=detach, auth=auth)) as pullings:
+            async for pulling in pullings:
+                yield pulling
+        launched = await self.launch(spec, name, detach=detach)
+        async with aclosing(run.stream(self.ctx, launched)) as events:
+            async for event in events:
+                yield event
+
+    async def prepare_run(
+        self, spec: ContainerSpec, name: str, *, detach: bool, auth: Credentials | None
+    ) -> AsyncGenerator[Pulling, None]:
+        """The first half of `run`: all checks, and the pull."""
+        run.check(self.ctx, spec, name, detach=detach)
+        async with aclosing(run.pull_if_asked(self.ctx, spec, auth)) as pullings:
+            async for pulling in pullings:
+                yield pulling
+
+    async def launch(self, spec: ContainerSpec, name: str, *, detach: bool) -> Launched:
+        """The second half of `run`: the container is made and started; give the result to `stream`."""
+        task = self.ctx.spawn(run.launch(self.ctx, spec, name, None if detach else self._open_log), "run")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_drop)
+            raise
+
+    def stream(self, launched: Launched) -> AsyncGenerator[RunEvent, None]:
+        """See `run.stream`."""
+        return run.stream(self.ctx, launched)
+
+    def replay(self, container_id: str, *, detach: bool) -> AsyncGenerator[RunEvent, None]:
+        """See `run.replay`."""
+        return run.replay(self.ctx, container_id, None if detach else self._open_log)
+
+    async def stop(
+        self, reference: str, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
+    ) -> Container:
+        """See `stop.stop`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(
+            stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal), "stop"
+        )
+
+    async def kill(self, reference: str, signal: int | None, *, expected_version: int = 0) -> Container:
+        """See `stop.kill`; VERSION_CONFLICT besides. None is SIGKILL."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(stop.kill(self.ctx, entry, SIGKILL if signal is None else signal), "kill")
+
+    async def restart(
+        self, reference: str, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
+    ) -> Container:
+        """Stopped as by `stop` if it runs, then started."""
+        entry = self._find(reference, expected_version)
+
+        async def work() -> Container:
+            await stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal)
+            return await start.start(self.ctx, entry)
+
+        return await self.ctx.complete(work(), "restart")
+
+    async def delete(self, reference: str, *, force: bool, expected_version: int = 0) -> tuple[str, int]:
+        """(id, bytes freed); see `delete.delete`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return entry.container.id, await self.ctx.complete(delete.delete(self.ctx, entry, force=force), "delete")
+
+    async def rename(self, reference: str, name: str, *, expected_version: int = 0) -> Container:
+        """It has the new name, durably. Raises NAME_IN_USE, FIELD_INVALID (`name`)."""
+        entry = self._find(reference, expected_version)
+        if not is_valid_name(name):
+            raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
+
+        async def work() -> Container:
+            async with entry.lock:
+                previous = entry.container.name
+                if name != previous:
+                    self.ctx.table.rename(entry, name)
+                    changed = renamed(entry.container, name)
+                    await self.ctx.record(entry, changed, (ContainerRenamed(changed.id, name, previous),), durable=True)
+                return entry.container
+
+        return await self.ctx.complete(work(), "rename")
+
+    async def wait(self, reference: str, condition: wait.Condition) -> Container:
+        """See `wait.wait`."""
+        return await wait.wait(self.ctx, reference, condition)
+
+    async def attach(self, reference: str, options: AttachOptions) -> Session:
+        """See `attach.attach`."""
+        return await attach.attach(self.ctx, self.ctx.table.find(reference), options, self._open_range)
+
+    def get(self, reference: str) -> Container:
+        """The record, from memory. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
+        return self.ctx.table.find(reference).container
+
+    async def writable_usage(self, container: Container) -> tuple[int, bool]:
+        """(bytes in the writable layer, whether that is only a lower bound)."""
+        return await self.ctx.workers.run(self.ctx.directories.writable_usage, container.id)
+
+    def holders(self, image_id: str) -> list[str]:
+        """Ids of the containers that are made of an image, whatever their state; images ask before they delete."""
+        return [entry.container.id for entry in self.ctx.table if entry.container.image.image_id == image_id]
+
+    def layers_in_use(self) -> set[str]:
+        """Layers that some container is made of."""
+        return {layer for entry in self.ctx.table for layer in entry.container.image.layer_ids}
+
+    def log_source(self, reference: str) -> "ContainerLog":
+        """The container's log, for `logs.service`. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
+        entry = self.ctx.table.find(reference)
+        return ContainerLog(entry, self.ctx.directories.log_dir(entry.container.id))
+
+    def list(self, wanted: ContainerFilter) -> list[Container]:
+        """All that fit, newest first, from memory."""
+        found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
+        return sorted(found, key=newest_first)
+
+    async def close(self) -> None:
+        """Verbs under way have ended and no container is watched any more; the containers go on."""
+        loop = asyncio.get_running_loop()
+        while self.ctx.tasks:
+            await asyncio.wait(self.ctx.tasks)
+        for entry in self.ctx.table:
+            if entry.run is not None and not entry.run.ended.is_set():
+                loop.remove_reader(entry.run.process.fileno())
+                entry.run.process.close()
+
+    def _find(self, reference: str, expected_version: int) -> Entry:
+        entry = self.ctx.table.find(reference)
+        actual = entry.container.version
+        if expected_version and expected_version != actual:
+            raise VersionConflict(id=entry.container.id, expected=expected_version, actual=actual)
+        return entry
+
+
+class ContainerLog:
+    """Implements `logs.service.LogSource`."""
+
+    def __init__(self, entry: Entry, log_dir: str) -> None:
+        self._entry = entry
+        self._run = entry.run
+        self.log_dir = log_dir
+        if self._run is not None:
+            self._run.join(self)
+
+    @property
+    def is_live(self) -> bool:
+        """See `LogSource.is_live`."""
+        return self._entry.container.is_live
+
+    @property
+    def is_removed(self) -> bool:
+        """See `LogSource.is_removed`."""
+        return self._entry.removed.is_set()
+
+    async def wait_end(self) -> None:
+        """See `LogSource.wait_end`."""
+        entry = self._entry
+        if self._run is not None:
+            await self._run.ended.wait()
+            return
+        if entry.container.state is State.EXITED:
+            return
+        exits = entry.exit_count
+        while not entry.removed.is_set() and entry.exit_count == exits:
+            if entry.run is not None:
+                await entry.run.ended.wait()
+                return
+            await entry.changed.wait()
+
+    def close(self) -> None:
+        """See `LogSource.close`."""
+        if self._run is not None:
+            self._run.leave(self)
+
+
+def _drop(task: "asyncio.Task[Launched]") -> None:
+    if not task.cancelled() and task.exception() is None:
+        run.drop(task.result())
