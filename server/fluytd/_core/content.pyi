@@ -1,5 +1,6 @@
 """The content store: an OCI image layout whose blobs are named by their digest and never change."""
 
+import builtins
 from typing import final
 
 @final
@@ -28,7 +29,7 @@ class ContentStore:
     def stage_bytes(self, data: bytes, expected_digest: str | None = None) -> str:
         """Writes a small blob (manifest, config) into `ingest/`, verified, not yet visible; returns its digest.
         A blob that is already visible is left alone. Raises DIGEST_MISMATCH, DIGEST_INVALID, IO_FAILED. Blocking."""
-    def publish(self, digests: list[str]) -> None:
+    def publish(self, digests: builtins.list[str]) -> None:
         """Makes staged blobs visible: one sync of the file system, then one rename a blob. Idempotent: blobs already
         visible are skipped. Raises BLOB_NOT_FOUND for one that is neither staged nor visible. Durable. Blocking."""
     def read(self, digest: str, max_size_bytes: int) -> bytes:
@@ -36,11 +37,11 @@ class ContentStore:
         Raises BLOB_NOT_FOUND, LIMIT_EXCEEDED, DIGEST_MISMATCH. Blocking."""
     def stat(self, digest: str) -> BlobInfo | None:
         """A visible blob, or None. Blocking (one stat)."""
-    def list(self) -> list[BlobInfo]:
+    def list(self) -> builtins.list[BlobInfo]:
         """All visible blobs, no order. Blocking."""
     def delete(self, digest: str) -> int:
         """Removes a visible blob; returns the bytes freed, 0 if it was absent. Idempotent. Blocking."""
-    def list_ingests(self) -> list[IngestInfo]:
+    def list_ingests(self) -> builtins.list[IngestInfo]:
         """Partial and staged blobs, no order. Blocking."""
     def delete_ingest(self, digest: str) -> None:
         """Drops a partial or staged blob. Idempotent. Blocking."""

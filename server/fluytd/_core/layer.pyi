@@ -1,6 +1,7 @@
 """Layer stores: unpacked layers, immutable once visible. A layer's id is the hex of its diff_id, or
 `chain-<hex of chain_id>` where its content depends on the layers below it."""
 
+import builtins
 from typing import final
 
 @final
@@ -27,18 +28,18 @@ class LayerStore:
         """Opens the store. `kind`: `directory`. Raises KERNEL_FEATURE_MISSING for a kind this host lacks. Blocking."""
     def stat(self, layer_id: str) -> LayerInfo | None:
         """A visible layer, or None. Blocking."""
-    def list(self) -> list[LayerInfo]:
+    def list(self) -> builtins.list[LayerInfo]:
         """All visible layers, no order. Blocking."""
-    def list_staged(self) -> list[str]:
+    def list_staged(self) -> builtins.list[str]:
         """Names of layers that are not visible yet. Blocking."""
     def delete_staged(self, name: str) -> None:
         """Removes one staged layer with all its files. Idempotent. Blocking."""
-    def publish(self, layer_ids: list[str]) -> None:
+    def publish(self, layer_ids: builtins.list[str]) -> None:
         """Makes staged layers visible: one sync of the file system, then one rename a layer. Idempotent. Raises
         LAYER_NOT_FOUND for one that is neither staged nor visible. Durable. Blocking."""
     def delete(self, layer_id: str) -> None:
         """Removes a layer: out of sight by one rename first, then its files. Idempotent. Blocking."""
-    def recover(self) -> list[str]:
+    def recover(self) -> builtins.list[str]:
         """Removes what an interrupted `delete` or a crash while staging left; returns the names swept. To be called at start,
         before anything is staged. Idempotent. Blocking."""
     def lower_path(self, layer_id: str) -> str:

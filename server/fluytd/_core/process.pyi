@@ -17,6 +17,9 @@ class ExitRecord:
     def oom_kill_count(self) -> int: ...
     @property
     def exit_time_unix_nanos(self) -> int: ...
+    @property
+    def dropped_log_bytes(self) -> int:
+        """Output that the log could not take, because the disk was full."""
 
 @final
 class Supervisor:

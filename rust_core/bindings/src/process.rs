@@ -1,0 +1,306 @@
+//! `_core.process`: starting, watching and signalling containers through their supervisor.
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use control::start::MountStart;
+use control::{ContainerStart, ResourceLimits};
+use process::spec::Rlimit;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::error::raise;
+
+#[derive(FromPyObject)]
+struct LimitsArgument {
+    memory_limit_bytes: Option<i64>,
+    memory_swap_limit_bytes: Option<i64>,
+    memory_reservation_bytes: Option<i64>,
+    cpu_quota_micros: Option<i64>,
+    cpu_period_micros: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpuset_cpus: Option<String>,
+    cpuset_mems: Option<String>,
+    pids_limit: Option<i64>,
+}
+
+#[derive(FromPyObject)]
+struct RlimitArgument {
+    name: String,
+    soft: i64,
+    hard: i64,
+}
+
+#[derive(FromPyObject)]
+struct MountArgument {
+    kind: String,
+    source: String,
+    destination: String,
+    is_read_only: bool,
+    data: String,
+    no_exec: bool,
+    no_suid: bool,
+    no_dev: bool,
+}
+
+/// `fluytd.containers.process_spec.ContainerStart`, read field by field.
+#[derive(FromPyObject)]
+struct StartArgument {
+    container_id: String,
+    run_dir: PathBuf,
+    log_dir: PathBuf,
+    lower_dirs: Vec<String>,
+    upper_dir: String,
+    work_dir: String,
+    args: Vec<String>,
+    env: Vec<String>,
+    cwd: String,
+    user: String,
+    additional_groups: Vec<String>,
+    hostname: String,
+    domainname: String,
+    network_mode: String,
+    is_root_read_only: bool,
+    is_privileged: bool,
+    capabilities: Vec<String>,
+    seccomp_profile: String,
+    no_new_privileges: bool,
+    rlimits: Vec<RlimitArgument>,
+    masked_paths: Vec<String>,
+    read_only_paths: Vec<String>,
+    sysctls: Vec<(String, String)>,
+    mounts: Vec<MountArgument>,
+    shm_size_bytes: u64,
+    oom_score_adj: Option<i32>,
+    cgroup_parent: String,
+    cgroup_name: String,
+    limits: LimitsArgument,
+    open_stdin: bool,
+    log_segment_bytes: u64,
+    log_segment_count: u64,
+}
+
+impl From<StartArgument> for ContainerStart {
+    fn from(spec: StartArgument) -> Self {
+        Self {
+            container_id: spec.container_id,
+            run_dir: spec.run_dir,
+            log_dir: spec.log_dir,
+            lower_dirs: spec.lower_dirs,
+            upper_dir: spec.upper_dir,
+            work_dir: spec.work_dir,
+            args: spec.args,
+            env: spec.env,
+            cwd: spec.cwd,
+            user: spec.user,
+            additional_groups: spec.additional_groups,
+            hostname: spec.hostname,
+            domainname: spec.domainname,
+            network_mode: spec.network_mode,
+            is_root_read_only: spec.is_root_read_only,
+            is_privileged: spec.is_privileged,
+            capabilities: spec.capabilities,
+            seccomp_profile: spec.seccomp_profile,
+            no_new_privileges: spec.no_new_privileges,
+            rlimits: spec
+                .rlimits
+                .into_iter()
+                .map(|limit| Rlimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+                .collect(),
+            masked_paths: spec.masked_paths,
+            read_only_paths: spec.read_only_paths,
+            sysctls: spec.sysctls,
+            mounts: spec
+                .mounts
+                .into_iter()
+                .map(|mount| MountStart {
+                    kind: mount.kind,
+                    source: mount.source,
+                    destination: mount.destination,
+                    is_read_only: mount.is_read_only,
+                    data: mount.data,
+                    no_exec: mount.no_exec,
+                    no_suid: mount.no_suid,
+                    no_dev: mount.no_dev,
+                })
+                .collect(),
+            shm_size_bytes: spec.shm_size_bytes,
+            oom_score_adj: spec.oom_score_adj,
+            cgroup_parent: spec.cgroup_parent,
+            cgroup_name: spec.cgroup_name,
+            limits: ResourceLimits {
+                memory_limit_bytes: spec.limits.memory_limit_bytes,
+                memory_swap_limit_bytes: spec.limits.memory_swap_limit_bytes,
+                memory_reservation_bytes: spec.limits.memory_reservation_bytes,
+                cpu_quota_micros: spec.limits.cpu_quota_micros,
+                cpu_period_micros: spec.limits.cpu_period_micros,
+                cpu_shares: spec.limits.cpu_shares,
+                cpuset_cpus: spec.limits.cpuset_cpus,
+                cpuset_mems: spec.limits.cpuset_mems,
+                pids_limit: spec.limits.pids_limit,
+            },
+            open_stdin: spec.open_stdin,
+            log_segment_bytes: spec.log_segment_bytes,
+            log_segment_count: spec.log_segment_count,
+        }
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.process")]
+pub(crate) struct ExitRecord {
+    exit_code: Option<u8>,
+    signal: Option<u8>,
+    oom_kill_count: u64,
+    exit_time_unix_nanos: i64,
+    dropped_log_bytes: u64,
+}
+
+impl From<control::ExitRecord> for ExitRecord {
+    fn from(record: control::ExitRecord) -> Self {
+        Self {
+            exit_code: record.exit_code(),
+            signal: record.signal(),
+            oom_kill_count: record.oom_kill_count,
+            exit_time_unix_nanos: record.exit_time_unix_nanos,
+            dropped_log_bytes: record.dropped_log_bytes,
+        }
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.process")]
+pub(crate) struct Supervisor {
+    /// None once closed.
+    inner: Mutex<Option<Arc<control::Supervisor>>>,
+}
+
+impl Supervisor {
+    fn new(supervisor: control::Supervisor) -> Self {
+        Self { inner: Mutex::new(Some(Arc::new(supervisor))) }
+    }
+
+    fn get(&self) -> PyResult<Arc<control::Supervisor>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.clone().ok_or_else(|| PyValueError::new_err("the connection to the supervisor is closed"))
+    }
+}
+
+#[pymethods]
+impl Supervisor {
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.get()?.fileno().as_raw_fd())
+    }
+
+    #[getter]
+    fn host_pid(&self) -> PyResult<u32> {
+        Ok(self.get()?.host_pid())
+    }
+
+    #[getter]
+    fn supervisor_pid(&self) -> PyResult<u32> {
+        Ok(self.get()?.supervisor_pid())
+    }
+
+    #[getter]
+    fn start_time_unix_nanos(&self) -> PyResult<i64> {
+        Ok(self.get()?.start_time_unix_nanos())
+    }
+
+    #[getter]
+    fn clamps(&self) -> PyResult<Vec<String>> {
+        Ok(self.get()?.clamps().to_vec())
+    }
+
+    fn poll_exit(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let supervisor = self.get()?;
+        Ok(py.detach(|| supervisor.poll_exit()).map_err(raise)?.as_str())
+    }
+
+    fn signal(&self, py: Python<'_>, number: i32) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.signal(number)).map_err(raise)
+    }
+
+    fn stdin_fd(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let supervisor = self.get()?;
+        // From here on the fd is the caller's to close.
+        Ok(py.detach(|| supervisor.stdin_fd()).map_err(raise)?.map(IntoRawFd::into_raw_fd))
+    }
+
+    fn close_stdin(&self, py: Python<'_>) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.close_stdin()).map_err(raise)
+    }
+
+    #[pyo3(signature = (segment))]
+    fn hold_log(&self, py: Python<'_>, segment: Option<u64>) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.hold_log(segment)).map_err(raise)
+    }
+
+    fn wait_gone(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<bool> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.wait_gone(Duration::from_millis(timeout_millis))).map_err(raise)
+    }
+
+    fn kill_supervisor(&self, py: Python<'_>) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.kill_supervisor()).map_err(raise)
+    }
+
+    fn close(&self) {
+        drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.process")]
+pub(crate) struct SupervisorHost {
+    inner: control::SupervisorHost,
+}
+
+#[pymethods]
+impl SupervisorHost {
+    #[new]
+    fn new(py: Python<'_>, supervisor_path: &str) -> PyResult<Self> {
+        let inner = py.detach(|| control::SupervisorHost::open(Path::new(supervisor_path))).map_err(raise)?;
+        Ok(Self { inner })
+    }
+
+    fn start(&self, py: Python<'_>, spec: &Bound<'_, PyAny>, timeout_millis: u64) -> PyResult<Supervisor> {
+        let start = ContainerStart::from(spec.extract::<StartArgument>()?);
+        let timeout = Duration::from_millis(timeout_millis);
+        py.detach(|| self.inner.start(&start, timeout)).map(Supervisor::new).map_err(raise)
+    }
+
+    fn adopt(&self, py: Python<'_>, run_dir: &str) -> PyResult<Option<Supervisor>> {
+        Ok(py.detach(|| self.inner.adopt(Path::new(run_dir))).map_err(raise)?.map(Supervisor::new))
+    }
+}
+
+#[pyfunction]
+fn read_exit_record(py: Python<'_>, run_dir: &str) -> PyResult<Option<ExitRecord>> {
+    Ok(py.detach(|| control::read_exit_record(Path::new(run_dir))).map_err(raise)?.map(ExitRecord::from))
+}
+
+#[pyfunction]
+fn default_capabilities() -> Vec<&'static str> {
+    process::capabilities::default_names()
+}
+
+#[pyfunction]
+fn all_capabilities() -> Vec<&'static str> {
+    process::capabilities::kernel_names()
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<ExitRecord>()?;
+    module.add_class::<Supervisor>()?;
+    module.add_class::<SupervisorHost>()?;
+    module.add_function(wrap_pyfunction!(read_exit_record, module)?)?;
+    module.add_function(wrap_pyfunction!(default_capabilities, module)?)?;
+    module.add_function(wrap_pyfunction!(all_capabilities, module)?)
+}
