@@ -11,8 +11,8 @@ use crate::files::{self, io};
 use crate::group::Member;
 use crate::prepare::fill_cpuset;
 use crate::{
-    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceControl, Group, IfAbsent, Limits, Mode as
-    HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
+    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceControl, Group, IfAbsent, Limits,
+    Mode as HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
 };
 
 const GROUP_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -76,7 +76,8 @@ impl CgroupHost {
             }
         }
         for planned in writes {
-            let Some(member) = group.members.iter().find(|member| member.hierarchy == planned.hierarchy) else {
+            let Some(member) = group.members.iter().find(|member| member.hierarchy == planned.hierarchy)
+            else {
                 continue;
             };
             let clamp = apply(member, &group.name, planned)?;
@@ -105,7 +106,12 @@ impl CgroupHost {
             .collect()
     }
 
-    pub(crate) fn make_directory(&self, parent: &str, name: &str, index: usize) -> Result<Member, CgroupError> {
+    pub(crate) fn make_directory(
+        &self,
+        parent: &str,
+        name: &str,
+        index: usize,
+    ) -> Result<Member, CgroupError> {
         let path = self.path_in(index, parent, name)?;
         let mut directory = self.parent(parent, index)?;
         let mut is_retried = false;
@@ -158,7 +164,11 @@ impl CgroupHost {
 }
 
 /// Sets one limit; answers with a clamp if the host has switched it off.
-pub(crate) fn apply(member: &Member, name: &str, planned: &PlannedWrite) -> Result<Option<Clamp>, CgroupError> {
+pub(crate) fn apply(
+    member: &Member,
+    name: &str,
+    planned: &PlannedWrite,
+) -> Result<Option<Clamp>, CgroupError> {
     let write = &planned.write;
     match files::write(member.parent.as_fd(), &Path::new(name).join(write.file), &write.value) {
         Ok(()) => Ok(None),

@@ -65,7 +65,9 @@ impl Catalogued for CgroupError {
             Self::ControllerMissing { controller, .. } => {
                 vec![("feature", format!("cgroup_{controller}")), ("kernel_release", release())]
             }
-            Self::FieldInvalid { field, rule } => vec![("field", (*field).to_owned()), ("rule", rule.clone())],
+            Self::FieldInvalid { field, rule } => {
+                vec![("field", (*field).to_owned()), ("rule", rule.clone())]
+            }
             Self::LimitRejected { file, value, errno } => vec![
                 ("file", file.display().to_string()),
                 ("value", value.clone()),

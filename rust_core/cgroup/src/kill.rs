@@ -43,7 +43,8 @@ impl CgroupHost {
                 return Ok(());
             }
             // A frozen group cannot fork while it is signalled; one that does not freeze is signalled in rounds.
-            let is_frozen = !is_killed && self.set_frozen(parent, name, true, FREEZE_TIMEOUT).unwrap_or(false);
+            let is_frozen =
+                !is_killed && self.set_frozen(parent, name, true, FREEZE_TIMEOUT).unwrap_or(false);
             let processes = self.processes(parent, name)?;
             for pid in &processes {
                 match kill_process(*pid, Signal::KILL) {
@@ -95,8 +96,11 @@ impl CgroupHost {
         is_frozen: bool,
         timeout: Duration,
     ) -> Result<bool, CgroupError> {
-        let (index, file, words, state, done) = match (self.layout().unified(), self.layout().home("freezer")) {
-            (Some(index), _) => (index, "cgroup.freeze", ["0", "1"], "cgroup.events", ["frozen 0", "frozen 1"]),
+        let (index, file, words, state, done) = match (self.layout().unified(), self.layout().home("freezer"))
+        {
+            (Some(index), _) => {
+                (index, "cgroup.freeze", ["0", "1"], "cgroup.events", ["frozen 0", "frozen 1"])
+            }
             (None, Some(index)) => {
                 (index, "freezer.state", ["THAWED", "FROZEN"], "freezer.state", ["THAWED", "FROZEN"])
             }
@@ -136,7 +140,9 @@ impl CgroupHost {
                 };
                 match files::read(directory.as_fd(), Path::new("cgroup.procs")) {
                     // A process of another pid namespace is listed as 0.
-                    Ok(text) => found.extend(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?))),
+                    Ok(text) => {
+                        found.extend(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)))
+                    }
                     Err(Errno::NOENT | Errno::NODEV) => continue,
                     // A threaded group lists its processes in the group above.
                     Err(Errno::OPNOTSUPP) => {}

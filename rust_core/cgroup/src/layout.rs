@@ -65,8 +65,20 @@ pub struct Layout {
 ///
 /// Source: cgroups(7), "Cgroups version 1 controllers".
 const V1_CONTROLLERS: [&str; 14] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "perf_event",
-    "hugetlb", "rdma", "misc",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "hugetlb",
+    "rdma",
+    "misc",
 ];
 
 impl Layout {
@@ -76,8 +88,7 @@ impl Layout {
     /// [`CgroupError::NoFileSystem`] if nothing is mounted; [`CgroupError::Io`] if /proc cannot be read.
     pub fn read() -> Result<Self, CgroupError> {
         let path = Path::new("/proc/self/mountinfo");
-        let text =
-            std::fs::read(path).map_err(|error| errors::IoError::from_std("read", path, &error))?;
+        let text = std::fs::read(path).map_err(|error| errors::IoError::from_std("read", path, &error))?;
         Self::from_mountinfo(&String::from_utf8_lossy(&text))
     }
 
@@ -165,10 +176,9 @@ fn parse_line(line: &str) -> Option<(bool, Hierarchy)> {
     let kind = file_system.next()?;
     let options = file_system.nth(1)?;
     match kind {
-        "cgroup2" => Some((
-            root == "/",
-            Hierarchy { version: Version::V2, mount_point, controllers: Vec::new() },
-        )),
+        "cgroup2" => {
+            Some((root == "/", Hierarchy { version: Version::V2, mount_point, controllers: Vec::new() }))
+        }
         "cgroup" => {
             let controllers: Vec<String> =
                 options.split(',').filter(|name| V1_CONTROLLERS.contains(name)).map(str::to_owned).collect();

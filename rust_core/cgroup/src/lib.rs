@@ -31,8 +31,8 @@ pub use host::CgroupHost;
 pub use kill::FREEZE_TIMEOUT;
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use limits::{
-    Amount, CheckedLimits, Limits, MAX_CPUSET_BYTES, MAX_CPU_PERIOD_MICROS, MAX_CPU_SHARES, MIN_CPU_PERIOD_MICROS,
-    MIN_CPU_QUOTA_MICROS, MIN_CPU_SHARES, MIN_MEMORY_BYTES,
+    Amount, CheckedLimits, Limits, MAX_CPUSET_BYTES, MAX_CPU_PERIOD_MICROS, MAX_CPU_SHARES,
+    MIN_CPU_PERIOD_MICROS, MIN_CPU_QUOTA_MICROS, MIN_CPU_SHARES, MIN_MEMORY_BYTES,
 };
 pub use plan::{plan, CurrentMemory, IfAbsent, PlannedWrite, Write};
 pub use stats::Stats;

@@ -142,7 +142,8 @@ fn cpu_list(field: &'static str, value: Option<&String>) -> Result<Option<String
     if list.len() > MAX_CPUSET_BYTES {
         return Err(invalid(field, format!("is at most {MAX_CPUSET_BYTES} bytes long (MAX_CPUSET_BYTES)")));
     }
-    let is_number = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_part = |part: &str| match part.split_once('-') {
         Some((first, last)) => is_number(first) && is_number(last),
         None => is_number(part),
@@ -241,7 +242,11 @@ mod tests {
             limits
         };
         for (limits, field, word) in [
-            (with(|l| l.memory_limit_bytes = Some(6 * 1024 * 1024 - 1)), "memory_limit_bytes", "MIN_MEMORY_BYTES"),
+            (
+                with(|l| l.memory_limit_bytes = Some(6 * 1024 * 1024 - 1)),
+                "memory_limit_bytes",
+                "MIN_MEMORY_BYTES",
+            ),
             (with(|l| l.memory_limit_bytes = Some(-2)), "memory_limit_bytes", "-1"),
             (with(|l| l.cpu_quota_micros = Some(999)), "cpu_quota_micros", "1000"),
             (with(|l| l.cpu_period_micros = Some(999)), "cpu_period_micros", "1000000"),

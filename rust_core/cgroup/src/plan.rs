@@ -81,15 +81,12 @@ pub fn plan(
 
 /// The cpuset files have the same names in both versions.
 pub(crate) fn cpuset(limits: &CheckedLimits) -> Vec<Write> {
-    [
-        ("cpuset.cpus", "cpuset_cpus", &limits.cpuset_cpus),
-        ("cpuset.mems", "cpuset_mems", &limits.cpuset_mems),
-    ]
-    .into_iter()
-    .filter_map(|(file, limit, list)| {
-        list.clone().map(|value| Write { file, value, limit, if_absent: IfAbsent::Reject })
-    })
-    .collect()
+    [("cpuset.cpus", "cpuset_cpus", &limits.cpuset_cpus), ("cpuset.mems", "cpuset_mems", &limits.cpuset_mems)]
+        .into_iter()
+        .filter_map(|(file, limit, list)| {
+            list.clone().map(|value| Write { file, value, limit, if_absent: IfAbsent::Reject })
+        })
+        .collect()
 }
 
 /// So has the pids file.
@@ -131,11 +128,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("cgroup.controllers"), "pids hugetlb\n").unwrap();
         let text = format!("{MEMORY_V1_ONLY}30 23 0:26 / {} rw - cgroup2 c rw\n", directory.path().display());
-        let limits = Limits {
-            memory_limit_bytes: Some(64 << 20),
-            pids_limit: Some(16),
-            ..Limits::default()
-        };
+        let limits = Limits { memory_limit_bytes: Some(64 << 20), pids_limit: Some(16), ..Limits::default() };
         let planned = plan(&limits.check().unwrap(), &layout(&text), CurrentMemory::UNLIMITED).unwrap();
         let files: Vec<_> = planned.iter().map(|one| (one.hierarchy, one.write.file)).collect();
         assert_eq!(

@@ -73,7 +73,8 @@ pub(crate) fn fill_cpuset(
         let name = below.join(file);
         let own = files::read(child, &name).map_err(|errno| io("read", &path.join(file), errno))?;
         if own.trim().is_empty() {
-            let from = files::read(parent, Path::new(file)).map_err(|errno| io("read", &path.join(file), errno))?;
+            let from =
+                files::read(parent, Path::new(file)).map_err(|errno| io("read", &path.join(file), errno))?;
             files::write(child, &name, from.trim()).map_err(|errno| io("write", &path.join(file), errno))?;
         }
     }

@@ -35,7 +35,11 @@ impl CgroupHost {
         } else {
             number("cpuacct.usage")?
         };
-        Ok(Stats { memory_current_bytes: memory, cpu_usage_nanos: cpu, pids_current: number("pids.current")? })
+        Ok(Stats {
+            memory_current_bytes: memory,
+            cpu_usage_nanos: cpu,
+            pids_current: number("pids.current")?,
+        })
     }
 
     /// How many processes of the group, and of groups below it, the kernel killed for want of memory since the group

@@ -54,7 +54,8 @@ impl CgroupHost {
     }
 
     fn current_memory(&self, parent: &str, name: &str) -> Result<CurrentMemory, CgroupError> {
-        let Some(index) = self.layout().home("memory").filter(|index| self.version(*index) == Version::V1) else {
+        let Some(index) = self.layout().home("memory").filter(|index| self.version(*index) == Version::V1)
+        else {
             return Ok(CurrentMemory::UNLIMITED);
         };
         let path = self.path_in(index, parent, name)?;
@@ -84,7 +85,9 @@ impl CgroupHost {
 
     /// Every process of the group is also in `member`.
     fn move_into(&self, parent: &str, name: &str, member: &Member) -> Result<(), CgroupError> {
-        let Some(from) = self.layout().home("pids").or_else(|| self.layout().home("memory")) else { return Ok(()) };
+        let Some(from) = self.layout().home("pids").or_else(|| self.layout().home("memory")) else {
+            return Ok(());
+        };
         let from = self.path_in(from, parent, name)?;
         let procs = Path::new("cgroup.procs");
         let read = |path: &Path| {

@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_period_is_written_before_the_quota() {
-        let limits = Limits { cpu_quota_micros: Some(50_000), cpu_period_micros: Some(20_000), ..Limits::default() };
+        let limits =
+            Limits { cpu_quota_micros: Some(50_000), cpu_period_micros: Some(20_000), ..Limits::default() };
         assert_eq!(
             files(&planned("cpu", &limits, CurrentMemory::UNLIMITED)),
             ["cpu.cfs_period_us", "cpu.cfs_quota_us"]

@@ -40,7 +40,9 @@ fn memory(limits: &CheckedLimits) -> Vec<Write> {
     }
     // v2 counts swap alone.
     let swap = match (limits.memory_and_swap, limits.memory) {
-        (Some(Amount::Limited(total)), Some(Amount::Limited(memory))) => Some(Amount::Limited(total - memory)),
+        (Some(Amount::Limited(total)), Some(Amount::Limited(memory))) => {
+            Some(Amount::Limited(total - memory))
+        }
         (Some(Amount::Unlimited), _) => Some(Amount::Unlimited),
         _ => None,
     };
@@ -85,7 +87,10 @@ mod tests {
     use crate::Limits;
 
     fn planned(controller: &'static str, limits: &Limits) -> Vec<(&'static str, String)> {
-        writes(controller, &limits.check().unwrap()).into_iter().map(|write| (write.file, write.value)).collect()
+        writes(controller, &limits.check().unwrap())
+            .into_iter()
+            .map(|write| (write.file, write.value))
+            .collect()
     }
 
     #[test]
@@ -144,7 +149,10 @@ mod tests {
     #[test]
     fn quota_and_period_are_one_value() {
         let of = |quota, period| {
-            planned("cpu", &Limits { cpu_quota_micros: quota, cpu_period_micros: period, ..Limits::default() })
+            planned(
+                "cpu",
+                &Limits { cpu_quota_micros: quota, cpu_period_micros: period, ..Limits::default() },
+            )
         };
         assert_eq!(of(Some(50_000), None), [("cpu.max", "50000 100000".to_owned())]);
         assert_eq!(of(Some(50_000), Some(20_000)), [("cpu.max", "50000 20000".to_owned())]);

@@ -92,7 +92,10 @@ fn set_data(context: &FsContext, data: &str) -> Result<(), MountError> {
             operation: "fsconfig",
             path: "data".into(),
             errno: libc::E2BIG,
-            message: format!("{} bytes of options exceed MAX_MOUNT_DATA_BYTES {MAX_MOUNT_DATA_BYTES}", data.len()),
+            message: format!(
+                "{} bytes of options exceed MAX_MOUNT_DATA_BYTES {MAX_MOUNT_DATA_BYTES}",
+                data.len()
+            ),
         });
     }
     for option in data.split(',').filter(|option| !option.is_empty()) {

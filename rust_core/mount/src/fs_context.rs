@@ -35,7 +35,12 @@ impl FsContext {
     }
 
     /// Sets `key` to `value`; `subject` is the path that an error names.
-    pub(crate) fn set(&self, key: &str, value: impl rustix::path::Arg, subject: &Path) -> Result<(), MountError> {
+    pub(crate) fn set(
+        &self,
+        key: &str,
+        value: impl rustix::path::Arg,
+        subject: &Path,
+    ) -> Result<(), MountError> {
         self.raw_set(key, value).map_err(|errno| self.error("fsconfig", subject, errno))
     }
 

@@ -109,8 +109,7 @@ fn check_file_system(target: BorrowedFd<'_>, path: &Path) -> Result<(), MountErr
         Some(b"sys") => SYSFS_MAGIC,
         _ => return Ok(()),
     };
-    let found =
-        fstatfs(target).map_err(|errno| MountError::failed("fstatfs", path, errno))?.f_type as u64;
+    let found = fstatfs(target).map_err(|errno| MountError::failed("fstatfs", path, errno))?.f_type as u64;
     if found == wanted {
         return Ok(());
     }

@@ -28,7 +28,12 @@ pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
             MountError::Failed { operation, path, errno: libc::EINVAL, message }
                 if index == 0 && message.contains("nknown parameter") =>
             {
-                MountError::FeatureMissing { operation, path, errno: libc::EINVAL, feature: "overlay_lowerdir_append" }
+                MountError::FeatureMissing {
+                    operation,
+                    path,
+                    errno: libc::EINVAL,
+                    feature: "overlay_lowerdir_append",
+                }
             }
             other => other,
         })?;

@@ -28,8 +28,7 @@ const MAX_OPTION_BYTES: usize = 4095;
 /// # Errors
 /// [`MountError::Failed`]; the kernel's reason is only in its own log.
 pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, MountError> {
-    let lowers =
-        plan.lower_dirs().iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
+    let lowers = plan.lower_dirs().iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
     let upper = open_directory(plan.upper_dir())?;
     let work = open_directory(plan.work_dir())?;
     let target_fd = open_directory(target)?;

@@ -130,10 +130,7 @@ mod tests {
     fn five_hundred_layers_are_the_limit_and_the_error_names_it() {
         assert_eq!(plan(500).unwrap().lower_dirs().len(), 500);
         let error = plan(501).unwrap_err();
-        assert_eq!(
-            error,
-            MountError::TooManyLayers { actual: 501, limit: 500, path: "/c/upper".into() }
-        );
+        assert_eq!(error, MountError::TooManyLayers { actual: 501, limit: 500, path: "/c/upper".into() });
         assert!(error.to_string().contains("MAX_LOWER_DIRS is 500"), "{error}");
     }
 

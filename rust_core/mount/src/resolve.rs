@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    fchmod, fstat, mkdirat, openat, openat2, readlinkat, FileType, Mode, OFlags, ResolveFlags,
-};
+use rustix::fs::{fchmod, fstat, mkdirat, openat, openat2, readlinkat, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::{MountError, Want};
@@ -200,8 +198,7 @@ fn make_one(parent: BorrowedFd<'_>, name: &Path, want: Want) -> Result<OwnedFd, 
             openat(parent, name, flags, Mode::empty())
         }
         Want::File => {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(parent, name, flags, NEW_FILE_MODE)
         }
     }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mount::{
-    attach, open_null, pivot_into, read_only_path, resolve_in_root, sysfs, tmpfs, Attributes, Masker, MountError,
-    Want,
+    attach, open_null, pivot_into, read_only_path, resolve_in_root, sysfs, tmpfs, Attributes, Masker,
+    MountError, Want,
 };
 use support::{directory, in_private_mounts};
 
@@ -130,7 +130,8 @@ fn every_kernel_file_system_is_mounted_detached() {
         assert!(root.path.join("m/cgroup2/cgroup.controllers").exists());
         if Path::new("/sys/fs/cgroup/memory/tasks").exists() {
             let made = mount::cgroup1(&["memory"], Attributes::HARDENED.read_only()).unwrap();
-            let target = resolve_in_root(root.fd.as_fd(), Path::new("/m/memory"), Want::Directory, true).unwrap();
+            let target =
+                resolve_in_root(root.fd.as_fd(), Path::new("/m/memory"), Want::Directory, true).unwrap();
             attach(made.as_fd(), target.as_fd(), Path::new("/m/memory")).unwrap();
             assert!(root.path.join("m/memory/memory.limit_in_bytes").exists());
         } else {

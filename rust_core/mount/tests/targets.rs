@@ -35,7 +35,8 @@ impl Root {
     }
 
     fn assert_canary_untouched(&self) {
-        let names: Vec<_> = fs::read_dir(&self.canary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(&self.canary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["file"]);
         assert_eq!(fs::read_to_string(self.canary.join("file")).unwrap(), "host");
         assert!(!support::mounts().contains(self.canary.to_str().unwrap()));
@@ -54,7 +55,8 @@ fn z05_a_link_to_a_host_path_makes_the_target_inside_the_root() {
         let inside = root.root.join(root.canary.strip_prefix("/").unwrap()).join("new");
         assert_eq!(options_of(&inside), "rw,nosuid,nodev,noexec,relatime");
         assert!(!root.canary.join("new").exists());
-        let names: Vec<_> = fs::read_dir(&root.canary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(&root.canary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["file"]);
     });
 }
@@ -102,10 +104,7 @@ fn a_dev_link_in_a_hostile_root_leads_nowhere() {
         symlink(&root.canary, root.root.join("dev")).unwrap();
         let dir = directory(&root.root);
         let error = resolve_exact(dir.as_fd(), Path::new("/dev"), Want::Directory, true).unwrap_err();
-        assert!(
-            matches!(&error, MountError::TargetMismatch { found: "a symbolic link", .. }),
-            "{error}"
-        );
+        assert!(matches!(&error, MountError::TargetMismatch { found: "a symbolic link", .. }), "{error}");
         root.resolve("/dev/shm", Want::Directory, true).unwrap();
         root.resolve("/dev/null", Want::File, true).unwrap();
         root.assert_canary_untouched();
