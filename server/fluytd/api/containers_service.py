@@ -169,13 +169,12 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         }
         response = containers_pb2.ListContainersResponse()
         size_bytes = 0
-        last: Container | None = None
+        last = ""
         for container in self._containers.list(from_filter(request.filter, times)):
             if after is not None and newest_first(container) <= after:
                 continue
             if len(response.containers) == limit or size_bytes > MAX_PAGE_BYTES:
-                assert last is not None
-                response.next_page_token = to_page_token(f"{last.create_time_unix_nanos}:{last.id}")
+                response.next_page_token = to_page_token(last)
                 break
             message = to_container(container, is_brief=True)
             if request.include_size:
@@ -184,7 +183,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
                 )
             response.containers.append(message)
             size_bytes += message.ByteSize()
-            last = container
+            last = f"{container.create_time_unix_nanos}:{container.id}"
         return response
 
     async def WaitContainer(

@@ -85,12 +85,7 @@ class Session:
         finally:
             watch.cancel()
         run.leave(self)
-        if not self._is_detached:
-            await run.recorded.wait()
-            if run.final is not None:
-                yield Exited(run.final)
-                return
-        yield self._last()
+        yield self._last() if self._is_detached else Exited(await run.final())
 
     async def _output(self, run: Run) -> AsyncGenerator[Output, None]:
         def hold(segment: int) -> None:
@@ -129,8 +124,10 @@ class Session:
         return self._run
 
     async def write_stdin(self, data: bytes) -> None:
-        """The input is in the pipe, or dropped because nobody reads it any more. Waits for the start. Raises FIELD_INVALID
-        (`stdin`) unless the session was opened with stdin."""
+        """The input is in the pipe, or dropped because nobody reads it any more. Waits for the start.
+
+        Raises FIELD_INVALID (`stdin`) unless the session was opened with stdin.
+        """
         self._check_stdin()
         if self._stdin is None:
             run = await self._await_run()

@@ -42,15 +42,32 @@ MAX_LOG_SEGMENT_BYTES: Final = 1024 * MIB
 MAX_LOG_SEGMENTS: Final = 1_000
 
 RLIMIT_NAMES: Final = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
 )
 _HOSTNAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?", re.ASCII)
 _CPU_LIST: Final = re.compile(r"\d{1,6}(?:-\d{1,6})?(?:,\d{1,6}(?:-\d{1,6})?)*", re.ASCII)
-_HOST_ALIAS: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?:[^\s:][^\s]*", re.ASCII)
+_HOST_ALIAS: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?:[^\s][^\s]*", re.ASCII)
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 #: Kernel parameters that belong to the container's own IPC namespace. Source: moby `opts`, ValidateSysctl.
 _IPC_SYSCTLS: Final = frozenset(
-    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+    f"kernel.{name}" for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
 )
 
 
@@ -86,7 +103,7 @@ def check_spec(spec: ContainerSpec) -> None:
 
 
 def swap_default(memory_bytes: int | None, swap_bytes: int | None) -> int | None:
-    """Memory and swap together: as asked; twice the memory where only that was given (case C02); -1 is unlimited."""
+    """Memory and swap together: as asked, or twice the memory where only that was given (case C02)."""
     if memory_bytes is None or (swap_bytes is not None and swap_bytes != 0):
         return swap_bytes or None
     return min(2 * memory_bytes, MAX_INT64)
@@ -135,7 +152,7 @@ def _check_cpu(resources: ResourcesSpec, at: str) -> None:
 
 
 def check_against_host(resources: ResourcesSpec, cpus: frozenset[int], memory_nodes: frozenset[int], at: str) -> None:
-    """Raises FIELD_INVALID for CPUs or memory nodes that this host does not have. Source: moby, as Docker refuses them."""
+    """Raises FIELD_INVALID for CPUs or memory nodes that this host does not have, as Docker does."""
     if resources.nano_cpus and resources.nano_cpus > len(cpus) * 1_000_000_000:
         raise FieldInvalid(field=f"{at}.nano_cpus", rule=f"this host has {len(cpus)} CPUs")
     for field, text, present in (

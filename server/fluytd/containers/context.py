@@ -51,11 +51,13 @@ class Context:
         """The result of work that is carried to its end although the caller may be cancelled."""
         return await asyncio.shield(self.spawn(work, name))
 
-    def record(self, entry: Entry, container: Container, facts: Sequence[Fact] = (), *, durable: bool = False) -> Awaitable[None]:
+    def record(
+        self, entry: Entry, container: Container, facts: Sequence[Fact] = (), *, durable: bool = False
+    ) -> Awaitable[None]:
         """The entry has the new record at once, and it is being stored together with the facts.
 
-        The caller awaits the result where its reply promises that the record is stored. Elsewhere it need not: memory is
-        the authority, later writes carry the whole record, and a failure is logged.
+        The caller awaits the result where its reply promises that the record is stored. Elsewhere it need not: memory
+        is the authority, later writes carry the whole record, and a failure is logged.
         """
         entry.set(container)
         return self._noted(self.records.save(container, facts, durable=durable), container)

@@ -24,8 +24,8 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
 async def begin(ctx: Context, spec: ContainerSpec, name: str) -> Entry:
     """The container is in the table, CREATING, and its name is taken; the record is on its way to the store.
 
-    The caller holds the entry's lock from here until `CREATED` is recorded or `undo` was called: no one else can have it
-    yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
+    The caller holds the entry's lock from here until `CREATED` is recorded or `undo` was called: no one else can
+    have it yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
     """
     image = await ctx.images.find(spec.image, spec.platform)
     # From here to `add` nothing is awaited: the image cannot be deleted in between.

@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 async def delete(ctx: Context, entry: Entry, *, force: bool) -> int:
     """Nothing of the container is left and its name is free; returns the bytes freed (a lower bound for huge layers).
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then), CGROUP_BUSY,
-    IO_FAILED (it stays DELETING and can be deleted again).
+    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then),
+    CGROUP_BUSY, IO_FAILED (it stays DELETING and can be deleted again).
     """
     async with entry.lock:
         container = entry.container
@@ -37,8 +37,7 @@ async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
     async with entry.lock:
         if entry.removed.is_set() or entry.run not in (None, run) or entry.container.is_live:
             return
-        if run.final is not None:
-            ctx.table.remember(run.final)
+        ctx.table.remember(await run.final())
         try:
             await destroy(ctx, entry, is_counted=False)
         except EngineError as error:

@@ -1,9 +1,9 @@
 """Directories and files of containers below the data root. It knows nothing of processes.
 
-    D/containers/<id>/upper/        writable layer, owned by the container
-                      work/         overlay's own
-                      log/          segments of the log
-                      hosts  hostname  resolv.conf   bound into the container
+D/containers/<id>/upper/        writable layer, owned by the container
+                  work/         overlay's own
+                  log/          segments of the log
+                  hosts  hostname  resolv.conf   bound into the container
 """
 
 import errno
@@ -33,7 +33,7 @@ class ContainerDirectories:
         """Makes `containers/` where it is absent. Blocking."""
         self._root = f"{data_root}/containers"
         self._run_dirs = f"{run_root}/containers"
-        os.makedirs(self._root, mode=0o710, exist_ok=True)
+        Path(self._root).mkdir(mode=0o710, parents=True, exist_ok=True)
 
     def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
         """See `ports.Directories.paths`."""
@@ -54,10 +54,10 @@ class ContainerDirectories:
         base = f"{self._root}/{container.id}"
         failpoints.hit("container.create.directories")
         try:
-            os.mkdir(base, 0o710)
+            Path(base).mkdir(0o710)
             _attempt("mkdir", f"{base}/upper", lambda path: _make_root(path, lower_dirs))
-            _attempt("mkdir", f"{base}/work", lambda path: os.mkdir(path, 0o700))
-            _attempt("mkdir", f"{base}/log", lambda path: os.mkdir(path, 0o700))
+            _attempt("mkdir", f"{base}/work", lambda path: Path(path).mkdir(0o700))
+            _attempt("mkdir", f"{base}/log", lambda path: Path(path).mkdir(0o700))
             failpoints.hit("container.create.files")
             self._write(f"{base}/hosts", hosts_file(container))
             self._write(f"{base}/hostname", container.resolved.hostname + "\n")
@@ -85,7 +85,7 @@ class ContainerDirectories:
         base = f"{self._root}/{container_id}"
         size = 0
         for part in ("upper", "log"):
-            if os.path.isdir(f"{base}/{part}"):
+            if Path(base, part).is_dir():
                 size += host.directory_usage(f"{base}/{part}", MAX_COUNTED_ENTRIES)[0]
         self.discard(container_id)
         return size
@@ -106,7 +106,7 @@ class ContainerDirectories:
 
     def list(self) -> list[str]:
         """See `ports.Directories.list`."""
-        return os.listdir(self._root)
+        return [entry.name for entry in os.scandir(self._root)]
 
 
 def _attempt(operation: str, path: str, action: Callable[[str], None]) -> None:
@@ -123,11 +123,11 @@ def _failed(operation: str, path: str, error: OSError) -> EngineError:
 
 def _make_root(path: str, lower_dirs: Sequence[str]) -> None:
     # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
-    image_root = os.stat(lower_dirs[0])
-    os.mkdir(path, 0o700)
+    image_root = Path(lower_dirs[0]).stat()
+    Path(path).mkdir(0o700)
     if (image_root.st_uid, image_root.st_gid) != (0, 0):
         os.chown(path, image_root.st_uid, image_root.st_gid)
-    os.chmod(path, stat.S_IMODE(image_root.st_mode))
+    Path(path).chmod(stat.S_IMODE(image_root.st_mode))
 
 
 def _host_resolv_conf() -> str:

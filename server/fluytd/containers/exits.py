@@ -47,8 +47,7 @@ async def _finish(ctx: Context, entry: Entry, run: Run) -> None:
     entry.exit_count += 1
     entry.last_exit = ended
     ctx.record(entry, ended, facts.ended(ended, was_stop_requested=run.was_stop_requested))
-    run.final = ended
-    run.recorded.set()
+    run.record_end(ended)
     entry.release = ctx.spawn(_release(ctx, entry, run), f"release of {ended.id}")
     if ended.spec.auto_remove:
         ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")

@@ -188,6 +188,34 @@ def start_failed(container: Container, before: Container, failure: Failure, exit
     )
 
 
+def start_undone(container: Container, failure: Failure) -> Container:
+    """A start that a dead daemon left, and no process of it. A first start goes back to CREATED, a later one to EXITED."""
+    return _change(
+        container,
+        frozenset({State.STARTING}),
+        state=State.CREATED if container.run_number <= 1 else State.EXITED,
+        exit=ExitStatus(exit_code=125),
+        reason=failure.reason,
+        message=failure.message,
+        failure=failure,
+    )
+
+
+def adopted(container: Container, *, host_pid: int, start_time_unix_nanos: int, clamps: tuple[str, ...]) -> Container:
+    """A live supervisor was found for a record that does not say RUNNING."""
+    return _change(
+        container,
+        frozenset({State.STARTING, State.UNKNOWN}),
+        state=State.RUNNING,
+        host_pid=host_pid,
+        start_time_unix_nanos=start_time_unix_nanos,
+        clamps=clamps,
+        reason="",
+        message="",
+        failure=None,
+    )
+
+
 def stopping(container: Container) -> Container:
     """It was asked to end. Idempotent."""
     if container.state is State.STOPPING:

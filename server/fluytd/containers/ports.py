@@ -10,6 +10,7 @@ from typing import Protocol
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice
+from fluytd.errors import Failure
 from fluytd.events.model import Fact
 from fluytd.operations.model import Operation
 
@@ -105,7 +106,10 @@ class Directories(Protocol):
         """Where everything of this container stands. Never blocks."""
 
     def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
-        """Directories and files are there; `/` has the owner and mode of the top-most layer's. Raises STORAGE_FULL, IO_FAILED; nothing is left then. Blocking."""
+        """Directories and files are there; `/` has the owner and mode of the top-most layer's.
+
+        Raises STORAGE_FULL, IO_FAILED; nothing is left then. Blocking.
+        """
 
     def remove(self, container_id: str) -> int:
         """All of it is gone; returns the bytes that were counted, bounded. Idempotent. Blocking."""
@@ -136,7 +140,10 @@ class Images(Protocol):
     """Images that containers are made of."""
 
     async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
-        """Facts of a present image. Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, REFERENCE_INVALID, PLATFORM_UNAVAILABLE."""
+        """Facts of a present image.
+
+        Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, REFERENCE_INVALID, PLATFORM_UNAVAILABLE.
+        """
 
     def pull(
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
@@ -147,15 +154,25 @@ class Images(Protocol):
         """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. May block for one stat a layer."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedRecords:
+    """What the store holds."""
+
+    containers: list[Container]
+    #: Ids of rows that do not read back, and why.
+    unreadable: dict[str, Failure]
+
+
 class Records(Protocol):
     """Containers in the durable store. Writes are carried out in the order of the calls, whether awaited or not."""
 
-    async def load(self) -> list[Container]:
-        """All records, no order. A row that does not read back is DATA_CORRUPT."""
+    async def load(self) -> LoadedRecords:
+        """All records, no order. Raises DATA_CORRUPT, IO_FAILED if there is no reading at all."""
 
     def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
-        """Stores the record together with what happened; done when it is stored. `durable`: it outlives a loss of power.
-        Raises STORAGE_FULL, IO_FAILED when awaited."""
+        """Stores the record together with what happened; done when it is stored.
+
+        `durable`: it outlives a loss of power. Raises STORAGE_FULL, IO_FAILED when awaited."""
 
     def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
         """Removes the record; idempotent. As `save` otherwise."""

@@ -90,10 +90,8 @@ def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolv
 
 def _args(spec: ContainerSpec, image: ImageFacts) -> tuple[str, ...]:
     # Source: moby `daemon/commit.go`, merge(): an entrypoint of the caller's own drops the image's command.
-    if spec.entrypoint is not None:
-        args = spec.entrypoint + spec.args
-    else:
-        args = image.entrypoint + (spec.args or image.cmd)
+    own, args = spec.entrypoint, spec.args
+    args = image.entrypoint + (args or image.cmd) if own is None else own + args
     if not args:
         raise FieldInvalid(field="spec.args", rule="is needed: neither the image nor the request names a command")
     return args
@@ -169,7 +167,9 @@ def limits(resources: ResourcesSpec) -> core.ResourceLimits:
     )
 
 
-def start_spec(container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts) -> core.ContainerStart:
+def start_spec(
+    container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts
+) -> core.ContainerStart:
     """Everything the core needs to execute this container. Raises FIELD_INVALID as `capabilities`."""
     spec, resolved, security = container.spec, container.resolved, container.spec.security
     masked = security.masked_paths

@@ -96,8 +96,8 @@ async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | N
 async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog | None) -> Launched:
     """The container is made and its process executed; carried to its end by the caller's `ctx.complete`.
 
-    With `auto_remove` nothing of it is written durably and everything is done in one worker call: what a crash leaves of
-    it, the next start of the daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
+    With `auto_remove` nothing of it is written durably and everything is done in one worker call: what a crash leaves
+    of it, the next start of the daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
     """
     if not spec.auto_remove:
         made = await create.create(ctx, spec, name)
@@ -161,9 +161,7 @@ async def follow_to_end(
         async for records in batches:
             yield Output(records)
     run.leave(reader)
-    await run.recorded.wait()
-    assert run.final is not None
-    yield Exited(run.final)
+    yield Exited(await run.final())
 
 
 async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> AsyncGenerator[RunEvent, None]:
@@ -197,8 +195,7 @@ async def replay(ctx: Context, container_id: str, open_log: OpenLog | None) -> A
                 yield Output(records)
         if run is not None:
             run.leave(reader)
-            await run.recorded.wait()
-        yield Exited(run.final if run is not None and run.final is not None else entry.container)
+        yield Exited(await run.final() if run is not None else entry.container)
     finally:
         if run is not None:
             run.leave(reader)

@@ -114,9 +114,7 @@ class ContainerService:
     ) -> Container:
         """See `stop.stop`; VERSION_CONFLICT besides."""
         entry = self._find(reference, expected_version)
-        return await self.ctx.complete(
-            stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal), "stop"
-        )
+        return await self.ctx.complete(stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal), "stop")
 
     async def kill(self, reference: str, signal: int | None, *, expected_version: int = 0) -> Container:
         """See `stop.kill`; VERSION_CONFLICT besides. None is SIGKILL."""

@@ -22,7 +22,7 @@ _NAMES: Final[dict[int, str]] = {int(member): member.name for member in signal.S
 
 
 def parse_signal(text: str) -> int | None:
-    """The number of a signal given as `SIGTERM`, `term`, `15`, `RTMIN+3` or `SIGRTMAX-1`; None if there is no such signal.
+    """The number of a signal given as `SIGTERM`, `term`, `15`, `RTMIN+3` or `SIGRTMAX-1`; None if there is none.
 
     Source: moby/sys `signal/signal.go`, which takes names in any case, with or without `SIG`, and decimal numbers.
     """

@@ -78,7 +78,9 @@ async def start_locked(
     created = (facts.created(before),) if make_directories else ()
     ctx.record(entry, model.starting(before), created)
     try:
-        process, reader, first_records = await ctx.workers.run(_work, ctx, entry.container, paths, make_directories, open_log)
+        process, reader, first_records = await ctx.workers.run(
+            _work, ctx, entry.container, paths, make_directories, open_log
+        )
     except BaseException as error:
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
         failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
@@ -109,7 +111,7 @@ def _work(
     reader = open_log(paths.log_dir) if open_log is not None else None
     try:
         process = ctx.runtime.start(container, paths)
-        # The log's first segment was made meanwhile: reading it takes note of that, so that an empty log is not read again.
+        # The log's first segment was made meanwhile: this takes note of it, so that an empty log is not read again.
         return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
     except BaseException:
         if reader is not None:

@@ -19,7 +19,7 @@ async def stop(ctx: Context, entry: Entry, *, timeout_millis: int | None, signal
     """The container has ended and what it held is given back; one that does not run is answered as it is.
 
     Args:
-        timeout_millis: how long to wait after the signal; 0 kills at once, a negative one waits for ever; None: the spec's.
+        timeout_millis: how long to wait after the signal; 0 kills at once, below 0 waits for ever; None: the spec's.
         signal: what to send; None: the spec's or image's.
 
     Raises CONTAINER_NOT_FOUND. The lock is not held while the end is waited for, so that a second stop, a kill or a
@@ -46,12 +46,11 @@ async def stop(ctx: Context, entry: Entry, *, timeout_millis: int | None, signal
         if not run.ended.is_set():
             failpoints.hit("container.stop.kill")
             _send(ctx, entry, run, SIGKILL)
-    await run.recorded.wait()
+    final = await run.final()
     if entry.release is not None:
         with contextlib.suppress(Exception):  # told by the next start or deletion, which tries again
             await asyncio.shield(entry.release)
-    assert run.final is not None
-    return run.final
+    return final
 
 
 async def kill(ctx: Context, entry: Entry, number: int) -> Container:

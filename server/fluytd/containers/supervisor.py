@@ -9,7 +9,7 @@ from fluytd._core import cgroup, host, process
 from fluytd.containers.model import Container, ExitStatus
 from fluytd.containers.ports import Ending, Process
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
-from fluytd.errors import ContainerNotFound, IoFailed
+from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -39,13 +39,16 @@ class CoreRuntime:
     def start(self, container: Container, paths: StartPaths) -> Process:
         """See `ports.Runtime.start`."""
         spec = start_spec(container, paths, self._settings, self._host_facts)
+        for bind in container.spec.binds:
+            if not Path(bind.source).exists():
+                raise FieldInvalid(field="spec.mounts.bind.source", rule=f"{bind.source} does not exist on the host")
         failpoints.hit("container.start.run_dir")
         try:
-            os.mkdir(paths.run_dir, _PRIVATE)
+            Path(paths.run_dir).mkdir(_PRIVATE)
         except FileExistsError:
             # Left by a run whose release failed; an exit record in it must not be taken for this run's.
             self._clear(container.id)
-            os.mkdir(paths.run_dir, _PRIVATE)
+            Path(paths.run_dir).mkdir(_PRIVATE)
         except OSError as error:
             raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
         failpoints.hit("container.start.process")
@@ -98,7 +101,7 @@ class CoreRuntime:
 
     def list_run_dirs(self) -> list[str]:
         """See `ports.Runtime.list_run_dirs`."""
-        return os.listdir(self._run_dirs)
+        return [entry.name for entry in os.scandir(self._run_dirs)]
 
 
 def _check_name(name: str) -> None:

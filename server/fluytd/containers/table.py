@@ -24,9 +24,9 @@ class Run:
         self.process = process
         #: Set once the process has ended; its output is whole then.
         self.ended = asyncio.Event()
-        #: Set once the record says EXITED; `final` is that record.
+        #: Set once the record says EXITED.
         self.recorded = asyncio.Event()
-        self.final: Container | None = None
+        self._final: Container | None = None
         self.was_stop_requested = False
         #: Those who must get all output before an `auto_remove` container goes.
         self._readers: set[object] = set()
@@ -34,6 +34,17 @@ class Run:
         self._no_readers.set()
         #: For each reader that must lose nothing: the first log segment that it still needs.
         self._holds: dict[object, int] = {}
+
+    def record_end(self, container: Container) -> None:
+        """The record says EXITED now."""
+        self._final = container
+        self.recorded.set()
+
+    async def final(self) -> Container:
+        """The record that tells how this run ended, once there is one."""
+        while self._final is None:
+            await self.recorded.wait()
+        return self._final
 
     def join(self, reader: object) -> None:
         """The container's log is not removed by `auto_remove` before this reader leaves."""

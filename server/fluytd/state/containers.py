@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
+from fluytd.containers.ports import LoadedRecords
 from fluytd.errors import DataCorruptOnDisk
 from fluytd.events.model import Fact, NewEvent
 from fluytd.state.db import Database, Transaction
@@ -27,10 +28,16 @@ class ContainerRecords:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def load(self) -> list[Container]:
+    async def load(self) -> LoadedRecords:
         """See `ports.Records.load`."""
         rows = await self._db.read(lambda txn: txn.all("SELECT id, record FROM containers"))
-        return [decode(str(id_), str(record)) for id_, record in rows]
+        loaded = LoadedRecords([], {})
+        for container_id, record in rows:
+            try:
+                loaded.containers.append(decode(container_id, record))
+            except DataCorruptOnDisk as error:
+                loaded.unreadable[container_id] = error.failure
+        return loaded
 
     def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
         """See `ports.Records.save`."""

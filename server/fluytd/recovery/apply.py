@@ -1,0 +1,140 @@
+"""Carries out what `reconcile.py` decided. Each action can be repeated; one that fails harms no other container."""
+
+import logging
+from dataclasses import dataclass, field
+
+from fluytd import failpoints
+from fluytd.containers import delete, exits, facts, model, stop
+from fluytd.containers.context import Context
+from fluytd.containers.model import State
+from fluytd.containers.ports import Process
+from fluytd.containers.table import Entry
+from fluytd.errors import EngineError, unexpected
+from fluytd.recovery import reconcile as decided
+from fluytd.recovery.observe import observe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a recovery."""
+
+    adopted_count: int = 0
+    exited_count: int = 0
+    lost_count: int = 0
+    removed_count: int = 0
+    orphan_count: int = 0
+    #: Container id -> what could not be done.
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+async def recover(ctx: Context) -> Report:
+    """The table holds every record, what ran is watched again, and nothing stands on the host that no record owns.
+
+    Called once, before anything is served. Raises only what makes every container inaccessible: IO_FAILED of a whole
+    directory, DATA_CORRUPT of the database.
+    """
+    report = Report()
+    loaded = await ctx.records.load()
+    for container_id, failure in loaded.unreadable.items():
+        _log.error("container %s: its record cannot be read and is left alone: %s", container_id, failure.message)
+        report.failures[container_id] = failure.message
+    for container in sorted(loaded.containers, key=lambda one: (one.create_time_unix_nanos, one.id)):
+        ctx.table.add(container)
+    observation = await ctx.workers.run(observe, ctx.runtime, ctx.directories)
+    processes = dict(observation.processes)
+    actions = decided.reconcile(loaded.containers, observation.observed, loaded.unreadable)
+    for action in actions:
+        failpoints.hit("recovery.apply")
+        try:
+            await _apply(ctx, action, processes, report)
+        except EngineError as error:
+            _fail(ctx, action, error, report)
+        except Exception:  # noqa: BLE001 - one container must not keep the engine from serving the others
+            _log.exception("container %s: %s failed", action.container_id, type(action).__name__)
+            _fail(ctx, action, unexpected(), report)
+    for process in processes.values():
+        process.close()
+    return report
+
+
+def _fail(ctx: Context, action: decided.Action, error: EngineError, report: Report) -> None:
+    _log.error("container %s: %s failed: %s", action.container_id, type(action).__name__, error.message)
+    report.failures[action.container_id] = error.message
+    entry = ctx.table.get(action.container_id)
+    if entry is not None and entry.run is None:
+        ctx.record(entry, model.unknown(entry.container, error.failure))
+
+
+async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Process], report: Report) -> None:
+    if isinstance(action, decided.RemoveOrphan):
+        await _remove_orphan(ctx, action.container_id, processes.pop(action.container_id, None))
+        report.orphan_count += 1
+        return
+    entry = ctx.table.get(action.container_id)
+    if entry is None:
+        return
+    match action:
+        case decided.Adopt():
+            _adopt(ctx, entry, processes.pop(entry.container.id))
+            report.adopted_count += 1
+        case decided.MarkExited(ending=ending):
+            ended = model.exited(
+                entry.container,
+                ending.status,
+                oom_killed=ending.oom_kill_count > 0,
+                exit_time_unix_nanos=ending.exit_time_unix_nanos,
+            )
+            was_stopping = entry.container.state is State.STOPPING
+            entry.exit_count, entry.last_exit = 1, ended
+            await ctx.record(entry, ended, facts.ended(ended, was_stop_requested=was_stopping))
+            if ended.spec.auto_remove:
+                ctx.table.remember(ended)
+            report.exited_count += 1
+        case decided.MarkLost(failure=failure):
+            await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
+            lost = model.lost(entry.container, failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
+            entry.exit_count, entry.last_exit = 1, lost
+            await ctx.record(entry, lost, facts.ended(lost, was_stop_requested=False))
+            report.lost_count += 1
+        case decided.UndoStart(failure=failure):
+            await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
+            undone = model.start_undone(entry.container, failure)
+            await ctx.record(entry, undone, (facts.start_failed(undone, failure),))
+        case decided.RestoreDirectories():
+            lower_dirs = ctx.images.lower_dirs(entry.container.image)
+            await ctx.workers.run(ctx.directories.create, entry.container, lower_dirs)
+        case decided.MarkUnknown(failure=failure):
+            unknown = model.unknown(entry.container, failure)
+            await ctx.record(entry, unknown, (facts.lost(unknown),))
+        case decided.Release():
+            await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
+        case decided.UndoCreate() | decided.Remove():
+            await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
+            await delete.destroy(ctx, entry, is_counted=False)
+            report.removed_count += 1
+
+
+def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
+    container = entry.container
+    if container.state in (State.STARTING, State.UNKNOWN):
+        container = model.adopted(
+            container,
+            host_pid=process.host_pid,
+            start_time_unix_nanos=process.start_time_unix_nanos,
+            clamps=tuple(process.clamps),
+        )
+        ctx.record(entry, container, (facts.started(container),))
+    run = entry.begin_run(process)
+    exits.watch(ctx, entry, run)
+    if container.state is State.STOPPING:
+        # Its caller has gone with the last daemon; what it asked for is carried to its end.
+        ctx.spawn(stop.stop(ctx, entry, timeout_millis=None, signal=None), f"resumed stop of {container.id}")
+
+
+async def _remove_orphan(ctx: Context, container_id: str, process: Process | None) -> None:
+    if process is not None:
+        await ctx.workers.run(process.kill_supervisor)
+    await ctx.workers.run(ctx.runtime.release, container_id, process)
+    await ctx.workers.run(ctx.directories.discard, container_id)
