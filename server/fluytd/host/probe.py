@@ -73,3 +73,19 @@ def _filesystem(path: Path) -> str:
         if fields[2] == wanted:
             found = fields[fields.index("-") + 1]
     return found
+
+
+def online(kind: str, directory: Path = Path("/sys/devices/system")) -> frozenset[int]:
+    """Numbers of the online `cpu`s or `node`s (of memory); only 0 where the host does not tell. Blocking (one file).
+
+    Source: Documentation/admin-guide/cputopology.rst, list format.
+    """
+    try:
+        text = (directory / kind / "online").read_text(encoding="ascii")
+    except OSError:
+        return frozenset({0})
+    numbers: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
