@@ -240,7 +240,7 @@ impl Ingest {
 fn mark_complete(directory: &Directory) -> Result<(), ContentError> {
     let marker = directory.create_file(COMPLETE, OFlags::TRUNC)?;
     marker
-        .write_all_at(boot_id()?.as_bytes(), 0)
+        .write_all_at(sys::boot::id()?.as_bytes(), 0)
         .map_err(|e| IoError::from_std("pwrite", directory.join(COMPLETE), &e))?;
     Ok(())
 }
@@ -248,17 +248,9 @@ fn mark_complete(directory: &Directory) -> Result<(), ContentError> {
 /// True if the marker is there and was written since this kernel booted.
 pub(crate) fn is_complete(directory: &Directory) -> Result<bool, ContentError> {
     let Some(marker) = directory.open_file(COMPLETE)? else { return Ok(false) };
-    let expected = boot_id()?;
+    let expected = sys::boot::id()?;
     let mut found = vec![0; expected.len() + 1];
     let read =
         marker.read_at(&mut found, 0).map_err(|e| IoError::from_std("pread", directory.join(COMPLETE), &e))?;
     Ok(found[..read] == *expected.as_bytes())
-}
-
-/// The random id that the kernel took at boot.
-///
-/// Source: random(4), `/proc/sys/kernel/random/boot_id`.
-fn boot_id() -> Result<String, IoError> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    std::fs::read_to_string(PATH).map_err(|e| IoError::from_std("read", PATH, &e))
 }

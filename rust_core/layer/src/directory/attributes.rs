@@ -1,0 +1,128 @@
+//! Owner, mode, extended attributes and times, in the one order in which none undoes another.
+//!
+//! chown(2) clears setuid, setgid and file capabilities, so the mode comes after the owner (X11) and the extended
+//! attributes after both (X12); a mode set after an access control list would change it.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use crate::{Entry, Time};
+
+/// What is set on a file once its content is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// `None` leaves the time of writing.
+    pub mtime: Option<Time>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A system call.
+    Call(&'static str, Errno),
+    /// An extended attribute that the kernel does not take.
+    Xattr,
+}
+
+impl Attributes {
+    pub fn of_entry(entry: &mut Entry) -> Self {
+        Self {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: Some(entry.mtime),
+            xattrs: std::mem::take(&mut entry.xattrs),
+        }
+    }
+
+    /// Those of a file of a lower layer.
+    pub fn of_status(status: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        let nanos = u32::try_from(status.st_mtime_nsec).unwrap_or(0);
+        Self {
+            mode: status.st_mode & 0o7777,
+            uid: status.st_uid,
+            gid: status.st_gid,
+            mtime: Some(Time { seconds: status.st_mtime, nanos }),
+            xattrs,
+        }
+    }
+
+    /// How many bytes they hold.
+    pub fn weight(&self) -> u64 {
+        self.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::from_raw_mode(self.mode)
+    }
+
+    fn owner(&self) -> (Option<Uid>, Option<Gid>) {
+        (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
+    }
+
+    fn times(&self) -> Option<Timestamps> {
+        let time = self.mtime?;
+        let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() };
+        Some(Timestamps { last_access: time, last_modification: time })
+    }
+
+    /// Sets them on an open file that `owner` (user and group) made.
+    pub fn set(&self, fd: BorrowedFd<'_>, maker: (u32, u32)) -> Result<(), Failure> {
+        if (self.uid, self.gid) != maker {
+            let (uid, gid) = self.owner();
+            rustix::fs::fchown(fd, uid, gid).map_err(|e| Failure::Call("fchown", e))?;
+        }
+        rustix::fs::fchmod(fd, self.mode()).map_err(|e| Failure::Call("fchmod", e))?;
+        for (name, value) in &self.xattrs {
+            taken(name, true, crate::xattr::set(fd, name, value))?;
+        }
+        if let Some(times) = self.times() {
+            rustix::fs::futimens(fd, &times).map_err(|e| Failure::Call("utimensat", e))?;
+        }
+        Ok(())
+    }
+
+    /// Sets them on what `name` in `parent` is itself, for what cannot be opened: links, devices, pipes. Links have no
+    /// mode of their own.
+    pub fn set_at(&self, parent: BorrowedFd<'_>, name: &[u8], is_link: bool) -> Result<(), Failure> {
+        let (uid, gid) = self.owner();
+        rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| Failure::Call("fchownat", e))?;
+        if !is_link {
+            // The name was just made by us in a tree that no one else writes, so it is no link to be followed.
+            rustix::fs::chmodat(parent, name, self.mode(), AtFlags::empty())
+                .map_err(|e| Failure::Call("fchmodat", e))?;
+        }
+        for (attribute, value) in &self.xattrs {
+            taken(attribute, false, crate::xattr::set_at(parent, name, attribute, value))?;
+        }
+        if let Some(times) = self.times() {
+            rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|e| Failure::Call("utimensat", e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the outcome of setting an extended attribute may stand.
+///
+/// What the file system or the file's type cannot hold is left out, as containerd does: images made on other systems
+/// carry such attributes. Capabilities are no decoration: a program without them does not work, so they must hold.
+fn taken(name: &[u8], can_hold_user: bool, result: Result<(), Errno>) -> Result<(), Failure> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(Errno::NOTSUP) if name != b"security.capability" => Ok(()),
+        // xattr(7): user attributes are for regular files and directories only.
+        Err(Errno::PERM) if !can_hold_user && name.starts_with(b"user.") => Ok(()),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOTSUP)) => {
+            Err(Failure::Call("setxattr", errno))
+        }
+        Err(_) => Err(Failure::Xattr),
+    }
+}

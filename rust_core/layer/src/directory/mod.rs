@@ -1,0 +1,62 @@
+//! The store kind `directory`, for every kernel: a layer is a tree of files that overlayfs takes as it is.
+//!
+//! ```text
+//! <layer folder>/fs/    the tree: whiteouts are character devices 0:0, opaque directories carry
+//!                       trusted.overlay.opaque=y
+//! ```
+//!
+//! No path of an archive is ever resolved by the kernel: each component is opened by itself in the directory held by
+//! fd before it, never through a link, and links inside the layer are followed by us, inside the root.
+
+mod attributes;
+mod links;
+mod nodes;
+mod settle;
+mod walk;
+mod writer;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+use crate::port::{LayerWriter, Store};
+use crate::stage::StageRequest;
+use crate::tree::{self, io};
+use crate::LayerError;
+
+use writer::DirectoryWriter;
+
+/// The tree's name in a layer's folder.
+const TREE_NAME: &str = "fs";
+
+/// Layers as directories.
+#[derive(Debug)]
+pub(crate) struct DirectoryStore;
+
+impl Store for DirectoryStore {
+    fn kind(&self) -> &'static str {
+        "directory"
+    }
+
+    fn begin<'a>(
+        &self,
+        folder: BorrowedFd<'_>,
+        path: &Path,
+        request: &StageRequest<'a>,
+    ) -> Result<Box<dyn LayerWriter + 'a>, LayerError> {
+        let name = TREE_NAME.as_bytes();
+        rustix::fs::mkdirat(folder, TREE_NAME, Mode::from_raw_mode(0o700))
+            .map_err(|errno| io("mkdirat", name, errno))?;
+        let root = tree::open_dir_readable(folder.as_fd(), name).map_err(|errno| io("openat", name, errno))?;
+        Ok(Box::new(DirectoryWriter::new(root, path.join(TREE_NAME), request)))
+    }
+
+    fn lower_path(&self, path: &Path) -> PathBuf {
+        path.join(TREE_NAME)
+    }
+
+    fn open_root(&self, path: &Path) -> Result<OwnedFd, LayerError> {
+        Ok(tree::open_root(&path.join(TREE_NAME))?)
+    }
+}

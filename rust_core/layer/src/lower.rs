@@ -1,0 +1,139 @@
+//! A read-only view of stored layers as overlayfs would merge them, by fd, following no symbolic link.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use errors::IoError;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::entry::components;
+use crate::tree::{file_type, io, open_dir_readable, stat};
+use crate::xattr::{self, OPAQUE};
+
+/// Stored layers, as one tree: whiteouts and opaque directories of the higher ones hide what the lower ones have.
+#[derive(Debug)]
+pub struct LowerView {
+    /// Highest first.
+    roots: Vec<OwnedFd>,
+}
+
+/// What the view has at a path.
+#[derive(Debug)]
+pub(crate) enum LowerNode {
+    /// Nothing, or a parent is no directory.
+    Absent,
+    /// A directory, opened in the highest layer that has it: that one's attributes show.
+    Directory(OwnedFd),
+    /// A symbolic link, its status and its text.
+    Symlink(Box<Stat>, Vec<u8>),
+    /// A regular file, opened for reading.
+    File(OwnedFd),
+    /// A device, fifo or socket.
+    Other(Box<Stat>),
+}
+
+impl LowerView {
+    /// A view over layer roots, given lowest first.
+    pub fn new(mut roots: Vec<OwnedFd>) -> Self {
+        roots.reverse();
+        Self { roots }
+    }
+
+    /// True if there is no layer below.
+    pub fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
+    /// The names in the merged root, hidden ones included, each once.
+    pub(crate) fn root_names(&self) -> Result<BTreeSet<Vec<u8>>, IoError> {
+        let mut names = BTreeSet::new();
+        for root in &self.roots {
+            for entry in rustix::fs::Dir::read_from(root).map_err(|errno| io("getdents64", b"", errno))? {
+                let entry = entry.map_err(|errno| io("getdents64", b"", errno))?;
+                let name = entry.file_name().to_bytes();
+                if !matches!(name, b"." | b"..") {
+                    names.insert(name.to_vec());
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// What the merged tree has at `path` (normalised), the last component not followed.
+    pub(crate) fn find(&self, path: &[u8]) -> Result<LowerNode, IoError> {
+        let mut merged = Vec::new();
+        for root in &self.roots {
+            let fd = root.try_clone().map_err(|e| IoError::from_std("fcntl", "", &e))?;
+            merged.push(fd);
+        }
+        let mut names = components(path).peekable();
+        while let Some(name) = names.next() {
+            match step(&merged, name)? {
+                Step::Directories(next) => merged = next,
+                Step::Leaf(fd, stat) if names.peek().is_none() => return leaf(fd.as_fd(), name, &stat),
+                Step::Leaf(..) | Step::Absent => return Ok(LowerNode::Absent),
+            }
+        }
+        Ok(merged.into_iter().next().map_or(LowerNode::Absent, LowerNode::Directory))
+    }
+}
+
+enum Step {
+    Absent,
+    /// The directories of this name that merge, highest first.
+    Directories(Vec<OwnedFd>),
+    /// Something else, seen in the directory of this fd.
+    Leaf(OwnedFd, Stat),
+}
+
+fn step(merged: &[OwnedFd], name: &[u8]) -> Result<Step, IoError> {
+    let mut found = Vec::new();
+    for directory in merged {
+        let Some(status) = stat(directory.as_fd(), name).map_err(|errno| io("fstatat", name, errno))? else {
+            continue;
+        };
+        if file_type(&status) != FileType::Directory {
+            if found.is_empty() && !is_whiteout(&status) {
+                let fd = directory.try_clone().map_err(|e| IoError::from_std("fcntl", "", &e))?;
+                return Ok(Step::Leaf(fd, status));
+            }
+            break;
+        }
+        let fd = open_dir_readable(directory.as_fd(), name).map_err(|errno| io("openat", name, errno))?;
+        let is_opaque =
+            xattr::get(fd.as_fd(), OPAQUE).map_err(|errno| io("fgetxattr", name, errno))?.is_some();
+        found.push(fd);
+        if is_opaque {
+            break;
+        }
+    }
+    Ok(if found.is_empty() { Step::Absent } else { Step::Directories(found) })
+}
+
+/// A character device 0:0 hides the name. Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts".
+fn is_whiteout(status: &Stat) -> bool {
+    file_type(status) == FileType::CharacterDevice && status.st_rdev == 0
+}
+
+fn leaf(parent: BorrowedFd<'_>, name: &[u8], status: &Stat) -> Result<LowerNode, IoError> {
+    match file_type(status) {
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(parent, name, Vec::new())
+                .map_err(|errno| io("readlinkat", name, errno))?;
+            Ok(LowerNode::Symlink(Box::new(*status), target.into_bytes()))
+        }
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            rustix::fs::openat(parent, name, flags, Mode::empty())
+                .map(LowerNode::File)
+                .map_err(|errno| io("openat", name, errno))
+        }
+        _ => Ok(LowerNode::Other(Box::new(*status))),
+    }
+}
+
+/// The status of an open file.
+pub(crate) fn status_of(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
+    rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)
+}
