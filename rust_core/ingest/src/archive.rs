@@ -209,8 +209,12 @@ fn text(bytes: &[u8]) -> Result<String, IngestError> {
 /// A fault of the tar, told as one of an archive and not of a layer.
 fn archive_error(error: LayerError) -> IngestError {
     match error {
-        LayerError::Rejected { entry, rule, .. } => IngestError::ArchiveInvalid { entry, rule: rule.to_string() },
-        LayerError::Corrupt { detail, .. } => IngestError::ArchiveInvalid { entry: String::new(), rule: detail },
+        LayerError::Rejected { entry, rule, .. } => {
+            IngestError::ArchiveInvalid { entry, rule: rule.to_string() }
+        }
+        LayerError::Corrupt { detail, .. } => {
+            IngestError::ArchiveInvalid { entry: String::new(), rule: detail }
+        }
         error => error.into(),
     }
 }

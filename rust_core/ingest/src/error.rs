@@ -84,7 +84,10 @@ impl Catalogued for IngestError {
             Self::Layer(error) => error.metadata(),
             Self::Io(error) => error.metadata(),
             Self::MediaTypeInvalid { digest, media_type } => {
-                vec![("subject", digest.clone()), ("rule", format!("{media_type} is no media type of a layer"))]
+                vec![
+                    ("subject", digest.clone()),
+                    ("rule", format!("{media_type} is no media type of a layer")),
+                ]
             }
             Self::ArchiveInvalid { entry, rule } => vec![("entry", entry.clone()), ("rule", rule.clone())],
             Self::LimitExceeded { limit, limit_value, actual, subject } => vec![

@@ -192,9 +192,9 @@ pub(crate) fn check_size(
 
 fn check_media_type(digest: &str, media_type: &str) -> Result<(), IngestError> {
     let suffixes = ["", "+gzip", "+zstd", ".gzip", ".zstd"];
-    let is_known = LAYER_TYPES.iter().any(|known| {
-        media_type.strip_prefix(known).is_some_and(|suffix| suffixes.contains(&suffix))
-    });
+    let is_known = LAYER_TYPES
+        .iter()
+        .any(|known| media_type.strip_prefix(known).is_some_and(|suffix| suffixes.contains(&suffix)));
     if media_type.is_empty() || is_known {
         return Ok(());
     }

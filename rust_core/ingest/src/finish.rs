@@ -26,8 +26,10 @@ pub fn finish_layer<S: AsRef<str>>(
     let (digest, diff_id) = (parse_digest(digest)?, parse_digest(diff_id)?);
     let chain_layer = LayerId::from_chain_id(&parse_digest(chain_id)?);
     let own_layer = LayerId::from_diff_id(&diff_id);
-    let lowers =
-        lower_layer_ids.iter().map(|id| LayerId::parse(id.as_ref())).collect::<Result<Vec<_>, LayerError>>()?;
+    let lowers = lower_layer_ids
+        .iter()
+        .map(|id| LayerId::parse(id.as_ref()))
+        .collect::<Result<Vec<_>, LayerError>>()?;
     let info = stores.layers.find(&own_layer)?;
     let info = info.ok_or_else(|| LayerError::NotFound { layer_id: own_layer.to_string() })?;
     if !info.depends_on_lower() {

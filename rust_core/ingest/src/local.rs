@@ -104,12 +104,14 @@ fn store(
                 let stage = stores.layers.open_import()?;
                 store_blob_and_layer(ingest, &mut feed, stage, None, task)
             }
-            Some(diff_id) => match stores.layers.open_stage(&LayerId::from_diff_id(diff_id), &is_cancelled)? {
-                OpenedStage::Present(info) => store_blob(ingest, &mut feed, task).map(|()| info),
-                OpenedStage::Writing(stage) => {
-                    store_blob_and_layer(ingest, &mut feed, stage, Some(diff_id), task)
+            Some(diff_id) => {
+                match stores.layers.open_stage(&LayerId::from_diff_id(diff_id), &is_cancelled)? {
+                    OpenedStage::Present(info) => store_blob(ingest, &mut feed, task).map(|()| info),
+                    OpenedStage::Writing(stage) => {
+                        store_blob_and_layer(ingest, &mut feed, stage, Some(diff_id), task)
+                    }
                 }
-            },
+            }
         };
         if let Some(info) = settle(outcome, is_resumed, digest, stores.content)? {
             task.progress.enter(Phase::Done);
