@@ -1,7 +1,8 @@
 """Regenerates the Python messages and stubs of fluyt.v1 and the frozen descriptor from proto/.
 
-Run it from anywhere, with grpcio-tools installed: `python clients/python/generate.py [--output DIRECTORY]`. It decides
-nothing about the API; tests/contract fails while what is committed differs from what it would write.
+Run it from anywhere, with grpcio-tools and mypy-protobuf installed: `python clients/python/generate.py`. A change that
+breaks clients is refused unless `--allow-breaking` is given. tests/contract fails while what is committed differs from
+what it would write.
 """
 
 import argparse
@@ -14,10 +15,15 @@ import grpc_tools
 from google.protobuf import descriptor_pb2, text_format
 from grpc_tools import protoc
 
+sys.path.insert(0, str(Path(__file__).parent))
+import breaking
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROTO_ROOT = REPOSITORY / "proto"
 PYTHON_ROOT = REPOSITORY / "clients" / "python"
-#: Below `--output` the tree is the same as below the repository's root.
+#: The frozen API.
+FROZEN = PROTO_ROOT / "descriptor.txtpb"
+#: The generated package, below the root of the Python sources.
 PACKAGE = Path("fluyt") / "v1"
 WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 MARKER = '"""Generated from proto/fluyt/v1 by clients/python/generate.py; not to be edited."""\n'
@@ -80,14 +86,25 @@ SERVICE_FILES = frozenset(
 )
 
 
+def frozen_set() -> descriptor_pb2.FileDescriptorSet:
+    """The API as it is frozen in the repository."""
+    return text_format.Parse(FROZEN.read_text(), descriptor_pb2.FileDescriptorSet())
+
+
 def main() -> int:
-    """Writes the modules and the frozen descriptor; 0 when done."""
+    """Writes the modules and the frozen descriptor; 0 when done, 1 if that would break clients."""
     parser = argparse.ArgumentParser(description="Regenerate fluyt.v1 for Python from proto/.")
-    parser.add_argument("--output", type=Path, help="write below this directory instead of the repository")
-    output = parser.parse_args().output
-    generate(output or PYTHON_ROOT)
-    frozen = (output or PROTO_ROOT) / "descriptor.txtpb"
-    frozen.write_text(freeze(build_descriptor_set()))
+    parser.add_argument("--allow-breaking", action="store_true", help="freeze a change that breaks clients")
+    allow_breaking = parser.parse_args().allow_breaking
+    descriptor_set = build_descriptor_set()
+    broken = breaking.compare(frozen_set(), descriptor_set)
+    for sentence in broken:
+        sys.stderr.write(f"breaking: {sentence}\n")
+    if broken and not allow_breaking:
+        sys.stderr.write("nothing was written; --allow-breaking writes it all the same\n")
+        return 1
+    generate(PYTHON_ROOT)
+    FROZEN.write_text(freeze(descriptor_set))
     return 0
 
 
