@@ -35,10 +35,14 @@ SAMPLE_SECONDS = 0.1
 class OperationHandle:
     """What the work of one operation holds: it tells progress by it and learns from it that it is to end."""
 
-    def __init__(self, operation_id: OperationId, cancel_token: CancelToken) -> None:
+    def __init__(self, operation_id: OperationId, actor: str, cancel_token: CancelToken) -> None:
         self.operation_id = operation_id
+        #: Who began it.
+        self.actor = actor
         #: Given to every core call of the work.
         self.cancel_token = cancel_token
+        #: Set with the token, for what is awaited on the event loop.
+        self.cancelled = asyncio.Event()
         self._progress: Callable[[], Progress | None] = lambda: None
 
     def update(self, progress: Progress) -> None:
@@ -48,6 +52,11 @@ class OperationHandle:
     def track(self, progress: Callable[[], Progress | None]) -> None:
         """The operation's progress is what `progress` returns whenever someone looks; it must be quick."""
         self._progress = progress
+
+    def cancel(self) -> None:
+        """Asks the work to end. Idempotent."""
+        self.cancel_token.cancel()
+        self.cancelled.set()
 
     def check(self) -> None:
         """Raises CANCELLED once the operation's end was asked for."""
@@ -92,10 +101,10 @@ class OperationService:
         return len(cut_off)
 
     async def close(self) -> None:
-        """Running work has been told to end, and has; on disk its operations stay RUNNING for `open` to fail. Idempotent."""
+        """Running work was told to end and has; on disk its operations stay RUNNING for `open` to fail. Idempotent."""
         self._is_stopping = True
         for operation_id, handle in self._handles.items():
-            handle.cancel_token.cancel()
+            handle.cancel()
             self._wake(operation_id)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
@@ -143,7 +152,7 @@ class OperationService:
         except BaseException:
             self._forget(operation)
             raise
-        handle = OperationHandle(operation.id, self._new_cancel_token())
+        handle = OperationHandle(operation.id, actor, self._new_cancel_token())
         self._handles[operation.id] = handle
         self._tasks[operation.id] = asyncio.create_task(self._run(handle, work), name=f"operation {operation.id}")
         return self.get(operation.id)
@@ -189,7 +198,7 @@ class OperationService:
         operation = self.get(operation_id)
         handle = self._handles.get(operation.id)
         if handle is not None and not operation.is_ended and not operation.is_cancel_requested:
-            handle.cancel_token.cancel()
+            handle.cancel()
             self._change(replace(operation, is_cancel_requested=True))
         return self.get(operation_id)
 

@@ -3,9 +3,9 @@
 It knows no table but `events`: rows become models in the file of each noun.
 
 A write is a transaction of about 40 microseconds (WAL, synchronous=NORMAL): it survives the death of the process; a
-loss of power may take the newest ones with it but never damages the file. With `durable` it is synchronous=FULL: on disk
-before the call returns, and with it all writes before it. The WAL is folded back while the thread is idle, so that no
-request waits for it.
+loss of power may take the newest ones with it but never damages the file. With `durable` it is synchronous=FULL: on
+disk before the call returns, and with it all writes before it. The WAL is folded back while the thread is idle, so
+that no request waits for it.
 
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
 """

@@ -1,21 +1,18 @@
 """The tables of `<data_root>/state.db` and how an older file becomes a present one.
 
-    containers ──image_id──> images <──image_id── image_names
-                                │
-                                └─image_id── image_layers ──layer_id──> directories below <data_root>/layers
+    containers ──image_id──> images <──image_id── image_names, image_repo_digests
 
     containers    one row a container, written through from memory; `record` is JSON (spec, state, exit, ...)
-    images        one row an image that is whole: its blobs and layers were published before the row was written
+    images        one row an image that is whole: its blobs and layers were published before the row was written;
+                  `record` is JSON (manifest, config, layers with their sizes)
     image_names   a reference in full -> the image it names now; an image without a name is dangling
     image_repo_digests  `<repository>@<digest>` that an image came by
-    image_layers  the layers of an image by position, 0 the lowest; the same layer may stand in it twice
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
     request_ids   what a request id was used for and what it was answered
-    leases        content that work in flight needs although no image names it yet
 
 An image's row is the last thing that a pull writes and the first that a deletion removes, so that at any instant each
-row stands for content that is whole; what no row, container or lease needs is swept by `gc`.
+row stands for content that is whole; what no row and no work in flight needs is swept by `gc`.
 """
 
 from typing import Final
@@ -52,15 +49,6 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX image_repo_digests_by_image ON image_repo_digests(image_id);
 
-    CREATE TABLE image_layers (
-        image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
-        position INTEGER NOT NULL,
-        layer_id TEXT NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        PRIMARY KEY (image_id, position)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX image_layers_by_layer ON image_layers(layer_id);
-
     CREATE TABLE events (
         sequence INTEGER PRIMARY KEY,
         time_unix_nanos INTEGER NOT NULL,
@@ -91,13 +79,6 @@ MIGRATIONS: Final = (
         create_time_unix_nanos INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX request_ids_by_time ON request_ids(create_time_unix_nanos);
-
-    CREATE TABLE leases (
-        lease_id TEXT NOT NULL,
-        resource TEXT NOT NULL,
-        create_time_unix_nanos INTEGER NOT NULL,
-        PRIMARY KEY (lease_id, resource)
-    ) STRICT, WITHOUT ROWID;
     """,
 )
 

@@ -1,0 +1,1 @@
+"""Blobs: an OCI image layout that any tool can read."""

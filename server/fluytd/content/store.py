@@ -1,0 +1,69 @@
+"""The blob store over `_core.content`, one thread hop a call. It decides nothing."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluytd._core.content import ContentStore
+from fluytd.content.ports import Blob, Ingest
+from fluytd.ids import Digest
+from fluytd.workers import Workers
+
+
+class CoreBlobs:
+    """Implements `ports.Blobs`."""
+
+    def __init__(self, data_root: Path, workers: Workers) -> None:
+        """Opens the store and makes what is absent of it. Raises IO_FAILED, STORAGE_FULL. Blocking."""
+        self.core = ContentStore(str(data_root))
+        self._ingest_root = data_root / "ingest"
+        self._workers = workers
+
+    async def stage(self, data: bytes, digest: Digest | None = None) -> Digest:
+        """See `ports.Blobs.stage`."""
+        return Digest(await self._workers.run(self.core.stage_bytes, data, digest))
+
+    async def publish(self, digests: Sequence[Digest]) -> None:
+        """See `ports.Blobs.publish`."""
+        await self._workers.run_transfer(self.core.publish, list(digests))
+
+    async def read(self, digest: Digest, max_size_bytes: int) -> bytes:
+        """See `ports.Blobs.read`."""
+        return await self._workers.run(self.core.read, digest, max_size_bytes)
+
+    async def has(self, digest: Digest) -> bool:
+        """See `ports.Blobs.has`."""
+        return await self._workers.run(self.core.stat, digest) is not None
+
+    async def list_blobs(self) -> list[Blob]:
+        """See `ports.Blobs.list_blobs`."""
+        found = await self._workers.run(self.core.list)
+        return [Blob(Digest(blob.digest), blob.size_bytes) for blob in found]
+
+    async def delete(self, digest: Digest) -> int:
+        """See `ports.Blobs.delete`."""
+        return await self._workers.run(self.core.delete, digest)
+
+    async def list_ingests(self) -> list[Ingest]:
+        """See `ports.Blobs.list_ingests`."""
+        return await self._workers.run(self._list_ingests)
+
+    def _list_ingests(self) -> list[Ingest]:
+        now = time.time()
+        found: list[Ingest] = []
+        for ingest in self.core.list_ingests():
+            digest = Digest(ingest.digest)
+            try:
+                changed = (self._ingest_root / digest.hex / "data").stat().st_mtime
+            except OSError:
+                changed = 0.0  # without data it is worth nothing, however new it is
+            found.append(Ingest(digest, ingest.offset_bytes, max(0.0, now - changed)))
+        return found
+
+    async def delete_ingest(self, digest: Digest) -> None:
+        """See `ports.Blobs.delete_ingest`."""
+        await self._workers.run(self.core.delete_ingest, digest)
+
+    async def write_index(self, data: bytes) -> None:
+        """See `ports.Blobs.write_index`."""
+        await self._workers.run(self.core.write_index, data)

@@ -1,0 +1,1 @@
+"""Images: what they consist of, where they come from, what they are called."""

@@ -1,0 +1,172 @@
+"""Loading the images of an archive that stands in a local file: all of them become visible, or none does."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fluytd import failpoints
+from fluytd.content.ports import Blobs
+from fluytd.errors import ArchiveInvalid, IoFailed
+from fluytd.events.model import ImageLoaded
+from fluytd.gc.collect import Collector
+from fluytd.gc.leases import Lease, Leases
+from fluytd.ids import ImageReference
+from fluytd.images import archive, write_manifest
+from fluytd.images.archive import MAX_ARCHIVE_ENTRIES, ArchiveImage, ArchiveLayer
+from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids
+from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.manifests import OCI_MANIFEST, Descriptor
+from fluytd.images.model import Image
+from fluytd.images.platforms import Platform
+from fluytd.images.ports import FilePart, Ingester, StoredLayer
+from fluytd.images.progress import LayerTrack
+from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
+from fluytd.operations.service import OperationHandle
+from fluytd.workers import Workers
+
+
+@dataclass(slots=True)
+class _Progress:
+    received_bytes: int
+    tracks: list[LayerTrack] = field(default_factory=list)
+    references: tuple[str, ...] = ()
+
+    def snapshot(self) -> LoadProgress:
+        layers = tuple(track.progress for track in self.tracks)
+        return LoadProgress(self.received_bytes, layers, self.references)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What is to be taken from the archive."""
+
+    #: Which to take from indexes; empty for the host's where there is one, else all.
+    platforms: tuple[Platform, ...] = ()
+    #: For an image that the archive gives no reference.
+    base_name: ImageReference | None = None
+
+
+class Loader:
+    """Brings images from archives."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        ingester: Ingester,
+        assembler: Assembler,
+        catalogue: Catalogue,
+        leases: Leases,
+        collector: Collector,
+        workers: Workers,
+        host: Platform,
+        *,
+        max_size_bytes: int,
+    ) -> None:
+        """`host`: what this host runs; `max_size_bytes`: largest archive, decompressed."""
+        self._max_size_bytes = max_size_bytes
+        self._blobs = blobs
+        self._ingester = ingester
+        self._assembler = assembler
+        self._catalogue = catalogue
+        self._leases = leases
+        self._collector = collector
+        self._workers = workers
+        self._host = host
+
+    async def load(self, fd: int, options: LoadOptions, handle: OperationHandle) -> LoadResult:
+        """The images of the archive behind `fd` (borrowed, a regular file) are here, whole and verified.
+
+        Raises what `archive.plan`, `Ingester` and `Assembler` raise, CANCELLED.
+        """
+        progress = _Progress(os.fstat(fd).st_size)
+        handle.track(progress.snapshot)
+        opened = await self._ingester.open_archive(fd, self._max_size_bytes, MAX_ARCHIVE_ENTRIES, handle.cancel_token)
+        data_fd = fd if opened.owned_fd is None else opened.owned_fd
+        try:
+            images = await self._workers.run(
+                archive.plan,
+                opened.entries,
+                lambda offset, size: _read(data_fd, offset, size),
+                options.platforms,
+                self._host,
+                options.base_name,
+            )
+            return await self._load(data_fd, images, progress, handle)
+        finally:
+            if opened.owned_fd is not None:
+                os.close(opened.owned_fd)
+
+    async def _load(
+        self, fd: int, images: Sequence[ArchiveImage], progress: _Progress, handle: OperationHandle
+    ) -> LoadResult:
+        tracks = [
+            [LayerTrack(layer.digest or "", layer.diff_id, layer.size_bytes) for layer in image.layers]
+            for image in images
+        ]
+        progress.tracks = [track for each in tracks for track in each]
+        async with self._collector.unless_added() as published, self._leases.lease() as lease:
+            finished: list[Finished] = []
+            for image, own in zip(images, tracks, strict=True):
+                finished.append(await self._stage(fd, image, own, lease, handle))
+            handle.check()
+            published += [each.image for each in finished]
+            await self._assembler.publish([each.image for each in finished], "load")
+            failpoints.hit("load.record")
+            additions = [_addition(image.references, each.image) for image, each in zip(images, finished, strict=True)]
+            await self._catalogue.add(additions, handle.actor)
+        await self._collector.discard_staged([layer_id for each in finished for layer_id in each.superseded])
+        progress.references = tuple(name for addition in additions for name in addition.names)
+        return LoadResult(
+            tuple(LoadedImage(each.image.id, each.image.manifest.digest, each.names) for each in additions)
+        )
+
+    async def _stage(
+        self, fd: int, image: ArchiveImage, tracks: Sequence[LayerTrack], lease: Lease, handle: OperationHandle
+    ) -> Finished:
+        await lease.add(possible_layer_ids(image.config))
+        failpoints.hit("load.config.stage")
+        config_digest = await self._blobs.stage(image.config_data)
+        await lease.add([config_digest])
+        layers: list[tuple[Descriptor, StoredLayer]] = []
+        for layer, track in zip(image.layers, tracks, strict=True):
+            handle.check()
+            # Of plain tars the digest is the diff_id; of others the archive says it.
+            await lease.add([layer.digest or layer.diff_id])
+            stored = await self._store(fd, layer, track, handle)
+            await lease.add([stored.digest])
+            descriptor = Descriptor(layer.media_type or stored.media_type, stored.digest, stored.size_bytes)
+            layers.append((descriptor, stored))
+        data, media_type = image.manifest or (
+            write_manifest.manifest(config_digest, len(image.config_data), [descriptor for descriptor, _ in layers]),
+            OCI_MANIFEST,
+        )
+        failpoints.hit("load.manifest.stage")
+        manifest = Descriptor(media_type, await self._blobs.stage(data), len(data))
+        await lease.add([manifest.digest])
+        parts = tuple((descriptor, stored.layer) for descriptor, stored in layers)
+        draft = Draft(manifest, manifest, config_digest, image.config_data, image.config, parts)
+        return await self._assembler.finish(draft, handle)
+
+    async def _store(self, fd: int, layer: ArchiveLayer, track: LayerTrack, handle: OperationHandle) -> StoredLayer:
+        counters = self._ingester.new_counters()
+        track.board(counters)
+        failpoints.hit("load.layer.store")
+        part = FilePart(fd, layer.offset_bytes, layer.size_bytes)
+        stored = await self._ingester.store_layer(part, layer.digest, layer.diff_id, counters, handle.cancel_token)
+        track.digest = stored.digest
+        return stored
+
+
+def _addition(references: Sequence[ImageReference], image: Image) -> Addition:
+    names = tuple(dict.fromkeys(str(reference) for reference in references if reference.digest is None))
+    return Addition(image=image, names=names, repo_digests=(), fact=ImageLoaded(image.id, names))
+
+
+def _read(fd: int, offset_bytes: int, size_bytes: int) -> bytes:
+    try:
+        data = os.pread(fd, size_bytes, offset_bytes)
+    except OSError as error:
+        raise IoFailed(operation="pread", path="image archive", errno=error.errno) from error
+    if len(data) != size_bytes:
+        raise ArchiveInvalid(entry=f"offset {offset_bytes}", rule="the archive ends in the middle of a file")
+    return data

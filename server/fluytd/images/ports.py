@@ -1,0 +1,195 @@
+"""What the image services need of others: layers, registries, the one pass that fetches and unpacks, containers.
+
+Calls that are coroutines run their work on a thread of the transfer pool; long ones take a cancel token and end soon
+with CANCELLED once it is set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fluytd.ids import Digest
+from fluytd.images.archive import Entry
+from fluytd.operations.ports import CancelToken
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An unpacked layer, staged or visible."""
+
+    layer_id: str
+    #: Sum of the sizes of its regular files.
+    size_bytes: int
+    #: It must be finished over the layers below it before it is used (see `Ingest.finish_layer`).
+    depends_on_lower: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer that came from a local file: its blob as stored, and unpacked."""
+
+    digest: Digest
+    size_bytes: int
+    diff_id: Digest
+    media_type: str
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class StagedLayer:
+    """A layer that is not visible, and how long nothing was added to it."""
+
+    name: str
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteManifest:
+    """A manifest or index as a registry gave it; `digest` is that of `data`."""
+
+    data: bytes
+    media_type: str
+    digest: Digest
+
+
+class Counters(Protocol):
+    """How far one blob has come; read at any time from any thread."""
+
+    @property
+    def phase(self) -> str:
+        """`waiting`, `downloading`, `verifying`, `extracting`, `done`, `present`."""
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Compressed bytes stored so far, those resumed included."""
+
+    @property
+    def extracted_bytes(self) -> int:
+        """Uncompressed bytes read so far."""
+
+
+class Layers(Protocol):
+    """The layer store."""
+
+    async def publish(self, layer_ids: Sequence[str]) -> None:
+        """Staged layers are visible, durably; visible ones are skipped. Raises LAYER_NOT_FOUND, STORAGE_FULL."""
+
+    async def list_layers(self) -> list[Layer]:
+        """All visible layers, no order."""
+
+    async def delete(self, layer_id: str) -> None:
+        """A visible layer is gone. Idempotent."""
+
+    async def list_staged(self) -> list[StagedLayer]:
+        """Layers that are not visible, no order."""
+
+    async def delete_staged(self, name: str) -> None:
+        """A staged layer is gone. Idempotent."""
+
+    async def recover(self) -> None:
+        """What an interrupted deletion or staging left is gone. Called at start, before anything is staged."""
+
+    def lower_path(self, layer_id: str) -> str:
+        """Absolute directory of a visible layer. Raises LAYER_NOT_FOUND. Blocks for one stat."""
+
+
+class Registry(Protocol):
+    """Registries, by the host of a reference."""
+
+    async def fetch_manifest(
+        self, registry: str, repository: str, reference: str, cancel: CancelToken
+    ) -> RemoteManifest:
+        """A manifest or index by tag or digest; the body has that digest, header and body agree on its type.
+
+        Raises IMAGE_NOT_FOUND, REGISTRY_ACCESS_DENIED, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL, REGISTRY_RATE_LIMITED,
+        DIGEST_MISMATCH, MANIFEST_INVALID, LIMIT_EXCEEDED, CANCELLED.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a blob is fetched from."""
+
+    registry: str
+    repository: str
+    digest: Digest
+    size_bytes: int
+    media_type: str
+
+
+class Ingester(Protocol):
+    """From a source to the stores in one pass. Everything is staged, nothing becomes visible."""
+
+    def new_counters(self) -> Counters:
+        """Counters for one blob."""
+
+    def new_cancel_token(self) -> CancelToken:
+        """A token that its calls look at."""
+
+    async def fetch_blob(self, source: Source, counters: Counters, cancel: CancelToken) -> None:
+        """The blob is staged, verified; a partial one is resumed. Raises as `Registry.fetch_manifest`, BLOB_NOT_FOUND,
+        SIZE_MISMATCH, STORAGE_FULL."""
+
+    async def fetch_layer(self, source: Source, diff_id: Digest, counters: Counters, cancel: CancelToken) -> Layer:
+        """Blob and unpacked layer are staged or visible, both verified. Raises besides DIFF_ID_MISMATCH,
+        LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED."""
+
+    async def store_layer(
+        self, part: "FilePart", digest: Digest | None, diff_id: Digest | None, counters: Counters, cancel: CancelToken
+    ) -> StoredLayer:
+        """Blob and unpacked layer from a part of a local file, verified where a digest is given. Raises as above."""
+
+    async def finish_layer(self, stack: "Stack", cancel: CancelToken) -> Layer:
+        """The layer to use over the lower ones. Raises LAYER_REJECTED, LAYER_CORRUPT."""
+
+    async def open_archive(self, fd: int, max_size_bytes: int, max_entries: int, cancel: CancelToken) -> "Archive":
+        """The entries of the tar behind the borrowed `fd`, decompressed if need be.
+
+        Raises ARCHIVE_INVALID, LIMIT_EXCEEDED, CANCELLED.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A range of a local file; the fd is borrowed."""
+
+    fd: int
+    offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A layer and what stands below it."""
+
+    digest: Digest
+    diff_id: Digest
+    chain_id: Digest
+    #: Lowest first; each staged or visible.
+    lower_layer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A tar that can be read from. `owned_fd` is the caller's to close; None if the given fd serves."""
+
+    owned_fd: int | None
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A container that an image belongs to."""
+
+    container_id: str
+    is_running: bool
+
+
+class ContainersUsingImage(Protocol):
+    """What containers need of images. Answers from memory."""
+
+    def holders(self, image_id: str) -> list[Holder]:
+        """Containers of the image, in any state."""
+
+    def uses_layer(self, layer_id: str) -> bool:
+        """True if a container, in any state, stands on the layer."""

@@ -1,0 +1,109 @@
+"""What a reference names in its registry: down from an index to the manifest of one platform. It stores nothing."""
+
+from dataclasses import dataclass
+
+from fluytd.errors import DigestMismatch, PlatformUnavailable, SizeMismatch
+from fluytd.ids import ImageReference
+from fluytd.images import manifests
+from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
+from fluytd.images.manifests import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
+from fluytd.images.platforms import Platform, best
+from fluytd.images.ports import Registry
+from fluytd.operations.ports import CancelToken
+
+#: Most manifests and indexes that are fetched to find one platform.
+MAX_MANIFESTS_FETCHED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference names."""
+
+    #: An index or a manifest.
+    target: Descriptor
+    #: The manifest chosen, with its bytes; None if the index has none for the platform.
+    manifest: Descriptor | None
+    document: Manifest | None
+    data: bytes
+    #: Platforms of all entries that are images; empty where the target is a manifest.
+    platforms: tuple[Platform, ...]
+
+
+class Resolver:
+    """Asks registries."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def resolve(self, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> Resolved:
+        """What the reference names, and its manifest for the wanted platform.
+
+        Raises as `Registry.fetch_manifest`; MANIFEST_INVALID, DIGEST_INVALID, LIMIT_EXCEEDED for what came.
+        """
+        walk = _Walk(self._registry, reference, wanted, cancel)
+        found = await self._registry.fetch_manifest(
+            reference.domain, reference.path, reference.registry_reference, cancel
+        )
+        if reference.digest is not None and found.digest != reference.digest:
+            raise DigestMismatch(expected=reference.digest, actual=found.digest, size_bytes=len(found.data))
+        document = manifests.parse(found.data, found.media_type, str(reference))
+        target = Descriptor(document.media_type, found.digest, len(found.data))
+        if isinstance(document, Manifest):
+            return Resolved(target, target, document, found.data, ())
+        chosen = await walk.choose(document, 1)
+        if chosen is None:
+            return Resolved(target, None, None, b"", tuple(walk.platforms))
+        return Resolved(target, *chosen, tuple(walk.platforms))
+
+    async def manifest(self, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> Resolved:
+        """As `resolve`; a platform that is not there is PLATFORM_UNAVAILABLE."""
+        found = await self.resolve(reference, wanted, cancel)
+        if found.manifest is None:
+            available = list(dict.fromkeys(map(str, found.platforms)))
+            raise PlatformUnavailable(reference=reference.familiar, platform=wanted, available=available)
+        return found
+
+
+class _Walk:
+    """One way down from an index."""
+
+    def __init__(self, registry: Registry, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> None:
+        self._registry = registry
+        self._reference = reference
+        self._wanted = wanted
+        self._cancel = cancel
+        self._fetched = 0
+        self.platforms: list[Platform] = []
+
+    async def choose(self, index: Index, depth: int) -> tuple[Descriptor, Manifest, bytes] | None:
+        """The manifest that serves best.
+
+        Where no entry serves, indexes that say no platform are looked into; so is an only entry, whose config tells.
+        """
+        check_size(depth, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, str(self._reference))
+        entries = [entry for entry in index.entries if not entry.is_attestation]
+        self.platforms += [entry.platform for entry in entries if entry.platform is not None]
+        position = best(self._wanted, [entry.platform for entry in entries])
+        if position is not None:
+            return await self._open(entries[position], depth)
+        for entry in entries:
+            if entry.platform is None and (entry.is_index or len(entries) == 1):
+                found = await self._open(entry, depth)
+                if found is not None:
+                    return found
+        return None
+
+    async def _open(self, entry: Descriptor, depth: int) -> tuple[Descriptor, Manifest, bytes] | None:
+        self._fetched += 1
+        check_size(self._fetched, "MAX_MANIFESTS_FETCHED", MAX_MANIFESTS_FETCHED, str(self._reference))
+        reference = self._reference
+        check_size(entry.size_bytes, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, entry.digest)
+        found = await self._registry.fetch_manifest(reference.domain, reference.path, entry.digest, self._cancel)
+        if found.digest != entry.digest:
+            raise DigestMismatch(expected=entry.digest, actual=found.digest, size_bytes=len(found.data))
+        if len(found.data) != entry.size_bytes:
+            raise SizeMismatch(digest=entry.digest, expected_bytes=entry.size_bytes, actual_bytes=len(found.data))
+        document = manifests.parse(found.data, entry.media_type or found.media_type, entry.digest)
+        if isinstance(document, Index):
+            return await self.choose(document, depth + 1)
+        return Descriptor(document.media_type, entry.digest, len(found.data)), document, found.data

@@ -1,0 +1,173 @@
+"""Layers and the one pass into the stores, over `_core.layer` and `_core.ingest`. It decides nothing."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluytd._core import CancelToken as CoreCancelToken
+from fluytd._core import ingest
+from fluytd._core.content import ContentStore
+from fluytd._core.layer import LayerInfo, LayerStore
+from fluytd._core.registry import RegistryClient
+from fluytd.ids import Digest
+from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
+from fluytd.images.registry import core_token
+from fluytd.operations.ports import CancelToken
+from fluytd.workers import Workers
+
+
+class CoreLayers:
+    """Implements `ports.Layers`."""
+
+    def __init__(self, data_root: Path, workers: Workers) -> None:
+        """Opens the store and makes what is absent of it. Raises IO_FAILED, KERNEL_FEATURE_MISSING. Blocking."""
+        self.core = LayerStore(str(data_root))
+        self._root = data_root / "layers"
+        self._workers = workers
+
+    async def publish(self, layer_ids: Sequence[str]) -> None:
+        """See `ports.Layers.publish`."""
+        await self._workers.run_transfer(self.core.publish, list(layer_ids))
+
+    async def list_layers(self) -> list[Layer]:
+        """See `ports.Layers.list_layers`."""
+        return [_layer(info) for info in await self._workers.run_transfer(self.core.list)]
+
+    async def delete(self, layer_id: str) -> None:
+        """See `ports.Layers.delete`."""
+        await self._workers.run_transfer(self.core.delete, layer_id)
+
+    async def list_staged(self) -> list[StagedLayer]:
+        """See `ports.Layers.list_staged`."""
+        return await self._workers.run(self._list_staged)
+
+    def _list_staged(self) -> list[StagedLayer]:
+        now = time.time()
+        found: list[StagedLayer] = []
+        for name in self.core.list_staged():
+            paths = (self._root / name, self._root / f".staged-{name}")
+            times = [path.stat().st_mtime for path in paths if path.exists()]
+            found.append(StagedLayer(name, max(0.0, now - max(times, default=0.0))))
+        return found
+
+    async def delete_staged(self, name: str) -> None:
+        """See `ports.Layers.delete_staged`."""
+        await self._workers.run_transfer(self.core.delete_staged, name)
+
+    async def recover(self) -> None:
+        """See `ports.Layers.recover`."""
+        await self._workers.run_transfer(self.core.recover)
+
+    def lower_path(self, layer_id: str) -> str:
+        """See `ports.Layers.lower_path`."""
+        return self.core.lower_path(layer_id)
+
+
+class CoreIngester:
+    """Implements `ports.Ingester`."""
+
+    def __init__(self, content: ContentStore, layers: LayerStore, client: RegistryClient, workers: Workers) -> None:
+        """Writes into these two stores and fetches through this client."""
+        self._content = content
+        self._layers = layers
+        self._client = client
+        self._workers = workers
+
+    def new_counters(self) -> Counters:
+        """See `ports.Ingester.new_counters`."""
+        return ingest.Progress()
+
+    def new_cancel_token(self) -> CancelToken:
+        """See `ports.Ingester.new_cancel_token`."""
+        return CoreCancelToken()
+
+    async def fetch_blob(self, source: Source, counters: Counters, cancel: CancelToken) -> None:
+        """See `ports.Ingester.fetch_blob`."""
+        await self._workers.run_transfer(
+            ingest.fetch_blob,
+            self._client,
+            source.registry,
+            source.repository,
+            source.digest,
+            source.size_bytes,
+            self._content,
+            _core_counters(counters),
+            core_token(cancel),
+        )
+
+    async def fetch_layer(self, source: Source, diff_id: Digest, counters: Counters, cancel: CancelToken) -> Layer:
+        """See `ports.Ingester.fetch_layer`."""
+        info = await self._workers.run_transfer(
+            ingest.fetch_layer,
+            self._client,
+            source.registry,
+            source.repository,
+            source.digest,
+            source.size_bytes,
+            source.media_type,
+            diff_id,
+            self._content,
+            self._layers,
+            _core_counters(counters),
+            core_token(cancel),
+        )
+        return _layer(info)
+
+    async def store_layer(
+        self, part: FilePart, digest: Digest | None, diff_id: Digest | None, counters: Counters, cancel: CancelToken
+    ) -> StoredLayer:
+        """See `ports.Ingester.store_layer`."""
+        stored = await self._workers.run_transfer(
+            ingest.store_layer,
+            part.fd,
+            part.offset_bytes,
+            part.size_bytes,
+            digest,
+            diff_id,
+            self._content,
+            self._layers,
+            _core_counters(counters),
+            core_token(cancel),
+        )
+        return StoredLayer(
+            Digest(stored.digest), stored.size_bytes, Digest(stored.diff_id), stored.media_type, _layer(stored.layer)
+        )
+
+    async def finish_layer(self, stack: Stack, cancel: CancelToken) -> Layer:
+        """See `ports.Ingester.finish_layer`."""
+        info = await self._workers.run_transfer(
+            ingest.finish_layer,
+            stack.digest,
+            stack.diff_id,
+            stack.chain_id,
+            list(stack.lower_layer_ids),
+            self._content,
+            self._layers,
+            core_token(cancel),
+        )
+        return _layer(info)
+
+    async def open_archive(self, fd: int, max_size_bytes: int, max_entries: int, cancel: CancelToken) -> Archive:
+        """See `ports.Ingester.open_archive`."""
+        return await self._workers.run_transfer(_open_archive, fd, max_size_bytes, max_entries, core_token(cancel))
+
+
+def _open_archive(fd: int, max_size_bytes: int, max_entries: int, cancel: CoreCancelToken) -> Archive:
+    owned = ingest.decompress_archive(fd, max_size_bytes, cancel)
+    try:
+        return Archive(owned, ingest.list_archive(fd if owned is None else owned, max_entries))
+    except BaseException:
+        if owned is not None:
+            os.close(owned)
+        raise
+
+
+def _layer(info: LayerInfo) -> Layer:
+    return Layer(info.layer_id, info.size_bytes, info.depends_on_lower)
+
+
+def _core_counters(counters: Counters) -> ingest.Progress:
+    if not isinstance(counters, ingest.Progress):
+        raise TypeError("core calls take the core's counters")
+    return counters

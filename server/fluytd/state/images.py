@@ -1,0 +1,114 @@
+"""Rows of `images`, `image_names` and `image_repo_digests` <-> `Image`."""
+
+import json
+from typing import Any
+
+from fluytd.errors import DataCorruptOnDisk, EngineError
+from fluytd.ids import Digest
+from fluytd.images import config as configs
+from fluytd.images.manifests import Descriptor
+from fluytd.images.model import Image, ImageLayer
+from fluytd.state.db import Transaction
+
+
+def save(txn: Transaction, image: Image) -> None:
+    """The row is the image's."""
+    record = {
+        "manifest": _dump(image.manifest),
+        "target": _dump(image.target),
+        "config": image.config_text,
+        "layers": [
+            {
+                "descriptor": _dump(layer.descriptor),
+                "diff_id": layer.diff_id,
+                "chain_id": layer.chain_id,
+                "layer_id": layer.layer_id,
+                "size_bytes": layer.size_bytes,
+            }
+            for layer in image.layers
+        ],
+    }
+    txn.execute(
+        "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version,"
+        " create_time_unix_nanos = excluded.create_time_unix_nanos, record = excluded.record",
+        (image.id, image.version, image.create_time_unix_nanos, json.dumps(record, separators=(",", ":"))),
+    )
+
+
+def save_version(txn: Transaction, image_id: str, version: int) -> None:
+    """The image's version is this one."""
+    txn.execute("UPDATE images SET version = ? WHERE id = ?", (version, image_id))
+
+
+def delete(txn: Transaction, image_id: str) -> None:
+    """The image's row and all its names are gone."""
+    txn.execute("DELETE FROM images WHERE id = ?", (image_id,))
+
+
+def name(txn: Transaction, reference: str, image_id: str) -> None:
+    """The reference names the image."""
+    txn.execute("INSERT OR REPLACE INTO image_names VALUES (?, ?)", (reference, image_id))
+
+
+def unname(txn: Transaction, reference: str) -> None:
+    """The reference names nothing."""
+    txn.execute("DELETE FROM image_names WHERE reference = ?", (reference,))
+
+
+def add_repo_digest(txn: Transaction, reference: str, image_id: str) -> None:
+    """The image came by this `<repository>@<digest>`."""
+    txn.execute("INSERT OR REPLACE INTO image_repo_digests VALUES (?, ?)", (reference, image_id))
+
+
+def load_all(txn: Transaction) -> tuple[list[Image], list[tuple[str, str]], list[tuple[str, str]]]:
+    """All images, then (reference, image id) of all names and of all repository digests. Raises DATA_CORRUPT."""
+    images = [_image(*row) for row in txn.all("SELECT id, version, create_time_unix_nanos, record FROM images")]
+    names = txn.all("SELECT reference, image_id FROM image_names")
+    repo_digests = txn.all("SELECT reference, image_id FROM image_repo_digests")
+    return images, [(row[0], row[1]) for row in names], [(row[0], row[1]) for row in repo_digests]
+
+
+def _image(image_id: str, version: int, create_time: int, record: str) -> Image:
+    try:
+        values: dict[str, Any] = json.loads(record)
+        layers = tuple(
+            ImageLayer(
+                descriptor=_load(layer["descriptor"]),
+                diff_id=Digest.parse(layer["diff_id"]),
+                chain_id=Digest.parse(layer["chain_id"]),
+                layer_id=layer["layer_id"],
+                size_bytes=layer["size_bytes"],
+            )
+            for layer in values["layers"]
+        )
+        text: str = values["config"]
+        return Image(
+            id=Digest.parse(image_id),
+            manifest=_load(values["manifest"]),
+            target=_load(values["target"]),
+            config_text=text,
+            config=configs.parse(text.encode(), len(layers), image_id),
+            layers=layers,
+            create_time_unix_nanos=create_time,
+            version=version,
+        )
+    except (KeyError, TypeError, ValueError, EngineError) as error:
+        raise DataCorruptOnDisk(path=f"state.db: image {image_id}", detail=str(error)) from error
+
+
+def _dump(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "media_type": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size_bytes": descriptor.size_bytes,
+        "annotations": dict(descriptor.annotations),
+    }
+
+
+def _load(values: dict[str, Any]) -> Descriptor:
+    return Descriptor(
+        media_type=values["media_type"],
+        digest=Digest.parse(values["digest"]),
+        size_bytes=values["size_bytes"],
+        annotations=values["annotations"],
+    )
