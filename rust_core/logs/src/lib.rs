@@ -27,4 +27,4 @@ pub use cursor::Position;
 pub use error::LogsError;
 pub use format::Stream;
 pub use reader::{LogReader, LogRecord, ReadRange};
-pub use writer::{LogLimits, LogWriter};
+pub use writer::{Hold, LogLimits, LogWriter};

@@ -32,6 +32,18 @@ impl LogLimits {
     }
 }
 
+/// What readers still need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing: the bound alone decides.
+    None,
+    /// This segment and those after it; at the bound the writer takes no more.
+    Wait(u64),
+    /// This segment and those after it; the log exceeds its bound rather than wait. For what stands in the pipes once
+    /// the process has ended.
+    Keep(u64),
+}
+
 /// What came of going on in a new segment.
 enum Rotation {
     Done,
@@ -77,8 +89,7 @@ impl LogWriter {
             segment,
             oldest,
             size: 0,
-            // Zeroed pages that nothing has touched take no memory.
-            batch: vec![0; BATCH_BYTES].into_boxed_slice(),
+            batch: Box::default(),
             batch_len: 0,
             batch_content: 0,
             dropped_bytes: 0,
@@ -113,18 +124,26 @@ impl LogWriter {
         self.dropped_bytes
     }
 
+    /// Gives the memory of the last batch back; the next write takes new.
+    pub fn release_memory(&mut self) {
+        self.batch = Box::default();
+    }
+
     /// Number of the segment that is written to.
     pub fn segment(&self) -> u64 {
         self.segment
     }
 
-    /// Takes over `chunk`, which a process wrote to `stream` at `now_unix_nanos`. `hold` is the lowest segment that a
-    /// reader still needs.
+    /// Takes over `chunk`, which a process wrote to `stream` at `now_unix_nanos`.
     ///
     /// Returns how many bytes were taken. Fewer than all means that the log is at its bound and the oldest segment is
-    /// held: the caller keeps the rest, reads no more from the pipes, and tries again when the hold has moved.
-    pub fn write(&mut self, stream: Stream, chunk: &[u8], now_unix_nanos: i64, hold: Option<u64>) -> usize {
+    /// held ([`Hold::Wait`]): the caller keeps the rest, reads no more from the pipes, and tries again when the hold
+    /// has moved.
+    pub fn write(&mut self, stream: Stream, chunk: &[u8], now_unix_nanos: i64, hold: Hold) -> usize {
         self.last_time = self.last_time.max(now_unix_nanos);
+        if self.batch.is_empty() {
+            self.batch = vec![0; BATCH_BYTES].into_boxed_slice();
+        }
         let mut header = format::encode(Header { time_unix_nanos: self.last_time, stream, is_full: false });
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -196,14 +215,18 @@ impl LogWriter {
     }
 
     /// Goes on in a new segment and unlinks those beyond the bound.
-    fn rotate(&mut self, hold: Option<u64>) -> Rotation {
+    fn rotate(&mut self, hold: Hold) -> Rotation {
         self.flush();
         let next = self.segment + 1;
-        let held = hold.unwrap_or(u64::MAX);
+        let (held, may_wait) = match hold {
+            Hold::None => (u64::MAX, false),
+            Hold::Wait(segment) => (segment, true),
+            Hold::Keep(segment) => (segment, false),
+        };
         let keep = self.limits.segment_count;
         let first_kept = (next + 1).saturating_sub(keep);
         let first_kept_with_hold = (next + 1).saturating_sub(keep.max(HELD_SEGMENT_MIN));
-        if first_kept_with_hold > held {
+        if may_wait && first_kept_with_hold > held {
             return Rotation::Held;
         }
         if next > MAX_SEGMENT {
@@ -240,7 +263,7 @@ mod tests {
     fn a_chunk_becomes_lines_and_a_piece() {
         let temp = tempfile::tempdir().unwrap();
         let mut log = writer(temp.path(), 4096, 2);
-        assert_eq!(log.write(Stream::Stdout, b"one\n\nthree", 1, None), 10);
+        assert_eq!(log.write(Stream::Stdout, b"one\n\nthree", 1, Hold::None), 10);
         let text = String::from_utf8(content(temp.path(), 1)).unwrap();
         let time = "1970-01-01T00:00:00.000000001Z";
         assert_eq!(text, format!("{time} stdout F one\n{time} stdout F \n{time} stdout P three\n"));
@@ -251,9 +274,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let mut log = writer(temp.path(), 1024, 2);
         for number in 0..500 {
-            log.write(Stream::Stdout, format!("line {number}\n").as_bytes(), number, None);
+            log.write(Stream::Stdout, format!("line {number}\n").as_bytes(), number, Hold::None);
         }
-        log.write(Stream::Stdout, &[b'x'; 5000], 501, None);
+        log.write(Stream::Stdout, &[b'x'; 5000], 501, Hold::None);
         let numbers = LogDir::open(temp.path()).unwrap().list().unwrap();
         assert_eq!(numbers, [log.segment() - 1, log.segment()]);
         for number in numbers {
@@ -268,21 +291,24 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let mut log = writer(temp.path(), 256, 1);
         let chunk = [b'y'; 4000];
-        let taken = log.write(Stream::Stdout, &chunk, 1, Some(1));
+        let taken = log.write(Stream::Stdout, &chunk, 1, Hold::Wait(1));
         assert!(taken < chunk.len());
         assert_eq!(log.segment(), HELD_SEGMENT_MIN, "a reader at the end of segment 1 has one to go on with");
-        assert_eq!(log.write(Stream::Stdout, &chunk[taken..], 1, Some(1)), 0);
-        let more = log.write(Stream::Stdout, &chunk[taken..], 1, Some(2));
+        assert_eq!(log.write(Stream::Stdout, &chunk[taken..], 1, Hold::Wait(1)), 0);
+        let more = log.write(Stream::Stdout, &chunk[taken..], 1, Hold::Wait(2));
         assert!(more > 0 && taken + more < chunk.len());
-        assert_eq!(log.write(Stream::Stdout, &chunk[taken + more..], 1, None), chunk.len() - taken - more);
+        assert_eq!(
+            log.write(Stream::Stdout, &chunk[taken + more..], 1, Hold::None),
+            chunk.len() - taken - more
+        );
     }
 
     #[test]
     fn a_log_goes_on_where_the_last_writer_stopped() {
         let temp = tempfile::tempdir().unwrap();
-        writer(temp.path(), 4096, 2).write(Stream::Stdout, b"first\n", 1, None);
+        writer(temp.path(), 4096, 2).write(Stream::Stdout, b"first\n", 1, Hold::None);
         let mut log = writer(temp.path(), 4096, 2);
-        log.write(Stream::Stdout, b"second\n", 2, None);
+        log.write(Stream::Stdout, b"second\n", 2, Hold::None);
         assert_eq!(log.segment(), 1);
         let bytes = content(temp.path(), 1);
         let times: Vec<_> = bytes.split_inclusive(|&byte| byte == b'\n').map(format::parse).collect();
@@ -295,7 +321,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("00000004.log"), b"1970-01-01T00").unwrap();
         let mut log = writer(temp.path(), 4096, 2);
-        log.write(Stream::Stderr, b"whole\n", 2, None);
+        log.write(Stream::Stderr, b"whole\n", 2, Hold::None);
         assert_eq!(log.segment(), 5);
         assert!(format::parse(&content(temp.path(), 5)).is_some());
     }
@@ -308,11 +334,11 @@ mod tests {
             &mut log.file,
             std::fs::File::options().write(true).open("/dev/full").unwrap().into(),
         );
-        assert_eq!(log.write(Stream::Stdout, b"lost\n", 1, None), 5);
+        assert_eq!(log.write(Stream::Stdout, b"lost\n", 1, Hold::None), 5);
         assert_eq!(log.dropped_bytes(), 4);
         log.file = real;
         log.size = 0;
-        log.write(Stream::Stdout, b"kept\n", 2, None);
+        log.write(Stream::Stdout, b"kept\n", 2, Hold::None);
         assert!(String::from_utf8(content(temp.path(), 1)).unwrap().ends_with("stdout F kept\n"));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use logs::format::MAX_PIECE_BYTES;
-use logs::{LogLimits, LogReader, LogRecord, LogWriter, ReadRange, Stream};
+use logs::{Hold, LogLimits, LogReader, LogRecord, LogWriter, ReadRange, Stream};
 use proptest::prelude::*;
 
 type Chunk = (bool, Vec<u8>);
@@ -78,7 +78,7 @@ fn model(chunks: &[Chunk]) -> Vec<Line> {
 fn write_all(dir: &Path, chunks: &[Chunk], segment_bytes: u64) {
     let mut writer = LogWriter::open(dir, LogLimits::new(segment_bytes, 1_000_000)).unwrap();
     for (index, (is_stderr, bytes)) in chunks.iter().enumerate() {
-        assert_eq!(writer.write(stream(*is_stderr), bytes, index as i64 + 1, None), bytes.len());
+        assert_eq!(writer.write(stream(*is_stderr), bytes, index as i64 + 1, Hold::None), bytes.len());
     }
 }
 
@@ -147,7 +147,7 @@ proptest! {
         for (index, (is_stderr, bytes)) in chunks.iter().enumerate() {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let taken = writer.write(stream(*is_stderr), rest, index as i64 + 1, Some(reader.segment()));
+                let taken = writer.write(stream(*is_stderr), rest, index as i64 + 1, Hold::Wait(reader.segment()));
                 rest = &rest[taken..];
                 let more = reader.read(budget).unwrap();
                 prop_assert!(taken > 0 || !more.is_empty() || reader.segment() + 1 >= writer.segment());
@@ -174,7 +174,7 @@ proptest! {
             }
         };
         for number in 0..count {
-            writer.write(Stream::Stdout, format!("{number}\n").as_bytes(), i64::from(number), None);
+            writer.write(Stream::Stdout, format!("{number}\n").as_bytes(), i64::from(number), Hold::None);
             if number % every == 0 {
                 take(reader.read(1000).unwrap());
             }

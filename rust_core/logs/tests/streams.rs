@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use logs::reader::MAX_RECORD_BYTES;
-use logs::{LogLimits, LogReader, LogRecord, LogWriter, LogsError, ReadRange, Stream};
+use logs::{Hold, LogLimits, LogReader, LogRecord, LogWriter, LogsError, ReadRange, Stream};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -33,7 +33,7 @@ fn s01_the_last_piece_is_delivered_and_no_newline_is_invented() {
     let temp = tempfile::tempdir().unwrap();
     let mut log = writer(temp.path());
     let mut reader = reader(temp.path(), ReadRange::default());
-    log.write(Stream::Stdout, b"hello\nworld", 1, None);
+    log.write(Stream::Stdout, b"hello\nworld", 1, Hold::None);
     assert_eq!(bytes(&reader.read(1 << 20).unwrap()), b"hello\n");
     assert_eq!(bytes(&reader.read_final(1 << 20).unwrap()), b"world");
     assert!(reader.read_final(1 << 20).unwrap().is_empty());
@@ -48,7 +48,7 @@ fn s02_a_follower_that_joins_at_any_time_misses_nothing() {
         let done = &is_done;
         scope.spawn(move || {
             for number in 1..=100_000 {
-                log.write(Stream::Stdout, format!("{number}\n").as_bytes(), number, None);
+                log.write(Stream::Stdout, format!("{number}\n").as_bytes(), number, Hold::None);
             }
             done.store(true, Ordering::Release);
         });
@@ -78,7 +78,7 @@ fn s05_a_line_of_100_kib_is_one_record_for_a_tail_too() {
         let mut line = vec![b'x'; 102_400];
         line.push(b'\n');
         for chunk in line.chunks(4096) {
-            log.write(Stream::Stdout, chunk, 1, None);
+            log.write(Stream::Stdout, chunk, 1, Hold::None);
         }
         let range = ReadRange { tail_lines: Some(1), ..Default::default() };
         let records = reader(temp.path(), range).read(1 << 20).unwrap();
@@ -91,7 +91,7 @@ fn s05_a_line_of_100_kib_is_one_record_for_a_tail_too() {
 fn s06_bytes_are_exact() {
     let temp = tempfile::tempdir().unwrap();
     let data = [0xed, 0xab, 0xee, 0xdb, 0x03, 0x00];
-    writer(temp.path()).write(Stream::Stdout, &data, 1, None);
+    writer(temp.path()).write(Stream::Stdout, &data, 1, Hold::None);
     assert_eq!(bytes(&reader(temp.path(), ReadRange::default()).read_final(100).unwrap()), data);
 }
 
@@ -101,7 +101,7 @@ fn a_line_without_end_is_delivered_in_pieces_that_can_be_resumed() {
     let mut log = writer(temp.path());
     let chunk = vec![b'z'; 64 * 1024];
     for _ in 0..40 {
-        log.write(Stream::Stdout, &chunk, 1, None);
+        log.write(Stream::Stdout, &chunk, 1, Hold::None);
     }
     let mut first = reader(temp.path(), ReadRange::default());
     let records = first.read(10).unwrap();
@@ -116,10 +116,10 @@ fn a_line_without_end_is_delivered_in_pieces_that_can_be_resumed() {
 fn a_tail_of_none_gives_only_what_comes_later() {
     let temp = tempfile::tempdir().unwrap();
     let mut log = writer(temp.path());
-    log.write(Stream::Stdout, b"old\n", 1, None);
+    log.write(Stream::Stdout, b"old\n", 1, Hold::None);
     let mut reader = reader(temp.path(), ReadRange { tail_lines: Some(0), ..Default::default() });
     assert!(reader.read_final(100).unwrap().is_empty());
-    log.write(Stream::Stdout, b"new\n", 2, None);
+    log.write(Stream::Stdout, b"new\n", 2, Hold::None);
     assert_eq!(bytes(&reader.read(100).unwrap()), b"new\n");
 }
 
@@ -132,7 +132,7 @@ fn the_descriptor_tells_of_growth_and_of_a_first_segment() {
     assert!(wait(&reader, 0));
     assert!(reader.read(100).unwrap().is_empty());
     assert!(!wait(&reader, 0), "reading drains it");
-    log.write(Stream::Stderr, b"x\n", 1, None);
+    log.write(Stream::Stderr, b"x\n", 1, Hold::None);
     assert!(wait(&reader, 0));
     assert_eq!(reader.read(100).unwrap()[0].stream, Stream::Stderr);
 }
@@ -140,7 +140,7 @@ fn the_descriptor_tells_of_growth_and_of_a_first_segment() {
 #[test]
 fn a_cursor_that_names_no_place_is_refused() {
     let temp = tempfile::tempdir().unwrap();
-    writer(temp.path()).write(Stream::Stdout, b"one\ntwo\n", 1, None);
+    writer(temp.path()).write(Stream::Stdout, b"one\ntwo\n", 1, Hold::None);
     for text in ["1:3", "1:9999", "2:0", "junk", "1:44,o1:7"] {
         let range = ReadRange { cursor: Some(text.to_owned()), ..Default::default() };
         let error = LogReader::open(temp.path(), &range).unwrap_err();
@@ -154,10 +154,10 @@ fn a_cursor_that_names_no_place_is_refused() {
 fn a_cursor_into_a_segment_that_was_rotated_away_goes_on_with_the_oldest() {
     let temp = tempfile::tempdir().unwrap();
     let mut log = LogWriter::open(temp.path(), LogLimits::new(1024, 1)).unwrap();
-    log.write(Stream::Stdout, b"first\n", 1, None);
+    log.write(Stream::Stdout, b"first\n", 1, Hold::None);
     let cursor = reader(temp.path(), ReadRange::default()).read(1).unwrap()[0].cursor.to_string();
     for number in 0..1000 {
-        log.write(Stream::Stdout, format!("{number}\n").as_bytes(), number, None);
+        log.write(Stream::Stdout, format!("{number}\n").as_bytes(), number, Hold::None);
     }
     let range = ReadRange { cursor: Some(cursor), ..Default::default() };
     let records = reader(temp.path(), range).read(1 << 20).unwrap();
@@ -168,14 +168,14 @@ fn a_cursor_into_a_segment_that_was_rotated_away_goes_on_with_the_oldest() {
 fn a_torn_or_foreign_line_is_passed_over_and_counted() {
     let temp = tempfile::tempdir().unwrap();
     let mut log = writer(temp.path());
-    log.write(Stream::Stdout, b"one\n", 1, None);
+    log.write(Stream::Stdout, b"one\n", 1, Hold::None);
     let path = temp.path().join("00000001.log");
     let mut content = std::fs::read(&path).unwrap();
     content.extend_from_slice(b"garbage\n");
     content.extend(vec![b'g'; 200_000]);
     content.push(b'\n');
     std::fs::write(&path, &content).unwrap();
-    log.write(Stream::Stdout, b"two\n", 1, None);
+    log.write(Stream::Stdout, b"two\n", 1, Hold::None);
     let mut all = reader(temp.path(), ReadRange::default());
     assert_eq!(bytes(&all.read(1000).unwrap()), b"one\ntwo\n");
     assert_eq!(all.skipped_bytes(), 8 + 200_001);

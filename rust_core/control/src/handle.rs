@@ -1,0 +1,273 @@
+//! A connection to one container's supervisor.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use errors::IoError;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use crate::error::ControlError;
+use crate::exit_record::{read_exit_record, ExitRecord};
+use crate::peer;
+use crate::wire::{Report, Request, Running, PROTOCOL_VERSION};
+
+/// What is known of a container's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitState {
+    /// Its supervisor lives.
+    Running,
+    /// It has ended, and its exit record stands.
+    Exited(ExitRecord),
+    /// Its supervisor has gone without an exit record; processes of the container may live.
+    Lost,
+}
+
+impl ExitState {
+    /// `running`, `exited` or `lost`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Exited(_) => "exited",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A connection to one container's supervisor. Works only in the process that made it. Dropping it ends the connection
+/// and its hold on the log; the container runs on.
+#[derive(Debug)]
+pub struct Supervisor {
+    owner: Pid,
+    container_id: String,
+    run_dir: PathBuf,
+    running: Running,
+    socket: OwnedFd,
+    init: OwnedFd,
+    supervisor: OwnedFd,
+    stdin: Mutex<Option<OwnedFd>>,
+    state: Mutex<ExitState>,
+}
+
+impl Supervisor {
+    /// Takes over what the first report of a supervisor carried.
+    pub(crate) fn new(
+        container_id: String,
+        run_dir: &Path,
+        socket: OwnedFd,
+        running: Running,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Self, ControlError> {
+        if running.protocol != PROTOCOL_VERSION {
+            return Err(ControlError::VersionMismatch {
+                expected: format!("protocol {PROTOCOL_VERSION}"),
+                actual: format!("protocol {}", running.protocol),
+            });
+        }
+        let mut fds = fds.into_iter();
+        let (Some(init), Some(supervisor), stdin) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(ControlError::Corrupt {
+                path: run_dir.join(crate::rundir::SOCKET_NAME),
+                detail: "the supervisor's report lacks its descriptors".to_owned(),
+            });
+        };
+        let fail = |operation| move |errno: Errno| IoError::new(operation, "", errno.raw_os_error());
+        rustix::io::ioctl_fionbio(&socket, true).map_err(fail("ioctl(FIONBIO)"))?;
+        if let Some(stdin) = &stdin {
+            // The flag belongs to this end alone; the container's end blocks as programs expect.
+            rustix::io::ioctl_fionbio(stdin, true).map_err(fail("ioctl(FIONBIO)"))?;
+        }
+        Ok(Self {
+            owner: rustix::process::getpid(),
+            container_id,
+            run_dir: run_dir.to_owned(),
+            running,
+            socket,
+            init,
+            supervisor,
+            stdin: Mutex::new(stdin),
+            state: Mutex::new(ExitState::Running),
+        })
+    }
+
+    /// Readable when `poll_exit` has news. Owned by this object.
+    pub fn fileno(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The container's first process as the host sees it.
+    pub fn host_pid(&self) -> u32 {
+        self.running.host_pid
+    }
+
+    /// The supervisor's own pid.
+    pub fn supervisor_pid(&self) -> u32 {
+        self.running.supervisor_pid
+    }
+
+    /// When the container's process was executed.
+    pub fn start_time_unix_nanos(&self) -> i64 {
+        self.running.start_time_unix_nanos
+    }
+
+    /// What was asked and could not be given in full, as `field: reason`.
+    pub fn clamps(&self) -> &[String] {
+        &self.running.clamps
+    }
+
+    /// Whether the container's process has ended. Never blocks on the supervisor (a lost one costs one file look-up).
+    /// Once it is not `Running`, it never changes.
+    ///
+    /// # Errors
+    /// `DATA_CORRUPT` for a message or exit record that no supervisor wrote.
+    pub fn poll_exit(&self) -> Result<ExitState, ControlError> {
+        self.check_owner()?;
+        let mut state = lock(&self.state);
+        if *state != ExitState::Running {
+            return Ok(*state);
+        }
+        match peer::receive::<Report>(&self.socket) {
+            Ok(Some((Report::Exited(record), _))) => *state = ExitState::Exited(record),
+            Ok(None) => {
+                *state = read_exit_record(&self.run_dir)?.map_or(ExitState::Lost, ExitState::Exited);
+            }
+            Err(Errno::AGAIN) => {}
+            Ok(Some(_)) | Err(Errno::BADMSG | Errno::MSGSIZE) => {
+                return Err(ControlError::Corrupt {
+                    path: self.run_dir.join(crate::rundir::SOCKET_NAME),
+                    detail: "a message that a running supervisor does not send".to_owned(),
+                })
+            }
+            Err(errno) => return Err(IoError::new("recvmsg", &self.run_dir, errno.raw_os_error()).into()),
+        }
+        Ok(*state)
+    }
+
+    /// Sends a signal to the container's first process.
+    ///
+    /// # Errors
+    /// `PROCESS_NOT_FOUND` once it has ended; `IO_FAILED` for a number that is no signal.
+    pub fn signal(&self, number: i32) -> Result<(), ControlError> {
+        self.check_owner()?;
+        let invalid = || IoError::new("pidfd_send_signal", "", Errno::INVAL.raw_os_error());
+        let signal = Signal::from_named_raw(number).ok_or_else(invalid)?;
+        match rustix::process::pidfd_send_signal(&self.init, signal) {
+            Ok(()) => Ok(()),
+            Err(Errno::SRCH) => Err(ControlError::ProcessNotFound { host_pid: self.running.host_pid }),
+            Err(errno) => Err(IoError::new("pidfd_send_signal", "", errno.raw_os_error()).into()),
+        }
+    }
+
+    /// An owned, non-blocking write end of the container's stdin; None if it was not asked for or is closed.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if no descriptor is left.
+    pub fn stdin_fd(&self) -> Result<Option<OwnedFd>, ControlError> {
+        self.check_owner()?;
+        let duplicate = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        let duplicated = lock(&self.stdin).as_ref().map(duplicate).transpose();
+        Ok(duplicated.map_err(|errno| IoError::new("fcntl(F_DUPFD_CLOEXEC)", "", errno.raw_os_error()))?)
+    }
+
+    /// The supervisor and this object give up their ends of stdin, so that the process reads EOF once nobody holds
+    /// another. Idempotent.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
+    pub fn close_stdin(&self) -> Result<(), ControlError> {
+        self.check_owner()?;
+        if lock(&self.stdin).take().is_none() {
+            return Ok(());
+        }
+        self.tell(&Request::CloseStdin)
+    }
+
+    /// Log segments from `segment` on are kept until the hold moves or ends (None, drop, or this process's death). When
+    /// the log is at its bound, the container's writes wait.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
+    pub fn hold_log(&self, segment: Option<u64>) -> Result<(), ControlError> {
+        self.check_owner()?;
+        self.tell(&Request::HoldLog { segment })
+    }
+
+    /// True once the supervisor process itself has ended, and is reaped if it was our child. Blocking, `timeout` at most.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the wait itself fails.
+    pub fn wait_gone(&self, timeout: Duration) -> Result<bool, ControlError> {
+        self.check_owner()?;
+        let fail = |operation| move |errno: Errno| IoError::new(operation, "", errno.raw_os_error());
+        if !wait_readable(&self.supervisor, Instant::now() + timeout).map_err(fail("poll"))? {
+            return Ok(false);
+        }
+        match sys::pidfd::try_wait(&self.supervisor) {
+            // Not our child, or reaped before.
+            Err(Errno::CHILD) | Ok(_) => Ok(true),
+            Err(errno) => Err(fail("waitid")(errno).into()),
+        }
+    }
+
+    /// SIGKILL to the supervisor; the container's process dies with it. Idempotent.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the kernel refuses.
+    pub fn kill_supervisor(&self) -> Result<(), ControlError> {
+        self.check_owner()?;
+        sys::pidfd::kill(&self.supervisor)
+            .map_err(|errno| IoError::new("pidfd_send_signal", "", errno.raw_os_error()).into())
+    }
+
+    fn tell(&self, request: &Request) -> Result<(), ControlError> {
+        match peer::send(&self.socket, request, &[]) {
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Ok(()),
+            Err(errno) => Err(IoError::new("sendmsg", &self.run_dir, errno.raw_os_error()).into()),
+        }
+    }
+
+    /// A forked copy of this process shares the socket and must not read from it.
+    fn check_owner(&self) -> Result<(), ControlError> {
+        if rustix::process::getpid() == self.owner {
+            return Ok(());
+        }
+        Err(ControlError::Lost {
+            id: self.container_id.clone(),
+            detail: "its handle is used in another process than the one that made it".to_owned(),
+        })
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // Reaps it if it is our child and has ended; else there is nothing to do.
+        let _ = sys::pidfd::try_wait(&self.supervisor);
+    }
+}
+
+/// Waits until `fd` has something to read or its peer has gone; false at the deadline.
+pub(crate) fn wait_readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timespec(left))) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these; the value is whole in any case.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

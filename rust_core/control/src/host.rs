@@ -1,0 +1,203 @@
+//! Starts supervisors, and finds those that an earlier daemon started.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cgroup::CgroupHost;
+use errors::IoError;
+use process::seccomp::Profile;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::error::ControlError;
+use crate::groups::Groups;
+use crate::handle::{wait_readable, Supervisor};
+use crate::peer;
+use crate::program::Program;
+use crate::rundir;
+use crate::start::ContainerStart;
+use crate::wire::{Report, Request, MAX_PLAN_BYTES, PROTOCOL_VERSION};
+
+/// How long a supervisor that was found may take to say what it runs.
+pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Compiled filters that are kept, the oldest given up first.
+pub const MAX_CACHED_FILTERS: usize = 16;
+
+/// A profile, the capabilities it depends on, and what they compile to.
+type CachedFilters = (Profile, Vec<String>, Arc<Vec<Vec<u8>>>);
+
+/// Starts supervisors from one opened program. One per daemon; shared between threads.
+#[derive(Debug)]
+pub struct SupervisorHost {
+    program: Program,
+    groups: CgroupHost,
+    filters: Mutex<Vec<CachedFilters>>,
+}
+
+impl SupervisorHost {
+    /// The program is open and of this build's version, so that an upgrade cannot mix versions. Blocking (it is run
+    /// once).
+    ///
+    /// # Errors
+    /// `IO_FAILED` if it cannot be opened or executed; `VERSION_MISMATCH` if it is another; `KERNEL_FEATURE_MISSING` on
+    /// a host without cgroups.
+    pub fn open(supervisor_path: &Path) -> Result<Self, ControlError> {
+        let program = Program::open(supervisor_path)?;
+        Ok(Self { program, groups: CgroupHost::open()?, filters: Mutex::new(Vec::new()) })
+    }
+
+    /// The container's process has been executed. Before that, its cgroups with their limits and its supervisor are
+    /// made; on failure all of these are gone again, only what the caller made stands. Blocking, `timeout` at most
+    /// (and what the kernel needs to end processes after a failure).
+    ///
+    /// # Errors
+    /// `PROCESS_START_FAILED`, `USER_INVALID`, `CGROUP_LIMIT_REJECTED`, `KERNEL_FEATURE_MISSING`, `STORAGE_FULL`,
+    /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it ended or gave no answer in time.
+    pub fn start(&self, start: &ContainerStart, timeout: Duration) -> Result<Supervisor, ControlError> {
+        let deadline = Instant::now() + timeout;
+        let plan = start.plan(self.filters(start)?.to_vec())?;
+        let memory = sealed_plan(start, &postcard::to_allocvec(&plan).map_err(|_| encoding_failed())?)?;
+
+        // The supervisor begins to run while the groups are made.
+        let (socket, theirs) = socket_pair()?;
+        let child = self.program.spawn(&start.container_id, theirs)?;
+        let sent = peer::send(&socket, &Request::Start { protocol: PROTOCOL_VERSION }, &[memory.as_fd()]);
+        drop(memory);
+        let told = |sent: Result<(), Errno>| match sent {
+            // It has ended: what it said before is still to be read.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(IoError::new("sendmsg", &start.run_dir, errno.raw_os_error())),
+        };
+        told(sent)?;
+        let groups = Groups::make(&self.groups, start)?;
+        let proceed = Request::Proceed { cgroup: groups.join(), oom_counter: groups.oom_counter() };
+        sys::failpoint::hit("control.before_proceed");
+        told(peer::send(&socket, &proceed, &[]))?;
+
+        let lost =
+            |detail: &str| ControlError::Lost { id: start.container_id.clone(), detail: detail.to_owned() };
+        let is_ready = wait_readable(&socket, deadline)
+            .map_err(|errno| IoError::new("poll", &start.run_dir, errno.raw_os_error()))?;
+        if !is_ready {
+            return Err(lost("it did not report a start in time"));
+        }
+        let (mut running, fds) = match receive(&socket, &start.run_dir)? {
+            Some((Report::Running(running), fds)) => (running, fds),
+            Some((Report::Failed(failure), _)) => return Err(failure.into()),
+            Some((Report::FailedIo { operation, path, errno }, _)) => {
+                return Err(IoError::new(operation_name(&operation), path, errno).into())
+            }
+            Some((Report::Exited(_), _)) => return Err(lost("it reported an end before a start")),
+            None => return Err(lost("it ended before the container's process was started")),
+        };
+        running.clamps.extend(groups.clamps());
+        let supervisor = Supervisor::new(start.container_id.clone(), &start.run_dir, socket, running, fds)?;
+        groups.release();
+        child.release();
+        Ok(supervisor)
+    }
+
+    /// A connection to the supervisor that listens in a run directory; None if none does. Blocking,
+    /// [`ADOPT_TIMEOUT`] at most.
+    ///
+    /// # Errors
+    /// `IO_FAILED`; `VERSION_MISMATCH` if it speaks another protocol; `DATA_CORRUPT` if it is no supervisor;
+    /// `SUPERVISOR_LOST` if it says nothing.
+    pub fn adopt(&self, run_dir: &Path) -> Result<Option<Supervisor>, ControlError> {
+        let id = || run_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let dir = match rundir::open(run_dir) {
+            Ok(dir) => dir,
+            Err(error) if error.errno == Errno::NOENT.raw_os_error() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(socket) = rundir::connect(&dir, run_dir)? else { return Ok(None) };
+        let fail = |operation| move |errno: Errno| IoError::new(operation, run_dir, errno.raw_os_error());
+        if !peer::is_trusted(&socket).map_err(fail("getsockopt(SO_PEERCRED)"))? {
+            return Err(IoError::new("connect", run_dir, Errno::ACCESS.raw_os_error()).into());
+        }
+        if !wait_readable(&socket, Instant::now() + ADOPT_TIMEOUT).map_err(fail("poll"))? {
+            return Err(ControlError::Lost { id: id(), detail: "it does not answer".to_owned() });
+        }
+        match receive(&socket, run_dir)? {
+            Some((Report::Running(running), fds)) => {
+                Supervisor::new(id(), run_dir, socket, running, fds).map(Some)
+            }
+            // It is about to end: its exit record tells the rest.
+            Some((Report::Exited(_), _)) | None => Ok(None),
+            Some(_) => Err(ControlError::Corrupt {
+                path: run_dir.join(rundir::SOCKET_NAME),
+                detail: "its first message is not what a supervisor says".to_owned(),
+            }),
+        }
+    }
+
+    fn filters(&self, start: &ContainerStart) -> Result<Arc<Vec<Vec<u8>>>, ControlError> {
+        let profile = start.profile()?;
+        let mut cache = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, filters)) =
+            cache.iter().find(|(cached, names, _)| *cached == profile && *names == start.capabilities)
+        {
+            return Ok(Arc::clone(filters));
+        }
+        let filters = Arc::new(process::seccomp::compile(profile, &start.capabilities));
+        if cache.len() == MAX_CACHED_FILTERS {
+            cache.remove(0);
+        }
+        cache.push((profile, start.capabilities.clone(), Arc::clone(&filters)));
+        Ok(filters)
+    }
+}
+
+fn encoding_failed() -> IoError {
+    IoError::new("encode", "plan", Errno::INVAL.raw_os_error())
+}
+
+fn sealed_plan(start: &ContainerStart, bytes: &[u8]) -> Result<OwnedFd, ControlError> {
+    if bytes.len() as u64 > MAX_PLAN_BYTES {
+        return Err(ControlError::LimitExceeded {
+            limit: "MAX_PLAN_BYTES",
+            limit_value: MAX_PLAN_BYTES,
+            actual: bytes.len() as u64,
+            subject: format!("start of {}", start.container_id),
+        });
+    }
+    Ok(sys::memfd::seal("fluyt-plan", bytes)?)
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), IoError> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| IoError::new("socketpair", "", errno.raw_os_error()))
+}
+
+fn receive(socket: &OwnedFd, run_dir: &Path) -> Result<Option<(Report, Vec<OwnedFd>)>, ControlError> {
+    peer::receive(socket).map_err(|errno| match errno {
+        Errno::BADMSG | Errno::MSGSIZE => ControlError::Corrupt {
+            path: run_dir.join(rundir::SOCKET_NAME),
+            detail: "it said what is no message".to_owned(),
+        },
+        errno => IoError::new("recvmsg", run_dir, errno.raw_os_error()).into(),
+    })
+}
+
+/// The supervisor's operation as a name of our own: an `IoError` holds none that came from outside.
+fn operation_name(told: &str) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "open",
+        "getdents64",
+        "fstat",
+        "pread",
+        "unlink",
+        "socket",
+        "bind",
+        "listen",
+        "pipe2",
+        "poll",
+        "recvmsg",
+        "decode",
+        "sendmsg",
+        "getsockopt(SO_PEERCRED)",
+    ];
+    KNOWN.into_iter().find(|known| *known == told).unwrap_or("supervisor")
+}

@@ -1,0 +1,31 @@
+//! How the daemon starts, watches and adopts the supervisors of containers, and the messages between the two.
+//! What the supervisor does with them is its own program; what the container's process is, is `process`'s.
+//!
+//! ```text
+//! daemon                                    supervisor                       container
+//!   │ spawn, Start + sealed plan ──────────────▶ │ log, socket, pipes
+//!   │ (makes cgroups and limits meanwhile)       │
+//!   │ Proceed ─────────────────────────────────▶ │ process::spawn ──────────▶ exec
+//!   │ ◀────────────────── Running + pidfd, stdin │
+//!   │ CloseStdin, HoldLog ─────────────────────▶ │ copies output to the log
+//!   │                                            │ ◀───────────────────────── exit
+//!   │ ◀───────────────────────────────── Exited  │ writes the exit record before
+//! ```
+
+pub mod error;
+pub mod exit_record;
+mod groups;
+pub mod handle;
+pub mod host;
+pub mod peer;
+mod program;
+pub mod rundir;
+pub mod start;
+pub mod wire;
+
+pub use error::ControlError;
+pub use exit_record::{read_exit_record, ExitRecord, ExitStatus};
+pub use handle::{ExitState, Supervisor};
+pub use host::SupervisorHost;
+pub use program::version_line;
+pub use start::{ContainerStart, ResourceLimits};

@@ -1,0 +1,147 @@
+//! The supervisor's program: opened once, asked for its version, executed for each container.
+
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use errors::IoError;
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::error::ControlError;
+use crate::handle::timespec;
+use crate::wire::PROTOCOL_VERSION;
+
+/// The program's name, as it stands in its argv and answer.
+const NAME: &str = "fluyt-supervisor";
+/// How long the program may take to tell its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer that is read.
+const MAX_VERSION_BYTES: usize = 128;
+
+/// What the supervisor of this build prints for `--version`, without the newline.
+pub fn version_line() -> String {
+    format!("{NAME} {} protocol {PROTOCOL_VERSION}", env!("CARGO_PKG_VERSION"))
+}
+
+/// An opened program. The descriptor keeps it what it is while an upgrade replaces the file.
+#[derive(Debug)]
+pub(crate) struct Program {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Program {
+    pub(crate) fn open(path: &Path) -> Result<Self, ControlError> {
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| IoError::new("open", path, errno.raw_os_error()))?;
+        let program = Self { fd, path: path.to_owned() };
+        program.check_version()?;
+        Ok(program)
+    }
+
+    /// No argument but the container's id, no environment but an armed failpoint, no descriptor but `stdin`.
+    /// `Command` without a pre_exec closure is posix_spawn(3): the daemon's memory is never copied.
+    fn command(&self, argument: &str) -> Command {
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
+        command.arg0(NAME).arg(argument).env_clear();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn check_version(&self) -> Result<(), ControlError> {
+        let expected = version_line();
+        let mut command = self.command("--version");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| IoError::from_std("execve", &self.path, &error))?;
+        let actual = read_answer(&mut child);
+        let killed = child.kill();
+        let waited = child.wait();
+        let actual = actual.map_err(|errno| IoError::new("read", &self.path, errno.raw_os_error()))?;
+        killed.and(waited).map_err(|error| IoError::from_std("wait", &self.path, &error))?;
+        if actual == expected {
+            return Ok(());
+        }
+        Err(ControlError::VersionMismatch { expected, actual })
+    }
+
+    /// Executes the program with `stdin` as its descriptor 0.
+    pub(crate) fn spawn(
+        &self,
+        container_id: &str,
+        stdin: OwnedFd,
+    ) -> Result<SpawnedSupervisor, ControlError> {
+        let mut command = self.command(container_id);
+        command.stdin(Stdio::from(stdin));
+        if let Some(failpoint) = std::env::var_os(sys::failpoint::VARIABLE) {
+            command.env(sys::failpoint::VARIABLE, failpoint);
+        }
+        let child = command.spawn().map_err(|error| IoError::from_std("execve", &self.path, &error))?;
+        SpawnedSupervisor::new(&child)
+    }
+}
+
+/// First line of what the child prints, within [`VERSION_TIMEOUT`].
+fn read_answer(child: &mut Child) -> Result<String, Errno> {
+    let Some(mut output) = child.stdout.take() else { return Ok(String::new()) };
+    let deadline = Instant::now() + VERSION_TIMEOUT;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && answer.len() < MAX_VERSION_BYTES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&timespec(left))) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        let mut bytes = [0; MAX_VERSION_BYTES];
+        match output.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&bytes[..count]),
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+    let line = answer.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(&line[..line.len().min(MAX_VERSION_BYTES)]).into_owned())
+}
+
+/// A supervisor that has not answered yet: killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct SpawnedSupervisor {
+    pidfd: Option<OwnedFd>,
+}
+
+impl SpawnedSupervisor {
+    fn new(child: &Child) -> Result<Self, ControlError> {
+        // The pid is our unreaped child's: it cannot be another process.
+        let pid = Pid::from_child(child);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { pidfd: Some(pidfd) }),
+            Err(errno) => {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                Err(IoError::new("pidfd_open", "", errno.raw_os_error()).into())
+            }
+        }
+    }
+
+    /// Gives up the duty to kill it.
+    pub(crate) fn release(mut self) -> Option<OwnedFd> {
+        self.pidfd.take()
+    }
+}
+
+impl Drop for SpawnedSupervisor {
+    fn drop(&mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            // Both fail only if it has ended, which is what is wanted.
+            let _ = sys::pidfd::kill(&pidfd);
+            let _ = sys::pidfd::wait(&pidfd);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the daemon asks for: the Rust twin of `server/fluytd/containers/process_spec.py`, and how a plan for the
+//! supervisor is made of it.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use process::spec::{CgroupJoin, Mount, MountKind, Network, Rlimit, Root, Spec};
+
+use crate::error::ControlError;
+use crate::wire::Plan;
+
+pub use cgroup::Limits as ResourceLimits;
+
+/// One mount below the container's root; sorted by the caller, parents first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountStart {
+    /// `bind` or `tmpfs`.
+    pub kind: String,
+    /// Absolute host path of a bind, else empty.
+    pub source: String,
+    /// Absolute path inside.
+    pub destination: String,
+    /// Nothing below can be changed.
+    pub is_read_only: bool,
+    /// tmpfs data, as `size=65536k,mode=1777`.
+    pub data: String,
+    /// Nothing below can be executed.
+    pub no_exec: bool,
+    /// Set-user-ID bits below have no effect.
+    pub no_suid: bool,
+    /// Device nodes below have no effect.
+    pub no_dev: bool,
+}
+
+/// Everything that a start needs; paths are absolute host paths unless said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerStart {
+    /// For messages and the supervisor's argument.
+    pub container_id: String,
+    /// Made by the caller, 0700.
+    pub run_dir: PathBuf,
+    /// Made by the caller.
+    pub log_dir: PathBuf,
+    /// Top-most first, at least one.
+    pub lower_dirs: Vec<String>,
+    /// The overlay's upper directory.
+    pub upper_dir: String,
+    /// The overlay's work directory.
+    pub work_dir: String,
+    /// At least one.
+    pub args: Vec<String>,
+    /// `NAME=value`, complete but for HOME.
+    pub env: Vec<String>,
+    /// Absolute inside; made if absent.
+    pub cwd: String,
+    /// Empty, `uid`, `uid:gid`, `name`, `name:group`.
+    pub user: String,
+    /// Further groups by name or number.
+    pub additional_groups: Vec<String>,
+    /// The name of the uts namespace.
+    pub hostname: String,
+    /// Its NIS domain.
+    pub domainname: String,
+    /// `none` or `host`.
+    pub network_mode: String,
+    /// The root cannot be written.
+    pub is_root_read_only: bool,
+    /// All devices, no masks.
+    pub is_privileged: bool,
+    /// Without `CAP_`.
+    pub capabilities: Vec<String>,
+    /// `default` or `unconfined`.
+    pub seccomp_profile: String,
+    /// No process gains privileges by execve.
+    pub no_new_privileges: bool,
+    /// setrlimit(2) by name.
+    pub rlimits: Vec<Rlimit>,
+    /// Hidden paths inside.
+    pub masked_paths: Vec<String>,
+    /// Paths inside that cannot be written.
+    pub read_only_paths: Vec<String>,
+    /// Namespaced sysctls.
+    pub sysctls: Vec<(String, String)>,
+    /// Further mounts.
+    pub mounts: Vec<MountStart>,
+    /// Size of /dev/shm.
+    pub shm_size_bytes: u64,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// The cgroup below which the container's is made.
+    pub cgroup_parent: String,
+    /// Its name.
+    pub cgroup_name: String,
+    /// Its limits.
+    pub limits: ResourceLimits,
+    /// A pipe as stdin instead of /dev/null.
+    pub open_stdin: bool,
+    /// Size of one log segment.
+    pub log_segment_bytes: u64,
+    /// How many are kept.
+    pub log_segment_count: u64,
+}
+
+impl ContainerStart {
+    /// The plan for the supervisor; the cgroups follow when they stand.
+    ///
+    /// # Errors
+    /// `FIELD_INVALID` for a network mode or kind of mount that the core does not know.
+    pub fn plan(&self, seccomp_filters: Vec<Vec<u8>>) -> Result<Plan, ControlError> {
+        let network = match self.network_mode.as_str() {
+            "none" => Network::None,
+            "host" => Network::Host,
+            _ => return Err(unknown("network_mode", &self.network_mode)),
+        };
+        let spec = Spec {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone(),
+            user: self.user.clone(),
+            additional_groups: self.additional_groups.clone(),
+            hostname: self.hostname.clone(),
+            domainname: self.domainname.clone(),
+            network,
+            root: Root {
+                lower_dirs: self.lower_dirs.clone(),
+                upper_dir: self.upper_dir.clone(),
+                work_dir: self.work_dir.clone(),
+            },
+            is_root_read_only: self.is_root_read_only,
+            is_privileged: self.is_privileged,
+            capabilities: self.capabilities.clone(),
+            no_new_privileges: self.no_new_privileges,
+            seccomp_filters,
+            rlimits: self.rlimits.clone(),
+            masked_paths: self.masked_paths.clone(),
+            read_only_paths: self.read_only_paths.clone(),
+            sysctls: self.sysctls.clone(),
+            mounts: self.mounts.iter().map(mount).collect::<Result<_, _>>()?,
+            shm_size_bytes: self.shm_size_bytes,
+            oom_score_adj: self.oom_score_adj,
+            cgroup: CgroupJoin::default(),
+        };
+        Ok(Plan {
+            container_id: self.container_id.clone(),
+            run_dir: text("run_dir", &self.run_dir)?,
+            log_dir: text("log_dir", &self.log_dir)?,
+            log_segment_bytes: self.log_segment_bytes,
+            log_segment_count: self.log_segment_count,
+            open_stdin: self.open_stdin,
+            spec,
+        })
+    }
+
+    /// The seccomp profile.
+    ///
+    /// # Errors
+    /// `FIELD_INVALID` for one that the core does not know.
+    pub fn profile(&self) -> Result<process::seccomp::Profile, ControlError> {
+        process::seccomp::Profile::from_str(&self.seccomp_profile)
+            .map_err(|_| unknown("seccomp_profile", &self.seccomp_profile))
+    }
+}
+
+fn mount(start: &MountStart) -> Result<Mount, ControlError> {
+    let kind = match start.kind.as_str() {
+        "bind" => MountKind::Bind,
+        "tmpfs" => MountKind::Tmpfs,
+        _ => return Err(unknown("mounts.kind", &start.kind)),
+    };
+    Ok(Mount {
+        kind,
+        source: start.source.clone(),
+        destination: start.destination.clone(),
+        is_read_only: start.is_read_only,
+        data: start.data.clone(),
+        no_exec: start.no_exec,
+        no_suid: start.no_suid,
+        no_dev: start.no_dev,
+    })
+}
+
+fn text(field: &'static str, path: &Path) -> Result<String, ControlError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| unknown(field, &path.to_string_lossy()))
+}
+
+fn unknown(field: &'static str, value: &str) -> ControlError {
+    ControlError::FieldUnknown { field, value: crate::wire::cut(value.to_owned(), 256) }
+}

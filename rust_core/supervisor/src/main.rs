@@ -1,0 +1,92 @@
+//! `fluyt-supervisor`: one small program beside each container. It starts the container's process, owns its output and
+//! the write end of its stdin, reaps it, and writes down how it ended. It decides nothing, and it outlives the daemon.
+//!
+//! Descriptor 0 is its connection to the daemon that started it; its only argument is the container's id, for `ps`.
+
+mod connections;
+mod ending;
+mod output;
+mod plan;
+mod serve;
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use control::peer;
+use control::wire::Report;
+use errors::IoError;
+use rustix::io::Errno;
+
+/// The name in /proc/<pid>/comm, 15 bytes at most.
+const COMM: &std::ffi::CStr = c"fluyt-super";
+/// What the kernel is asked not to kill before it has killed most others.
+const OOM_SCORE_ADJ: &[u8] = b"-999";
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
+        println!("{}", control::version_line());
+        return ExitCode::SUCCESS;
+    }
+    match detach().and_then(supervise) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever started it sees the connection end, and has been told why where that was possible.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Leaves the daemon's session, directory and descriptors. Returns the connection to it.
+fn detach() -> Result<OwnedFd, Errno> {
+    sys::descriptors::close_from(3)?;
+    let daemon = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    // Descriptor 1 is /dev/null; nothing of this program reads or writes the three.
+    rustix::stdio::dup2_stdin(rustix::stdio::stdout())?;
+    sys::signals::ignore_requests_to_end();
+    // Fails only for a session's leader, which a fresh child is not; nothing depends on it.
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/")?;
+    rustix::thread::set_name(COMM)?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    if peer::is_trusted(&daemon)? {
+        Ok(daemon)
+    } else {
+        Err(Errno::ACCESS)
+    }
+}
+
+/// From the daemon's first message to the exit record.
+fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
+    let told = |error: IoError| {
+        let sent = peer::send(&daemon, &Report::failed_io(&error), &[]);
+        sent.err().unwrap_or(Errno::IO)
+    };
+    let (prepared, mut spec) = plan::receive(&daemon).map_err(&told)?;
+    let Some((cgroup, oom_counter)) = plan::await_proceed(&daemon).map_err(&told)? else {
+        prepared.undo();
+        return Ok(());
+    };
+    spec.cgroup = cgroup;
+    sys::failpoint::hit("supervisor.before_spawn");
+    let started = prepared.spawn(&spec, oom_counter);
+    drop(spec);
+    let mut container = match started {
+        Ok(container) => container,
+        Err(failure) => return peer::send(&daemon, &Report::failed(failure), &[]),
+    };
+    sys::failpoint::hit("supervisor.before_started");
+    container.connections.adopt(daemon, &container.running);
+    shed();
+    serve::run(container)
+}
+
+/// What is only worth doing once the daemon has its answer.
+fn shed() {
+    // Refused without CAP_SYS_RESOURCE; the supervisor is a small target then as well.
+    if let Ok(file) = rustix::fs::open(
+        "/proc/self/oom_score_adj",
+        rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    ) {
+        let _ = rustix::io::write(&file, OOM_SCORE_ADJ);
+    }
+    sys::memory::trim();
+}

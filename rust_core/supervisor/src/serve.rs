@@ -1,0 +1,106 @@
+//! The loop: output, daemons, and the end of the process.
+
+use control::wire::Running;
+use logs::{Hold, Stream};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+use crate::connections::Connections;
+use crate::ending::Ending;
+use crate::output::{Output, STREAMS};
+
+/// Buffers are given back when nothing was written for so long.
+const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// A running container.
+pub struct Container {
+    /// What daemons are told.
+    pub running: Running,
+    /// The daemons.
+    pub connections: Connections,
+    /// The streams and the log.
+    pub output: Output,
+    /// What is done at the end.
+    pub ending: Ending,
+}
+
+/// What a descriptor stands for.
+#[derive(Clone, Copy)]
+enum Event {
+    Output(Stream),
+    Daemon(usize),
+    Listener,
+    Init,
+}
+
+/// Serves until the container's process has ended and its exit record stands.
+///
+/// # Errors
+/// The poll(2) error.
+pub fn run(mut container: Container) -> Result<(), Errno> {
+    loop {
+        let events = container.wait()?;
+        let mut has_moved = false;
+        let mut has_ended = false;
+        // Places shift when a daemon is dropped, so the last comes first.
+        for event in events.into_iter().rev() {
+            match event {
+                Event::Output(stream) => {
+                    let hold = container.hold();
+                    if !container.output.is_blocked() {
+                        container.output.copy(stream, hold);
+                    }
+                }
+                Event::Daemon(place) => has_moved |= container.connections.serve(place),
+                Event::Listener => container.connections.accept(&container.running),
+                Event::Init => has_ended = true,
+            }
+        }
+        if has_moved {
+            let hold = container.hold();
+            container.output.resume(hold);
+        }
+        if has_ended {
+            let Container { running, connections, output, ending } = container;
+            return ending.finish(connections, output, &running);
+        }
+    }
+}
+
+impl Container {
+    fn hold(&self) -> Hold {
+        self.connections.hold().map_or(Hold::None, Hold::Wait)
+    }
+
+    /// Blocks until something is to be done.
+    fn wait(&mut self) -> Result<Vec<Event>, Errno> {
+        loop {
+            let timeout = self.output.has_buffers().then_some(&IDLE);
+            let mut watched: Vec<(Event, BorrowedFd<'_>)> = Vec::with_capacity(16);
+            watched.push((Event::Init, self.connections.init()));
+            watched.push((Event::Listener, self.connections.listener()));
+            watched
+                .extend(self.connections.sockets().enumerate().map(|(place, fd)| (Event::Daemon(place), fd)));
+            if !self.output.is_blocked() {
+                watched.extend(STREAMS.iter().filter_map(|&stream| {
+                    self.output.pipe(stream).map(|pipe| (Event::Output(stream), pipe))
+                }));
+            }
+            let mut fds: Vec<PollFd<'_>> =
+                watched.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+            match poll(&mut fds, timeout) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let ready = watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+                    return Ok(ready.map(|((event, _), _)| *event).collect());
+                }
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+            drop(fds);
+            drop(watched);
+            self.output.release_buffers();
+        }
+    }
+}
