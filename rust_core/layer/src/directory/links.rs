@@ -92,36 +92,45 @@ impl DirectoryWriter<'_> {
                 self.written.facts.missing_links.push(MissingLink { path, target });
                 continue;
             }
-            if !self.copy_up(&link)? || !self.link_within(&link.path, &link.target, &link.path)? {
+            let target = self.copy_up(&link)?;
+            let is_made = match target {
+                Some(target) => self.link_within(&link.path, &target, &link.path)?,
+                None => false,
+            };
+            if !is_made {
                 return Err(self.rejected(&link.path, Rule::HardlinkTargetMissing));
             }
         }
         Ok(())
     }
 
-    /// Copies a link's target from the lower layers to its own path in this one; false if they do not have it, or
-    /// this layer hides it.
-    fn copy_up(&mut self, link: &PendingLink) -> Result<bool, LayerError> {
-        let Some(finish) = self.finish else { return Ok(false) };
+    /// Copies a link's target from the lower layers to its own path in this one, unless an earlier link did; returns
+    /// that path, free of links of the lower layers. `None` if they do not have it, or this layer hides it.
+    fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
+        let Some(finish) = self.finish else { return Ok(None) };
         let (parent, name) = split_last(&link.target);
         let place = self.walk(parent, Missing::LeaveFromLower, true, &link.path)?;
-        let directory = match place {
-            Place::Entered => self.path_here(b""),
-            Place::Absent(path) => path,
-            Place::Blocked => return Ok(false),
+        let (directory, is_here) = match place {
+            Place::Entered => (self.path_here(b""), true),
+            Place::Absent(path) => (path, false),
+            Place::Blocked => return Ok(None),
         };
         let mut path = directory.clone();
         if !path.is_empty() {
             path.push(b'/');
         }
         path.extend_from_slice(name);
+        let copied = if is_here { tree::stat(self.here(), name) } else { Ok(None) };
+        if copied.map_err(|errno| self.call_error("fstatat", name, errno))?.is_some() {
+            return Ok(Some(path));
+        }
         let is_whiteout = self.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
         if is_whiteout || self.is_hidden(&path) {
-            return Ok(false);
+            return Ok(None);
         }
         let node = finish.lowers.find(&path)?;
         match &node {
-            LowerNode::Absent => return Ok(false),
+            LowerNode::Absent => return Ok(None),
             LowerNode::Directory(_) => return Err(self.rejected(&link.path, Rule::HardlinkToDirectory)),
             LowerNode::Symlink(..) | LowerNode::File(_) | LowerNode::Other(_) => {}
         }
@@ -145,7 +154,7 @@ impl DirectoryWriter<'_> {
             }
             LowerNode::Absent | LowerNode::Directory(_) => {}
         }
-        Ok(true)
+        Ok(Some(path))
     }
 
     fn set_copied(&self, name: &[u8], attributes: &Attributes, is_link: bool) -> Result<(), LayerError> {

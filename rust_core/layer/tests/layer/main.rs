@@ -1,5 +1,12 @@
 //! The layer store by its public behaviour: the extract cases of the field, each over real overlay mounts.
 
+mod attributes;
 mod image;
+mod limits;
+mod links;
 mod markers;
+mod parents;
+mod sparse;
+mod store;
+mod streams;
 mod tar_writer;
