@@ -131,10 +131,6 @@ impl Merged {
         std::fs::symlink_metadata(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    pub fn exists(&self, path: &str) -> bool {
-        std::fs::symlink_metadata(self.path(path)).is_ok()
-    }
-
     pub fn read(&self, path: &str) -> String {
         String::from_utf8(std::fs::read(self.path(path)).unwrap()).unwrap()
     }

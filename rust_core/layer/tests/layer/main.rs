@@ -1,10 +1,13 @@
 //! The layer store by its public behaviour: the extract cases of the field, each over real overlay mounts.
 
 mod attributes;
+mod hostile;
 mod image;
+mod jail;
 mod limits;
 mod links;
 mod markers;
+mod model;
 mod parents;
 mod sparse;
 mod store;
