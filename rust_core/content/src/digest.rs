@@ -194,8 +194,22 @@ mod tests {
         let newline = format!("sha256:{EMPTY}\n");
         let md5 = "md5:d41d8cd98f00b204e9800998ecf8427e";
         for bad in [
-            "", ":", "sha256", "sha256:", "sha256:../../x", "sha256:/etc/passwd", md5, "SHA256:00", "blake3:00",
-            &upper, &short, &long, &wrong_length, &newline, EMPTY, "sha256:\u{ff10}",
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            "sha256:../../x",
+            "sha256:/etc/passwd",
+            md5,
+            "SHA256:00",
+            "blake3:00",
+            &upper,
+            &short,
+            &long,
+            &wrong_length,
+            &newline,
+            EMPTY,
+            "sha256:\u{ff10}",
         ] {
             assert!(matches!(Digest::parse(bad), Err(ContentError::DigestInvalid { .. })), "{bad:?}");
         }

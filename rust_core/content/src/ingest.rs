@@ -70,9 +70,7 @@ impl Claims {
 
     /// Takes `digest` if nobody has it.
     pub fn try_take(self: &Arc<Self>, digest: &Digest) -> Option<Claim> {
-        self.lock()
-            .insert(digest.clone())
-            .then(|| Claim { claims: Arc::clone(self), digest: digest.clone() })
+        self.lock().insert(digest.clone()).then(|| Claim { claims: Arc::clone(self), digest: digest.clone() })
     }
 }
 
@@ -145,8 +143,10 @@ impl Ingest {
         if wanted == 0 {
             return Ok(0);
         }
-        let read =
-            self.file.read_at(&mut buffer[..wanted], self.hashed_bytes).map_err(|e| self.error("pread", &e))?;
+        let read = self
+            .file
+            .read_at(&mut buffer[..wanted], self.hashed_bytes)
+            .map_err(|e| self.error("pread", &e))?;
         if read == 0 {
             return Err(IoError::new("pread", self.directory.join(DATA), 0).into());
         }
@@ -250,7 +250,8 @@ pub(crate) fn is_complete(directory: &Directory) -> Result<bool, ContentError> {
     let Some(marker) = directory.open_file(COMPLETE)? else { return Ok(false) };
     let expected = sys::boot::id()?;
     let mut found = vec![0; expected.len() + 1];
-    let read =
-        marker.read_at(&mut found, 0).map_err(|e| IoError::from_std("pread", directory.join(COMPLETE), &e))?;
+    let read = marker
+        .read_at(&mut found, 0)
+        .map_err(|e| IoError::from_std("pread", directory.join(COMPLETE), &e))?;
     Ok(found[..read] == *expected.as_bytes())
 }

@@ -357,8 +357,9 @@ impl ContentStore {
     /// # Errors
     /// `BLOB_NOT_FOUND`, `IO_FAILED`.
     pub fn verify(&self, digest: &Digest) -> Result<bool, ContentError> {
-        let blob =
-            self.find_visible(digest)?.ok_or_else(|| ContentError::BlobNotFound { digest: digest.clone() })?;
+        let blob = self
+            .find_visible(digest)?
+            .ok_or_else(|| ContentError::BlobNotFound { digest: digest.clone() })?;
         let mut hasher = Hasher::new(digest.algorithm());
         let mut buffer = vec![0; HASH_BUFFER_BYTES];
         let mut file = blob.file;

@@ -26,6 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let info = layers.open_import()?.write(std::fs::File::open(blob)?, &request)?;
     let millis = start.elapsed().as_millis();
-    println!("{millis} ms, {} entries, {} bytes of files, {}", info.entry_count, info.size_bytes, info.diff_id);
+    println!(
+        "{millis} ms, {} entries, {} bytes of files, {}",
+        info.entry_count, info.size_bytes, info.diff_id
+    );
     Ok(())
 }

@@ -98,7 +98,9 @@ impl<R: BufRead> Decompressor<R> {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, DecompressError> {
         loop {
             match &mut self.state {
-                State::Plain(source) => return retry(|| source.read(buffer)).map_err(DecompressError::Source),
+                State::Plain(source) => {
+                    return retry(|| source.read(buffer)).map_err(DecompressError::Source)
+                }
                 State::Zstd(decoder) => {
                     let result = retry(|| decoder.read(buffer));
                     return result.map_err(|e| failure(decoder.get_mut().error.take(), &e));
@@ -130,11 +132,8 @@ impl<R: BufRead> Decompressor<R> {
         let is_member = magic.starts_with(&[0x1f, 0x8b]);
         let Tracked { inner, .. } = source;
         let source = Tracked { inner: rewind(inner, magic), error: None };
-        self.state = if is_member {
-            State::Gzip(Box::new(GzDecoder::new(source)))
-        } else {
-            State::Ended(source)
-        };
+        self.state =
+            if is_member { State::Gzip(Box::new(GzDecoder::new(source))) } else { State::Ended(source) };
         Ok(())
     }
 }

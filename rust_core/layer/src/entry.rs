@@ -64,6 +64,9 @@ pub struct Extent {
     pub size_bytes: u64,
 }
 
+/// Name and value of an extended attribute.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
@@ -124,7 +127,7 @@ pub struct Entry {
     /// Modification time.
     pub mtime: Time,
     /// Extended attributes in the archive's order, each name once, without those that steer overlayfs.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
     /// Where the entry's data begins in the uncompressed stream.
     pub data_offset_bytes: u64,
     /// How many bytes of data the stream holds for it; below the file's size for a sparse file.

@@ -53,7 +53,7 @@ mod whiteout;
 mod xattr;
 
 pub use decompress::Compression;
-pub use entry::{Entry, EntryData, EntryKind, EntryPath, Extent, Time};
+pub use entry::{Entry, EntryData, EntryKind, EntryPath, Extent, Time, Xattr};
 pub use error::{LayerError, Rule};
 pub use facts::{FactPath, Facts, MissingLink};
 pub use finish::needs_finish;

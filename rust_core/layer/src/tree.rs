@@ -62,11 +62,7 @@ pub(crate) type Seen<'a> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), IoErro
 /// As `remove`, telling `seen` of each file below the directory `name` before it goes.
 ///
 /// The walk keeps one fd a level and no recursion; layers are bounded in depth by `path_depth`.
-pub(crate) fn remove_seen(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    seen: &mut Seen<'_>,
-) -> Result<(), IoError> {
+pub(crate) fn remove_seen(parent: BorrowedFd<'_>, name: &[u8], seen: &mut Seen<'_>) -> Result<(), IoError> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

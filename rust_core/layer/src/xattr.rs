@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use crate::Xattr;
+
 /// The attribute by which overlayfs hides all that the lower layers have in a directory.
 /// Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
@@ -40,7 +42,7 @@ pub(crate) fn get(fd: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Err
 const HOST_LABEL: &[u8] = b"security.selinux";
 
 /// All attributes of a file that a layer may carry.
-pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     let mut names = vec![0u8; 4096];
     let size = loop {
         match rustix::fs::flistxattr(fd, &mut names) {

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use crate::{Entry, Time};
+use crate::{Entry, Time, Xattr};
 
 /// What is set on a file once its content is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct Attributes {
     pub gid: u32,
     /// `None` leaves the time of writing.
     pub mtime: Option<Time>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
 }
 
 /// A step that failed.
@@ -42,7 +42,7 @@ impl Attributes {
     }
 
     /// Those of a file of a lower layer.
-    pub fn of_status(status: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+    pub fn of_status(status: &Stat, xattrs: Vec<Xattr>) -> Self {
         let nanos = u32::try_from(status.st_mtime_nsec).unwrap_or(0);
         Self {
             mode: status.st_mode & 0o7777,

@@ -16,12 +16,7 @@ use crate::{xattr, FactPath, LayerError, MissingLink, Rule};
 impl DirectoryWriter<'_> {
     /// Links `name` in the current directory to the path `target`; if this layer does not have it (yet), the link
     /// waits for the end.
-    pub(super) fn make_link(
-        &mut self,
-        name: &[u8],
-        target: &[u8],
-        entry: &[u8],
-    ) -> Result<(), LayerError> {
+    pub(super) fn make_link(&mut self, name: &[u8], target: &[u8], entry: &[u8]) -> Result<(), LayerError> {
         let path = self.path_here(name);
         if self.link_within(&path, target, entry)? {
             return Ok(());
@@ -53,10 +48,8 @@ impl DirectoryWriter<'_> {
         if file_type(&status) == FileType::Directory {
             return Err(self.rejected(entry, Rule::HardlinkToDirectory));
         }
-        let directory: OwnedFd = self
-            .here()
-            .try_clone_to_owned()
-            .map_err(|e| errors::IoError::from_std("fcntl", "", &e))?;
+        let directory: OwnedFd =
+            self.here().try_clone_to_owned().map_err(|e| errors::IoError::from_std("fcntl", "", &e))?;
         self.enter_parent_of(path)?;
         let name = split_last(path).1;
         let existing =
@@ -138,8 +131,7 @@ impl DirectoryWriter<'_> {
         match node {
             LowerNode::File(fd) => {
                 let status = status_of(fd.as_fd()).map_err(|errno| io("fstat", &path, errno))?;
-                let xattrs =
-                    xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &path, errno))?;
+                let xattrs = xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &path, errno))?;
                 let attributes = Attributes::of_status(&status, xattrs);
                 let size_bytes = u64::try_from(status.st_size).unwrap_or(0);
                 self.copy_file(name, fd, size_bytes, &attributes)?;

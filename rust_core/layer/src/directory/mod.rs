@@ -48,7 +48,8 @@ impl Store for DirectoryStore {
         let name = TREE_NAME.as_bytes();
         rustix::fs::mkdirat(folder, TREE_NAME, Mode::from_raw_mode(0o700))
             .map_err(|errno| io("mkdirat", name, errno))?;
-        let root = tree::open_dir_readable(folder.as_fd(), name).map_err(|errno| io("openat", name, errno))?;
+        let root =
+            tree::open_dir_readable(folder.as_fd(), name).map_err(|errno| io("openat", name, errno))?;
         Ok(Box::new(DirectoryWriter::new(root, path.join(TREE_NAME), request)))
     }
 

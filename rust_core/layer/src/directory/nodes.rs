@@ -16,7 +16,8 @@ use crate::{EntryData, EntryKind, Extent, LayerError};
 impl DirectoryWriter<'_> {
     /// The name is free in the current directory: a file is unlinked, a directory goes with all in it (X28, X29).
     pub(super) fn clear(&mut self, name: &[u8]) -> Result<(), LayerError> {
-        let status = tree::stat(self.here(), name).map_err(|errno| self.call_error("fstatat", name, errno))?;
+        let status =
+            tree::stat(self.here(), name).map_err(|errno| self.call_error("fstatat", name, errno))?;
         let Some(status) = status else { return Ok(()) };
         if file_type(&status) != FileType::Directory {
             self.written.size_bytes -= last_link_size(&status).min(self.written.size_bytes);
@@ -25,7 +26,9 @@ impl DirectoryWriter<'_> {
         }
         let mut freed = 0;
         tree::remove_seen(self.here(), name, &mut |parent, name| {
-            if let Some(status) = tree::stat(parent, name).map_err(|errno| tree::io("fstatat", name, errno))? {
+            if let Some(status) =
+                tree::stat(parent, name).map_err(|errno| tree::io("fstatat", name, errno))?
+            {
                 freed += last_link_size(&status);
             }
             Ok(())
@@ -140,9 +143,7 @@ impl DirectoryWriter<'_> {
             | EntryKind::Opaque => unreachable!("apply takes these kinds elsewhere"),
         }
         let is_link = matches!(kind, EntryKind::Symlink { .. });
-        attributes
-            .set_at(self.here(), name, is_link)
-            .map_err(|failure| self.attribute_error(name, failure))
+        attributes.set_at(self.here(), name, is_link).map_err(|failure| self.attribute_error(name, failure))
     }
 
     pub(super) fn make_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<(), LayerError> {
@@ -151,9 +152,7 @@ impl DirectoryWriter<'_> {
 
     pub(super) fn mknod(&mut self, name: &[u8], kind: FileType, device: Dev) -> Result<(), LayerError> {
         let mode = Mode::from_raw_mode(0o600);
-        self.replacing("mknodat", name, |writer| {
-            rustix::fs::mknodat(writer.here(), name, kind, mode, device)
-        })
+        self.replacing("mknodat", name, |writer| rustix::fs::mknodat(writer.here(), name, kind, mode, device))
     }
 }
 

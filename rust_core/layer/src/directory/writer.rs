@@ -173,7 +173,8 @@ impl<'a> DirectoryWriter<'a> {
 
     /// Forgets what was recorded at and below `path`, which is no directory any more.
     pub(super) fn forget(&mut self, path: &[u8]) {
-        let below = |candidate: &[u8]| candidate.starts_with(path) && candidate.get(path.len()) == Some(&b'/');
+        let below =
+            |candidate: &[u8]| candidate.starts_with(path) && candidate.get(path.len()) == Some(&b'/');
         let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
         let is_gone = |candidate: &Vec<u8>| candidate == path || below(candidate);
         let in_reach = |candidate: &&Vec<u8>| candidate.starts_with(path);

@@ -134,9 +134,7 @@ pub(crate) fn number(field: &[u8]) -> Result<i64, Fault> {
     let start = field.iter().position(|b| !is_blank(b)).unwrap_or(field.len());
     let end = field[start..].iter().position(is_blank).map_or(field.len(), |len| start + len);
     field[start..end].iter().try_fold(0i64, |value, digit| match digit {
-        b'0'..=b'7' => {
-            value.checked_mul(8).and_then(|v| v.checked_add(i64::from(digit - b'0'))).ok_or(BAD)
-        }
+        b'0'..=b'7' => value.checked_mul(8).and_then(|v| v.checked_add(i64::from(digit - b'0'))).ok_or(BAD),
         _ => Err(BAD),
     })
 }
@@ -153,6 +151,6 @@ mod tests {
         assert_eq!(number(b"12345678"), Err(Fault::Malformed("a header's number is malformed")));
         assert_eq!(number(&[0x80, 0, 0, 0, 0xee, 0x6b, 0x28, 0]), Ok(4_000_000_000));
         assert_eq!(number(&[0xff; 12]), Ok(-1));
-        assert_eq!(number(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err(), true);
+        assert!(number(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
     }
 }

@@ -6,13 +6,16 @@
 //!
 //! Source: POSIX pax, "ustar Interchange Format"; GNU tar manual, "Standard" and "Sparse Formats".
 
+mod chunks;
+mod compose;
 mod header;
 mod name;
 mod pax;
 mod reader;
 mod sparse;
 
-pub use reader::{ArchiveEnd, Chunks, FileChunks, TarReader};
+pub use chunks::{Chunks, FileChunks};
+pub use reader::{ArchiveEnd, TarReader};
 
 /// The size of a tar block.
 pub(crate) const BLOCK_BYTES: u64 = 512;

@@ -3,7 +3,7 @@
 //! Source: POSIX pax, "pax Extended Header"; GNU tar manual, "Storing Sparse Files"; star(4) for `SCHILY.xattr`.
 
 use super::Fault;
-use crate::{Limits, Rule, Time};
+use crate::{Limits, Rule, Time, Xattr};
 
 const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
 
@@ -16,7 +16,7 @@ pub(crate) struct Records {
     pub uid: Option<i64>,
     pub gid: Option<i64>,
     pub mtime: Option<Time>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
     pub sparse: SparseRecords,
 }
 
@@ -99,8 +99,11 @@ impl Records {
     }
 }
 
-/// Key and value of the first record, and what follows it.
-fn split_record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Fault> {
+/// Key, value and the bytes that follow the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The first record.
+fn split_record(data: &[u8]) -> Result<Record<'_>, Fault> {
     const BAD: Fault = Fault::Malformed("a PAX record is malformed");
     let space = data.iter().take(12).position(|b| *b == b' ').ok_or(BAD)?;
     let len = usize::try_from(decimal(&data[..space])?).map_err(|_| BAD)?;
@@ -191,7 +194,9 @@ mod tests {
 
     #[test]
     fn lying_lengths_are_refused() {
-        for bad in ["5 uid=1\n", "99 uid=1\n", "8uid=1\n", " uid=1\n", "8 uid=1", "3 =\n", "0 a=b\n", "+8 uid=1\n"] {
+        for bad in
+            ["5 uid=1\n", "99 uid=1\n", "8uid=1\n", " uid=1\n", "8 uid=1", "3 =\n", "0 a=b\n", "+8 uid=1\n"]
+        {
             assert!(records(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }

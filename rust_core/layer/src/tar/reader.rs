@@ -1,50 +1,11 @@
 //! The stream of entries: headers joined with their extended headers, data handed over in place.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
-use errors::IoError;
-
+use super::compose::{Parts, Pending};
 use super::header::Header;
-use super::pax::Records;
-use super::{name, sparse, Fault, BLOCK_BYTES};
-use crate::entry::{Entry, EntryData, EntryKind, Extent, Time};
+use super::{sparse, Chunks, Fault, BLOCK_BYTES};
+use crate::entry::{Entry, EntryData, EntryKind, Extent};
 use crate::error::shown;
 use crate::{LayerError, Limits, Rule};
-
-/// The device numbers that Linux holds. Source: kernel, include/linux/kdev_t.h.
-const DEVICE_MAJOR_MAX: i64 = 0xfff;
-const DEVICE_MINOR_MAX: i64 = 0xf_ffff;
-/// The one id that chown(2) takes for "leave it".
-const ID_NONE: i64 = 0xffff_ffff;
-
-/// A stream of bytes read in place.
-pub trait Chunks {
-    /// The next bytes, empty at the stream's end. The same bytes come again until consumed.
-    ///
-    /// # Errors
-    /// What reading the source raises.
-    fn chunk(&mut self) -> Result<&[u8], LayerError>;
-    /// Marks `count` bytes of the last chunk as used.
-    fn consume(&mut self, count: usize);
-    /// Passes over up to `count` bytes that need not be looked at; returns how many there were.
-    ///
-    /// # Errors
-    /// What reading the source raises.
-    fn skip(&mut self, count: u64) -> Result<u64, LayerError> {
-        let mut left = count;
-        while left > 0 {
-            let len = self.chunk()?.len() as u64;
-            if len == 0 {
-                break;
-            }
-            let step = len.min(left);
-            self.consume(usize::try_from(step).unwrap_or(usize::MAX));
-            left -= step;
-        }
-        Ok(count - left)
-    }
-}
 
 /// How the archive ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,10 +143,7 @@ impl<C: Chunks> TarReader<C> {
     }
 
     /// The next header's block, or `None` at the archive's end, which cannot come behind an extended header.
-    fn read_header(
-        &mut self,
-        has_pending: bool,
-    ) -> Result<Option<[u8; BLOCK_BYTES as usize]>, LayerError> {
+    fn read_header(&mut self, has_pending: bool) -> Result<Option<[u8; BLOCK_BYTES as usize]>, LayerError> {
         let mut block = [0; BLOCK_BYTES as usize];
         match self.fill(&mut block)? {
             0 if !has_pending => self.end = Some(ArchiveEnd::Unmarked),
@@ -375,178 +333,4 @@ impl From<LayerError> for FileFault {
 
 fn padding(size: u64) -> u64 {
     (BLOCK_BYTES - size % BLOCK_BYTES) % BLOCK_BYTES
-}
-
-/// What extended headers said of the entry that comes.
-#[derive(Debug, Default)]
-struct Pending {
-    records: Records,
-    long_name: Option<Vec<u8>>,
-    long_link: Option<Vec<u8>>,
-    is_used: bool,
-}
-
-impl Pending {
-    fn is_used(&self) -> bool {
-        self.is_used
-    }
-
-    fn add(&mut self, type_flag: u8, body: &[u8], limits: &Limits) -> Result<(), Fault> {
-        self.is_used = true;
-        let text = || body[..body.iter().position(|b| *b == 0).unwrap_or(body.len())].to_vec();
-        match type_flag {
-            b'L' => self.long_name = Some(text()),
-            b'K' => self.long_link = Some(text()),
-            _ => self.records.add(body, limits)?,
-        }
-        Ok(())
-    }
-
-    /// The best name known so far, for a message.
-    fn shown_name(&self, block: &[u8; BLOCK_BYTES as usize]) -> Vec<u8> {
-        let known = self.records.path.as_ref().or(self.long_name.as_ref());
-        known.cloned().unwrap_or_else(|| block[..100].split(|b| *b == 0).next().unwrap_or(&[]).to_vec())
-    }
-}
-
-struct Parts<'a> {
-    header: &'a Header<'a>,
-    pending: &'a Pending,
-    limits: &'a Limits,
-}
-
-impl Parts<'_> {
-    /// All but the kind.
-    fn common(&self, raw_name: &[u8]) -> Result<Entry, Fault> {
-        let records = &self.pending.records;
-        let mtime = match records.mtime {
-            Some(time) => time,
-            None => Time { seconds: self.header.mtime()?, nanos: 0 },
-        };
-        let mode = self.header.mode()? & 0o7777;
-        let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| !crate::xattr::steers_overlay(name);
-        Ok(Entry {
-            path: name::normalise(raw_name, self.limits)?,
-            kind: EntryKind::Directory,
-            mode: u32::try_from(mode).unwrap_or(0),
-            uid: id(records.uid, self.header.uid()?, Rule::UserId)?,
-            gid: id(records.gid, self.header.gid()?, Rule::GroupId)?,
-            mtime,
-            xattrs: records.xattrs.iter().filter(kept).cloned().collect(),
-            data_offset_bytes: 0,
-            data_size_bytes: 0,
-        })
-    }
-
-    fn kind(&self, raw_name: &[u8]) -> Result<EntryKind, Fault> {
-        let file = EntryKind::File { size_bytes: 0, extents: None };
-        match self.header.type_flag() {
-            // Old tars stored a directory as a file whose name ends in a slash (X21).
-            0 if raw_name.ends_with(b"/") => Ok(EntryKind::Directory),
-            0 | b'0' | b'7' | b'S' => Ok(file),
-            b'1' => Ok(EntryKind::Hardlink { target: name::normalise(&self.link_name(), self.limits)? }),
-            b'2' => self.symlink(),
-            b'3' => self.device().map(|(major, minor)| EntryKind::CharDevice { major, minor }),
-            b'4' => self.device().map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
-            b'5' => Ok(EntryKind::Directory),
-            b'6' => Ok(EntryKind::Fifo),
-            _ => Err(Fault::Rule(Rule::EntryType)),
-        }
-    }
-
-    fn link_name(&self) -> Vec<u8> {
-        let known = self.pending.records.link_path.as_ref().or(self.pending.long_link.as_ref());
-        known.cloned().unwrap_or_else(|| self.header.link_name())
-    }
-
-    fn symlink(&self) -> Result<EntryKind, Fault> {
-        let target = self.link_name();
-        if target.is_empty() {
-            return Err(Fault::Rule(Rule::LinkEmpty));
-        }
-        Fault::check("path_bytes", self.limits.path_bytes, target.len() as u64)?;
-        Ok(EntryKind::Symlink { target })
-    }
-
-    fn device(&self) -> Result<(u32, u32), Fault> {
-        let (major, minor) = self.header.device()?;
-        if !(0..=DEVICE_MAJOR_MAX).contains(&major) || !(0..=DEVICE_MINOR_MAX).contains(&minor) {
-            return Err(Fault::Rule(Rule::DeviceNumber));
-        }
-        Ok((u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0)))
-    }
-}
-
-fn id(record: Option<i64>, header: i64, rule: Rule) -> Result<u32, Fault> {
-    let value = record.unwrap_or(header);
-    match u32::try_from(value) {
-        Ok(id) if value != ID_NONE => Ok(id),
-        _ => Err(Fault::Rule(rule)),
-    }
-}
-
-/// The bytes of an open file from an offset on, read by `pread`; skipping reads nothing.
-#[derive(Debug)]
-pub struct FileChunks<'f> {
-    file: &'f File,
-    offset_bytes: u64,
-    size_bytes: u64,
-    buffer: Vec<u8>,
-    used: usize,
-    filled: usize,
-}
-
-/// Small, since headers are what is read through it.
-const FILE_BUFFER_BYTES: usize = 16 * 1024;
-
-impl<'f> FileChunks<'f> {
-    /// The bytes of `file` from its start, up to the size it has now.
-    ///
-    /// # Errors
-    /// `IO_FAILED`.
-    pub fn new(file: &'f File) -> Result<Self, LayerError> {
-        let size_bytes = file.metadata().map_err(|e| IoError::from_std("fstat", "", &e))?.len();
-        Ok(Self { file, offset_bytes: 0, size_bytes, buffer: vec![0; FILE_BUFFER_BYTES], used: 0, filled: 0 })
-    }
-}
-
-impl Chunks for FileChunks<'_> {
-    fn chunk(&mut self) -> Result<&[u8], LayerError> {
-        if self.used == self.filled {
-            self.used = 0;
-            self.filled = self
-                .file
-                .read_at(&mut self.buffer, self.offset_bytes)
-                .map_err(|e| IoError::from_std("pread", "", &e))?;
-        }
-        Ok(&self.buffer[self.used..self.filled])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.used += count;
-        self.offset_bytes += count as u64;
-    }
-
-    fn skip(&mut self, count: u64) -> Result<u64, LayerError> {
-        let step = count.min(self.size_bytes.saturating_sub(self.offset_bytes));
-        let buffered = (self.filled - self.used) as u64;
-        if step <= buffered {
-            self.consume(usize::try_from(step).unwrap_or(0));
-        } else {
-            (self.used, self.filled) = (0, 0);
-            self.offset_bytes += step;
-        }
-        Ok(step)
-    }
-}
-
-#[cfg(test)]
-impl Chunks for &[u8] {
-    fn chunk(&mut self) -> Result<&[u8], LayerError> {
-        Ok(self)
-    }
-
-    fn consume(&mut self, count: usize) {
-        *self = &self[count..];
-    }
 }

@@ -20,7 +20,7 @@ pub(crate) fn from_records(records: &SparseRecords) -> Result<Vec<Extent>, Fault
 }
 
 fn pairs(numbers: &[u64]) -> Result<Vec<Extent>, Fault> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(BAD);
     }
     Ok(numbers.chunks_exact(2).map(|p| Extent { offset_bytes: p[0], size_bytes: p[1] }).collect())

@@ -85,7 +85,8 @@ fn x22_times_of_directories_and_links_are_the_entrys() {
         Item::dir("d/sub").mtime(3),
         Item::file("d/sub/.wh.x", ""),
     ];
-    let merged = Image::of(&[&[Item::dir("d"), Item::dir("d/sub"), Item::file("d/sub/x", "")], &items]).mount();
+    let merged =
+        Image::of(&[&[Item::dir("d"), Item::dir("d/sub"), Item::file("d/sub/x", "")], &items]).mount();
     assert_eq!(merged.lstat("d").mtime(), 1_234_567_890);
     assert_eq!(merged.lstat("d/sub").mtime(), 3);
     let b = merged.lstat("d/b");
@@ -98,9 +99,17 @@ fn x22_times_of_directories_and_links_are_the_entrys() {
 
 #[test]
 fn x23_a_closed_directory_before_its_files_is_filled() {
-    let items = [Item::dir("d").mode(0o555), Item::file("d/f", "content").mode(0o400), Item::dir("z").mode(0), Item::file("z/f", "")];
+    let items = [
+        Item::dir("d").mode(0o555),
+        Item::file("d/f", "content").mode(0o400),
+        Item::dir("z").mode(0),
+        Item::file("z/f", ""),
+    ];
     let merged = Image::of(&[&items]).mount();
-    assert_eq!((merged.mode("d"), merged.mode("d/f"), merged.read("d/f").as_str()), (0o555, 0o400, "content"));
+    assert_eq!(
+        (merged.mode("d"), merged.mode("d/f"), merged.read("d/f").as_str()),
+        (0o555, 0o400, "content")
+    );
     assert_eq!(merged.mode("z"), 0);
 }
 

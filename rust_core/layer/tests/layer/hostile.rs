@@ -12,10 +12,18 @@ use crate::tar_writer::{tar, Item};
 fn z01_names_that_leave_the_root_are_refused() {
     in_jail("hostile::z01_names_that_leave_the_root_are_refused", |canary| {
         for name in ["../../escape1", "..", "a/../../x", "/../x", &format!("../../../..{canary}/pwn")] {
-            for item in [Item::file(name, "pwn"), Item::dir(name), Item::symlink(name, "x"), Item::hardlink("l", name)] {
+            for item in [
+                Item::file(name, "pwn"),
+                Item::dir(name),
+                Item::symlink(name, "x"),
+                Item::hardlink("l", name),
+            ] {
                 let image = Image::new();
                 let error = image.stage(&tar(&[item])).unwrap_err();
-                assert!(matches!(error, LayerError::Rejected { rule: Rule::NameEscapes, .. }), "{name}: {error}");
+                assert!(
+                    matches!(error, LayerError::Rejected { rule: Rule::NameEscapes, .. }),
+                    "{name}: {error}"
+                );
                 assert_eq!(image.folders(), Vec::<String>::new());
             }
         }
@@ -40,10 +48,18 @@ fn z01_writes_through_links_stay_inside() {
         };
         through(&[Item::symlink("e", canary), Item::file("e/pwn", "pwn")]);
         through(&[Item::symlink("a", "b"), Item::symlink("b", canary), Item::file("a/pwn", "pwn")]);
-        through(&[Item::dir("d"), Item::symlink("d/e", format!("../../../..{canary}")), Item::file("d/e/pwn", "pwn")]);
+        through(&[
+            Item::dir("d"),
+            Item::symlink("d/e", format!("../../../..{canary}")),
+            Item::file("d/e/pwn", "pwn"),
+        ]);
         // Over two layers, the link below.
         let low = [Item::symlink("e", canary)];
-        let merged = Image::of(&[&low, &[Item::file("e/pwn", "pwn"), Item::dir("e/dir"), Item::file("e/.wh.hostname", "")]]).mount();
+        let merged = Image::of(&[
+            &low,
+            &[Item::file("e/pwn", "pwn"), Item::dir("e/dir"), Item::file("e/.wh.hostname", "")],
+        ])
+        .mount();
         assert_eq!(merged.read(&format!("{canary}/pwn")), "pwn");
     });
 }
@@ -53,14 +69,19 @@ fn z01_hard_links_through_links_find_nothing_outside() {
     in_jail("hostile::z01_hard_links_through_links_find_nothing_outside", |canary| {
         for items in [
             vec![Item::symlink("e", canary), Item::hardlink("b", "e/hostname")],
-            vec![Item::symlink("h", format!("{canary}/hostname")), Item::hardlink("b", "h"), Item::file("b", "pwn")],
+            vec![
+                Item::symlink("h", format!("{canary}/hostname")),
+                Item::hardlink("b", "h"),
+                Item::file("b", "pwn"),
+            ],
             vec![Item::hardlink("b", format!("{canary}/hostname"))],
         ] {
             let mut image = Image::new();
             match image.add(&tar(&items)) {
                 Ok(_) => assert_eq!(image.mount().read("b"), "pwn"),
                 Err(error) => {
-                    let is_refused = matches!(error, LayerError::Rejected { rule: Rule::HardlinkTargetMissing, .. });
+                    let is_refused =
+                        matches!(error, LayerError::Rejected { rule: Rule::HardlinkTargetMissing, .. });
                     assert!(is_refused, "{error}");
                 }
             }
@@ -94,7 +115,10 @@ fn z02_whiteouts_of_the_directory_itself_are_refused() {
         for name in [".wh...", "x/.wh..", ".wh.", "x/.wh...", "./.wh..", "x/.wh./y"] {
             let mut image = Image::of(&[&[Item::dir("x"), Item::file("x/f", "f"), Item::file("g", "g")]]);
             let error = image.add(&tar(&[Item::file(name, "")])).unwrap_err();
-            assert!(matches!(error, LayerError::Rejected { rule: Rule::WhiteoutName, .. }), "{name}: {error}");
+            assert!(
+                matches!(error, LayerError::Rejected { rule: Rule::WhiteoutName, .. }),
+                "{name}: {error}"
+            );
             let merged = image.mount();
             merged.assert_tree(&[("g", "file g"), ("x", "dir"), ("x/f", "file f")]);
         }
@@ -115,7 +139,8 @@ fn hostile_name(canary: String) -> impl Strategy<Value = String> {
 }
 
 fn hostile_item(canary: String) -> impl Strategy<Value = Item> {
-    let target = prop_oneof![Just(canary.clone()), Just(format!("{canary}/hostname")), hostile_name(canary.clone())];
+    let target =
+        prop_oneof![Just(canary.clone()), Just(format!("{canary}/hostname")), hostile_name(canary.clone())];
     (hostile_name(canary), target, 0..8u8, any::<u16>()).prop_map(|(name, target, kind, bits)| {
         let item = match kind {
             0 | 1 => Item::file(&name, "pwn"),
@@ -131,7 +156,8 @@ fn hostile_item(canary: String) -> impl Strategy<Value = Item> {
 #[test]
 fn random_hostile_layers_never_touch_the_outside() {
     in_jail("hostile::random_hostile_layers_never_touch_the_outside", |canary| {
-        let layers = proptest::collection::vec(proptest::collection::vec(hostile_item(canary.to_owned()), 1..8), 1..3);
+        let layers =
+            proptest::collection::vec(proptest::collection::vec(hostile_item(canary.to_owned()), 1..8), 1..3);
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(400) });
         let result = runner.run(&layers, |layers| {
             let mut image = Image::of(&[&[Item::file("base", "")]]);

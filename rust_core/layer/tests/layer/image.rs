@@ -59,11 +59,8 @@ impl Image {
             let chain_id = LayerId::from_chain_id(&Digest::of(Algorithm::Sha256, chain.as_bytes()));
             let (limits, progress) = (Limits::default(), AtomicU64::new(0));
             let finish = Some(Finish { facts: &info.facts, lowers: &lowers });
-            let request = StageRequest {
-                expected_diff_id: Some(&info.diff_id),
-                finish,
-                ..request(&limits, &progress)
-            };
+            let request =
+                StageRequest { expected_diff_id: Some(&info.diff_id), finish, ..request(&limits, &progress) };
             match self.store.open_stage(&chain_id, &|| false)? {
                 OpenedStage::Present(info) => info,
                 OpenedStage::Writing(stage) => stage.write(blob, &request)?,

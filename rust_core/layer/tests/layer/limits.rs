@@ -79,7 +79,11 @@ fn what_waits_for_the_end_is_bounded() {
 #[test]
 fn the_uncompressed_size_is_bounded() {
     let limits = Limits { layer_size_bytes: 10_000, ..Limits::default() };
-    assert_limit(&tar(&[Item::file("f", vec![b'x'; 9000]), Item::file("g", "x")]), &limits, "layer_size_bytes");
+    assert_limit(
+        &tar(&[Item::file("f", vec![b'x'; 9000]), Item::file("g", "x")]),
+        &limits,
+        "layer_size_bytes",
+    );
     let mut lying = header(&Item::file("f", ""), b'0');
     lying[124..136].copy_from_slice(b"77777777777\0");
     crate::tar_writer::seal(&mut lying);

@@ -15,14 +15,17 @@ fn assert_linked(merged: &Merged, a: &str, b: &str) {
 
 #[test]
 fn x08_parents_are_made_for_links_as_for_files() {
-    let merged = Image::of(&[&[Item::file("bin/app", "app"), Item::hardlink("bin/r/m/app", "bin/app")]]).mount();
+    let merged =
+        Image::of(&[&[Item::file("bin/app", "app"), Item::hardlink("bin/r/m/app", "bin/app")]]).mount();
     assert_linked(&merged, "bin/app", "bin/r/m/app");
     assert_eq!(merged.mode("bin/r/m"), 0o755);
 }
 
 #[test]
 fn x09_link_names_are_paths_from_the_root_however_they_are_written() {
-    for (name, link, target) in [("a", "b", "a"), ("./a", "./b", "./a"), ("a", "b", "/a"), ("d/a", "d/b", "d/a")] {
+    for (name, link, target) in
+        [("a", "b", "a"), ("./a", "./b", "./a"), ("a", "b", "/a"), ("d/a", "d/b", "d/a")]
+    {
         let merged = Image::of(&[&[Item::file(name, "x"), Item::hardlink(link, target)]]).mount();
         assert_linked(&merged, name, link);
     }
@@ -30,7 +33,10 @@ fn x09_link_names_are_paths_from_the_root_however_they_are_written() {
 
 #[test]
 fn x10_a_link_to_a_file_of_a_lower_layer_has_its_bytes_and_inode() {
-    let low = [Item::dir("etc").mode(0o750).owner(3, 4), Item::file("etc/a", "data").mode(0o4711).owner(5, 6).mtime(9)];
+    let low = [
+        Item::dir("etc").mode(0o750).owner(3, 4),
+        Item::file("etc/a", "data").mode(0o4711).owner(5, 6).mtime(9),
+    ];
     let high = [Item::hardlink("b", "etc/a"), Item::hardlink("c", "b")];
     let merged = Image::of(&[&low, &high]).mount();
     merged.assert_tree(&[("b", "file data"), ("c", "file data"), ("etc", "dir"), ("etc/a", "file data")]);
@@ -42,7 +48,12 @@ fn x10_a_link_to_a_file_of_a_lower_layer_has_its_bytes_and_inode() {
 
 #[test]
 fn x10_a_link_through_a_link_of_a_lower_layer_and_two_layers_down() {
-    let low = [Item::dir("usr"), Item::file("usr/a", "data"), Item::symlink("u", "/usr"), Item::symlink("s", "usr/a")];
+    let low = [
+        Item::dir("usr"),
+        Item::file("usr/a", "data"),
+        Item::symlink("u", "/usr"),
+        Item::symlink("s", "usr/a"),
+    ];
     let high = [Item::hardlink("b", "u/a"), Item::hardlink("b2", "u/a"), Item::hardlink("t", "s")];
     let merged = Image::of(&[&low, &[Item::file("other", "")], &high]).mount();
     assert_linked(&merged, "b", "usr/a");
@@ -62,7 +73,10 @@ fn a_link_whose_target_no_layer_has_is_refused_over_any_layers() {
     for (low, high) in [
         (vec![], vec![Item::hardlink("b", "nowhere")]),
         (vec![Item::file("a", "x")], vec![Item::file(".wh.a", ""), Item::hardlink("b", "a")]),
-        (vec![Item::dir("d"), Item::file("d/a", "x")], vec![Item::dir("d"), Item::file("d/.wh..wh..opq", ""), Item::hardlink("b", "d/a")]),
+        (
+            vec![Item::dir("d"), Item::file("d/a", "x")],
+            vec![Item::dir("d"), Item::file("d/.wh..wh..opq", ""), Item::hardlink("b", "d/a")],
+        ),
     ] {
         let mut image = Image::of(&[&low]);
         let error = image.add(&tar(&high)).unwrap_err();

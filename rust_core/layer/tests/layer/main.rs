@@ -1,6 +1,7 @@
 //! The layer store by its public behaviour: the extract cases of the field, each over real overlay mounts.
 
 mod attributes;
+mod failpoints;
 mod hostile;
 mod image;
 mod jail;

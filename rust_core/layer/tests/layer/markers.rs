@@ -145,10 +145,9 @@ fn a_directory_that_is_deleted_and_made_anew_holds_only_what_is_new() {
 #[test]
 fn a_whiteout_leaves_a_file_of_its_own_layer() {
     let low = [Item::file("f", "old")];
-    for high in [
-        [Item::file(".wh.f", ""), Item::file("f", "new")],
-        [Item::file("f", "new"), Item::file(".wh.f", "")],
-    ] {
+    for high in
+        [[Item::file(".wh.f", ""), Item::file("f", "new")], [Item::file("f", "new"), Item::file(".wh.f", "")]]
+    {
         Image::of(&[&low, &high]).mount().assert_tree(&[("f", "file new")]);
     }
 }
@@ -163,10 +162,20 @@ fn a_marker_at_the_root_hides_everything_below() {
 
 #[test]
 fn a_whiteout_through_a_link_of_a_lower_layer_hides_the_file_there() {
-    let low = [Item::dir("usr"), Item::dir("usr/lib"), Item::file("usr/lib/a", "a"), Item::symlink("lib", "usr/lib")];
+    let low = [
+        Item::dir("usr"),
+        Item::dir("usr/lib"),
+        Item::file("usr/lib/a", "a"),
+        Item::symlink("lib", "usr/lib"),
+    ];
     let high = [Item::file("lib/.wh.a", ""), Item::file("lib/b", "b")];
     let merged = Image::of(&[&low, &high]).mount();
-    merged.assert_tree(&[("lib", "link usr/lib"), ("usr", "dir"), ("usr/lib", "dir"), ("usr/lib/b", "file b")]);
+    merged.assert_tree(&[
+        ("lib", "link usr/lib"),
+        ("usr", "dir"),
+        ("usr/lib", "dir"),
+        ("usr/lib/b", "file b"),
+    ]);
 }
 
 #[test]
@@ -200,7 +209,8 @@ fn z14_attributes_that_steer_overlayfs_are_not_honoured() {
 #[test]
 fn an_ordinary_layer_over_ordinary_layers_is_used_as_it_is() {
     let low = [Item::dir("d"), Item::file("d/x", "x"), Item::file("f", "f")];
-    let high = [Item::dir("d"), Item::file("d/.wh.x", ""), Item::file(".wh.f", ""), Item::file("d/implied/y", "y")];
+    let high =
+        [Item::dir("d"), Item::file("d/.wh.x", ""), Item::file(".wh.f", ""), Item::file("d/implied/y", "y")];
     let image = Image::of(&[&low, &high]);
     assert_eq!(image.finished_count, 0);
     let merged = image.mount();

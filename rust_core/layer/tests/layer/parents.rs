@@ -54,20 +54,20 @@ fn x05_links_of_a_middle_layer_and_hidden_links_count() {
 
 #[test]
 fn x05_a_link_of_the_same_layer_is_followed_too() {
-    let items = [Item::dir("usr"), Item::dir("usr/lib"), Item::symlink("lib", "usr/lib"), Item::file("lib/b", "b")];
+    let items =
+        [Item::dir("usr"), Item::dir("usr/lib"), Item::symlink("lib", "usr/lib"), Item::file("lib/b", "b")];
     let merged = Image::of(&[&items]).mount();
     assert_eq!(merged.read("usr/lib/b"), "b");
     // Its target may be a directory that only a lower layer has.
-    let merged = Image::of(&[&usr_merged()[..3], &[Item::symlink("lib", "/usr/lib"), Item::file("lib/b", "b")]]).mount();
+    let merged =
+        Image::of(&[&usr_merged()[..3], &[Item::symlink("lib", "/usr/lib"), Item::file("lib/b", "b")]])
+            .mount();
     assert_eq!(merged.names("usr/lib"), ["a", "b"]);
 }
 
 #[test]
 fn x06_an_explicit_directory_replaces_a_link_below() {
-    for high in [
-        [Item::dir("lib"), Item::file("lib/b", "b")],
-        [Item::file("lib/b", "b"), Item::dir("lib")],
-    ] {
+    for high in [[Item::dir("lib"), Item::file("lib/b", "b")], [Item::file("lib/b", "b"), Item::dir("lib")]] {
         let merged = Image::of(&[&usr_merged(), &high]).mount();
         merged.assert_tree(&[
             ("lib", "dir"),
@@ -155,7 +155,12 @@ fn a_directory_that_replaced_a_file_of_its_own_layer_hides_the_lower_directory()
 
 #[test]
 fn x28_the_last_of_a_path_wins() {
-    let items = [Item::file("f", "one"), Item::file("f", "two").mode(0o600), Item::dir("d").mode(0o700), Item::dir("d")];
+    let items = [
+        Item::file("f", "one"),
+        Item::file("f", "two").mode(0o600),
+        Item::dir("d").mode(0o700),
+        Item::dir("d"),
+    ];
     let merged = Image::of(&[&items]).mount();
     merged.assert_tree(&[("d", "dir"), ("f", "file two")]);
     assert_eq!((merged.mode("f"), merged.mode("d")), (0o600, 0o755));

@@ -101,10 +101,8 @@ fn x17_maps_that_do_not_fit_the_file_are_refused() {
         ("1\n0\n3\n", "18446744073709551616"),
     ] {
         let error = Image::new().stage(&sparse_1_0(map, size, b"abc")).unwrap_err();
-        let is_refused = matches!(
-            error,
-            LayerError::Rejected { rule: Rule::SparseMap, .. } | LayerError::Corrupt { .. }
-        );
+        let is_refused =
+            matches!(error, LayerError::Rejected { rule: Rule::SparseMap, .. } | LayerError::Corrupt { .. });
         assert!(is_refused, "{map:?}: {error}");
     }
     let unknown = tar(&[Item::file("f", "x").pax("GNU.sparse.major", "2").pax("GNU.sparse.minor", "0")]);

@@ -23,8 +23,8 @@ fn a_layer_is_visible_only_after_publish() {
     assert_eq!(image.store.find(&layer_id).unwrap(), Some(info.clone()));
     assert_eq!(image.store.list_staged().unwrap(), [layer_id.as_str()]);
     image.store.publish(&[layer_id.clone(), layer_id.clone()]).unwrap();
-    image.store.publish(&[layer_id.clone()]).unwrap();
-    assert_eq!(image.store.list().unwrap(), [info.clone()]);
+    image.store.publish(std::slice::from_ref(&layer_id)).unwrap();
+    assert_eq!(image.store.list().unwrap(), std::slice::from_ref(&info));
     assert!(image.store.list_staged().unwrap().is_empty());
     let again = LayerStore::open(image.root.path(), "directory").unwrap();
     assert_eq!(again.stat(&layer_id).unwrap(), Some(info));
@@ -144,7 +144,7 @@ fn waiting_for_another_writer_can_be_cancelled() {
 fn a_damaged_description_is_told_with_its_path() {
     let image = Image::new();
     let layer_id = image.stage(&tar(&[Item::file("f", "x")])).unwrap().layer_id;
-    image.store.publish(&[layer_id.clone()]).unwrap();
+    image.store.publish(std::slice::from_ref(&layer_id)).unwrap();
     std::fs::write(image.root.path().join(format!("layers/{layer_id}/meta.json")), "{").unwrap();
     let error = image.store.stat(&layer_id).unwrap_err();
     assert!(matches!(&error, LayerError::DataCorrupt { path, .. } if path.ends_with("meta.json")), "{error}");
@@ -154,5 +154,8 @@ fn a_damaged_description_is_told_with_its_path() {
 fn a_kind_that_is_not_built_is_named() {
     let root = tempfile::tempdir().unwrap();
     let error = LayerStore::open(root.path(), "erofs").unwrap_err();
-    assert!(matches!(&error, LayerError::FeatureMissing { feature, .. } if feature.contains("erofs")), "{error}");
+    assert!(
+        matches!(&error, LayerError::FeatureMissing { feature, .. } if feature.contains("erofs")),
+        "{error}"
+    );
 }

@@ -244,7 +244,8 @@ fn a_failing_source_is_told_apart_from_bad_bytes() {
         let (limits, progress) = (Limits::default(), AtomicU64::new(0));
         let source = std::io::Read::chain(&start[..], Failing);
         let image = Image::new();
-        let error = image.store.open_import().unwrap().write(source, &request(&limits, &progress)).unwrap_err();
+        let error =
+            image.store.open_import().unwrap().write(source, &request(&limits, &progress)).unwrap_err();
         assert!(matches!(&error, LayerError::Source { error, .. } if error.errno == 104), "{error}");
     }
 }
