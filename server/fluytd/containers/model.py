@@ -189,7 +189,7 @@ def start_failed(container: Container, before: Container, failure: Failure, exit
 
 
 def start_undone(container: Container, failure: Failure) -> Container:
-    """A start that a dead daemon left, and no process of it. A first start goes back to CREATED, a later one to EXITED."""
+    """A start that a dead daemon left, without a process: a first one goes back to CREATED, a later one to EXITED."""
     return _change(
         container,
         frozenset({State.STARTING}),

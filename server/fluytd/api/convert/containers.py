@@ -81,7 +81,9 @@ def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.Output
         data = record.data
         while len(data) > MAX_CHUNK_BYTES:  # a line longer than a chunk; its cursor counts for its last piece
             piece, data = data[:MAX_CHUNK_BYTES], data[MAX_CHUNK_BYTES:]
-            chunks.append((record.stream, output_pb2.OutputChunk(data=piece, time=timestamp_of(record.time_unix_nanos))))
+            chunks.append(
+                (record.stream, output_pb2.OutputChunk(data=piece, time=timestamp_of(record.time_unix_nanos)))
+            )
         parts.append(data)
         size += len(data)
         following = records[index + 1] if index + 1 < len(records) else None

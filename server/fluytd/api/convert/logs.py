@@ -70,5 +70,3 @@ def _batches(records: list[logs_pb2.LogRecord]) -> list[logs_pb2.ReadLogsRespons
     if batch.records:
         responses.append(logs_pb2.ReadLogsResponse(batch=batch))
     return responses
-
-

@@ -1,0 +1,368 @@
+"""Stands in for core, disk, images and records, so that the container services are tested without a kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from fluytd.containers.model import Container, ExitStatus, ImageFacts
+from fluytd.containers.ports import Credentials, Ending, LoadedRecords, Process
+from fluytd.containers.resolve import HostFacts, StartPaths
+from fluytd.containers.service import ContainerService
+from fluytd.containers.spec import PlatformChoice
+from fluytd.errors import EngineError, ImageNotFound, ProcessNotFound
+from fluytd.events.model import Fact
+from fluytd.logs.ports import LogReader, ReadRange
+from fluytd.operations.model import Operation
+from fluytd.workers import Workers
+
+IMAGE = ImageFacts(
+    reference="docker.io/library/busybox:latest",
+    image_id="sha256:" + "a" * 64,
+    manifest_digest="sha256:" + "b" * 64,
+    os="linux",
+    architecture="amd64",
+    variant="",
+    layer_ids=("c" * 64,),
+    size_bytes=1000,
+    cmd=("sh",),
+    env=("PATH=/bin", "FOO=BAR"),
+)
+HOST = HostFacts(("CHOWN", "KILL"), ("CHOWN", "KILL", "SYS_ADMIN"), frozenset({0, 1}), frozenset({0}))
+
+
+class FakeClock:
+    """Time that only moves when it is asked."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000_000_000
+
+    def now_unix_nanos(self) -> int:
+        """A nanosecond later at each call."""
+        self.now += 1
+        return self.now
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now / 1e9
+
+
+class FakeProcess:
+    """A process that a test ends."""
+
+    def __init__(self, runtime: FakeRuntime, container_id: str) -> None:
+        self._runtime = runtime
+        self._id = container_id
+        self._here, self._there = socket.socketpair()
+        self.host_pid = 4242
+        self.supervisor_pid = 4241
+        self.start_time_unix_nanos = 1_700_000_000_500_000_000
+        self.clamps: list[str] = []
+        self.signals: list[int] = []
+        self.holds: list[int | None] = []
+        self.state = "running"
+        self.ignores: set[int] = set()
+        self.is_closed = False
+
+    def fileno(self) -> int:
+        return self._here.fileno()
+
+    def poll_exit(self) -> str:
+        return self.state
+
+    def signal(self, number: int) -> None:
+        if self.state != "running":
+            raise ProcessNotFound(host_pid=self.host_pid)
+        self.signals.append(number)
+        if number not in self.ignores:
+            self.end(ExitStatus(signal=number))
+
+    def end(self, status: ExitStatus, oom_kill_count: int = 0) -> None:
+        """The process ends now and its supervisor writes this record."""
+        self._runtime.endings[self._id] = Ending(status, oom_kill_count, 1_700_000_001_000_000_000)
+        self.state = "exited"
+        self._there.send(b"x")
+
+    def lose(self) -> None:
+        """The supervisor is killed."""
+        self.state = "lost"
+        self._there.send(b"x")
+
+    def stdin_fd(self) -> int | None:
+        return None
+
+    def close_stdin(self) -> None:
+        pass
+
+    def hold_log(self, segment: int | None) -> None:
+        self.holds.append(segment)
+
+    def wait_gone(self, timeout_millis: int) -> bool:
+        return True
+
+    def kill_supervisor(self) -> None:
+        pass
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._here.close()
+            self._there.close()
+
+
+@dataclass
+class FakeRuntime:
+    """Counts what stands: a run directory and a group for each run that was not released."""
+
+    processes: dict[str, FakeProcess] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
+    standing: set[str] = field(default_factory=set)
+    killed_groups: list[str] = field(default_factory=list)
+    start_error: EngineError | None = None
+    release_errors: list[EngineError] = field(default_factory=list)
+    start_delay: asyncio.Event | None = None
+    starts: int = 0
+
+    def start(self, container: Container, paths: StartPaths) -> Process:
+        self.starts += 1
+        if self.start_error is not None:
+            raise self.start_error
+        self.standing.add(container.id)
+        self.processes[container.id] = FakeProcess(self, container.id)
+        return self.processes[container.id]
+
+    def adopt(self, container_id: str) -> Process | None:
+        process = self.processes.get(container_id)
+        return process if process is not None and process.state == "running" else None
+
+    def read_ending(self, container_id: str) -> Ending | None:
+        return self.endings.get(container_id)
+
+    def kill_group(self, container_id: str) -> None:
+        self.killed_groups.append(container_id)
+
+    def release(self, container_id: str, process: Process | None) -> None:
+        if self.release_errors:
+            raise self.release_errors.pop()
+        if process is not None:
+            process.close()
+        self.standing.discard(container_id)
+        self.endings.pop(container_id, None)
+
+    def list_groups(self) -> list[str]:
+        return sorted(self.standing)
+
+    def list_run_dirs(self) -> list[str]:
+        return sorted(self.standing)
+
+
+@dataclass
+class FakeDirectories:
+    """Counts directories."""
+
+    standing: set[str] = field(default_factory=set)
+    create_error: EngineError | None = None
+
+    def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
+        base = f"/d/{container.id}"
+        return StartPaths("/r", base + "/log", tuple(lower_dirs), base, base, base, base, base)
+
+    def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
+        if self.create_error is not None:
+            raise self.create_error
+        self.standing.add(container.id)
+
+    def remove(self, container_id: str) -> int:
+        self.discard(container_id)
+        return 7
+
+    def discard(self, container_id: str) -> None:
+        self.standing.discard(container_id)
+
+    def writable_usage(self, container_id: str) -> tuple[int, bool]:
+        return 5, False
+
+    def log_dir(self, container_id: str) -> str:
+        return f"/d/{container_id}/log"
+
+    def list(self) -> list[str]:
+        return sorted(self.standing)
+
+
+@dataclass
+class FakeImages:
+    """One image."""
+
+    facts: ImageFacts | None = IMAGE
+    pulls: int = 0
+
+    async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
+        if self.facts is None or reference != "busybox":
+            raise ImageNotFound(reference=reference)
+        return self.facts
+
+    async def pull(
+        self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
+    ) -> AsyncGenerator[Operation, None]:
+        self.pulls += 1
+        self.facts = IMAGE
+        for operation in ():
+            yield operation
+
+    def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
+        return ("/layers/c",)
+
+
+@dataclass
+class FakeRecords:
+    """Keeps records and facts in order."""
+
+    saved: dict[str, Container] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+    durable_count: int = 0
+
+    async def load(self) -> LoadedRecords:
+        return LoadedRecords(list(self.saved.values()), {})
+
+    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+        self.saved[container.id] = container
+        self.facts += facts
+        self.durable_count += durable
+        return _done()
+
+    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+        self.saved.pop(container.id, None)
+        self.facts += facts
+        return _done()
+
+    @property
+    def fact_names(self) -> list[str]:
+        """Class names of all facts, in order."""
+        return [type(fact).__name__ for fact in self.facts]
+
+
+async def _done() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    """One log record."""
+
+    stream: str
+    data: bytes
+    time_unix_nanos: int = 1
+    cursor: str = "1:0"
+
+
+class FakeLog:
+    """A log that a test writes to; each reader of it is a position."""
+
+    def __init__(self) -> None:
+        self.records: list[FakeRecord] = []
+        self.readers: list[FakeLogReader] = []
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Adds a record and tells every reader."""
+        self.records.append(FakeRecord(stream, data, cursor=f"1:{len(self.records)}"))
+        for reader in self.readers:
+            reader.tell()
+
+    def open(self, log_dir: str, wanted: ReadRange) -> LogReader:
+        reader = FakeLogReader(self, len(self.records) if wanted.tail_lines == 0 else 0)
+        self.readers.append(reader)
+        return reader
+
+
+class FakeLogReader:
+    """Reads a `FakeLog`."""
+
+    def __init__(self, log: FakeLog, position: int) -> None:
+        self._log = log
+        self._position = position
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.is_past_until = False
+        self.segment = 1
+        self.skipped_segments = 0
+        self.is_closed = False
+
+    def tell(self) -> None:
+        """There is more."""
+        if not self.is_closed:
+            os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self, max_bytes: int) -> Sequence[FakeRecord]:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            pass
+        found = self._log.records[self._position :]
+        self._position += len(found)
+        return found
+
+    read_final = read
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            os.close(self._fd)
+
+
+class Bench:
+    """A container service on fakes, with hands on each of them."""
+
+    def __init__(self) -> None:
+        self.runtime = FakeRuntime()
+        self.directories = FakeDirectories()
+        self.images = FakeImages()
+        self.records = FakeRecords()
+        self.log = FakeLog()
+        self.workers = Workers(4, 1)
+        self.clock = FakeClock()
+        self.service = self.restart()
+
+    def restart(self) -> ContainerService:
+        """A new service over the same disk, host and records."""
+        self.service = ContainerService(
+            runtime=self.runtime,
+            directories=self.directories,
+            images=self.images,
+            records=self.records,
+            open_log=self.log.open,
+            workers=self.workers,
+            clock=self.clock,
+            random=Random(1),
+            host=HOST,
+        )
+        return self.service
+
+    def process(self, container: Container) -> FakeProcess:
+        """The process of a container."""
+        return self.runtime.processes[container.id]
+
+    def assert_clean(self) -> None:
+        """Nothing stands that no record owns."""
+        ids = set(self.records.saved)
+        assert self.directories.standing <= ids
+        assert self.runtime.standing <= ids
+        assert {entry.container.id for entry in self.service.ctx.table} == ids
+
+    async def close(self) -> None:
+        """All is ended."""
+        for process in self.runtime.processes.values():
+            if process.state == "running":
+                process.end(ExitStatus(exit_code=0))
+        await self.service.close()
+        for process in self.runtime.processes.values():
+            process.close()
+        self.workers.close()
+
+
+__all__ = ["HOST", "IMAGE", "Bench", "FakeProcess", "replace"]
