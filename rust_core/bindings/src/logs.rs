@@ -101,6 +101,11 @@ impl LogReader {
         self.with(py, |reader| Ok(reader.skipped_bytes()))
     }
 
+    #[getter]
+    fn skipped_segments(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| Ok(reader.skipped_segments()))
+    }
+
     fn close(&self, py: Python<'_>) {
         py.detach(|| drop(self.lock().take()));
     }
