@@ -1,1 +1,22 @@
-//! What this kernel and host allow, found by trying; and walking or removing trees by descriptor.
+//! What this kernel and host allow, found by trying rather than by version; and measuring or removing trees of files
+//! by descriptor, never by a path that somebody could bend meanwhile.
+//!
+//! It decides nothing from what it finds.
+
+mod erofs;
+mod feature;
+mod probe;
+mod remove;
+mod usage;
+mod walk;
+
+pub use feature::Feature;
+pub use probe::probe;
+pub use remove::remove_tree;
+pub use usage::{directory_usage, Usage};
+
+/// `uname -r`.
+#[must_use]
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
