@@ -11,7 +11,33 @@ import signal
 VARIABLE = "FLUYT_FAILPOINT"
 
 #: Every failpoint of the Python side: name -> where it stands. Each is named for the side effect that comes next.
-CATALOGUE: dict[str, str] = {}
+CATALOGUE: dict[str, str] = {
+    "container.create.record": "a container's record of intent",
+    "container.create.directories": "its directories",
+    "container.create.files": "the files that are bound into it",
+    "container.create.created": "the record that it was created",
+    "container.start.record": "the record that it is being started",
+    "container.start.run_dir": "its run directory",
+    "container.start.process": "its control groups, its supervisor, its process",
+    "container.start.executed": "the way back to the event loop, the process runs",
+    "container.start.running": "the record that it runs",
+    "container.stop.record": "the record that it is being stopped",
+    "container.stop.signal": "the stop signal",
+    "container.stop.kill": "the kill after the grace time",
+    "container.kill.signal": "a signal that a caller asked for",
+    "container.exit.record": "the record that it has ended",
+    "container.exit.cgroup": "the removal of its control groups",
+    "container.exit.run_dir": "the removal of its run directory",
+    "container.delete.record": "the record that it is being deleted",
+    "container.delete.files": "the removal of its files",
+    "container.delete.directories": "the removal of its directories, also of an undone creation",
+    "container.delete.forget": "the removal of its record",
+    **{
+        f"container.record.{state}": "the commit of a record of this state"
+        for state in ("creating", "created", "starting", "running", "stopping", "exited", "deleting", "deleted")
+    },
+    "recovery.apply": "each action of a recovery",
+}
 
 
 def _parse(value: str) -> tuple[str, int]:

@@ -21,6 +21,7 @@ from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, VersionConflict
 from fluytd.events.model import ContainerRenamed
+from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
 from fluytd.workers import Workers
 
@@ -171,13 +172,17 @@ class ContainerService:
         """(bytes in the writable layer, whether that is only a lower bound)."""
         return await self.ctx.workers.run(self.ctx.directories.writable_usage, container.id)
 
-    def holders(self, image_id: str) -> list[str]:
-        """Ids of the containers that are made of an image, whatever their state; images ask before they delete."""
-        return [entry.container.id for entry in self.ctx.table if entry.container.image.image_id == image_id]
+    def holders(self, image_id: str) -> list[Holder]:
+        """Containers that are made of an image, in any state; images ask before they are deleted."""
+        return [
+            Holder(entry.container.id, entry.container.is_live)
+            for entry in self.ctx.table
+            if entry.container.image.image_id == image_id
+        ]
 
-    def layers_in_use(self) -> set[str]:
-        """Layers that some container is made of."""
-        return {layer for entry in self.ctx.table for layer in entry.container.image.layer_ids}
+    def uses_layer(self, layer_id: str) -> bool:
+        """True if a container, in any state, stands on the layer."""
+        return any(layer_id in entry.container.image.layer_ids for entry in self.ctx.table)
 
     def log_source(self, reference: str) -> "ContainerLog":
         """The container's log, for `logs.service`. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""

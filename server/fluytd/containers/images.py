@@ -1,0 +1,72 @@
+"""The images that containers are made of, as the images' table in memory shows them. It fetches nothing itself."""
+
+from collections.abc import AsyncGenerator, Callable
+
+from fluytd.containers.model import ImageFacts
+from fluytd.containers.ports import Credentials
+from fluytd.containers.spec import PlatformChoice
+from fluytd.errors import PlatformUnavailable
+from fluytd.images.model import Image
+from fluytd.images.platforms import Platform
+from fluytd.images.table import ImageTable
+from fluytd.operations.model import Operation
+
+#: Begins a pull and yields its operation until it has ended; raises its failure.
+Pull = Callable[[str, PlatformChoice | None, Credentials | None], AsyncGenerator[Operation, None]]
+
+
+class PresentImages:
+    """Implements `ports.Images`."""
+
+    def __init__(self, table: ImageTable, lower_path: Callable[[str], str], pull: Pull) -> None:
+        """`lower_path`: layer id -> directory for overlay, raising LAYER_NOT_FOUND."""
+        self._table = table
+        self._lower_path = lower_path
+        self._pull = pull
+
+    async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
+        """See `ports.Images.find`."""
+        image, name = self._table.find(reference)
+        if platform is not None and not _fits(image.platform, platform):
+            wanted = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+            raise PlatformUnavailable(reference=reference, platform=wanted, available=str(image.platform))
+        return facts_of(image, name)
+
+    def pull(
+        self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
+    ) -> AsyncGenerator[Operation, None]:
+        """See `ports.Images.pull`."""
+        return self._pull(reference, platform, auth)
+
+    def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
+        """See `ports.Images.lower_dirs`."""
+        return tuple(self._lower_path(layer) for layer in reversed(image.layer_ids))
+
+
+def facts_of(image: Image, name: str) -> ImageFacts:
+    """What a container takes from an image that was found by `name` (empty if by its id)."""
+    config = image.config
+    return ImageFacts(
+        reference=name,
+        image_id=image.id,
+        manifest_digest=image.manifest.digest,
+        os=config.platform.os,
+        architecture=config.platform.architecture,
+        variant=config.platform.variant,
+        layer_ids=tuple(layer.layer_id for layer in image.layers),
+        size_bytes=image.size_bytes,
+        entrypoint=config.entrypoint,
+        cmd=config.cmd,
+        env=config.env,
+        user=config.user,
+        working_dir=config.working_dir,
+        stop_signal=config.stop_signal,
+        labels=config.labels,
+    )
+
+
+def _fits(present: Platform, wanted: PlatformChoice) -> bool:
+    asked = Platform.normalised(
+        wanted.os or present.os, wanted.architecture or present.architecture, wanted.variant or present.variant
+    )
+    return (asked.os, asked.architecture, asked.variant) == (present.os, present.architecture, present.variant)
