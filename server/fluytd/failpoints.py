@@ -37,6 +37,23 @@ CATALOGUE: dict[str, str] = {
         for state in ("creating", "created", "starting", "running", "stopping", "exited", "deleting", "deleted")
     },
     "recovery.apply": "each action of a recovery",
+    "gc.blob.delete": "the removal of a blob that nothing needs",
+    "gc.ingest.delete": "the removal of a partial download",
+    "gc.layer.delete": "the removal of a layer that nothing needs",
+    "gc.staged.delete": "the removal of a layer that was never published",
+    "image.delete.index": "the rewriting of index.json after a deletion",
+    "image.delete.record": "the removal of an image's record",
+    "image.tag.record": "the record of a reference",
+    "image.untag.record": "the removal of a reference's record",
+    "load.config.stage": "the staging of a config from an archive",
+    "load.layer.store": "the staging of a layer from an archive",
+    "load.manifest.stage": "the staging of a manifest from an archive",
+    "load.record": "the records of loaded images",
+    "pull.config.fetch": "the fetching of a config",
+    "pull.layer.fetch": "the fetching of a layer",
+    "pull.manifest.stage": "the staging of a manifest",
+    "pull.record": "the record of a pulled image",
+    **{f"{verb}.{what}.publish": f"making {what} visible" for verb in ("pull", "load") for what in ("blobs", "layers")},
 }
 
 

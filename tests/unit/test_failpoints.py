@@ -22,7 +22,16 @@ def test_an_armed_failpoint_kills_at_its_count(value: str, hits: int, is_killed:
 
 
 def test_the_catalogue_is_what_stands_in_the_code() -> None:
-    used = set()
+    literals: set[str] = set()
+    patterns: set[str] = set()
     for source in (SERVER / "fluytd").rglob("*.py"):
-        used |= set(re.findall(r"""failpoints\.hit\(\s*"([a-z_.]+)"\s*\)""", source.read_text()))
-    assert used == set(failpoints.CATALOGUE)
+        for is_pattern, name in re.findall(r"""failpoints\.hit\(\s*(f?)"([a-z_.{}]+)"\s*\)""", source.read_text()):
+            (patterns if is_pattern else literals).add(name)
+    made = {name: {known for known in failpoints.CATALOGUE if _fits(name, known)} for name in patterns}
+    assert all(made.values()), made
+    assert literals.union(*made.values()) == set(failpoints.CATALOGUE)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    parts = re.split(r"\{[^}]*\}", pattern)
+    return re.fullmatch("[a-z_]+".join(map(re.escape, parts)), name) is not None

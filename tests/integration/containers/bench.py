@@ -1,4 +1,4 @@
-"""A container service on the real core: private roots, a private cgroup parent, one layer with Debian's busybox-static."""
+"""A container service on the real core: private roots, a private cgroup parent, one layer with busybox-static."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from tests.support.fakes.containers import IMAGE
 
 BUSYBOX = Path("/bin/busybox")
 SUPERVISOR = Path(__file__).parents[3] / "server" / "fluytd" / "libexec" / "fluyt-supervisor"
-PASSWD = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:/bin/sh\nevil:x:notanum:10::/:/bin/sh\n"
+USERS = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:/bin/sh\nevil:x:notanum:10::/:/bin/sh\n"
 
 
 class OneLayer:
@@ -56,7 +56,7 @@ def make_layer(layer: Path) -> None:
         (layer / "bin" / name).symlink_to("busybox")
     for name in ("etc", "proc", "sys", "dev", "tmp", "root"):
         (layer / name).mkdir()
-    (layer / "etc" / "passwd").write_text(PASSWD)
+    (layer / "etc" / "passwd").write_text(USERS)
 
 
 class CoreBench:
@@ -113,8 +113,11 @@ class CoreBench:
         await self.leave()
         self._workers.close()
         assert cgroup.list_groups(self.cgroup_parent) == []
-        assert os.listdir(self.data_root / "containers") == []
-        assert os.listdir(self.run_root / "containers") == []
+        self._assert_gone()
+
+    def _assert_gone(self) -> None:
+        assert list((self.data_root / "containers").iterdir()) == []
+        assert list((self.run_root / "containers").iterdir()) == []
         for hierarchy in Path("/sys/fs/cgroup").glob(f"*/{self.cgroup_parent}"):
             hierarchy.rmdir()
 

@@ -38,9 +38,7 @@ async def test_output_and_exit_code_are_the_containers(bench: CoreBench) -> None
 
 
 @pytest.mark.parametrize(("command", "code"), [("/etc", "126"), ("nosuch", "127")])
-async def test_t01_a_command_that_cannot_be_executed_tells_its_code(
-    bench: CoreBench, command: str, code: str
-) -> None:
+async def test_t01_a_command_that_cannot_be_executed_tells_its_code(bench: CoreBench, command: str, code: str) -> None:
     with pytest.raises(ProcessStartFailed) as caught:
         await bench.run(command)
     assert caught.value.metadata["exit_code"] == code

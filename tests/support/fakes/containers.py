@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -299,10 +300,8 @@ class FakeLogReader:
         return self._fd
 
     def read(self, max_bytes: int) -> Sequence[FakeRecord]:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
-        except BlockingIOError:
-            pass
         found = self._log.records[self._position :]
         self._position += len(found)
         return found
@@ -338,7 +337,7 @@ class Bench:
             open_log=self.log.open,
             workers=self.workers,
             clock=self.clock,
-            random=Random(1),
+            random=Random(1),  # noqa: S311 - names need no secrecy
             host=HOST,
         )
         return self.service

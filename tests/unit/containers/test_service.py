@@ -181,9 +181,7 @@ async def test_l06_deleting_what_runs_is_refused_and_it_runs_on(bench: Bench) ->
 
 async def test_two_deletions_at_once_succeed_once(bench: Bench) -> None:
     await bench.service.create(SPEC, "one")
-    results = await asyncio.gather(
-        *(bench.service.delete("one", force=True) for _ in range(2)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(bench.service.delete("one", force=True) for _ in range(2)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["ContainerNotFound", "tuple"]
 
 
@@ -255,7 +253,8 @@ async def test_s09_attaching_before_the_start_loses_nothing(bench: Bench) -> Non
     bench.process(made).end(ExitStatus(exit_code=7))
     seen = await events
     session.close()
-    data = [(record.stream, record.data) for event in seen[:-1] if isinstance(event, Output) for record in event.records]
+    outputs = [event for event in seen if isinstance(event, Output)]
+    data = [(record.stream, record.data) for event in outputs for record in event.records]
     assert data == [("stdout", b"a\n"), ("stderr", b"b\n")]
     assert isinstance(seen[-1], Exited)
     assert seen[-1].container.exit == ExitStatus(exit_code=7)
