@@ -40,7 +40,7 @@ pub enum DecompressError {
 }
 
 /// How many first bytes tell the compression.
-const MAGIC_BYTES: usize = 6;
+const MAGIC_BYTES: usize = 10;
 
 /// Reads the uncompressed bytes of a source.
 pub struct Decompressor<R: BufRead> {
@@ -78,8 +78,11 @@ impl<R: BufRead> Decompressor<R> {
                     zstd::stream::read::Decoder::with_buffer(source).map_err(DecompressError::Source)?;
                 (State::Zstd(decoder), Compression::Zstd)
             }
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => return Err(unsupported("xz")),
-            [b'B', b'Z', b'h', ..] => return Err(unsupported("bzip2")),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(unsupported("xz")),
+            // The block's magic too: a plain archive may begin with a file named so.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59] => {
+                return Err(unsupported("bzip2"))
+            }
             _ => (State::Plain(source), Compression::None),
         };
         Ok(Self { state, compression })

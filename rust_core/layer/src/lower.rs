@@ -62,41 +62,44 @@ impl LowerView {
 
     /// What the merged tree has at `path` (normalised), the last component not followed.
     pub(crate) fn find(&self, path: &[u8]) -> Result<LowerNode, IoError> {
-        let mut merged = Vec::new();
-        for root in &self.roots {
-            let fd = root.try_clone().map_err(|e| IoError::from_std("fcntl", "", &e))?;
-            merged.push(fd);
-        }
         let mut names = components(path).peekable();
+        let Some(first) = names.next() else {
+            let Some(root) = self.roots.first() else { return Ok(LowerNode::Absent) };
+            return root
+                .try_clone()
+                .map(LowerNode::Directory)
+                .map_err(|e| IoError::from_std("fcntl", "", &e));
+        };
+        let mut step = step(&self.roots, first, names.peek().is_none())?;
         while let Some(name) = names.next() {
-            match step(&merged, name)? {
-                Step::Directories(next) => merged = next,
-                Step::Leaf(fd, stat) if names.peek().is_none() => return leaf(fd.as_fd(), name, &stat),
-                Step::Leaf(..) | Step::Absent => return Ok(LowerNode::Absent),
-            }
+            let Step::Directories(merged) = step else { return Ok(LowerNode::Absent) };
+            step = self::step(&merged, name, names.peek().is_none())?;
         }
-        Ok(merged.into_iter().next().map_or(LowerNode::Absent, LowerNode::Directory))
+        Ok(match step {
+            Step::Directories(merged) => {
+                merged.into_iter().next().map_or(LowerNode::Absent, LowerNode::Directory)
+            }
+            Step::Leaf(node) => node,
+        })
     }
 }
 
 enum Step {
-    Absent,
-    /// The directories of this name that merge, highest first.
+    /// The directories of this name that merge, highest first; none if the name is absent.
     Directories(Vec<OwnedFd>),
-    /// Something else, seen in the directory of this fd.
-    Leaf(OwnedFd, Stat),
+    /// Something else.
+    Leaf(LowerNode),
 }
 
-fn step(merged: &[OwnedFd], name: &[u8]) -> Result<Step, IoError> {
+fn step(merged: &[OwnedFd], name: &[u8], is_last: bool) -> Result<Step, IoError> {
     let mut found = Vec::new();
     for directory in merged {
         let Some(status) = stat(directory.as_fd(), name).map_err(|errno| io("fstatat", name, errno))? else {
             continue;
         };
         if file_type(&status) != FileType::Directory {
-            if found.is_empty() && !is_whiteout(&status) {
-                let fd = directory.try_clone().map_err(|e| IoError::from_std("fcntl", "", &e))?;
-                return Ok(Step::Leaf(fd, status));
+            if found.is_empty() && is_last && !is_whiteout(&status) {
+                return leaf(directory.as_fd(), name, &status).map(Step::Leaf);
             }
             break;
         }
@@ -108,7 +111,7 @@ fn step(merged: &[OwnedFd], name: &[u8]) -> Result<Step, IoError> {
             break;
         }
     }
-    Ok(if found.is_empty() { Step::Absent } else { Step::Directories(found) })
+    Ok(Step::Directories(found))
 }
 
 /// A character device 0:0 hides the name. Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts".

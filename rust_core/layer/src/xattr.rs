@@ -39,7 +39,7 @@ pub(crate) fn get(fd: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Err
 }
 
 /// The label that a host with SELinux puts on every file: the host's, never the layer's.
-const HOST_LABEL: &[u8] = b"security.selinux";
+pub(crate) const HOST_LABEL: &[u8] = b"security.selinux";
 
 /// All attributes of a file that a layer may carry.
 pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
+use crate::xattr::HOST_LABEL;
 use crate::{Entry, Time, Xattr};
 
 /// What is set on a file once its content is there.
@@ -80,7 +81,7 @@ impl Attributes {
         }
         rustix::fs::fchmod(fd, self.mode()).map_err(|e| Failure::Call("fchmod", e))?;
         for (name, value) in &self.xattrs {
-            taken(name, true, crate::xattr::set(fd, name, value))?;
+            taken(fd, name, true, crate::xattr::set(fd, name, value))?;
         }
         if let Some(times) = self.times() {
             rustix::fs::futimens(fd, &times).map_err(|e| Failure::Call("utimensat", e))?;
@@ -100,7 +101,8 @@ impl Attributes {
                 .map_err(|e| Failure::Call("fchmodat", e))?;
         }
         for (attribute, value) in &self.xattrs {
-            taken(attribute, false, crate::xattr::set_at(parent, name, attribute, value))?;
+            let result = crate::xattr::set_at(parent, name, attribute, value);
+            taken(parent, attribute, false, result)?;
         }
         if let Some(times) = self.times() {
             rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
@@ -110,19 +112,33 @@ impl Attributes {
     }
 }
 
-/// Whether the outcome of setting an extended attribute may stand.
+/// Whether the outcome of setting an extended attribute may stand; `fd` is on the file's file system.
 ///
 /// What the file system or the file's type cannot hold is left out, as containerd does: images made on other systems
-/// carry such attributes. Capabilities are no decoration: a program without them does not work, so they must hold.
-fn taken(name: &[u8], can_hold_user: bool, result: Result<(), Errno>) -> Result<(), Failure> {
+/// carry such attributes. So is a label that this host's SELinux does not know: containers get theirs from the mount.
+/// Capabilities are no decoration: a program without them does not work, so they must hold.
+fn taken(
+    fd: BorrowedFd<'_>,
+    name: &[u8],
+    can_hold_user: bool,
+    result: Result<(), Errno>,
+) -> Result<(), Failure> {
     match result {
         Ok(()) => Ok(()),
         Err(Errno::NOTSUP) if name != b"security.capability" => Ok(()),
         // xattr(7): user attributes are for regular files and directories only.
         Err(Errno::PERM) if !can_hold_user && name.starts_with(b"user.") => Ok(()),
+        Err(_) if name == HOST_LABEL => Ok(()),
+        // ext4 answers so too for a value that does not fit its block, however empty the disk is.
+        Err(Errno::NOSPC) if has_space(fd) => Err(Failure::Xattr),
         Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOTSUP)) => {
             Err(Failure::Call("setxattr", errno))
         }
         Err(_) => Err(Failure::Xattr),
     }
+}
+
+fn has_space(fd: BorrowedFd<'_>) -> bool {
+    // Without an answer the errno is believed.
+    rustix::fs::fstatvfs(fd).is_ok_and(|space| space.f_bavail > 0 && space.f_favail > 0)
 }

@@ -65,7 +65,10 @@ impl DirectoryWriter<'_> {
     /// Counts a file's size, which a sparse file claims without storing it.
     fn count_size(&mut self, name: &[u8], size_bytes: u64) -> Result<(), LayerError> {
         let total = self.written.size_bytes.saturating_add(size_bytes);
-        self.check(&self.path_here(name), "layer_size_bytes", self.limits.layer_size_bytes, total)?;
+        if total > self.limits.layer_size_bytes {
+            // Only now, since the path is made for the message.
+            self.check(&self.path_here(name), "layer_size_bytes", self.limits.layer_size_bytes, total)?;
+        }
         self.written.size_bytes = total;
         Ok(())
     }

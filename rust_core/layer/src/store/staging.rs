@@ -111,7 +111,8 @@ impl LayerStore {
 
 impl LayerStage<'_> {
     /// The layer is staged: read from `source` to its end, verified, whole, not yet visible. On any failure nothing of
-    /// it stays. The source is read on a thread of this call's own. Blocking.
+    /// it stays. The source is read on a thread of this call's own, and the call returns when that thread's last
+    /// read did: a source that can stall looks at the cancel flag itself. Blocking.
     ///
     /// # Errors
     /// `LAYER_REJECTED`, `LAYER_CORRUPT`, `DIFF_ID_MISMATCH`, `LIMIT_EXCEEDED`, `STORAGE_FULL`, `IO_FAILED`,

@@ -134,3 +134,14 @@ fn device_numbers_that_linux_cannot_hold_are_refused() {
     let error = Image::new().stage(&tar(&[Item::device(b'3', "c", (4096, 0))])).unwrap_err();
     assert!(matches!(error, LayerError::Rejected { rule: Rule::DeviceNumber, .. }), "{error}");
 }
+
+#[test]
+fn an_attribute_that_the_file_system_cannot_hold_is_no_full_disk() {
+    let item = Item::file("f", "").xattr("user.large", vec![b'x'; 65_536]);
+    let mut image = Image::new();
+    // File systems differ in what they hold; none may answer that the disk is full.
+    match image.add(&tar(&[item])) {
+        Ok(_) => assert!(image.mount().lstat("f").is_file()),
+        Err(error) => assert!(matches!(error, LayerError::Rejected { rule: Rule::Xattr, .. }), "{error}"),
+    }
+}

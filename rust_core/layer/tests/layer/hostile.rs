@@ -179,3 +179,43 @@ fn random_hostile_layers_never_touch_the_outside() {
         result.unwrap();
     });
 }
+
+#[test]
+fn damaged_archives_are_refused_or_read_and_never_leave_the_root() {
+    in_jail("hostile::damaged_archives_are_refused_or_read_and_never_leave_the_root", |canary| {
+        let items = [
+            Item::dir("d").xattr("user.a", "v"),
+            Item::file("d/f", [b'x'; 700]).pax("mtime", "1.5"),
+            Item::file("n".repeat(120), "y").gnu().owner(3_000_000, 5),
+            Item::symlink("l", canary),
+            Item::hardlink("h", "d/f"),
+            Item::file("s", [&b"1\n5\n3\n"[..], &[0; 506], b"abc"].concat())
+                .pax("GNU.sparse.major", "1")
+                .pax("GNU.sparse.minor", "0")
+                .pax("GNU.sparse.realsize", "9"),
+            Item::device(b'3', "c", (1, 3)),
+        ];
+        let whole: Vec<u8> = tar(&items);
+        Image::new().stage(&whole).unwrap();
+        let hits = proptest::collection::vec((0..whole.len(), any::<u8>()), 1..6);
+        let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(2000) });
+        let result = runner.run(&(hits, any::<bool>()), |(hits, is_sealed)| {
+            let mut blob = whole.clone();
+            for (at, byte) in &hits {
+                blob[*at] = *byte;
+                let start = at / 512 * 512;
+                if is_sealed && blob[start + 257..start + 262] == *b"ustar" {
+                    // With the checksum mended the damage reaches the fields behind it.
+                    crate::tar_writer::seal(&mut blob[start..start + 512]);
+                }
+            }
+            let image = Image::new();
+            if image.stage(&blob).is_err() {
+                prop_assert!(image.folders().is_empty());
+            }
+            prop_assert_eq!(crate::image::names(canary.as_ref()), ["hostname"]);
+            Ok(())
+        });
+        result.unwrap();
+    });
+}

@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::tar_writer::{tar, Item};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
+pub enum Node {
     File(String),
     Link(String),
     /// Children, and whether it replaced a file of its own layer.
@@ -17,22 +17,22 @@ enum Node {
 }
 
 impl Node {
-    fn dir() -> Self {
+    pub fn dir() -> Self {
         Self::Dir(BTreeMap::new(), false)
     }
 }
 
 /// One layer's own tree, entries in order.
 #[derive(Debug, Clone)]
-struct Model {
-    root: Node,
+pub struct Model {
+    pub root: Node,
 }
 
 /// A file stands in the way, or links go in circles.
-struct Refused;
+pub struct Refused;
 
 impl Model {
-    fn at<'a>(mut node: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
+    pub fn at<'a>(mut node: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
         for name in path {
             match node {
                 Node::Dir(children, _) => node = children.get_mut(name)?,
@@ -42,7 +42,7 @@ impl Model {
         Some(node)
     }
 
-    fn get(&self, path: &[String]) -> Option<&Node> {
+    pub fn get(&self, path: &[String]) -> Option<&Node> {
         path.iter().try_fold(&self.root, |node, name| match node {
             Node::Dir(children, _) => children.get(name),
             Node::File(_) | Node::Link(_) => None,
@@ -115,7 +115,7 @@ fn flatten(node: &Node, path: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
-fn tree_of(node: &Node) -> BTreeMap<String, String> {
+pub fn tree_of(node: &Node) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     flatten(node, "", &mut found);
     found
@@ -125,12 +125,12 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof!["a", "b", "c"].prop_map(|name: String| name)
 }
 
-fn path() -> impl Strategy<Value = Vec<String>> {
+pub fn path() -> impl Strategy<Value = Vec<String>> {
     proptest::collection::vec(name(), 1..4)
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     Dir(Vec<String>),
     File(Vec<String>, String),
     Link(Vec<String>, String),
@@ -152,12 +152,12 @@ fn item(step: &Step) -> Item {
     }
 }
 
-fn blob(steps: &[Step]) -> Vec<u8> {
+pub fn blob(steps: &[Step]) -> Vec<u8> {
     tar(&steps.iter().map(item).collect::<Vec<_>>())
 }
 
 /// A layer's own tree, or `None` where it is to be refused.
-fn own_tree(steps: &[Step]) -> Option<Model> {
+pub fn own_tree(steps: &[Step]) -> Option<Model> {
     let mut model = Model { root: Node::dir() };
     for step in steps {
         let result = match step {
@@ -171,14 +171,14 @@ fn own_tree(steps: &[Step]) -> Option<Model> {
     Some(model)
 }
 
-fn plain_step() -> impl Strategy<Value = Step> {
+pub fn plain_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         path().prop_map(Step::Dir),
         (path(), "[a-z]{0,3}").prop_map(|(path, data)| Step::File(path, data)),
     ]
 }
 
-fn link_step() -> impl Strategy<Value = Step> {
+pub fn link_step() -> impl Strategy<Value = Step> {
     let target = proptest::collection::vec(prop_oneof![3 => name(), 1 => Just("..".to_owned())], 1..4);
     (path(), target, any::<bool>()).prop_map(|(path, target, is_absolute)| {
         let start = if is_absolute { "/" } else { "" };
@@ -192,7 +192,7 @@ fn marker_step() -> impl Strategy<Value = Step> {
 
 /// The markers of a layer, by the paths they hide or mark.
 #[derive(Debug, Default)]
-struct Markers {
+pub struct Markers {
     whiteouts: BTreeSet<Vec<String>>,
     opaques: BTreeSet<Vec<String>>,
 }
@@ -216,7 +216,7 @@ fn imply_opaques(layer: &mut Model, lower: &Model, markers: &Markers) {
     }
 }
 
-fn merge(layer: Option<&Node>, lower: Option<&Node>, path: &[String], markers: &Markers) -> Option<Node> {
+pub fn merge(layer: Option<&Node>, lower: Option<&Node>, path: &[String], markers: &Markers) -> Option<Node> {
     let (own, replaced) = match layer {
         Some(Node::Dir(children, replaced)) => (Some(children), *replaced),
         Some(node) => return Some(node.clone()),
