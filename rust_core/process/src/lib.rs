@@ -6,6 +6,7 @@
 
 pub mod capabilities;
 pub mod failure;
+pub mod seccomp;
 pub mod spec;
 pub mod step;
 pub mod users;

@@ -152,7 +152,7 @@ impl Container {
 }
 
 /// `cargo test` builds examples beside the test programs.
-fn start_program() -> PathBuf {
+pub fn start_program() -> PathBuf {
     let here = std::env::current_exe().expect("a path");
     let path = here.parent().and_then(Path::parent).expect("target/debug").join("examples/start");
     assert!(path.exists(), "{} is not built: run the whole `cargo test -p fluyt-process`", path.display());
