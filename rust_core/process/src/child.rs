@@ -12,8 +12,8 @@ use crate::exec::Command;
 use crate::failure::StartFailure;
 use crate::mounts::{dev, kernel, mask, requested};
 use crate::report::Reporter;
-use crate::spec::{Network, Spec};
 use crate::spawn::Stdio;
+use crate::spec::{Network, Spec};
 use crate::step::Step;
 use crate::{cgroups, cwd, host_devices, identity, limits, root, sysctl};
 
@@ -159,7 +159,8 @@ fn place_stdio(stdio: &Stdio<'_>, null: &OwnedFd) -> Outcome<()> {
 fn open_null(null: &OwnedFd) -> Outcome<OwnedFd> {
     const PATH: &str = "/dev/null";
     let path = format!("/proc/self/fd/{}", null.as_raw_fd());
-    let file = openat(rustix::fs::CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Step::Stdio, PATH)?;
+    let file =
+        openat(rustix::fs::CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Step::Stdio, PATH)?;
     if file.as_raw_fd() > 2 {
         return Ok(file);
     }

@@ -29,7 +29,8 @@ pub(crate) fn ensure(root: BorrowedFd<'_>, cwd: &str) -> Outcome<()> {
 /// the host would give all of the host's files (CVE-2024-21626).
 pub(crate) fn enter(root: BorrowedFd<'_>, cwd: &str) -> Outcome<()> {
     let fail = |failure| blame_command(failure, cwd, "cannot be entered");
-    let directory = paths::open(root, cwd, OFlags::PATH | OFlags::DIRECTORY).at(Step::Cwd, cwd).map_err(fail)?;
+    let directory =
+        paths::open(root, cwd, OFlags::PATH | OFlags::DIRECTORY).at(Step::Cwd, cwd).map_err(fail)?;
     rustix::process::fchdir(&directory).at(Step::Cwd, cwd).map_err(fail)?;
     let answer = rustix::process::getcwd(Vec::new()).at(Step::Cwd, cwd).map_err(fail)?;
     // The kernel writes `(unreachable)` before a directory that is not below the root.

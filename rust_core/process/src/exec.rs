@@ -28,7 +28,8 @@ impl Command {
     pub(crate) fn find(args: &[String], env: &[String], home: &[u8]) -> Outcome<Self> {
         let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
         let name = args.first().map_or("", String::as_str);
-        let mut command = Self { candidates: Vec::new(), args: c_strings(args)?, env: environment(env, home)? };
+        let mut command =
+            Self { candidates: Vec::new(), args: c_strings(args)?, env: environment(env, home)? };
         let mut worst: Option<StartFailure> = None;
         for candidate in candidates_of(name, path) {
             let candidate = c_string(candidate.as_bytes())?;
@@ -37,7 +38,9 @@ impl Command {
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 // As execvp(3): another directory may hold one that can be executed.
                 Err(errno) => {
-                    worst.get_or_insert_with(|| failure(errno, &candidate, EXIT_NOT_EXECUTABLE, detail(errno)));
+                    worst.get_or_insert_with(|| {
+                        failure(errno, &candidate, EXIT_NOT_EXECUTABLE, detail(errno))
+                    });
                 }
             }
         }
@@ -56,7 +59,9 @@ impl Command {
         let mut last = StartFailure::rule(Step::Exec, "", NOT_FOUND).with_exit_code(EXIT_NOT_FOUND);
         for candidate in &self.candidates {
             last = match sys::inherited::execute(candidate, &self.args, &self.env) {
-                Errno::ACCESS => failure(Errno::ACCESS, candidate, EXIT_NOT_EXECUTABLE, detail(Errno::ACCESS)),
+                Errno::ACCESS => {
+                    failure(Errno::ACCESS, candidate, EXIT_NOT_EXECUTABLE, detail(Errno::ACCESS))
+                }
                 // It was there a moment ago, so what is missing is what it names.
                 Errno::NOENT => return failure(Errno::NOENT, candidate, EXIT_NOT_FOUND, NO_INTERPRETER),
                 errno => return failure(errno, candidate, EXIT_NOT_EXECUTABLE, detail(errno)),

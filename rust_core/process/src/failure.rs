@@ -106,7 +106,11 @@ impl Catalogued for StartFailure {
                 vec![("user", self.path.clone()), ("rule", rule)]
             }
             "STORAGE_FULL" => {
-                vec![("operation", self.step.name().to_owned()), ("path", self.path.clone()), ("errno", errno)]
+                vec![
+                    ("operation", self.step.name().to_owned()),
+                    ("path", self.path.clone()),
+                    ("errno", errno),
+                ]
             }
             "KERNEL_FEATURE_MISSING" => {
                 let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -129,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_message_holds_step_path_rule_and_cause() {
-        let failure = StartFailure::kernel(Step::Cwd, "/work", Errno::ACCESS).with_detail("cannot be entered");
+        let failure =
+            StartFailure::kernel(Step::Cwd, "/work", Errno::ACCESS).with_detail("cannot be entered");
         assert_eq!(
             failure.to_string(),
             "start failed at cwd (/work): cannot be entered: Permission denied (os error 13)"

@@ -16,8 +16,10 @@ pub const MAX_HOST_DEVICES: usize = 16_384;
 /// How deep below /dev nodes are looked for.
 const MAX_DEPTH: usize = 8;
 /// What is the container's own: terminals, shared memory, message queues, and the standard nodes.
-const OWN: [&str; 13] =
-    ["pts", "shm", "mqueue", "fd", "console", "ptmx", "null", "zero", "full", "random", "urandom", "tty", "core"];
+const OWN: [&str; 13] = [
+    "pts", "shm", "mqueue", "fd", "console", "ptmx", "null", "zero", "full", "random", "urandom", "tty",
+    "core",
+];
 
 /// A node, or a directory of nodes, by its path below /dev.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use crate::step::Step;
 pub const MAX_SYSCTL_VALUE_BYTES: usize = 4095;
 
 /// Parameters of the ipc namespace. Source: ipc_namespaces(7).
-const IPC_KEYS: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+const IPC_KEYS: [&str; 8] =
+    ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
 
 /// The file of `key` below /proc/sys, if a container of this network may have it.
 ///
@@ -31,7 +32,9 @@ pub fn check(key: &str, value: &str, network: Network) -> Result<String, StartFa
         return refuse("not the name of a kernel parameter");
     }
     if value.len() > MAX_SYSCTL_VALUE_BYTES {
-        return refuse(&format!("its value is longer than MAX_SYSCTL_VALUE_BYTES ({MAX_SYSCTL_VALUE_BYTES})"));
+        return refuse(&format!(
+            "its value is longer than MAX_SYSCTL_VALUE_BYTES ({MAX_SYSCTL_VALUE_BYTES})"
+        ));
     }
     if value.contains(['\n', '\0']) {
         return refuse("its value has a line end or a NUL byte");
@@ -84,9 +87,23 @@ mod tests {
             assert_eq!(check(key, "1", Network::None).expect(key), path);
         }
         for key in [
-            "vm.swappiness", "kernel.core_pattern", "kernel.shm_rmid_forced+kernel.core_pattern", "kernel", "net",
-            "", ".", "kernel..shmmax", "fs.mqueue", "fs.file-max", "net.../kernel", "net...kernel.core_pattern",
-            "net/../kernel/core_pattern", "kernel.sem.x", "KERNEL.sem", "/kernel/sem", "fs.mqueue.a.b",
+            "vm.swappiness",
+            "kernel.core_pattern",
+            "kernel.shm_rmid_forced+kernel.core_pattern",
+            "kernel",
+            "net",
+            "",
+            ".",
+            "kernel..shmmax",
+            "fs.mqueue",
+            "fs.file-max",
+            "net.../kernel",
+            "net...kernel.core_pattern",
+            "net/../kernel/core_pattern",
+            "kernel.sem.x",
+            "KERNEL.sem",
+            "/kernel/sem",
+            "fs.mqueue.a.b",
         ] {
             check(key, "1", Network::None).expect_err(key);
         }

@@ -71,14 +71,16 @@ fn dev_holds_the_standard_nodes_and_links_and_they_work() {
 
 #[test]
 fn shm_has_its_size() {
-    let script = "dd if=/dev/zero of=/dev/shm/x bs=1024 count=2048 2>/dev/null || echo full; stat -c %s /dev/shm/x";
+    let script =
+        "dd if=/dev/zero of=/dev/shm/x bs=1024 count=2048 2>/dev/null || echo full; stat -c %s /dev/shm/x";
     let outcome = Container::new(script).with(|spec| spec.shm_size_bytes = 1 << 20).run();
     assert_eq!(outcome.output(), format!("full\n{}", 1 << 20));
 }
 
 #[test]
 fn what_is_written_lands_in_the_upper_directory_and_not_in_the_image() {
-    let container = Container::new("echo changed > /etc/f; echo new > /n; cat /etc/f").file("etc/f", "original");
+    let container =
+        Container::new("echo changed > /etc/f; echo new > /n; cat /etc/f").file("etc/f", "original");
     assert_eq!(container.run().output(), "changed");
     assert_eq!(fs::read_to_string(container.image("etc/f")).expect("read"), "original");
     assert_eq!(fs::read_to_string(container.host("upper/n")).expect("read"), "new\n");
@@ -132,7 +134,10 @@ fn an_image_that_links_a_place_of_the_kernels_file_systems_does_not_start() {
         let container = Container::new("true");
         symlink("/tmp", container.image(name)).expect("linked");
         let outcome = container.run();
-        assert_eq!((outcome.failure("step").as_str(), outcome.failure("path").as_str()), (Some("Mount"), Some(&*format!("/{name}"))));
+        assert_eq!(
+            (outcome.failure("step").as_str(), outcome.failure("path").as_str()),
+            (Some("Mount"), Some(&*format!("/{name}")))
+        );
         let container = Container::new("true").file(name, "a file");
         assert_eq!(container.run().failure("step"), "Mount");
     }
@@ -141,7 +146,8 @@ fn an_image_that_links_a_place_of_the_kernels_file_systems_does_not_start() {
 #[test]
 fn m05_a_bind_makes_its_target_and_refuses_the_wrong_kind() {
     let prepare = |destination: &str, is_file: bool| {
-        let container = Container::new("cat /made/f 2>/dev/null || ls /made/d").file("file", "").file("dir/x", "");
+        let container =
+            Container::new("cat /made/f 2>/dev/null || ls /made/d").file("file", "").file("dir/x", "");
         fs::write(container.host("f"), "content").expect("written");
         fs::create_dir(container.host("d")).expect("made");
         fs::write(container.host("d/inside"), "").expect("written");
@@ -152,7 +158,10 @@ fn m05_a_bind_makes_its_target_and_refuses_the_wrong_kind() {
     assert_eq!(prepare("/made/d", false).run().output(), "inside");
     for (destination, is_file) in [("/dir", true), ("/file", false)] {
         let outcome = prepare(destination, is_file).run();
-        assert_eq!((outcome.failure("step").as_str(), outcome.failure("path").as_str()), (Some("Mount"), Some(destination)));
+        assert_eq!(
+            (outcome.failure("step").as_str(), outcome.failure("path").as_str()),
+            (Some("Mount"), Some(destination))
+        );
     }
 }
 
@@ -162,7 +171,10 @@ fn m04_a_bind_of_nothing_fails_before_the_start_and_makes_nothing() {
         spec.mounts = vec![bind(std::path::Path::new("/no/such/source"), "/x")];
     });
     let outcome = container.run();
-    assert_eq!((outcome.failure("step").as_str(), outcome.failure("path").as_str()), (Some("BindSource"), Some("/no/such/source")));
+    assert_eq!(
+        (outcome.failure("step").as_str(), outcome.failure("path").as_str()),
+        (Some("BindSource"), Some("/no/such/source"))
+    );
     assert!(!container.host("upper/x").exists());
     assert!(!std::path::Path::new("/no").exists());
 }
@@ -243,7 +255,8 @@ fn a_destination_through_proc_does_not_reach_an_open_descriptor() {
 fn a_file_can_be_bound_over_etc_hosts_and_the_root_stays_clean() {
     let container = Container::new("cat /etc/hosts /etc/hostname");
     fs::write(container.host("hosts"), "127.0.0.1 localhost\n").expect("written");
-    let mounts = vec![bind(&container.host("hosts"), "/etc/hosts"), bind(&container.host("hosts"), "/etc/hostname")];
+    let mounts =
+        vec![bind(&container.host("hosts"), "/etc/hosts"), bind(&container.host("hosts"), "/etc/hostname")];
     let outcome = container.with(|spec| {
         spec.mounts = mounts;
         spec.is_root_read_only = true;
@@ -273,5 +286,8 @@ fn a_missing_layer_is_a_failure_that_names_it() {
     let container = Container::new("true").with(|spec| spec.root.lower_dirs = strings(&["/no/such/layer"]));
     let outcome = container.run();
     assert_eq!(outcome.failure("step"), "Root");
-    assert!(outcome.result["text"].as_str().is_some_and(|text| text.contains("/no/such/layer")), "{outcome:?}");
+    assert!(
+        outcome.result["text"].as_str().is_some_and(|text| text.contains("/no/such/layer")),
+        "{outcome:?}"
+    );
 }

@@ -70,7 +70,8 @@ fn z04_no_descriptor_but_stdio_is_open() {
 
 #[test]
 fn stdin_stdout_and_stderr_are_the_given_ones() {
-    let outcome = Container::new("read line; echo \"got $line\"; echo bad >&2; echo again >/dev/stdout").run();
+    let outcome =
+        Container::new("read line; echo \"got $line\"; echo bad >&2; echo again >/dev/stdout").run();
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("got input\nagain\n", "bad\n"));
 }
 

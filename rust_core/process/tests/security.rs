@@ -41,7 +41,8 @@ fn the_filter_is_in_force_for_root_and_for_users_with_and_without_no_new_privile
                 spec.seccomp_filters = compile(Profile::Default, &spec.capabilities);
             });
             let outcome = container.run();
-            let line = |key: &str| outcome.output().lines().find(|line| line.starts_with(key)).map(str::to_owned);
+            let line =
+                |key: &str| outcome.output().lines().find(|line| line.starts_with(key)).map(str::to_owned);
             assert_eq!(line("Seccomp:").as_deref(), Some("Seccomp:\t2"));
             assert_eq!(line("Seccomp_filters:").as_deref(), Some("Seccomp_filters:\t1"));
             assert_eq!(line("CapInh:").as_deref(), Some("CapInh:\t0000000000000000"));
@@ -86,9 +87,15 @@ fn z10_sysctls_of_the_container_are_set_and_the_hosts_are_out_of_reach() {
             spec.network = network;
         });
         let outcome = bad.run();
-        assert_eq!((outcome.failure("step").as_str(), outcome.failure("path").as_str()), (Some("Sysctl"), Some(key)));
+        assert_eq!(
+            (outcome.failure("step").as_str(), outcome.failure("path").as_str()),
+            (Some("Sysctl"), Some(key))
+        );
     }
-    assert_eq!((read("kernel/shm_rmid_forced"), read("kernel/core_pattern"), read("net/ipv4/ip_forward")), before);
+    assert_eq!(
+        (read("kernel/shm_rmid_forced"), read("kernel/core_pattern"), read("net/ipv4/ip_forward")),
+        before
+    );
 }
 
 #[test]
@@ -105,7 +112,10 @@ fn rlimits_are_in_force_and_what_cannot_be_raised_is_clamped_and_told() {
     let outcome = container.run();
     let clamps = outcome.result["clamps"].as_array().expect("a list");
     if outcome.output() == hard.to_string() {
-        assert!(clamps[0].as_str().is_some_and(|text| text.starts_with("rlimits.RLIMIT_NOFILE: ")), "{clamps:?}");
+        assert!(
+            clamps[0].as_str().is_some_and(|text| text.starts_with("rlimits.RLIMIT_NOFILE: ")),
+            "{clamps:?}"
+        );
     } else {
         assert!(clamps.is_empty(), "{clamps:?}");
     }
@@ -140,9 +150,11 @@ fn a_limit_too_small_to_execute_is_told_and_not_a_mystery() {
 
 #[test]
 fn the_oom_score_is_set_or_clamped_and_told() {
-    let raised = Container::new("cat /proc/self/oom_score_adj").with(|spec| spec.oom_score_adj = Some(500)).run();
+    let raised =
+        Container::new("cat /proc/self/oom_score_adj").with(|spec| spec.oom_score_adj = Some(500)).run();
     assert_eq!(raised.output(), "500");
-    let lowered = Container::new("cat /proc/self/oom_score_adj").with(|spec| spec.oom_score_adj = Some(-999)).run();
+    let lowered =
+        Container::new("cat /proc/self/oom_score_adj").with(|spec| spec.oom_score_adj = Some(-999)).run();
     if lowered.output() != "-999" {
         let clamps = lowered.result["clamps"].as_array().expect("a list");
         assert!(clamps[0].as_str().is_some_and(|text| text.starts_with("oom_score_adj: ")), "{clamps:?}");

@@ -44,7 +44,8 @@ pub(crate) fn mount_dev(
     for (name, link_target) in LINKS {
         symlinkat(link_target, &dev, name).at(Step::Device, name)?;
     }
-    let null = openat(&dev, "null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Device, "/dev/null")?;
+    let null =
+        openat(&dev, "null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Device, "/dev/null")?;
     mount::attach(dev.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
 
     let quiet = Attributes { no_dev: false, ..Attributes::HARDENED };

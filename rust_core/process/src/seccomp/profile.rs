@@ -90,7 +90,7 @@ mod tests {
         assert!(written > 400);
         for line in lines() {
             assert!(line.numbers.iter().any(Option::is_some), "{}", line.name);
-            assert_eq!(line.rule == Rule::OnlyWithCapability && line.capabilities.is_empty(), false);
+            assert!(line.rule != Rule::OnlyWithCapability || !line.capabilities.is_empty(), "{}", line.name);
         }
     }
 }

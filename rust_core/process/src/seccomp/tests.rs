@@ -43,7 +43,8 @@ fn program(abi: Abi, capabilities: &[&str]) -> Vec<u8> {
 }
 
 fn number_of(abi: Abi, name: &str) -> u32 {
-    let line = profile::lines().find(|line| line.name == name).unwrap_or_else(|| panic!("{name} is not listed"));
+    let line =
+        profile::lines().find(|line| line.name == name).unwrap_or_else(|| panic!("{name} is not listed"));
     line.numbers[abi as usize].unwrap_or_else(|| panic!("{name} does not exist here"))
 }
 
@@ -80,7 +81,9 @@ fn namespaces_can_be_made_only_by_one_who_may_administer() {
     for abi in ALL {
         let (clone, clone3) = (number_of(abi, "clone"), number_of(abi, "clone3"));
         let default = program(abi, &[]);
-        for flag in [0x0002_0000_u64, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
+        for flag in
+            [0x0002_0000_u64, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000]
+        {
             assert_eq!(judge(&default, abi.audit_number(), clone, flag | 17), REFUSE, "{flag:#x}");
         }
         // CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM|SETTLS|PARENT_SETTID|CHILD_CLEARTID: a thread.
@@ -120,13 +123,55 @@ fn sockets_and_personalities_are_judged_by_their_argument() {
 fn what_docker_blocks_is_blocked() {
     // Source: docs.docker.com/engine/security/seccomp, "Significant syscalls blocked by the default profile".
     let blocked = [
-        "acct", "bpf", "clock_settime", "delete_module", "finit_module", "init_module", "ioperm", "iopl", "kcmp",
-        "lookup_dcookie", "mbind", "get_mempolicy", "set_mempolicy", "mount", "umount2", "open_by_handle_at",
-        "perf_event_open", "quotactl", "reboot", "setns", "settimeofday", "unshare", "fsopen", "move_mount", "syslog",
+        "acct",
+        "bpf",
+        "clock_settime",
+        "delete_module",
+        "finit_module",
+        "init_module",
+        "ioperm",
+        "iopl",
+        "kcmp",
+        "lookup_dcookie",
+        "mbind",
+        "get_mempolicy",
+        "set_mempolicy",
+        "mount",
+        "umount2",
+        "open_by_handle_at",
+        "perf_event_open",
+        "quotactl",
+        "reboot",
+        "setns",
+        "settimeofday",
+        "unshare",
+        "fsopen",
+        "move_mount",
+        "syslog",
     ];
-    let unlisted = ["add_key", "keyctl", "request_key", "kexec_load", "kexec_file_load", "nfsservctl", "pivot_root",
-        "swapon", "swapoff", "_sysctl", "sysfs", "uselib", "userfaultfd", "ustat", "vm86", "create_module",
-        "io_uring_setup", "io_uring_enter", "io_uring_register", "move_pages", "migrate_pages"];
+    let unlisted = [
+        "add_key",
+        "keyctl",
+        "request_key",
+        "kexec_load",
+        "kexec_file_load",
+        "nfsservctl",
+        "pivot_root",
+        "swapon",
+        "swapoff",
+        "_sysctl",
+        "sysfs",
+        "uselib",
+        "userfaultfd",
+        "ustat",
+        "vm86",
+        "create_module",
+        "io_uring_setup",
+        "io_uring_enter",
+        "io_uring_register",
+        "move_pages",
+        "migrate_pages",
+    ];
     let program = program(Abi::X86_64, &[]);
     for name in blocked {
         assert_eq!(judge(&program, 0xc000_003e, number_of(Abi::X86_64, name), 0), REFUSE, "{name}");

@@ -84,7 +84,9 @@ pub fn resolve(
             match lines_of_groups() {
                 Ok(bytes) => groups.extend(groups_with_member(&bytes, name)),
                 Err(_) if is_number(user_text) || user_text.is_empty() => {}
-                Err(reason) => return Err(UserError::new(user, format!("/etc/group cannot be read: {reason}"))),
+                Err(reason) => {
+                    return Err(UserError::new(user, format!("/etc/group cannot be read: {reason}")))
+                }
             }
         }
     }
@@ -149,7 +151,8 @@ fn find_group(text: &str, file: &mut dyn FnMut() -> Result<Vec<u8>, String>) -> 
     if text.is_empty() {
         return Err(UserError::new(text, "a group has no name"));
     }
-    let bytes = file().map_err(|reason| UserError::new(text, format!("/etc/group cannot be read: {reason}")))?;
+    let bytes =
+        file().map_err(|reason| UserError::new(text, format!("/etc/group cannot be read: {reason}")))?;
     let fields = lines(&bytes)
         .find(|fields| fields[0] == text.as_bytes())
         .ok_or_else(|| UserError::new(text, "no such group in the image's /etc/group"))?;
@@ -161,7 +164,9 @@ fn find_group(text: &str, file: &mut dyn FnMut() -> Result<Vec<u8>, String>) -> 
 fn groups_with_member(bytes: &[u8], name: &[u8]) -> Vec<u32> {
     lines(bytes)
         .filter(|fields| {
-            fields.get(3).is_some_and(|members| members.split(|byte| *byte == b',').any(|m| m.trim_ascii() == name))
+            fields
+                .get(3)
+                .is_some_and(|members| members.split(|byte| *byte == b',').any(|m| m.trim_ascii() == name))
         })
         // A group whose gid is no number gives nothing; it must not stand for group 0.
         .filter_map(|fields| fields.get(2).copied().and_then(id_of))

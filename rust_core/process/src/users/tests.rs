@@ -15,9 +15,12 @@ fn of(user: &str, more: &[&str]) -> Result<(u32, u32, Vec<u32>, String), String>
     let passwd = || Ok(PASSWD.as_bytes().to_vec());
     let group = || Ok(GROUP.as_bytes().to_vec());
     match resolve(user, &more, &passwd, &group) {
-        Ok(found) => {
-            Ok((found.uid, found.gid, found.groups, String::from_utf8(found.home).expect("utf-8 in the table")))
-        }
+        Ok(found) => Ok((
+            found.uid,
+            found.gid,
+            found.groups,
+            String::from_utf8(found.home).expect("utf-8 in the table"),
+        )),
         Err(error) => Err(error.rule),
     }
 }
@@ -55,7 +58,8 @@ fn t05_digits_are_a_number_even_where_a_line_has_that_name() {
 
 #[test]
 fn t06_a_bad_id_is_an_error_and_never_root() {
-    for user in ["evil", "huge", "minus", "short", "4294967295", "4294967296", "2147483648", "app:4294967296"] {
+    for user in ["evil", "huge", "minus", "short", "4294967295", "4294967296", "2147483648", "app:4294967296"]
+    {
         let rule = of(user, &[]).expect_err(user);
         assert!(rule.contains("MAX_ID"), "{user}: {rule}");
     }

@@ -14,9 +14,41 @@ use serde_json::Value;
 
 /// Commands of busybox that the root has in /bin.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "ls", "true", "false", "id", "mount", "umount", "echo", "pwd", "env", "hostname", "touch", "stat",
-    "ip", "sleep", "grep", "dd", "mkdir", "readlink", "unshare", "chroot", "kill", "ps", "mknod", "nproc", "wc", "find",
-    "dnsdomainname", "uname", "test", "sort", "ping", "chown", "sysctl",
+    "sh",
+    "cat",
+    "ls",
+    "true",
+    "false",
+    "id",
+    "mount",
+    "umount",
+    "echo",
+    "pwd",
+    "env",
+    "hostname",
+    "touch",
+    "stat",
+    "ip",
+    "sleep",
+    "grep",
+    "dd",
+    "mkdir",
+    "readlink",
+    "unshare",
+    "chroot",
+    "kill",
+    "ps",
+    "mknod",
+    "nproc",
+    "wc",
+    "find",
+    "dnsdomainname",
+    "uname",
+    "test",
+    "sort",
+    "ping",
+    "chown",
+    "sysctl",
 ];
 
 pub struct Container {
@@ -56,7 +88,8 @@ impl Container {
         for name in ["lower/bin", "lower/etc", "lower/tmp", "upper", "work"] {
             fs::create_dir_all(dir.path().join(name)).expect("made");
         }
-        fs::copy("/bin/busybox", dir.path().join("lower/bin/busybox")).expect("Debian's busybox-static is needed");
+        fs::copy("/bin/busybox", dir.path().join("lower/bin/busybox"))
+            .expect("Debian's busybox-static is needed");
         for applet in APPLETS {
             symlink("busybox", dir.path().join("lower/bin").join(applet)).expect("linked");
         }
@@ -70,11 +103,7 @@ impl Container {
             hostname: "box".to_owned(),
             domainname: String::new(),
             network: Network::None,
-            root: Root {
-                lower_dirs: vec![path("lower")],
-                upper_dir: path("upper"),
-                work_dir: path("work"),
-            },
+            root: Root { lower_dirs: vec![path("lower")], upper_dir: path("upper"), work_dir: path("work") },
             is_root_read_only: false,
             is_privileged: false,
             capabilities: process::capabilities::default_names().into_iter().map(str::to_owned).collect(),
@@ -82,11 +111,26 @@ impl Container {
             seccomp_filters: Vec::new(),
             rlimits: Vec::new(),
             masked_paths: strings(&[
-                "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+                "/proc/asound",
+                "/proc/acpi",
+                "/proc/interrupts",
+                "/proc/kcore",
+                "/proc/keys",
+                "/proc/latency_stats",
+                "/proc/timer_list",
+                "/proc/timer_stats",
+                "/proc/sched_debug",
+                "/proc/scsi",
+                "/sys/firmware",
                 "/sys/devices/virtual/powercap",
             ]),
-            read_only_paths: strings(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+            read_only_paths: strings(&[
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger",
+            ]),
             sysctls: Vec::new(),
             mounts: Vec::new(),
             shm_size_bytes: 64 << 20,
@@ -122,7 +166,11 @@ impl Container {
         let before = Host::observe();
         let outcome = self.run_unchecked();
         assert_eq!(Host::observe(), before, "something is left on the host");
-        assert_eq!(fs::read_dir(self.host("work/work")).map_or(0, Iterator::count), 0, "the work directory is in use");
+        assert_eq!(
+            fs::read_dir(self.host("work/work")).map_or(0, Iterator::count),
+            0,
+            "the work directory is in use"
+        );
         outcome
     }
 
