@@ -1,0 +1,220 @@
+"""The composition root: the only file that names concrete backends. It wires the engine, starts it and takes it apart.
+
+Start: roots, records, stores, services, sockets (calls are refused still), recovery, then calls are let in. Each step's
+undo stands on one stack, so that a start that fails and a stop are the same way back.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack
+from random import SystemRandom
+from typing import Final
+
+from fluytd import __version__, _core, roots
+from fluytd._core import process
+from fluytd.api.containers_service import ContainerServicer
+from fluytd.api.engine_service import EngineFacts, EngineServicer
+from fluytd.api.events_service import EventServicer
+from fluytd.api.logs_service import LogServicer
+from fluytd.api.operations_service import OperationServicer
+from fluytd.api.server import Server
+from fluytd.clock import SystemClock
+from fluytd.config import Config
+from fluytd.containers.directories import ContainerDirectories
+from fluytd.containers.images import PresentImages
+from fluytd.containers.ports import Credentials
+from fluytd.containers.resolve import HostFacts, StartSettings
+from fluytd.containers.service import ContainerService
+from fluytd.containers.spec import PlatformChoice
+from fluytd.containers.supervisor import CoreRuntime
+from fluytd.content.store import CoreBlobs
+from fluytd.errors import EngineError, NotBuilt, VersionMismatch
+from fluytd.events.bus import EventBus
+from fluytd.events.model import EngineStarted, EngineStopping, Fact, NewEvent
+from fluytd.events.service import EventService
+from fluytd.host import probe
+from fluytd.host.service import HostService
+from fluytd.images.catalogue import Catalogue
+from fluytd.images.ports import Holder
+from fluytd.images.store import CoreLayers
+from fluytd.logs.reader import open_range
+from fluytd.logs.service import LogService
+from fluytd.operations.model import Operation
+from fluytd.operations.service import OperationService
+from fluytd.recovery.apply import recover
+from fluytd.requests.service import RequestService
+from fluytd.state.containers import ContainerRecords
+from fluytd.state.db import Database
+from fluytd.workers import Workers
+
+_log = logging.getLogger(__name__)
+
+#: Layer store in use.
+LAYER_STORE: Final = "directory"
+
+
+class Engine:
+    """One engine on its roots. `start` once, then `stop` once."""
+
+    def __init__(self, config: Config) -> None:
+        """Touches nothing yet."""
+        self._config = config
+        self._clock = SystemClock()
+        self._undo = AsyncExitStack()
+
+    async def start(self) -> None:
+        """The engine serves: what the last run left is in order, and calls are let in.
+
+        Raises what a part raises that cannot be had (DATA_ROOT_IN_USE, IO_FAILED, VERSION_MISMATCH, FIELD_INVALID...);
+        everything is taken apart again then.
+        """
+        async with AsyncExitStack() as undo:
+            await self._build(undo)
+            self._undo = undo.pop_all()
+
+    async def stop(self) -> None:
+        """Nothing listens or runs here any more and all records are on disk; containers run on. Idempotent."""
+        await self._undo.aclose()
+
+    async def _build(self, undo: AsyncExitStack) -> None:
+        config, clock = self._config, self._clock
+        check_versions()
+        roots.make(config.data_root, config.run_root)
+        workers = Workers(config.worker_count, config.transfer_worker_count)
+        undo.callback(workers.close)
+        database = Database(config.data_root / "state.db", clock, max_events=config.event_log_events)
+        undo.push_async_callback(database.close)
+        await database.open()
+        identity = await workers.run(roots.engine_id, config.data_root)
+        bus = EventBus()
+        events = EventService(database, bus, clock, heartbeat_seconds=config.heartbeat_seconds)
+        operations = OperationService(database, clock, _core.CancelToken, history=config.operation_history)
+        undo.push_async_callback(operations.close)
+        requests = RequestService(database, clock)
+        blobs = await workers.run(CoreBlobs, config.data_root, workers)
+        layers = await workers.run(CoreLayers, config.data_root, workers)
+        containers: ContainerService
+        # The two ask each other: images whether a container stands on them, containers what they are made of.
+        catalogue = Catalogue(database, blobs, _Late(lambda: containers))
+        containers = await workers.run(
+            self._containers, database, workers, PresentImages(catalogue.table, layers.lower_path, _pull)
+        )
+        undo.push_async_callback(containers.close)
+        host = HostService(probe, workers, config.data_root)
+        facts = await host.facts()
+        engine = EngineFacts(
+            engine_id=identity,
+            version=__version__,
+            core_version=_core.build_info().version,
+            build_profile=_core.build_info().profile,
+            architecture=facts.architecture,
+            kernel_release=facts.kernel_release,
+            start_time_unix_nanos=clock.now_unix_nanos(),
+            data_root=str(config.data_root),
+            run_root=str(config.run_root),
+            layer_store=LAYER_STORE,
+            limits=limits_of(config),
+            clamps=(),
+            container_counts=lambda: counts_of(containers),
+            image_count=lambda: sum(1 for _ in catalogue.table),
+        )
+        logs = LogService(containers, open_range, workers, clock)
+        server = Server(
+            config,
+            requests,
+            [
+                EngineServicer(engine, host),
+                OperationServicer(operations),
+                EventServicer(events, clock),
+                ContainerServicer(containers, requests),
+                LogServicer(logs),
+            ],
+        )
+        undo.push_async_callback(server.stop, config.drain_seconds)
+        await server.start()
+        await catalogue.open()
+        await operations.open()
+        report = await recover(containers.ctx)
+        await tell(database, identity, EngineStarted(__version__, report.adopted_count))
+        undo.callback(bus.close)
+        undo.push_async_callback(tell, database, identity, EngineStopping())
+        await server.open()
+
+    def _containers(self, database: Database, workers: Workers, images: PresentImages) -> ContainerService:
+        config = self._config
+        facts = HostFacts(
+            tuple(process.default_capabilities()),
+            tuple(process.all_capabilities()),
+            probe.online("cpu"),
+            probe.online("node"),
+        )
+        settings = StartSettings(config.cgroup_parent, config.log_segment_bytes, config.log_segment_count)
+        return ContainerService(
+            runtime=CoreRuntime(config.supervisor_path, config.run_root, settings, facts),
+            directories=ContainerDirectories(config.data_root, config.run_root),
+            images=images,
+            records=ContainerRecords(database),
+            open_log=open_range,
+            workers=workers,
+            clock=self._clock,
+            random=SystemRandom(),
+            host=facts,
+        )
+
+
+class _Late:
+    """What images ask of containers, for a service that is made later."""
+
+    def __init__(self, get: Callable[[], ContainerService]) -> None:
+        self._get = get
+
+    def holders(self, image_id: str) -> list[Holder]:
+        """See `ContainersUsingImage.holders`."""
+        return self._get().holders(image_id)
+
+    def uses_layer(self, layer_id: str) -> bool:
+        """See `ContainersUsingImage.uses_layer`."""
+        return self._get().uses_layer(layer_id)
+
+
+async def _pull(
+    reference: str, platform: PlatformChoice | None, auth: Credentials | None
+) -> AsyncGenerator[Operation, None]:
+    """Pulling is not wired yet: a container needs an image that is present."""
+    if reference:
+        raise NotBuilt(rpc="/fluyt.v1.ImageService/PullImage")
+    yield  # type: ignore[unreachable] # what makes it a generator
+
+
+def check_versions() -> None:
+    """Raises VERSION_MISMATCH unless the core is of this version."""
+    actual = _core.build_info().version
+    if actual != __version__:
+        raise VersionMismatch(expected=__version__, actual=actual)
+    if _core.build_info().profile == "debug":
+        _log.warning("the core is a debug build: slow")
+
+
+def counts_of(containers: ContainerService) -> Mapping[str, int]:
+    """Number of containers by the name of their state."""
+    return Counter(entry.container.state.value for entry in containers.ctx.table)
+
+
+def limits_of(config: Config) -> list[tuple[str, int, str, str]]:
+    """The settings that bound input and use, as GetInfo tells them."""
+    return [
+        ("load_max_bytes", config.load_max_bytes, "bytes", "largest image archive taken from a client"),
+        ("log_segment_bytes", config.log_segment_bytes, "bytes", "size of one segment of a container's log"),
+        ("log_segment_count", config.log_segment_count, "count", "segments of a container's log that are kept"),
+        ("event_log_events", config.event_log_events, "count", "events that are kept"),
+        ("operation_history", config.operation_history, "count", "ended operations that are kept"),
+    ]
+
+
+async def tell(database: Database, subject: str, fact: Fact) -> None:
+    """The fact stands in the log of events; a failure to write it is logged and hinders neither start nor stop."""
+    try:
+        await database.write(lambda txn: txn.emit(NewEvent(fact, subject)))
+    except EngineError as error:
+        _log.error("%s could not be recorded: %s", type(fact).__name__, error)
