@@ -22,25 +22,33 @@ from fluytd.api.server import Server
 from fluytd.clock import SystemClock
 from fluytd.config import Config
 from fluytd.containers.directories import ContainerDirectories
-from fluytd.containers.images import PresentImages
+from fluytd.containers.images import PresentImages, Pull
 from fluytd.containers.ports import Credentials
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.content.store import CoreBlobs
-from fluytd.errors import EngineError, NotBuilt, VersionMismatch
+from fluytd.errors import EngineError, FieldNotBuilt, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
 from fluytd.events.model import EngineStarted, EngineStopping, Fact, NewEvent
 from fluytd.events.service import EventService
+from fluytd.gc.collect import Collector
+from fluytd.gc.leases import Leases
 from fluytd.host import probe
 from fluytd.host.service import HostService
+from fluytd.ids import ImageReference
+from fluytd.images.assemble import Assembler
 from fluytd.images.catalogue import Catalogue
+from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
-from fluytd.images.store import CoreLayers
+from fluytd.images.pull import Puller
+from fluytd.images.registry import CoreRegistry
+from fluytd.images.resolve import Resolver
+from fluytd.images.store import CoreIngester, CoreLayers
 from fluytd.logs.reader import open_range
 from fluytd.logs.service import LogService
-from fluytd.operations.model import Operation
+from fluytd.operations.model import Operation, OperationKind
 from fluytd.operations.service import OperationService
 from fluytd.recovery.apply import recover
 from fluytd.requests.service import RequestService
@@ -97,9 +105,22 @@ class Engine:
         containers: ContainerService
         # The two ask each other: images whether a container stands on them, containers what they are made of.
         catalogue = Catalogue(database, blobs, _Late(lambda: containers))
-        containers = await workers.run(
-            self._containers, database, workers, PresentImages(catalogue.table, layers.lower_path, _pull)
+        leases = Leases()
+        collector = Collector(blobs, layers, leases, catalogue, ingest_max_age_seconds=config.ingest_max_age_seconds)
+        registry = CoreRegistry(f"fluytd/{__version__}", workers)
+        ingester = CoreIngester(blobs.core, layers.core, registry.core, workers)
+        puller = Puller(
+            blobs,
+            ingester,
+            Resolver(registry),
+            Assembler(blobs, layers, ingester, clock),
+            catalogue,
+            leases,
+            collector,
+            layers_per_image=config.layers_per_image,
         )
+        images = PresentImages(catalogue.table, layers.lower_path, pull_with(operations, puller))
+        containers = await workers.run(self._containers, database, workers, images)
         undo.push_async_callback(containers.close)
         host = HostService(probe, workers, config.data_root)
         facts = await host.facts()
@@ -178,13 +199,30 @@ class _Late:
         return self._get().uses_layer(layer_id)
 
 
-async def _pull(
-    reference: str, platform: PlatformChoice | None, auth: Credentials | None
-) -> AsyncGenerator[Operation, None]:
-    """Pulling is not wired yet: a container needs an image that is present."""
-    if reference:
-        raise NotBuilt(rpc="/fluyt.v1.ImageService/PullImage")
-    yield  # type: ignore[unreachable] # what makes it a generator
+def pull_with(operations: OperationService, puller: Puller) -> Pull:
+    """What containers call for an image that is absent: an operation of its own, watched to its end."""
+
+    async def pull(
+        reference: str, platform: PlatformChoice | None, auth: Credentials | None
+    ) -> AsyncGenerator[Operation, None]:
+        if auth is not None:
+            raise FieldNotBuilt(field="auth")
+        named = ImageReference.parse(reference).with_default_tag()
+        here = host_platform()
+        wanted = here
+        if platform is not None:
+            wanted = Platform.normalised(
+                platform.os or here.os, platform.architecture or here.architecture, platform.variant
+            )
+        begun = await operations.begin(
+            OperationKind.PULL_IMAGE, str(named), lambda handle: puller.pull(named, wanted, handle)
+        )
+        async for operation in operations.watch(begun.id):
+            yield operation
+            if operation.failure is not None:
+                raise from_core(operation.failure.reason, dict(operation.failure.metadata))
+
+    return pull
 
 
 def check_versions() -> None:
