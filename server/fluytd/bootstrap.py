@@ -16,6 +16,7 @@ from fluytd._core import process
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.api.engine_service import EngineFacts, EngineServicer
 from fluytd.api.events_service import EventServicer
+from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
 from fluytd.api.server import Server
@@ -40,11 +41,15 @@ from fluytd.host.service import HostService
 from fluytd.ids import ImageReference
 from fluytd.images.assemble import Assembler
 from fluytd.images.catalogue import Catalogue
+from fluytd.images.imports import Importer
+from fluytd.images.load import Loader
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
 from fluytd.images.pull import Puller
 from fluytd.images.registry import CoreRegistry
 from fluytd.images.resolve import Resolver
+from fluytd.images.service import ImageService
+from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
 from fluytd.logs.reader import open_range
 from fluytd.logs.service import LogService
@@ -109,11 +114,12 @@ class Engine:
         collector = Collector(blobs, layers, leases, catalogue, ingest_max_age_seconds=config.ingest_max_age_seconds)
         registry = CoreRegistry(f"fluytd/{__version__}", workers)
         ingester = CoreIngester(blobs.core, layers.core, registry.core, workers)
+        assembler = Assembler(blobs, layers, ingester, clock)
         puller = Puller(
             blobs,
             ingester,
             Resolver(registry),
-            Assembler(blobs, layers, ingester, clock),
+            assembler,
             catalogue,
             leases,
             collector,
@@ -140,6 +146,20 @@ class Engine:
             container_counts=lambda: counts_of(containers),
             image_count=lambda: sum(1 for _ in catalogue.table),
         )
+        loader = Loader(
+            blobs,
+            ingester,
+            assembler,
+            catalogue,
+            leases,
+            collector,
+            workers,
+            host_platform(),
+            max_size_bytes=config.load_max_bytes,
+        )
+        importer = Importer(blobs, ingester, assembler, catalogue, leases, collector, clock)
+        image_service = ImageService(catalogue, operations, puller, loader, importer, collector, containers)
+        spool = Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)
         logs = LogService(containers, open_range, workers, clock)
         server = Server(
             config,
@@ -150,6 +170,7 @@ class Engine:
                 EventServicer(events, clock),
                 ContainerServicer(containers, requests),
                 LogServicer(logs),
+                ImageServicer(image_service, spool),
             ],
         )
         undo.push_async_callback(server.stop, config.drain_seconds)
@@ -157,6 +178,7 @@ class Engine:
         await catalogue.open()
         await operations.open()
         report = await recover(containers.ctx)
+        await collector.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())

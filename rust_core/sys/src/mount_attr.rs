@@ -40,7 +40,7 @@ pub fn add(mount: impl AsFd, set: u64, recursive: bool) -> Result<(), Errno> {
 /// # Errors
 /// As in [`add`].
 pub fn add_and_make_private(tree: impl AsFd, set: u64) -> Result<(), Errno> {
-    let propagation = libc::MS_PRIVATE as u64;
+    let propagation = libc::MS_PRIVATE;
     change(tree, MountAttr { set, clear: 0, propagation, user_namespace_fd: 0 }, true)
 }
 

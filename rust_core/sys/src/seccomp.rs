@@ -19,7 +19,7 @@ pub const MAX_INSTRUCTIONS: usize = 4096;
 /// Source: seccomp(2), SECCOMP_SET_MODE_FILTER.
 pub fn install(program: &[u8]) -> Result<(), Errno> {
     let count = program.len() / INSTRUCTION_BYTES;
-    if count == 0 || count > MAX_INSTRUCTIONS || program.len() % INSTRUCTION_BYTES != 0 {
+    if count == 0 || count > MAX_INSTRUCTIONS || !program.len().is_multiple_of(INSTRUCTION_BYTES) {
         return Err(Errno::INVAL);
     }
     // Copied since a byte slice promises no alignment and the kernel's structure is made of 16 and 32 bit words.

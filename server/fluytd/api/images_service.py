@@ -1,0 +1,178 @@
+"""RPC bodies of ImageService: convert in, call the service, convert out."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from fluyt.v1 import images_pb2, images_pb2_grpc
+from fluytd.api.convert import images as convert
+from fluytd.api.convert.operations import to_loaded_images, to_operation
+from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, to_page_token
+from fluytd.errors import FieldInvalid, FieldNotBuilt, ImageNotFound
+from fluytd.ids import ImageReference
+from fluytd.images.filters import ImageFilter
+from fluytd.images.imports import run_config
+from fluytd.images.load import LoadOptions
+from fluytd.images.model import Image
+from fluytd.images.platforms import host_platform
+from fluytd.images.ports import FilePart
+from fluytd.images.service import ImageService
+from fluytd.images.spool import Spool
+from fluytd.operations.model import LoadResult, Operation
+
+#: Images of a page where the caller names no number, and the most that one has.
+MAX_PAGE_SIZE: Final = 1_000
+#: A page ends early at about so many bytes, so that no message exceeds 1 MiB.
+MAX_PAGE_BYTES: Final = 768 * 1024
+#: Who is told as the actor until callers by TCP have names of their own in image events.
+ACTOR: Final = "root"
+
+
+class ImageServicer(images_pb2_grpc.ImageServiceServicer):
+    """Brings, names, shows and removes images for callers."""
+
+    def __init__(self, images: ImageService, spool: Spool) -> None:
+        """Serves `images`. `spool`: where archives are kept while they are read."""
+        self._images = images
+        self._spool = spool
+
+    async def PullImage(self, request: images_pb2.PullImageRequest, context: Any) -> images_pb2.PullImageResponse:
+        if request.HasField("auth"):
+            raise FieldNotBuilt(field="auth")
+        if request.all_tags:
+            raise FieldNotBuilt(field="all_tags")
+        reference = ImageReference.parse(request.reference)
+        operation = await self._images.pull(reference, convert.from_platform(request.platform, "platform"))
+        return images_pb2.PullImageResponse(operation=to_operation(operation))
+
+    async def ListImages(self, request: images_pb2.ListImagesRequest, context: Any) -> images_pb2.ListImagesResponse:
+        limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        after = from_page_token(request.page_token)
+        response = images_pb2.ListImagesResponse()
+        is_before_page, size_bytes = bool(after), 0
+        for image in self._images.list(self._filter(request.filter)):
+            if is_before_page:
+                is_before_page = image.id != after
+                continue
+            if len(response.images) == limit or size_bytes > MAX_PAGE_BYTES:
+                response.next_page_token = to_page_token(response.images[-1].id)
+                break
+            message = self._message(image)
+            size_bytes += message.ByteSize()
+            response.images.append(message)
+        if is_before_page:
+            raise FieldInvalid(field="page_token", rule="its image is gone; begin with the first page")
+        return response
+
+    async def GetImage(self, request: images_pb2.GetImageRequest, context: Any) -> images_pb2.GetImageResponse:
+        image = self._find(request.image)
+        table = self._images.catalogue.table
+        shared = {layer.layer_id for layer in image.layers if table.is_shared(layer.layer_id)}
+        return images_pb2.GetImageResponse(
+            image=self._message(image),
+            config=convert.to_config(image),
+            layers=convert.to_layers(image, shared),
+            history=convert.to_history(image),
+        )
+
+    async def TagImage(self, request: images_pb2.TagImageRequest, context: Any) -> images_pb2.TagImageResponse:
+        reference = ImageReference.parse(request.reference)
+        if reference.digest is not None:
+            raise FieldInvalid(field="reference", rule="must not have a digest")
+        image = await self._images.catalogue.tag(_given(request.image), reference, request.expected_version, ACTOR)
+        return images_pb2.TagImageResponse(image=self._message(image))
+
+    async def UntagImage(self, request: images_pb2.UntagImageRequest, context: Any) -> images_pb2.UntagImageResponse:
+        image = await self._images.catalogue.untag(request.reference, request.expected_version, ACTOR)
+        return images_pb2.UntagImageResponse(image=self._message(image))
+
+    async def DeleteImage(self, request: images_pb2.DeleteImageRequest, context: Any) -> images_pb2.DeleteImageResponse:
+        deletion = await self._images.delete(
+            _given(request.image), force=request.force, expected_version=request.expected_version, actor=ACTOR
+        )
+        return convert.to_deletion(deletion)
+
+    async def LoadImages(
+        self, request_iterator: AsyncIterator[images_pb2.LoadImagesRequest], context: Any
+    ) -> images_pb2.LoadImagesResponse:
+        options = (await _first(request_iterator)).options
+        load = LoadOptions(
+            tuple(convert.from_platform(platform, "options.platforms") for platform in options.platforms),
+            ImageReference.parse(options.reference) if options.reference else None,
+        )
+        async with self._spool.receive(_chunks(request_iterator), "load") as (fd, _):
+            operation = await self._images.load(fd, load)
+        return images_pb2.LoadImagesResponse(
+            images=to_loaded_images(_loaded(operation)), operation=to_operation(operation)
+        )
+
+    async def ImportImage(
+        self, request_iterator: AsyncIterator[images_pb2.ImportImageRequest], context: Any
+    ) -> images_pb2.ImportImageResponse:
+        options = (await _first(request_iterator)).options
+        reference = ImageReference.parse(options.reference) if options.reference else None
+        run = run_config(list(options.changes))
+        platform = (
+            convert.from_platform(options.platform, "options.platform")
+            if options.HasField("platform")
+            else host_platform()
+        )
+        async with self._spool.receive(_chunks(request_iterator), "import") as (fd, size):
+            part = FilePart(fd, 0, size)
+            operation = await self._images.import_rootfs(part, reference, platform, run, options.message)
+        (loaded,) = _loaded(operation).images
+        return images_pb2.ImportImageResponse(
+            image=self._message(self._find(loaded.image_id)), operation=to_operation(operation)
+        )
+
+    def _find(self, text: str) -> Image:
+        image, _ = self._images.catalogue.table.find(_given(text))
+        return image
+
+    def _message(self, image: Image) -> images_pb2.Image:
+        table = self._images.catalogue.table
+        return convert.to_image(
+            image,
+            table.references(image.id),
+            table.repo_digests(image.id),
+            table.shared_size_bytes(image),
+            self._images.container_count(image),
+        )
+
+    def _filter(self, message: images_pb2.ImageFilter) -> ImageFilter:
+        return ImageFilter(
+            references=tuple(message.references),
+            labels=tuple(message.labels),
+            is_dangling=message.is_dangling if message.HasField("is_dangling") else None,
+            before=self._find(message.before_image) if message.before_image else None,
+            since=self._find(message.since_image) if message.since_image else None,
+            before_time_unix_nanos=(
+                from_timestamp(message.before_time, "filter.before_time") if message.HasField("before_time") else None
+            ),
+        )
+
+
+def _given(text: str) -> str:
+    if not text:
+        raise FieldInvalid(field="image", rule="must be given")
+    return text
+
+
+async def _first(requests: AsyncIterator[Any]) -> Any:
+    async for request in requests:
+        if request.WhichOneof("part") == "options":
+            return request
+        break
+    raise FieldInvalid(field="options", rule="must be the first message")
+
+
+async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise FieldInvalid(field="chunk", rule="must be all messages after the first")
+        yield request.chunk
+
+
+def _loaded(operation: Operation) -> LoadResult:
+    if not isinstance(operation.result, LoadResult):
+        raise ImageNotFound(reference=operation.subject)
+    return operation.result

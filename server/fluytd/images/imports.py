@@ -1,0 +1,176 @@
+"""Making an image of a root file system: one layer, and a config of what the caller changes. It reads no registry."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+from fluytd import failpoints
+from fluytd.clock import Clock
+from fluytd.content.ports import Blobs
+from fluytd.errors import FieldInvalid
+from fluytd.events.model import ImageImported
+from fluytd.gc.collect import Collector
+from fluytd.gc.leases import Leases
+from fluytd.ids import ImageReference
+from fluytd.images import config, write_manifest
+from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
+from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.manifests import OCI_MANIFEST, Descriptor
+from fluytd.images.platforms import Platform
+from fluytd.images.ports import FilePart, Ingester
+from fluytd.images.progress import LayerTrack
+from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
+from fluytd.operations.service import OperationHandle
+
+#: Instructions of one import, and characters of one of them.
+MAX_CHANGES: Final = 100
+MAX_CHANGE_LENGTH: Final = 64 * 1024
+
+
+class Importer:
+    """Brings images from root file systems."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        ingester: Ingester,
+        assembler: Assembler,
+        catalogue: Catalogue,
+        leases: Leases,
+        collector: Collector,
+        clock: Clock,
+    ) -> None:
+        self._blobs = blobs
+        self._ingester = ingester
+        self._assembler = assembler
+        self._catalogue = catalogue
+        self._leases = leases
+        self._collector = collector
+        self._clock = clock
+
+    async def import_rootfs(
+        self,
+        part: FilePart,
+        reference: ImageReference | None,
+        platform: Platform,
+        run: dict[str, object],
+        comment: str,
+        handle: OperationHandle,
+    ) -> LoadResult:
+        """The tar in `part` is the one layer of an image that is here, whole.
+
+        `run`: what `run_config` gave. Raises LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED, STORAGE_FULL, CANCELLED.
+        """
+        track = LayerTrack("", "", part.size_bytes)
+        handle.track(lambda: LoadProgress(part.size_bytes, (track.progress,), ()))
+        names = () if reference is None else (str(reference.with_default_tag()),)
+        async with self._collector.unless_added() as published, self._leases.lease() as lease:
+            counters = self._ingester.new_counters()
+            track.board(counters)
+            failpoints.hit("import.layer.store")
+            stored = await self._ingester.store_layer(part, None, None, counters, handle.cancel_token)
+            track.digest = stored.digest
+            await lease.add([stored.digest])
+            data = write_manifest.config(
+                stored.diff_id,
+                platform,
+                run,
+                comment=comment,
+                create_time_unix_nanos=self._clock.now_unix_nanos(),
+            )
+            parsed = config.parse(data, 1, "the config of the import")
+            await lease.add(possible_layer_ids(parsed))
+            failpoints.hit("import.config.stage")
+            config_digest = await self._blobs.stage(data)
+            layer = Descriptor(stored.media_type, stored.digest, stored.size_bytes)
+            manifest_data = write_manifest.manifest(config_digest, len(data), [layer])
+            failpoints.hit("import.manifest.stage")
+            manifest = Descriptor(OCI_MANIFEST, await self._blobs.stage(manifest_data), len(manifest_data))
+            await lease.add([config_digest, manifest.digest])
+            draft = Draft(manifest, manifest, config_digest, data, parsed, ((layer, stored.layer),))
+            finished = await self._assembler.finish(draft, handle)
+            handle.check()
+            published += [finished.image]
+            await self._assembler.publish([finished.image], "import")
+            failpoints.hit("import.record")
+            image = finished.image
+            fact = ImageImported(image.id, names[0] if names else "")
+            await self._catalogue.add([Addition(image=image, names=names, repo_digests=(), fact=fact)], handle.actor)
+        await self._collector.discard_staged(finished.superseded)
+        return LoadResult((LoadedImage(image.id, image.manifest.digest, names),))
+
+
+def run_config(changes: Sequence[str]) -> dict[str, object]:
+    """What stands below `config` of an image's config, from Dockerfile instructions, the later over the earlier.
+
+    Raises FIELD_INVALID for an instruction that is not known, malformed or too long.
+    Source: the options of `docker import --change`.
+    """
+    if len(changes) > MAX_CHANGES:
+        raise FieldInvalid(field="options.changes", rule=f"more than MAX_CHANGES ({MAX_CHANGES}) instructions")
+    run: dict[str, object] = {}
+    for index, change in enumerate(changes):
+        field = f"options.changes[{index}]"
+        if len(change) > MAX_CHANGE_LENGTH:
+            raise FieldInvalid(field=field, rule=f"longer than MAX_CHANGE_LENGTH ({MAX_CHANGE_LENGTH})")
+        name, _, rest = change.strip().partition(" ")
+        _apply(run, name.upper(), rest.strip(), field)
+    return run
+
+
+_TEXTS: Final = {"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}
+_COMMANDS: Final = {"CMD": "Cmd", "ENTRYPOINT": "Entrypoint"}
+_SETS: Final = {"EXPOSE": "ExposedPorts", "VOLUME": "Volumes"}
+
+
+def _apply(run: dict[str, object], name: str, rest: str, field: str) -> None:
+    if not rest:
+        raise FieldInvalid(field=field, rule="must be an instruction with its value")
+    if name in _TEXTS:
+        run[_TEXTS[name]] = rest
+    elif name in _COMMANDS:
+        run[_COMMANDS[name]] = _words(rest, field)
+    elif name in _SETS:
+        kept = run.setdefault(_SETS[name], {})
+        assert isinstance(kept, dict)
+        kept.update({word: {} for word in (_words(rest, field) if rest.startswith("[") else rest.split())})
+    elif name in {"ENV", "LABEL"}:
+        pairs = _pairs(rest, field)
+        if name == "LABEL":
+            labels = run.setdefault("Labels", {})
+            assert isinstance(labels, dict)
+            labels.update(pairs)
+        else:
+            env = run.setdefault("Env", [])
+            assert isinstance(env, list)
+            kept_env = [one for one in env if one.partition("=")[0] not in pairs]
+            run["Env"] = kept_env + [f"{key}={value}" for key, value in pairs.items()]
+    else:
+        known = "CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL"
+        raise FieldInvalid(field=field, rule=f"must be one of {known}")
+
+
+def _words(text: str, field: str) -> list[str]:
+    if not text.startswith("["):
+        return ["/bin/sh", "-c", text]
+    try:
+        words = json.loads(text)
+    except ValueError as error:
+        raise FieldInvalid(field=field, rule="must be a JSON list of texts") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise FieldInvalid(field=field, rule="must be a JSON list of texts")
+    return words
+
+
+def _pairs(text: str, field: str) -> dict[str, str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise FieldInvalid(field=field, rule="has a quote that is not closed") from error
+    if words and "=" not in words[0]:
+        key, _, value = text.partition(" ")
+        return {key: value.strip()}
+    if not all("=" in word for word in words):
+        raise FieldInvalid(field=field, rule="must be name=value pairs")
+    return {key: value for key, _, value in (word.partition("=") for word in words)}

@@ -1,0 +1,105 @@
+"""What callers do with images: the verbs that begin operations, and those that answer at once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from fluytd.errors import from_core
+from fluytd.gc.collect import Collector
+from fluytd.ids import ImageReference
+from fluytd.images.catalogue import Catalogue
+from fluytd.images.filters import ImageFilter
+from fluytd.images.imports import Importer
+from fluytd.images.load import Loader, LoadOptions
+from fluytd.images.model import Deletion, Image
+from fluytd.images.platforms import Platform
+from fluytd.images.ports import ContainersUsingImage, FilePart
+from fluytd.images.pull import Puller
+from fluytd.operations.model import LoadResult, Operation, OperationKind
+from fluytd.operations.service import OperationHandle, OperationService
+
+
+class ImageService:
+    """Images of this engine."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        operations: OperationService,
+        puller: Puller,
+        loader: Loader,
+        importer: Importer,
+        collector: Collector,
+        containers: ContainersUsingImage,
+    ) -> None:
+        self.catalogue = catalogue
+        self._operations = operations
+        self._puller = puller
+        self._loader = loader
+        self._importer = importer
+        self._collector = collector
+        self._containers = containers
+
+    async def pull(self, reference: ImageReference, platform: Platform, *, request_id: str = "") -> Operation:
+        """A pull has begun."""
+        named = reference.with_default_tag()
+        return await self._operations.begin(
+            OperationKind.PULL_IMAGE,
+            str(named),
+            lambda handle: self._puller.pull(named, platform, handle),
+            request_id=request_id,
+        )
+
+    async def load(self, fd: int, options: LoadOptions) -> Operation:
+        """The archive behind `fd` (borrowed) is loaded; the operation has ended. Raises what failed it."""
+        return await self._done(
+            OperationKind.LOAD_IMAGES, "archive", lambda handle: self._loader.load(fd, options, handle)
+        )
+
+    async def import_rootfs(
+        self,
+        part: FilePart,
+        reference: ImageReference | None,
+        platform: Platform,
+        run: dict[str, object],
+        comment: str,
+    ) -> Operation:
+        """The root file system is an image; the operation has ended. Raises what failed it."""
+        subject = str(reference.with_default_tag()) if reference is not None else "root file system"
+        return await self._done(
+            OperationKind.IMPORT_IMAGE,
+            subject,
+            lambda handle: self._importer.import_rootfs(part, reference, platform, run, comment, handle),
+        )
+
+    async def _done(
+        self, kind: OperationKind, subject: str, work: Callable[[OperationHandle], Awaitable[LoadResult]]
+    ) -> Operation:
+        begun = await self._operations.begin(kind, subject, work)
+        try:
+            ended = await self._operations.wait(begun.id)
+        except BaseException:
+            # The archive goes with its caller: without it the work could only fail.
+            await self._operations.cancel(begun.id)
+            await self._operations.wait(begun.id)
+            raise
+        if ended.failure is not None:
+            raise from_core(ended.failure.reason, dict(ended.failure.metadata))
+        return ended
+
+    def list(self, condition: ImageFilter) -> Sequence[Image]:
+        """The images that fit, newest first."""
+        table = self.catalogue.table
+        found = [image for image in table if condition.accepts(image, table.references(image.id))]
+        return sorted(found, key=lambda image: (-image.create_time_unix_nanos, image.id))
+
+    def container_count(self, image: Image) -> int:
+        """Containers that are made of it."""
+        return len(self._containers.holders(image.id))
+
+    async def delete(self, text: str, *, force: bool, expected_version: int, actor: str) -> Deletion:
+        """See `Catalogue.remove`; what nothing needs any more is swept. Raises what it raises."""
+        removal = await self.catalogue.remove(text, force, expected_version, actor)
+        if removal.image is None:
+            return Deletion(removal.untagged, (), 0)
+        image = removal.image
+        swept = await self._collector.sweep(image.blob_sizes, image.layer_sizes)
+        return Deletion(removal.untagged, (image.id, *swept.deleted), swept.reclaimed_bytes)

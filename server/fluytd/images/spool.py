@@ -1,0 +1,60 @@
+"""Archives that callers send, kept in an unlinked file for as long as they are read. It looks at no byte of them."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fluytd import failpoints
+from fluytd.errors import IoFailed, LimitExceeded, StorageFull
+from fluytd.workers import Workers
+
+_FULL = {28, 122}  # ENOSPC, EDQUOT of errno(3)
+
+
+class Spool:
+    """Makes files below the data root that vanish with their descriptor, so that no crash leaves one."""
+
+    def __init__(self, data_root: Path, workers: Workers, *, max_size_bytes: int) -> None:
+        self._directory = data_root / "ingest"
+        self._workers = workers
+        self._max_size_bytes = max_size_bytes
+
+    @asynccontextmanager
+    async def receive(self, chunks: AsyncIterator[bytes], verb: str) -> AsyncIterator[tuple[int, int]]:
+        """A descriptor of the whole archive and its size in bytes; closed afterwards.
+
+        Raises LIMIT_EXCEEDED (load_max_bytes), STORAGE_FULL, IO_FAILED.
+        """
+        failpoints.hit(f"{verb}.spool")
+        fd = await self._workers.run(self._open)
+        try:
+            size = 0
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._max_size_bytes:
+                    raise LimitExceeded(
+                        limit="load_max_bytes", limit_value=self._max_size_bytes, actual=size, subject="image archive"
+                    )
+                await self._workers.run(self._write, fd, chunk)
+            yield fd, size
+        finally:
+            os.close(fd)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._failed("open", error) from error
+
+    def _write(self, fd: int, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            raise self._failed("write", error) from error
+
+    def _failed(self, operation: str, error: OSError) -> Exception:
+        kind = StorageFull if error.errno in _FULL else IoFailed
+        return kind(operation=operation, path=str(self._directory), errno=error.errno)
