@@ -6,6 +6,7 @@ what it would write.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -36,6 +37,8 @@ def list_protos() -> list[str]:
 
 def run_protoc(*options: str) -> None:
     """protoc ran over all files; raises SystemExit with its status if it refused one."""
+    # The plugins lie beside this interpreter, whether or not its environment is activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     arguments = ["protoc", f"-I{PROTO_ROOT}", f"-I{WELL_KNOWN}", *options, *list_protos()]
     if status := protoc.main(arguments):
         raise SystemExit(status)

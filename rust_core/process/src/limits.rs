@@ -72,7 +72,7 @@ pub(crate) fn check(limits: &[Rlimit]) -> Outcome<()> {
 pub(crate) fn set(limits: &[Rlimit], reporter: &Reporter) -> Outcome<()> {
     for limit in limits {
         let (resource, asked) = parse(limit)?;
-        match setrlimit(resource, asked.clone()) {
+        match setrlimit(resource, asked) {
             Err(Errno::PERM) => {
                 let held = getrlimit(resource).maximum;
                 let maximum = lower_of(asked.maximum, held);

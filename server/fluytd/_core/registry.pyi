@@ -27,9 +27,7 @@ class RegistryClient:
         max_attempts: int = 5,
     ) -> None:
         """`stall_timeout_millis`: a transfer without a byte for so long is broken off and resumed or failed."""
-    def fetch_manifest(
-        self, registry: str, repository: str, reference: str, cancel: CancelToken
-    ) -> Manifest:
+    def fetch_manifest(self, registry: str, repository: str, reference: str, cancel: CancelToken) -> Manifest:
         """GETs a manifest or index by tag or digest, at most 4 MiB; the body's sha256 equals a digest reference, and
         header and body agree on the media type. `registry`: `host[:port]` as in the reference (`docker.io` is mapped to
         its API host). Raises IMAGE_NOT_FOUND, REGISTRY_ACCESS_DENIED, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL,

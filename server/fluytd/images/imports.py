@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from fluytd import failpoints
 from fluytd.clock import Clock
@@ -132,18 +132,14 @@ def _apply(run: dict[str, object], name: str, rest: str, field: str) -> None:
     elif name in _COMMANDS:
         run[_COMMANDS[name]] = _words(rest, field)
     elif name in _SETS:
-        kept = run.setdefault(_SETS[name], {})
-        assert isinstance(kept, dict)
+        kept = cast("dict[str, object]", run.setdefault(_SETS[name], {}))
         kept.update({word: {} for word in (_words(rest, field) if rest.startswith("[") else rest.split())})
     elif name in {"ENV", "LABEL"}:
         pairs = _pairs(rest, field)
         if name == "LABEL":
-            labels = run.setdefault("Labels", {})
-            assert isinstance(labels, dict)
-            labels.update(pairs)
+            cast("dict[str, str]", run.setdefault("Labels", {})).update(pairs)
         else:
-            env = run.setdefault("Env", [])
-            assert isinstance(env, list)
+            env = cast("list[str]", run.setdefault("Env", []))
             kept_env = [one for one in env if one.partition("=")[0] not in pairs]
             run["Env"] = kept_env + [f"{key}={value}" for key, value in pairs.items()]
     else:

@@ -41,7 +41,8 @@ class OneLayer:
     async def pull(
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
     ) -> AsyncGenerator[Operation, None]:
-        for operation in ():
+        none: tuple[Operation, ...] = ()
+        for operation in none:
             yield operation
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:

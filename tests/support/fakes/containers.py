@@ -211,7 +211,8 @@ class FakeImages:
     ) -> AsyncGenerator[Operation, None]:
         self.pulls += 1
         self.facts = IMAGE
-        for operation in ():
+        none: tuple[Operation, ...] = ()
+        for operation in none:
             yield operation
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:

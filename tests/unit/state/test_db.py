@@ -26,9 +26,9 @@ async def test_a_write_is_kept_over_a_reopening(tmp_path: Path) -> None:
     for expected in ([], [("x",)]):
         database = Database(tmp_path / "state.db", SystemClock(), max_events=100)
         await database.open()
-        assert await database.read(lambda txn: txn.all("SELECT resource FROM leases")) == expected
+        assert await database.read(lambda txn: txn.all("SELECT record FROM images")) == expected
         await database.write(
-            lambda txn: txn.execute("INSERT OR REPLACE INTO leases VALUES ('l', 'x', 1)"), durable=True
+            lambda txn: txn.execute("INSERT OR REPLACE INTO images VALUES ('l', 1, 1, 'x')"), durable=True
         )
         await database.close()
 
@@ -38,13 +38,13 @@ async def test_a_write_that_raises_changes_nothing_and_tells_nobody(db: Database
     db.deliver_to(delivered.extend)
 
     def broken(txn: Transaction) -> None:
-        txn.execute("INSERT INTO leases VALUES ('l', 'x', 1)")
+        txn.execute("INSERT INTO images VALUES ('l', 1, 1, 'x')")
         txn.emit(TAGGED)
         raise FieldInvalid(field="x", rule="broken")
 
     with pytest.raises(FieldInvalid):
         await db.write(broken)
-    assert await db.read(lambda txn: txn.all("SELECT * FROM leases")) == []
+    assert await db.read(lambda txn: txn.all("SELECT * FROM images")) == []
     assert (delivered, db.log.head_sequence) == ([], 0)
 
 
@@ -57,10 +57,10 @@ async def test_events_are_delivered_before_the_writer_goes_on(db: Database) -> N
 
 async def test_jobs_run_in_the_order_given_also_when_nobody_waits(db: Database) -> None:
     futures = [
-        db.submit(lambda txn, n=n: txn.execute("INSERT INTO leases VALUES (?, 'x', 1)", (n,)).lastrowid)  # type: ignore[misc]
+        db.submit(lambda txn, n=n: txn.execute("INSERT INTO images VALUES (?, 1, 1, 'x')", (str(n),)).lastrowid)  # type: ignore[misc]
         for n in range(50)
     ]
-    count = await db.read(lambda txn: txn.one("SELECT count(*) FROM leases"))
+    count = await db.read(lambda txn: txn.one("SELECT count(*) FROM images"))
     assert count == (50,)
     await asyncio.gather(*futures)
 
