@@ -23,7 +23,7 @@ class IngestInfo:
 class ContentStore:
     """A content store below `root` (`content/` and `ingest/` of the data root). Safe to share between threads."""
 
-    def __init__(self, data_root: str) -> None:
+    def __new__(cls, data_root: str) -> ContentStore:
         """Opens the store; makes `content/oci-layout`, `content/blobs/sha256`, `content/index.json` and `ingest/`
         where absent. Raises IO_FAILED, STORAGE_FULL. Blocking."""
     def stage_bytes(self, data: bytes, expected_digest: str | None = None) -> str:

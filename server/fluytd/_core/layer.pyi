@@ -24,7 +24,7 @@ class LayerInfo:
 class LayerStore:
     """The layers below `<data_root>/layers`. Safe to share between threads."""
 
-    def __init__(self, data_root: str, kind: str = "directory") -> None:
+    def __new__(cls, data_root: str, kind: str = "directory") -> LayerStore:
         """Opens the store. `kind`: `directory`. Raises KERNEL_FEATURE_MISSING for a kind this host lacks. Blocking."""
     def stat(self, layer_id: str) -> LayerInfo | None:
         """A visible layer, or None. Blocking."""

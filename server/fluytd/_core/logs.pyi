@@ -22,15 +22,15 @@ class LogRecord:
 class LogReader:
     """A position in one container's log. Not to be shared between threads at once."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         log_dir: str,
         *,
         cursor: str | None = None,
         tail_lines: int | None = None,
         since_unix_nanos: int | None = None,
         until_unix_nanos: int | None = None,
-    ) -> None:
+    ) -> LogReader:
         """`tail_lines`: begin so many lines before the present end (0: at the end). `since` is inclusive, `until` exclusive.
         Raises CURSOR_INVALID, IO_FAILED. Blocking."""
     def fileno(self) -> int:

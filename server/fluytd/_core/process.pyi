@@ -59,7 +59,7 @@ class Supervisor:
 class SupervisorHost:
     """Starts supervisors from one opened program. One per daemon."""
 
-    def __init__(self, supervisor_path: str) -> None:
+    def __new__(cls, supervisor_path: str) -> SupervisorHost:
         """Opens and keeps the program, so that an upgrade cannot mix versions. Raises IO_FAILED, VERSION_MISMATCH."""
     def start(self, spec: ContainerStart, timeout_millis: int) -> Supervisor:
         """The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;

@@ -18,14 +18,14 @@ class Manifest:
 class RegistryClient:
     """Connections to any number of registries, pooled. Safe to share between threads; one per daemon."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         user_agent: str,
         connect_timeout_millis: int = 10_000,
         stall_timeout_millis: int = 30_000,
         max_attempts: int = 5,
-    ) -> None:
+    ) -> RegistryClient:
         """`stall_timeout_millis`: a transfer without a byte for so long is broken off and resumed or failed."""
     def fetch_manifest(self, registry: str, repository: str, reference: str, cancel: CancelToken) -> Manifest:
         """GETs a manifest or index by tag or digest, at most 4 MiB; the body's sha256 equals a digest reference, and
