@@ -26,6 +26,7 @@ fn of(user: &str, more: &[&str]) -> Result<(u32, u32, Vec<u32>, String), String>
 }
 
 #[test]
+#[expect(clippy::type_complexity, reason = "a table of cases, read row by row")]
 fn each_form_of_a_user_means_its_ids() {
     let table: &[(&str, &[&str], (u32, u32, &[u32], &str))] = &[
         ("", &[], (0, 0, &[0, 10], "/root")),

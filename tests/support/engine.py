@@ -1,0 +1,170 @@
+"""A live engine: a daemon on roots of its own, its API, and what of it is left on the host."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import grpc
+from fluyt.v1 import (
+    containers_pb2,
+    containers_pb2_grpc,
+    events_pb2_grpc,
+    images_pb2,
+    images_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+)
+from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+#: How long a daemon may take to serve or to end on a loaded machine.
+PATIENCE_SECONDS = 30
+CHUNK_BYTES = 256 * 1024
+
+
+class Engine:
+    """Starts a daemon; `kill` and `start` again on the same roots test what survives."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cgroup_parent = f"fluyt-test-{os.getpid()}-{root.name}"[:60]
+        self.start()
+
+    def start(self, **environment: str) -> None:
+        """A daemon serves on the roots."""
+        paths = [str(REPOSITORY / "server"), str(REPOSITORY / "clients" / "python"), os.environ.get("PYTHONPATH", "")]
+        with (self.root / "fluytd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "fluytd",
+                    "--data-root",
+                    str(self.root / "data"),
+                    "--run-root",
+                    str(self.root / "run"),
+                    "--cgroup-parent",
+                    self.cgroup_parent,
+                ],
+                env=os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,
+                stdout=log,
+                stderr=log,
+            )
+        self.channel = grpc.insecure_channel(f"unix:{self.root}/run/fluytd.sock")
+        self._wait_until_serving()
+        self.containers = containers_pb2_grpc.ContainerServiceStub(self.channel)
+        self.images = images_pb2_grpc.ImageServiceStub(self.channel)
+        self.logs_api = logs_pb2_grpc.LogServiceStub(self.channel)
+        self.operations = operations_pb2_grpc.OperationServiceStub(self.channel)
+        self.events = events_pb2_grpc.EventServiceStub(self.channel)
+
+    def kill(self) -> None:
+        """The daemon is dead by SIGKILL; containers run on."""
+        self.channel.close()
+        self.process.kill()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        """Every container is deleted and the daemon has ended by itself."""
+        for container in self.containers.ListContainers(containers_pb2.ListContainersRequest()).containers:
+            self.containers.DeleteContainer(
+                containers_pb2.DeleteContainerRequest(container=container.id, force=True)
+            )
+        self.channel.close()
+        self.process.terminate()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def pull(self, reference: str) -> operation_pb2.Operation:
+        """The pull's operation once it has ended, however it ended."""
+        operation: operation_pb2.Operation = self.images.PullImage(
+            images_pb2.PullImageRequest(reference=reference)
+        ).operation
+        for update in self.operations.WatchOperation(operations_pb2.WatchOperationRequest(id=operation.id)):
+            operation = update.operation
+        return operation
+
+    def load(self, archive: bytes) -> images_pb2.LoadImagesResponse:
+        """What LoadImages answers to the archive."""
+
+        def requests() -> Iterator[images_pb2.LoadImagesRequest]:
+            yield images_pb2.LoadImagesRequest(options=images_pb2.LoadImagesOptions())
+            for offset in range(0, len(archive), CHUNK_BYTES):
+                yield images_pb2.LoadImagesRequest(chunk=archive[offset : offset + CHUNK_BYTES])
+
+        answer: images_pb2.LoadImagesResponse = self.images.LoadImages(requests())
+        return answer
+
+    def run(self, image: str, *args: str, **spec: object) -> tuple[bytes, bytes, container_pb2.Container]:
+        """(stdout, stderr, the container as it ended) of a run that is removed afterwards."""
+        out, err = b"", b""
+        ended = container_pb2.Container()
+        for event in self.containers.RunContainer(
+            containers_pb2.RunContainerRequest(
+                spec=container_spec_pb2.ContainerSpec(image=image, args=args, auto_remove=True, **spec)  # type: ignore[arg-type]
+            )
+        ):
+            kind = event.WhichOneof("event")
+            if kind == "stdout":
+                out += event.stdout.data
+            elif kind == "stderr":
+                err += event.stderr.data
+            elif kind == "exited":
+                ended = event.exited
+        return out, err, ended
+
+    def start_container(self, image: str, name: str, *args: str) -> container_pb2.Container:
+        """A container that is left running."""
+        started = container_pb2.Container()
+        for event in self.containers.RunContainer(
+            containers_pb2.RunContainerRequest(
+                spec=container_spec_pb2.ContainerSpec(image=image, args=args), name=name, detach=True
+            )
+        ):
+            if event.WhichOneof("event") == "started":
+                started = event.started
+        return started
+
+    def logs(self, name: str) -> bytes:
+        """All that stands in a container's log."""
+        data = b""
+        for event in self.logs_api.ReadLogs(logs_pb2.ReadLogsRequest(container=name)):
+            if event.WhichOneof("event") == "batch":
+                data += b"".join(record.data for record in event.batch.records)
+        return data
+
+    def left_on_host(self) -> list[str]:
+        """Mounts, cgroups and run directories of containers of this engine."""
+        found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
+        found += [
+            str(group)
+            for parent in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup_parent}")
+            for group in parent.iterdir()
+            if group.is_dir()
+        ]
+        return found + [str(path) for path in (self.root / "run" / "containers").iterdir()]
+
+    def _wait_until_serving(self) -> None:
+        health = health_pb2_grpc.HealthStub(self.channel)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=1)
+            except grpc.RpcError:
+                continue
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+        raise AssertionError((self.root / "fluytd.log").read_text())
