@@ -11,7 +11,8 @@ const SOURCES: [&str; 8] = ["supervisor", "control", "process", "mount", "cgroup
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bindings lies below rust_core").to_owned();
+    let crates =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bindings lies below rust_core").to_owned();
     for name in SOURCES {
         println!("cargo:rerun-if-changed={}", crates.join(name).display());
     }

@@ -18,7 +18,11 @@ pub(crate) struct Feature {
 fn probe(py: Python<'_>, data_root: &str) -> Vec<Feature> {
     py.detach(|| host::probe(Path::new(data_root)))
         .into_iter()
-        .map(|feature| Feature { name: feature.name, is_available: feature.is_available, detail: feature.detail })
+        .map(|feature| Feature {
+            name: feature.name,
+            is_available: feature.is_available,
+            detail: feature.detail,
+        })
         .collect()
 }
 

@@ -82,7 +82,8 @@ fn task<'a>(progress: &'a Progress, cancel: &'a CancelToken) -> Task<'a> {
 
 /// The caller's descriptor for the length of a call.
 fn borrow<'fd>(fd: i32) -> PyResult<BorrowedFd<'fd>> {
-    sys::borrow::borrow(fd).ok_or_else(|| PyValueError::new_err(format!("{fd} is not an open file descriptor")))
+    sys::borrow::borrow(fd)
+        .ok_or_else(|| PyValueError::new_err(format!("{fd} is not an open file descriptor")))
 }
 
 #[pyfunction]
@@ -120,7 +121,13 @@ fn fetch_layer(
 ) -> PyResult<LayerInfo> {
     let blob = RemoteBlob { client: &client.inner, registry, repository, digest, size_bytes };
     py.detach(|| {
-        ingest::fetch_layer(&blob, media_type, expected_diff_id, stores(content, layers), task(progress, cancel))
+        ingest::fetch_layer(
+            &blob,
+            media_type,
+            expected_diff_id,
+            stores(content, layers),
+            task(progress, cancel),
+        )
     })
     .map(LayerInfo::from)
     .map_err(raise)
@@ -136,9 +143,11 @@ fn extract_layer(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> PyResult<LayerInfo> {
-    py.detach(|| ingest::extract_layer(digest, expected_diff_id, stores(content, layers), task(progress, cancel)))
-        .map(LayerInfo::from)
-        .map_err(raise)
+    py.detach(|| {
+        ingest::extract_layer(digest, expected_diff_id, stores(content, layers), task(progress, cancel))
+    })
+    .map(LayerInfo::from)
+    .map_err(raise)
 }
 
 #[pyfunction]
@@ -200,7 +209,8 @@ fn decompress_archive(
     cancel: &CancelToken,
 ) -> PyResult<Option<i32>> {
     let fd = borrow(fd)?;
-    let opened = py.detach(|| ingest::decompress_archive(fd, max_size_bytes, &cancel.inner)).map_err(raise)?;
+    let opened =
+        py.detach(|| ingest::decompress_archive(fd, max_size_bytes, &cancel.inner)).map_err(raise)?;
     // From here on the fd is the caller's to close.
     Ok(opened.map(IntoRawFd::into_raw_fd))
 }

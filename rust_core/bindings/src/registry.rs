@@ -27,7 +27,12 @@ pub(crate) struct RegistryClient {
 impl RegistryClient {
     #[new]
     #[pyo3(signature = (*, user_agent, connect_timeout_millis=10_000, stall_timeout_millis=30_000, max_attempts=5))]
-    fn new(user_agent: &str, connect_timeout_millis: u64, stall_timeout_millis: u64, max_attempts: u32) -> Self {
+    fn new(
+        user_agent: &str,
+        connect_timeout_millis: u64,
+        stall_timeout_millis: u64,
+        max_attempts: u32,
+    ) -> Self {
         let config = registry::ClientConfig {
             connect_timeout: Duration::from_millis(connect_timeout_millis),
             stall_timeout: Duration::from_millis(stall_timeout_millis),

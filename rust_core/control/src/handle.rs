@@ -15,6 +15,9 @@ use crate::exit_record::{read_exit_record, ExitRecord};
 use crate::peer;
 use crate::wire::{Report, Request, Running, PROTOCOL_VERSION};
 
+/// How long a message waits for room in the supervisor's queue.
+const TELL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What is known of a container's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitState {
@@ -49,6 +52,7 @@ pub struct Supervisor {
     init: OwnedFd,
     supervisor: OwnedFd,
     stdin: Mutex<Option<OwnedFd>>,
+    hold: Mutex<Option<u64>>,
     state: Mutex<ExitState>,
 }
 
@@ -89,6 +93,7 @@ impl Supervisor {
             init,
             supervisor,
             stdin: Mutex::new(stdin),
+            hold: Mutex::new(None),
             state: Mutex::new(ExitState::Running),
         })
     }
@@ -186,13 +191,18 @@ impl Supervisor {
     }
 
     /// Log segments from `segment` on are kept until the hold moves or ends (None, drop, or this process's death). When
-    /// the log is at its bound, the container's writes wait.
+    /// the log is at its bound, the container's writes wait. A hold that does not move costs nothing.
     ///
     /// # Errors
     /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
     pub fn hold_log(&self, segment: Option<u64>) -> Result<(), ControlError> {
         self.check_owner()?;
-        self.tell(&Request::HoldLog { segment })
+        let mut hold = lock(&self.hold);
+        if *hold != segment {
+            self.tell(&Request::HoldLog { segment })?;
+            *hold = segment;
+        }
+        Ok(())
     }
 
     /// True once the supervisor process itself has ended, and is reaped if it was our child. Blocking, `timeout` at most.
@@ -223,9 +233,18 @@ impl Supervisor {
     }
 
     fn tell(&self, request: &Request) -> Result<(), ControlError> {
-        match peer::send(&self.socket, request, &[]) {
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Ok(()),
-            Err(errno) => Err(IoError::new("sendmsg", &self.run_dir, errno.raw_os_error()).into()),
+        let deadline = Instant::now() + TELL_TIMEOUT;
+        let fail =
+            |operation, errno: Errno| IoError::new(operation, &self.run_dir, errno.raw_os_error()).into();
+        loop {
+            match peer::send(&self.socket, request, &[]) {
+                Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Ok(()),
+                // It has a queue of messages unread; it takes them as soon as it runs.
+                Err(Errno::AGAIN) if Instant::now() < deadline => {
+                    wait_for(&self.socket, PollFlags::OUT, deadline).map_err(|errno| fail("poll", errno))?;
+                }
+                Err(errno) => return Err(fail("sendmsg", errno)),
+            }
         }
     }
 
@@ -250,9 +269,13 @@ impl Drop for Supervisor {
 
 /// Waits until `fd` has something to read or its peer has gone; false at the deadline.
 pub(crate) fn wait_readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
+    wait_for(fd, PollFlags::IN, deadline)
+}
+
+fn wait_for(fd: impl AsFd, event: PollFlags, deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timespec(left))) {
+        match poll(&mut [PollFd::new(&fd, event)], Some(&timespec(left))) {
             Ok(count) => return Ok(count > 0),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

@@ -28,9 +28,13 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]
 /// The recvmsg(2) error, EAGAIN on a non-blocking socket without news; EBADMSG if it is no message.
 pub fn receive<T: for<'a> Deserialize<'a>>(socket: impl AsFd) -> Result<Option<(T, Vec<OwnedFd>)>, Errno> {
     let mut buffer = [0; wire::MAX_MESSAGE_BYTES];
-    let (length, fds) = match sys::fd_passing::receive(socket, &mut buffer) {
-        // The peer has gone with messages of ours unread.
-        Err(Errno::CONNRESET) => return Ok(None),
+    let (length, fds) = match sys::fd_passing::receive(&socket, &mut buffer) {
+        // The peer has gone with messages of ours unread. The kernel tells that before it hands out what the peer
+        // had sent, and tells it once.
+        Err(Errno::CONNRESET) => match sys::fd_passing::receive(&socket, &mut buffer) {
+            Err(Errno::CONNRESET) => return Ok(None),
+            answer => answer?,
+        },
         answer => answer?,
     };
     if length == 0 {
@@ -38,4 +42,23 @@ pub fn receive<T: for<'a> Deserialize<'a>>(socket: impl AsFd) -> Result<Option<(
     }
     let message = wire::decode(&buffer[..length]).map_err(|_| Errno::BADMSG)?;
     Ok(Some((message, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Request;
+    use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
+
+    #[test]
+    fn what_a_peer_said_before_it_went_is_received_though_it_left_messages_unread() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        send(&ours, &Request::CloseStdin, &[]).unwrap();
+        send(&theirs, &Request::HoldLog { segment: Some(1) }, &[]).unwrap();
+        drop(theirs);
+        let (message, _) = receive::<Request>(&ours).unwrap().expect("the last words");
+        assert_eq!(message, Request::HoldLog { segment: Some(1) });
+        assert!(receive::<Request>(&ours).unwrap().is_none());
+    }
 }

@@ -79,29 +79,30 @@ impl Connections {
         }
     }
 
-    /// Takes one message from the daemon at `place`; a daemon that has gone, or talks nonsense, is dropped with its
-    /// hold. Returns true if a hold may have moved.
+    /// Takes the messages of the daemon at `place`; a daemon that has gone, or talks nonsense, is dropped with its hold.
+    /// Returns true if a hold may have moved.
     pub fn serve(&mut self, place: usize) -> bool {
-        match peer::receive::<Request>(&self.open[place].socket) {
-            Ok(Some((Request::HoldLog { segment }, _))) => {
-                self.open[place].hold = segment;
-                return true;
-            }
-            Ok(Some((Request::CloseStdin, _))) => self.stdin = None,
-            Err(Errno::AGAIN) => {}
-            Ok(Some((Request::Start { .. } | Request::Proceed { .. }, _)) | None) | Err(_) => {
-                self.open.swap_remove(place);
-                return true;
+        let mut has_moved = false;
+        loop {
+            match peer::receive::<Request>(&self.open[place].socket) {
+                Ok(Some((Request::HoldLog { segment }, _))) => {
+                    self.open[place].hold = segment;
+                    has_moved = true;
+                }
+                Ok(Some((Request::CloseStdin, _))) => self.stdin = None,
+                Err(Errno::AGAIN) => return has_moved,
+                Ok(Some((Request::Start { .. } | Request::Proceed { .. }, _)) | None) | Err(_) => {
+                    self.open.swap_remove(place);
+                    return true;
+                }
             }
         }
-        false
     }
 
     /// Tells every daemon; true if one took it.
     pub fn tell(&self, report: &Report) -> bool {
-        self.open
-            .iter()
-            .fold(false, |told, connection| peer::send(&connection.socket, report, &[]).is_ok() || told)
+        let taken = self.open.iter().filter(|connection| peer::send(&connection.socket, report, &[]).is_ok());
+        taken.count() > 0
     }
 
     /// Reaps children that were left to us; the container's own process is waited for by its pidfd.

@@ -18,7 +18,8 @@ const SEALS: SealFlags =
 /// The failed step with its errno (ENOMEM, EMFILE).
 pub fn seal(name: &str, bytes: &[u8]) -> Result<OwnedFd, IoError> {
     let fail = |operation| move |errno: Errno| IoError::new(operation, name, errno.raw_os_error());
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(fail("memfd_create"))?;
+    let fd =
+        memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(fail("memfd_create"))?;
     let mut file = File::from(fd);
     file.write_all(bytes).map_err(|error| IoError::from_std("write", name, &error))?;
     file.seek(SeekFrom::Start(0)).map_err(|error| IoError::from_std("lseek", name, &error))?;
@@ -44,7 +45,9 @@ pub fn read_sealed(fd: OwnedFd, max_bytes: u64) -> Result<Vec<u8>, IoError> {
     let mut file = File::from(fd);
     let mut bytes = Vec::with_capacity(size as usize);
     file.seek(SeekFrom::Start(0)).map_err(|error| IoError::from_std("lseek", "memfd", &error))?;
-    file.take(max_bytes).read_to_end(&mut bytes).map_err(|error| IoError::from_std("read", "memfd", &error))?;
+    file.take(max_bytes)
+        .read_to_end(&mut bytes)
+        .map_err(|error| IoError::from_std("read", "memfd", &error))?;
     Ok(bytes)
 }
 
@@ -61,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_file_without_seals_or_above_the_bound_is_refused() {
-        let open = memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a memory file");
+        let open =
+            memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a memory file");
         assert_eq!(read_sealed(open, 16).expect_err("no seals").errno, Errno::PERM.raw_os_error());
         let fd = seal("test", b"12345").expect("a memory file");
         assert_eq!(read_sealed(fd, 4).expect_err("too big").errno, Errno::FBIG.raw_os_error());

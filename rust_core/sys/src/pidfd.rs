@@ -36,7 +36,10 @@ pub fn try_wait(pidfd: impl AsFd) -> Result<Option<ExitStatus>, Errno> {
     wait_with(pidfd.as_fd(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
 }
 
-fn wait_with(pidfd: std::os::fd::BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<ExitStatus>, Errno> {
+fn wait_with(
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    options: WaitIdOptions,
+) -> Result<Option<ExitStatus>, Errno> {
     let Some(status) = waitid(WaitId::PidFd(pidfd), options)? else { return Ok(None) };
     if let Some(code) = status.exit_status() {
         return Ok(Some(ExitStatus::Exited(code as u8)));

@@ -35,7 +35,8 @@ pub fn install(program: &[u8]) -> Result<(), Errno> {
     let fprog = libc::sock_fprog { len: count as u16, filter: instructions.as_ptr().cast_mut() };
     // SAFETY: `fprog` points to `len` initialised instructions that live until the call returns; the kernel copies
     // them and writes nothing back.
-    let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
     if answer == 0 {
         Ok(())
     } else {
