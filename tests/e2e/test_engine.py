@@ -1,4 +1,4 @@
-"""The engine's main job on real parts: images from a real registry and archives, containers of them, a killed daemon."""
+"""The engine on real parts: images from a registry and archives, containers of them, a killed daemon."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from fluyt.v1 import containers_pb2, images_pb2
 from fluyt.v1.types import container_pb2, operation_pb2, resources_pb2
-
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.registry import FaultyRegistry, RealRegistry, body, manifest_path
@@ -52,9 +52,7 @@ def test_t08_root_has_the_default_capabilities_and_nothing_inheritable(engine: E
 
 def test_t16_a_container_over_its_memory_limit_is_told_to_be_out_of_memory(engine: Engine) -> None:
     limit = resources_pb2.Resources(memory_limit_bytes=32 << 20)
-    _, _, ended = engine.run(
-        "busybox:1", "sh", "-c", 'x=$(head -c 200m /dev/zero | tr "\\0" a)', resources=limit
-    )
+    _, _, ended = engine.run("busybox:1", "sh", "-c", 'x=$(head -c 200m /dev/zero | tr "\\0" a)', resources=limit)
     assert ended.oom_killed
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from fluyt.v1 import (
     containers_pb2,
     containers_pb2_grpc,
@@ -21,7 +23,6 @@ from fluyt.v1 import (
     operations_pb2_grpc,
 )
 from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: How long a daemon may take to serve or to end on a loaded machine.
@@ -74,9 +75,7 @@ class Engine:
     def stop(self) -> None:
         """Every container is deleted and the daemon has ended by itself."""
         for container in self.containers.ListContainers(containers_pb2.ListContainersRequest()).containers:
-            self.containers.DeleteContainer(
-                containers_pb2.DeleteContainerRequest(container=container.id, force=True)
-            )
+            self.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=container.id, force=True))
         self.channel.close()
         self.process.terminate()
         self.process.wait(PATIENCE_SECONDS)
