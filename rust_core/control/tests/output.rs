@@ -5,7 +5,7 @@ mod support;
 use std::time::Instant;
 
 use logs::{LogReader, ReadRange, Stream};
-use support::{output, readable, wait_exit, Scene};
+use support::{output, readable, wait_exit, Scene, TIMEOUT};
 
 #[test]
 fn s01_the_last_piece_needs_no_newline() {
@@ -77,6 +77,32 @@ fn s03_a_follower_over_rotation_gets_the_marker_at_the_end() {
     let bytes: u64 =
         std::fs::read_dir(&spec.log_dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes <= 1024, "{bytes}");
+}
+
+#[test]
+fn a_held_log_waits_for_its_reader_and_loses_nothing() {
+    let scene = Scene::new();
+    // Nothing is written before the hold stands: what was may be gone.
+    let mut spec = scene.script("read line; seq 5000; echo marker");
+    (spec.log_segment_bytes, spec.log_segment_count, spec.open_stdin) = (1024, 1, true);
+    let supervisor = scene.start(&spec);
+    let mut reader = LogReader::open(&spec.log_dir, &ReadRange::default()).unwrap();
+    supervisor.hold_log(Some(reader.segment())).unwrap();
+    let stdin = supervisor.stdin_fd().unwrap().expect("stdin was asked for");
+    rustix::io::write(&stdin, b"go\n").unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"marker\n") {
+        let records = reader.read(700).unwrap();
+        let is_empty = records.is_empty();
+        bytes.extend(records.into_iter().flat_map(|record| record.data));
+        supervisor.hold_log(Some(reader.segment())).unwrap();
+        // Bounded without progress, not in all: the files of 225 segments may take long on a busy disk.
+        assert!(!is_empty || readable(reader.fileno(), Instant::now() + TIMEOUT), "the follower hung");
+    }
+    let expected: String =
+        (1..=5000).map(|number| format!("{number}\n")).chain(["marker\n".to_owned()]).collect();
+    assert!(bytes == expected.as_bytes(), "a held log has no gap");
+    scene.finish(&spec, supervisor);
 }
 
 #[test]

@@ -99,6 +99,14 @@ impl Connections {
         }
     }
 
+    /// Takes the messages of all daemons.
+    pub fn serve_all(&mut self) {
+        // Places shift when a daemon is dropped, so the last comes first.
+        for place in (0..self.open.len()).rev() {
+            self.serve(place);
+        }
+    }
+
     /// Tells every daemon; true if one took it.
     pub fn tell(&self, report: &Report) -> bool {
         let taken = self.open.iter().filter(|connection| peer::send(&connection.socket, report, &[]).is_ok());

@@ -53,6 +53,8 @@ impl Ending {
         };
         let exit_time_unix_nanos = now_unix_nanos();
         Connections::reap_orphans();
+        // A hold that was sent before the end counts.
+        connections.serve_all();
         drain(&mut output, connections.hold().map_or(Hold::None, Hold::Keep));
         let record = ExitRecord {
             status,

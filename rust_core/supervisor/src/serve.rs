@@ -43,7 +43,8 @@ pub fn run(mut container: Container) -> Result<(), Errno> {
         let events = container.wait()?;
         let mut has_moved = false;
         let mut has_ended = false;
-        // Places shift when a daemon is dropped, so the last comes first.
+        // Places shift when a daemon is dropped, so the last comes first; what daemons say, holds above all, comes before
+        // output is copied.
         for event in events.into_iter().rev() {
             match event {
                 Event::Output(stream) => {
@@ -78,15 +79,17 @@ impl Container {
         loop {
             let timeout = self.output.has_buffers().then_some(&IDLE);
             let mut watched: Vec<(Event, BorrowedFd<'_>)> = Vec::with_capacity(16);
-            watched.push((Event::Init, self.connections.init()));
-            watched.push((Event::Listener, self.connections.listener()));
-            watched
-                .extend(self.connections.sockets().enumerate().map(|(place, fd)| (Event::Daemon(place), fd)));
+            // The kernel looks at the descriptors in this order: whoever sent a hold before it made the process write
+            // has both of them seen, and `run` takes the later ones first.
             if !self.output.is_blocked() {
                 watched.extend(STREAMS.iter().filter_map(|&stream| {
                     self.output.pipe(stream).map(|pipe| (Event::Output(stream), pipe))
                 }));
             }
+            watched
+                .extend(self.connections.sockets().enumerate().map(|(place, fd)| (Event::Daemon(place), fd)));
+            watched.push((Event::Listener, self.connections.listener()));
+            watched.push((Event::Init, self.connections.init()));
             let mut fds: Vec<PollFd<'_>> =
                 watched.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
             match poll(&mut fds, timeout) {
