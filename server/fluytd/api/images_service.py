@@ -7,7 +7,7 @@ from fluyt.v1 import images_pb2, images_pb2_grpc
 from fluytd.api.convert import images as convert
 from fluytd.api.convert.operations import to_loaded_images, to_operation
 from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, to_page_token
-from fluytd.errors import FieldInvalid, FieldNotBuilt, ImageNotFound
+from fluytd.errors import FieldInvalid, FieldNotBuilt
 from fluytd.ids import ImageReference
 from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import run_config
@@ -174,5 +174,5 @@ async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
 
 def _loaded(operation: Operation) -> LoadResult:
     if not isinstance(operation.result, LoadResult):
-        raise ImageNotFound(reference=operation.subject)
+        raise TypeError(f"operation {operation.id} succeeded without the result of a load")
     return operation.result

@@ -90,7 +90,9 @@ class EngineError(Exception):
     @property
     def failure(self) -> "Failure":
         """The same facts as a value, for records that outlive the exception."""
-        return Failure(int(self.code), self.reason, self.message, self.metadata, self.next_step)
+        return Failure(
+            int(self.code), self.reason, self.message, self.metadata, self.next_step.format_map(self.metadata)
+        )
 
     def at(self, field: str) -> "EngineError":
         """The same error, blamed on a request field (proto spelling), to be raised in place."""

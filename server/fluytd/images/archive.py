@@ -26,6 +26,8 @@ from fluytd.images.platforms import Platform, best
 MAX_ARCHIVE_ENTRIES = 200_000
 #: Most images of an archive.
 MAX_ARCHIVE_IMAGES = 1_000
+#: Manifests and indexes that are read of one archive, each time counted: an index may name another many times.
+MAX_ARCHIVE_MANIFESTS = 4_000
 #: Most links that are followed from one name.
 MAX_LINKS = 16
 
@@ -264,6 +266,7 @@ class _Layout:
         self._platforms = platforms
         self._host = host
         self._base_name = base_name
+        self._manifest_count = 0
 
     def images(self) -> list[ArchiveImage]:
         self._check_version()
@@ -301,6 +304,8 @@ class _Layout:
 
     def _below(self, entry: Descriptor, depth: int) -> list[ArchiveImage]:
         check_size(depth, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, OCI_INDEX_FILE)
+        self._manifest_count += 1
+        check_size(self._manifest_count, "MAX_ARCHIVE_MANIFESTS", MAX_ARCHIVE_MANIFESTS, OCI_INDEX_FILE)
         data = self._files.verified(entry, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES)
         parsed = manifests.parse(data, entry.media_type, entry.digest)
         if isinstance(parsed, Manifest):

@@ -38,14 +38,13 @@ class ImageService:
         self._collector = collector
         self._containers = containers
 
-    async def pull(self, reference: ImageReference, platform: Platform, *, request_id: str = "") -> Operation:
+    async def pull(self, reference: ImageReference, platform: Platform) -> Operation:
         """A pull has begun."""
         named = reference.with_default_tag()
         return await self._operations.begin(
             OperationKind.PULL_IMAGE,
             str(named),
             lambda handle: self._puller.pull(named, platform, handle),
-            request_id=request_id,
         )
 
     async def load(self, fd: int, options: LoadOptions) -> Operation:

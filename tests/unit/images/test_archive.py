@@ -1,0 +1,93 @@
+"""What an archive of images is read as, from its entries alone."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from fluytd.errors import ArchiveInvalid, DigestMismatch, LimitExceeded, ManifestInvalid
+from fluytd.images import archive
+from fluytd.images.platforms import Platform
+from tests.support import image_files, images
+
+HOST = Platform("linux", "amd64")
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    kind: str
+    size_bytes: int
+    offset_bytes: int
+    link_name: str = ""
+
+
+def opened(data: bytes) -> tuple[list[Entry], Callable[[int, int], bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        entries = [
+            Entry(
+                member.name,
+                "symlink"
+                if member.issym()
+                else "hardlink"
+                if member.islnk()
+                else "file"
+                if member.isfile()
+                else "directory",
+                member.size,
+                member.offset_data,
+                member.linkname,
+            )
+            for member in tar
+        ]
+    return entries, lambda offset, size: data[offset : offset + size]
+
+
+def plan(data: bytes) -> list[archive.ArchiveImage]:
+    entries, read = opened(data)
+    return archive.plan(entries, read, (), HOST)
+
+
+def small() -> images.Image:
+    return images.image([images.layer()])
+
+
+@pytest.mark.parametrize("form", [image_files.docker_archive, image_files.docker_archive_old, image_files.oci_archive])
+def test_r17_every_form_gives_the_image_its_names(form: Callable[..., bytes]) -> None:
+    (found,) = plan(form({"team/app:1": small()}))
+    assert [str(reference) for reference in found.references] == ["docker.io/team/app:1"]
+    assert len(found.layers) == 1
+
+
+def test_an_archive_of_something_else_is_refused() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("readme"), io.BytesIO())
+    with pytest.raises(ArchiveInvalid):
+        plan(buffer.getvalue())
+
+
+def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
+    image = small()
+    data = image_files.oci_archive({"a:1": image})
+    manifest = image.manifests[image.digest][1]
+    with pytest.raises((DigestMismatch, ManifestInvalid)):
+        plan(data.replace(manifest, manifest.replace(b"schemaVersion", b"schemaVersioN")))
+
+
+def test_an_index_that_names_another_many_times_meets_a_limit() -> None:
+    lowest = images.index([small()] * 900)
+    top = images.index([images.index([lowest] * 900)])
+    with pytest.raises(LimitExceeded) as refused:
+        plan(image_files.oci_archive({"a:1": top}))
+    assert refused.value.metadata["limit"] in {"MAX_ARCHIVE_IMAGES", "MAX_ARCHIVE_MANIFESTS"}
+
+
+def test_indexes_without_images_meet_a_limit_of_their_own() -> None:
+    empty = images.index([])
+    wide = images.index([images.index([empty] * 900)] * 9)
+    with pytest.raises(LimitExceeded) as refused:
+        plan(image_files.oci_archive({"a:1": wide}))
+    assert refused.value.metadata["limit"] == "MAX_ARCHIVE_MANIFESTS"
