@@ -9,6 +9,7 @@
 mod attach;
 mod attributes;
 mod bind;
+mod erofs;
 mod error;
 mod filesystem;
 mod fs_context;
@@ -22,6 +23,7 @@ mod root;
 pub use attach::attach;
 pub use attributes::{set_attributes, Attributes, Propagation};
 pub use bind::{bind_detached, bind_path_detached, want_of};
+pub use erofs::erofs_detached;
 pub use error::{MountError, Want};
 pub use filesystem::{cgroup1, cgroup2, devpts, mqueue, proc, sysfs, tmpfs, MAX_MOUNT_DATA_BYTES};
 pub use mask::{open_null, read_only_path, Masker};

@@ -1,0 +1,233 @@
+//! Writes an image from its first byte to its last; only the superblock is filled in at the end.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use crate::chunks::Chunk;
+use crate::error::{narrow, ImageError};
+use crate::format::{
+    chunk_format, chunk_index, dirent, Layout, RawInode, Super, DIRENT_BYTES, NULL_ADDRESS, SLOT_BYTES,
+};
+use crate::layout::{chunk_bits, data_of, data_offset, entries, plan, Plan};
+use crate::tree::{Data, Inode, Kind, Tree};
+
+/// The number of the extra device.
+const DEVICE: u16 = 1;
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// The image's size.
+    pub size_bytes: u64,
+    /// Its inodes.
+    pub inode_count: u64,
+}
+
+/// An image being written into a file that is empty.
+#[derive(Debug)]
+pub struct ImageWriter<W> {
+    out: W,
+    at: u64,
+    block_bits: u8,
+}
+
+impl<W: Write + Seek> ImageWriter<W> {
+    /// Begins an image with blocks of 2^`block_bits` bytes: 9 to 12. `out` should be buffered.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`].
+    pub fn new(out: W, block_bits: u8) -> Result<Self, ImageError> {
+        debug_assert!((9..=12).contains(&block_bits), "blocks of 512 to 4096 bytes");
+        let mut writer = Self { out, at: 0, block_bits };
+        writer.pad_to(Super::end_bytes().next_multiple_of(writer.block_bytes()))?;
+        Ok(writer)
+    }
+
+    fn block_bytes(&self) -> u64 {
+        1 << self.block_bits
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.out.write_all(bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn pad_to(&mut self, end: u64) -> Result<(), ImageError> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while self.at < end {
+            let len = usize::try_from(end - self.at).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            self.put(&ZEROS[..len])?;
+        }
+        Ok(())
+    }
+
+    fn pad_block(&mut self) -> Result<(), ImageError> {
+        self.pad_to(self.at.next_multiple_of(self.block_bytes()))
+    }
+
+    /// The block at which the next data goes.
+    ///
+    /// # Errors
+    /// [`ImageError::Full`].
+    pub fn next_block(&self) -> Result<u32, ImageError> {
+        narrow("blocks", self.at >> self.block_bits)
+    }
+
+    /// Data of a file is in the image: `bytes`, filled up to `padded_bytes` or the end of the block with zeros. What is
+    /// handed over in several pieces of whole blocks stands in one run. Returns its first block.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], [`ImageError::Full`].
+    pub fn append_blocks(&mut self, bytes: &[u8], padded_bytes: u64) -> Result<u32, ImageError> {
+        let start = self.next_block()?;
+        let end = self.at + padded_bytes;
+        self.put(bytes)?;
+        self.pad_to(end)?;
+        self.pad_block()?;
+        Ok(start)
+    }
+
+    /// The image of `tree` is written whole; its extra device, if it has one, has `device_blocks` blocks. `uuid` is
+    /// what the kernel tells this file system apart by.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], [`ImageError::Full`].
+    pub fn finish(
+        mut self,
+        tree: &mut Tree,
+        device_blocks: Option<u32>,
+        uuid: [u8; 16],
+    ) -> Result<(W, ImageSummary), ImageError> {
+        tree.close();
+        let meta_block = self.next_block()?;
+        let plan = plan(tree, meta_block, self.block_bits)?;
+        self.write_inodes(tree, &plan)?;
+        self.write_blocks(tree, &plan)?;
+        let inode_count = plan.order.len() as u64;
+        let head = Super {
+            block_bits: self.block_bits,
+            // It is the first inode, and the format has 16 bits for it.
+            root_nid: u16::try_from(tree.inodes[0].nid).unwrap_or(u16::MAX),
+            inode_count,
+            block_count: plan.end_block,
+            meta_block,
+            uuid,
+            device_blocks,
+        };
+        self.out.seek(SeekFrom::Start(0))?;
+        self.out.write_all(&head.encode())?;
+        self.out.flush()?;
+        Ok((self.out, ImageSummary { size_bytes: self.at, inode_count }))
+    }
+
+    fn write_inodes(&mut self, tree: &Tree, plan: &Plan) -> Result<(), ImageError> {
+        let area = self.at;
+        let mut blocks = plan.blocks.iter().peekable();
+        for number in &plan.order {
+            let inode = &tree.inodes[*number as usize];
+            let start = u64::from(inode.nid) * SLOT_BYTES;
+            let own_block = blocks.next_if(|(owner, _)| owner == number).map(|(_, block)| *block);
+            let (layout, _) = data_of(tree, inode, self.block_bytes());
+            let xattrs = tree.xattrs.body(inode.xattrs);
+            self.pad_to(area + start)?;
+            self.put(&self.raw(tree, *number, layout, own_block).encode())?;
+            self.put(xattrs)?;
+            self.pad_to(area + data_offset(start, layout, xattrs.len() as u64))?;
+            match (layout, inode.kind) {
+                (Layout::Inline, Kind::Directory) => self.write_directory(tree, *number, false)?,
+                (Layout::Inline, _) => self.put(tree.target(crate::InodeId(*number)))?,
+                (Layout::Chunks, _) => self.write_chunks(tree, inode)?,
+                (Layout::Plain, _) => {}
+            }
+        }
+        self.pad_block()
+    }
+
+    fn raw(&self, tree: &Tree, number: u32, layout: Layout, own_block: Option<u32>) -> RawInode {
+        let inode = &tree.inodes[number as usize];
+        let (union, size) = match inode.kind {
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => (u32::try_from(inode.size).unwrap_or(0), 0),
+            Kind::File if layout == Layout::Chunks => {
+                (chunk_format(chunk_bits(tree, inode, self.block_bits)), inode.size)
+            }
+            Kind::File if inode.size > 0 => (inode.place, inode.size),
+            Kind::File | Kind::Directory | Kind::Symlink => (own_block.unwrap_or(NULL_ADDRESS), inode.size),
+        };
+        RawInode {
+            layout,
+            xattr_bytes: u32::try_from(tree.xattrs.body(inode.xattrs).len()).unwrap_or(0),
+            mode: inode.kind.codes().0 | inode.mode,
+            size,
+            union,
+            number: inode.nid,
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime_seconds: inode.mtime_seconds,
+            mtime_nanos: inode.mtime_nanos,
+            links: inode.links,
+        }
+    }
+
+    fn write_chunks(&mut self, tree: &Tree, inode: &Inode) -> Result<(), ImageError> {
+        match inode.data {
+            Data::Device => self.put(&chunk_index(DEVICE, inode.place)),
+            Data::Chunks => {
+                for chunk in &tree.maps[inode.place as usize].chunks {
+                    self.put(&match chunk {
+                        Chunk::Hole => chunk_index(0, NULL_ADDRESS),
+                        Chunk::Device(block) => chunk_index(DEVICE, *block),
+                        Chunk::Image(block) => chunk_index(0, *block),
+                    })?;
+                }
+                Ok(())
+            }
+            Data::Hole | Data::Image => self.put(&chunk_index(0, NULL_ADDRESS)),
+        }
+    }
+
+    fn write_blocks(&mut self, tree: &Tree, plan: &Plan) -> Result<(), ImageError> {
+        for (number, block) in &plan.blocks {
+            debug_assert_eq!(self.at >> self.block_bits, u64::from(*block));
+            match tree.inodes[*number as usize].kind {
+                Kind::Directory => self.write_directory(tree, *number, true)?,
+                _ => self.put(tree.target(crate::InodeId(*number)))?,
+            }
+            self.pad_block()?;
+        }
+        Ok(())
+    }
+
+    /// Entries first, then their names, block by block; each block but the last is filled up where it is not inline.
+    fn write_directory(&mut self, tree: &Tree, directory: u32, fills: bool) -> Result<(), ImageError> {
+        let block_bytes = usize::try_from(self.block_bytes()).unwrap_or(usize::MAX);
+        let mut block: Vec<(&[u8], u32)> = Vec::new();
+        let mut used = 0;
+        for (name, inode) in entries(tree, directory) {
+            let need = DIRENT_BYTES + name.len();
+            if used + need > block_bytes {
+                self.write_entries(tree, &block)?;
+                self.pad_block()?;
+                (used, _) = (0, block.clear());
+            }
+            used += need;
+            block.push((name, inode));
+        }
+        self.write_entries(tree, &block)?;
+        if fills {
+            self.pad_block()?;
+        }
+        Ok(())
+    }
+
+    fn write_entries(&mut self, tree: &Tree, block: &[(&[u8], u32)]) -> Result<(), ImageError> {
+        let mut offset = block.len() * DIRENT_BYTES;
+        for (name, number) in block {
+            let inode = &tree.inodes[*number as usize];
+            // A block of at most 4096 bytes keeps the offset within 16 bits.
+            let name_offset = u16::try_from(offset).unwrap_or(u16::MAX);
+            self.put(&dirent(inode.nid, name_offset, inode.kind.codes().1))?;
+            offset += name.len();
+        }
+        block.iter().try_for_each(|(name, _)| self.put(name))
+    }
+}
