@@ -51,7 +51,7 @@ from fluytd.images.resolve import Resolver
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
-from fluytd.logs.reader import open_range
+from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.operations.model import Operation, OperationKind
 from fluytd.operations.service import OperationService
@@ -126,7 +126,10 @@ class Engine:
             layers_per_image=config.layers_per_image,
         )
         images = PresentImages(catalogue.table, layers.lower_path, pull_with(operations, puller))
-        containers = await workers.run(self._containers, database, workers, images)
+        log_readers = LogReaders()
+        log_readers.start()
+        undo.callback(log_readers.close)
+        containers = await workers.run(self._containers, database, workers, images, log_readers)
         undo.push_async_callback(containers.close)
         host = HostService(probe, workers, config.data_root)
         facts = await host.facts()
@@ -160,7 +163,7 @@ class Engine:
         importer = Importer(blobs, ingester, assembler, catalogue, leases, collector, clock)
         image_service = ImageService(catalogue, operations, puller, loader, importer, collector, containers)
         spool = Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)
-        logs = LogService(containers, open_range, workers, clock)
+        logs = LogService(containers, log_readers.follow, workers, clock)
         server = Server(
             config,
             requests,
@@ -184,7 +187,9 @@ class Engine:
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
 
-    def _containers(self, database: Database, workers: Workers, images: PresentImages) -> ContainerService:
+    def _containers(
+        self, database: Database, workers: Workers, images: PresentImages, log_readers: LogReaders
+    ) -> ContainerService:
         config = self._config
         facts = HostFacts(
             tuple(process.default_capabilities()),
@@ -198,7 +203,7 @@ class Engine:
             directories=ContainerDirectories(config.data_root, config.run_root),
             images=images,
             records=ContainerRecords(database),
-            open_log=open_range,
+            open_log=log_readers.follow,
             workers=workers,
             clock=self._clock,
             random=SystemRandom(),

@@ -26,6 +26,28 @@ pub(crate) struct LogRecord {
 
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.logs")]
+pub(crate) struct LogHub {
+    inner: logs::LogHub,
+}
+
+#[pymethods]
+impl LogHub {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self { inner: logs::LogHub::new().map_err(logs::LogsError::from).map_err(raise)? })
+    }
+
+    fn fileno(&self) -> i32 {
+        self.inner.fileno().as_raw_fd()
+    }
+
+    fn take(&self) -> PyResult<Vec<u64>> {
+        self.inner.take().map_err(logs::LogsError::from).map_err(raise)
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.logs")]
 pub(crate) struct LogReader {
     /// None once closed.
     inner: Mutex<Option<logs::LogReader>>,
@@ -58,22 +80,33 @@ impl LogReader {
 #[pymethods]
 impl LogReader {
     #[new]
-    #[pyo3(signature = (log_dir, *, cursor=None, tail_lines=None, since_unix_nanos=None, until_unix_nanos=None))]
+    #[pyo3(signature = (log_dir, *, hub=None, cursor=None, tail_lines=None, since_unix_nanos=None, until_unix_nanos=None))]
     fn new(
         py: Python<'_>,
         log_dir: &str,
+        hub: Option<&LogHub>,
         cursor: Option<String>,
         tail_lines: Option<u64>,
         since_unix_nanos: Option<i64>,
         until_unix_nanos: Option<i64>,
     ) -> PyResult<Self> {
         let range = ReadRange { cursor, tail_lines, since_unix_nanos, until_unix_nanos };
-        let reader = py.detach(|| logs::LogReader::open(Path::new(log_dir), &range)).map_err(raise)?;
+        let (dir, hub) = (Path::new(log_dir), hub.map(|hub| &hub.inner));
+        let open = || match hub {
+            Some(hub) => logs::LogReader::follow(dir, &range, hub),
+            None => logs::LogReader::open(dir, &range),
+        };
+        let reader = py.detach(open).map_err(raise)?;
         Ok(Self { inner: Mutex::new(Some(reader)) })
     }
 
-    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.with(py, |reader| Ok(reader.fileno().as_raw_fd()))
+    #[getter]
+    fn token(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        self.with(py, |reader| Ok(reader.token()))
+    }
+
+    fn has_news(&self, py: Python<'_>) -> PyResult<bool> {
+        self.with(py, |reader| Ok(reader.has_news()))
     }
 
     fn read(&self, py: Python<'_>, max_bytes: usize) -> PyResult<Vec<LogRecord>> {
@@ -113,5 +146,6 @@ impl LogReader {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogRecord>()?;
+    module.add_class::<LogHub>()?;
     module.add_class::<LogReader>()
 }

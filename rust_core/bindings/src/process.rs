@@ -219,6 +219,11 @@ impl Supervisor {
         Ok(py.detach(|| supervisor.poll_exit()).map_err(raise)?.as_str())
     }
 
+    #[getter]
+    fn exit_record(&self) -> PyResult<Option<ExitRecord>> {
+        Ok(self.get()?.exit_record().map(ExitRecord::from))
+    }
+
     fn signal(&self, py: Python<'_>, number: i32) -> PyResult<()> {
         let supervisor = self.get()?;
         py.detach(|| supervisor.signal(number)).map_err(raise)

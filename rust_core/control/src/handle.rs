@@ -151,6 +151,14 @@ impl Supervisor {
         Ok(*state)
     }
 
+    /// How the container's process ended, once `poll_exit` has said that it has.
+    pub fn exit_record(&self) -> Option<ExitRecord> {
+        match *lock(&self.state) {
+            ExitState::Exited(record) => Some(record),
+            ExitState::Running | ExitState::Lost => None,
+        }
+    }
+
     /// Sends a signal to the container's first process.
     ///
     /// # Errors

@@ -16,15 +16,16 @@
 pub mod cursor;
 pub mod error;
 pub mod format;
+pub mod hub;
 pub mod reader;
 mod scan;
 mod seek;
 pub mod segment;
-mod watch;
 pub mod writer;
 
 pub use cursor::Position;
 pub use error::LogsError;
 pub use format::Stream;
+pub use hub::LogHub;
 pub use reader::{LogReader, LogRecord, ReadRange};
 pub use writer::{Hold, LogLimits, LogWriter};

@@ -1,7 +1,7 @@
-//! Reads a log from any place, over rotations, and joins pieces into whole lines. It never waits: `fileno` tells when
-//! to look again.
+//! Reads a log from any place, over rotations, and joins pieces into whole lines. It never waits: the hub tells when to
+//! look again.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use errors::IoError;
@@ -9,10 +9,10 @@ use errors::IoError;
 use crate::cursor::{Cursor, Position, MAX_CURSOR_BYTES};
 use crate::error::LogsError;
 use crate::format::{self, Header, Stream, HEADER_BYTES, MAX_PHYSICAL_BYTES, STREAMS};
+use crate::hub::{LogHub, Subscription};
 use crate::scan;
 use crate::seek;
 use crate::segment::LogDir;
-use crate::watch::Watch;
 
 /// A line up to this length is one record; a longer one is delivered in pieces of about this length.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -69,7 +69,7 @@ struct Current {
 #[derive(Debug)]
 pub struct LogReader {
     dir: LogDir,
-    watch: Watch,
+    subscription: Option<Subscription>,
     current: Option<Current>,
     /// The segment and offset to open when there is no current one.
     wanted: Position,
@@ -93,7 +93,20 @@ impl LogReader {
     /// `CURSOR_INVALID` if the cursor is no text of ours, lies after the log's end or not between two lines; a cursor
     /// whose segment was rotated away is good, reading goes on with the oldest. Else the system call that failed.
     pub fn open(dir: &Path, range: &ReadRange) -> Result<Self, LogsError> {
-        let watch = Watch::new(dir)?;
+        Self::new(dir, range, None)
+    }
+
+    /// As `open`, and `hub` tells from now on when the log may have grown.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn follow(dir: &Path, range: &ReadRange, hub: &LogHub) -> Result<Self, LogsError> {
+        // Before the log is looked at, so that nothing escapes in between.
+        let subscription = hub.subscribe(dir)?;
+        Self::new(dir, range, Some(subscription))
+    }
+
+    fn new(dir: &Path, range: &ReadRange, subscription: Option<Subscription>) -> Result<Self, LogsError> {
         let dir = LogDir::open(dir)?;
         let start = match (&range.cursor, range.tail_lines, range.since_unix_nanos) {
             (Some(text), _, _) => checked_cursor(&dir, text)?,
@@ -103,7 +116,7 @@ impl LogReader {
         };
         Ok(Self {
             dir,
-            watch,
+            subscription,
             current: None,
             wanted: start.first(),
             resume: start,
@@ -118,9 +131,15 @@ impl LogReader {
         })
     }
 
-    /// Readable when the log may have grown, until the next `read`. Owned by the reader.
-    pub fn fileno(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+    /// What the hub calls this reader; None if it does not follow.
+    pub fn token(&self) -> Option<u64> {
+        self.subscription.as_ref().map(Subscription::token)
+    }
+
+    /// True if the log may have grown since the last `read` began, as far as the hub was asked; true always for a reader
+    /// without one.
+    pub fn has_news(&self) -> bool {
+        self.subscription.as_ref().is_none_or(Subscription::has_news)
     }
 
     /// True once a line of `until` or later was met: nothing more will come.
@@ -170,7 +189,9 @@ impl LogReader {
 
     /// True if the present end was reached.
     fn read_into(&mut self, records: &mut Vec<LogRecord>, max_bytes: usize) -> Result<bool, IoError> {
-        self.watch.drain()?;
+        if let Some(subscription) = &self.subscription {
+            subscription.clear();
+        }
         let mut cost = 0;
         while cost < max_bytes {
             if self.is_past_until {

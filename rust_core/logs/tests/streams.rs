@@ -1,12 +1,11 @@
 //! The stream cases as seen by a reader of the log.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use logs::reader::MAX_RECORD_BYTES;
-use logs::{Hold, LogLimits, LogReader, LogRecord, LogWriter, LogsError, ReadRange, Stream};
+use logs::{Hold, LogHub, LogLimits, LogReader, LogRecord, LogWriter, LogsError, ReadRange, Stream};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -23,9 +22,10 @@ fn bytes(records: &[LogRecord]) -> Vec<u8> {
     records.iter().flat_map(|record| record.data.clone()).collect()
 }
 
-fn wait(reader: &LogReader, millis: i64) -> bool {
+fn wait(hub: &LogHub, millis: i64) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
-    poll(&mut [PollFd::new(&reader.fileno().as_fd(), PollFlags::IN)], Some(&timeout)).unwrap() > 0
+    let fd = hub.fileno();
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0 && !hub.take().unwrap().is_empty()
 }
 
 #[test]
@@ -53,7 +53,8 @@ fn s02_a_follower_that_joins_at_any_time_misses_nothing() {
             done.store(true, Ordering::Release);
         });
         std::thread::sleep(Duration::from_millis(20));
-        let mut reader = reader(temp.path(), ReadRange::default());
+        let hub = LogHub::new().unwrap();
+        let mut reader = LogReader::follow(temp.path(), &ReadRange::default(), &hub).unwrap();
         let mut expected = 1u32;
         while expected <= 100_000 {
             let is_last = is_done.load(Ordering::Acquire);
@@ -64,7 +65,7 @@ fn s02_a_follower_that_joins_at_any_time_misses_nothing() {
             }
             assert!(!is_last || !records.is_empty(), "ended at {expected}");
             if records.is_empty() {
-                wait(&reader, 500);
+                wait(&hub, 500);
             }
         }
     });
@@ -124,16 +125,17 @@ fn a_tail_of_none_gives_only_what_comes_later() {
 }
 
 #[test]
-fn the_descriptor_tells_of_growth_and_of_a_first_segment() {
+fn the_hub_tells_of_growth_and_of_a_first_segment() {
     let temp = tempfile::tempdir().unwrap();
-    let mut reader = reader(temp.path(), ReadRange::default());
-    assert!(!wait(&reader, 0));
+    let hub = LogHub::new().unwrap();
+    let mut reader = LogReader::follow(temp.path(), &ReadRange::default(), &hub).unwrap();
+    assert!(!wait(&hub, 0) && !reader.has_news());
     let mut log = writer(temp.path());
-    assert!(wait(&reader, 0));
+    assert!(wait(&hub, 0) && reader.has_news());
     assert!(reader.read(100).unwrap().is_empty());
-    assert!(!wait(&reader, 0), "reading drains it");
+    assert!(!wait(&hub, 0) && !reader.has_news(), "reading takes the news");
     log.write(Stream::Stderr, b"x\n", 1, Hold::None);
-    assert!(wait(&reader, 0));
+    assert!(wait(&hub, 0) && reader.has_news());
     assert_eq!(reader.read(100).unwrap()[0].stream, Stream::Stderr);
 }
 

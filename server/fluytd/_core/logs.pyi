@@ -19,6 +19,17 @@ class LogRecord:
         """Opaque; reading from it begins right after this record."""
 
 @final
+class LogHub:
+    """Tells which of many followed logs may have grown, by one descriptor. May be shared between threads."""
+
+    def __new__(cls) -> LogHub:
+        """Raises IO_FAILED (EMFILE where the host grants no further inotify instance)."""
+    def fileno(self) -> int:
+        """Readable when `take` has something to tell; owned by the hub."""
+    def take(self) -> list[int]:
+        """Tokens of the readers that have news since they were last told, in no order. Never blocks. Raises IO_FAILED."""
+
+@final
 class LogReader:
     """A position in one container's log. Not to be shared between threads at once."""
 
@@ -26,18 +37,22 @@ class LogReader:
         cls,
         log_dir: str,
         *,
+        hub: LogHub | None = None,
         cursor: str | None = None,
         tail_lines: int | None = None,
         since_unix_nanos: int | None = None,
         until_unix_nanos: int | None = None,
     ) -> LogReader:
-        """`tail_lines`: begin so many lines before the present end (0: at the end). `since` is inclusive, `until` exclusive.
+        """`hub`: tells from now on when the log may have grown. `tail_lines`: begin so many lines before the present end (0: at the end). `since` is inclusive, `until` exclusive.
         Raises CURSOR_INVALID, IO_FAILED. Blocking."""
-    def fileno(self) -> int:
-        """An inotify fd, readable when the log may have grown; owned by the reader, valid until `close`."""
+    @property
+    def token(self) -> int | None:
+        """What the hub calls this reader; None without a hub."""
+    def has_news(self) -> bool:
+        """True if the log may have grown since the last read began, as far as `LogHub.take` was called; always without a hub."""
     def read(self, max_bytes: int) -> list[LogRecord]:
         """Whole records that stand after the position, at most about `max_bytes`, in the order written; empty at the
-        present end. Drains the inotify fd. Segments that were rotated away unread are skipped. Blocking (disk only)."""
+        present end. Segments that were rotated away unread are skipped. Blocking (disk only)."""
     def read_final(self, max_bytes: int) -> list[LogRecord]:
         """As `read`, and at the end unfinished lines count as records too: after the writer has gone, or at any time by a caller
         that wants bytes at once rather than whole lines."""

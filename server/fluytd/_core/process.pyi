@@ -40,6 +40,9 @@ class Supervisor:
     def poll_exit(self) -> str:
         """`running`, `exited` (an exit record stands in the run directory) or `lost` (the supervisor has gone without
         one; the container's processes may live). Never blocks."""
+    @property
+    def exit_record(self) -> ExitRecord | None:
+        """How the process ended, once `poll_exit` has said `exited`."""
     def signal(self, number: int) -> None:
         """Sends a signal to the container's first process. Raises PROCESS_NOT_FOUND once it has ended."""
     def stdin_fd(self) -> int | None:

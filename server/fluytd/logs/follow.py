@@ -1,7 +1,6 @@
 """Following a log on the event loop: batches as they are written, until the writer has gone. It knows no container."""
 
 import asyncio
-import select
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
@@ -21,9 +20,6 @@ class Follower:
         self._workers = workers
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._fd = reader.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
 
     @property
     def segment(self) -> int:
@@ -62,7 +58,7 @@ class Follower:
             while not self._reader.is_past_until:
                 is_last = ended.is_set()
                 # Without news nothing was written; only a line that was never ended may be left to hand out.
-                if not is_drained or self._has_news() or (is_last and whole_lines):
+                if not is_drained or self._reader.has_news() or (is_last and whole_lines):
                     read = self._reader.read_final if is_last or not whole_lines else self._reader.read
                     records = await self._workers.run(read, BATCH_BYTES)
                     is_drained = not records
@@ -77,10 +73,6 @@ class Follower:
                 await self._wait(ended)
         finally:
             end_watch.cancel()
-            self._loop.remove_reader(self._fd)
-
-    def _has_news(self) -> bool:
-        return bool(self._poll.poll(0))
 
     async def _wake_at(self, ended: asyncio.Event) -> None:
         await ended.wait()
@@ -90,10 +82,13 @@ class Follower:
         if ended.is_set():
             return
         self._wake.clear()
-        # Watched only while waiting: the descriptor stays readable until the log is read.
-        self._loop.add_reader(self._fd, self._wake.set)
-        await self._wake.wait()
-        self._loop.remove_reader(self._fd)
+        self._reader.on_news(self._wake.set)
+        try:
+            # News that was told before is not told again.
+            if not self._reader.has_news():
+                await self._wake.wait()
+        finally:
+            self._reader.on_news(None)
 
     def close(self) -> None:
         """The reader is closed. Idempotent."""

@@ -42,8 +42,11 @@ class LogRecord(Protocol):
 class LogReader(Protocol):
     """A position in one container's log; used by one thread at a time, closed by whoever opened it."""
 
-    def fileno(self) -> int:
-        """Readable when the log may have grown, until the next read. Never blocks."""
+    def on_news(self, wake: Callable[[], None] | None) -> None:
+        """`wake` is called on the event loop when the log may have grown since the last read began; None ends that."""
+
+    def has_news(self) -> bool:
+        """True if the log may have grown since the last read began. Never blocks; belongs to the event loop."""
 
     def read(self, max_bytes: int) -> Sequence[LogRecord]:
         """Whole lines after the position, empty at the present end. Blocking (disk)."""

@@ -16,7 +16,7 @@ from fluytd.containers.run import Exited, Output, RunEvent
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import ContainerSpec, PlatformChoice
 from fluytd.containers.supervisor import CoreRuntime
-from fluytd.logs.reader import open_range
+from fluytd.logs.reader import LogReaders
 from fluytd.operations.model import Operation
 from fluytd.recovery.apply import Report, recover
 from fluytd.state.containers import ContainerRecords
@@ -70,12 +70,14 @@ class CoreBench:
         make_layer(self._layer)
         self.cgroup_parent = f"fluyt-test-{os.getpid()}-{base.name}"
         self._clock = SystemClock()
+        self._logs = LogReaders()
         self._workers = Workers(8, 1)
 
     async def open(self) -> Report:
         """A service over what stands, as a daemon that starts makes it."""
         self.db = Database(self.data_root / "state.db", self._clock, max_events=10_000)
         await self.db.open()
+        self._logs.start()
         facts = HostFacts(
             tuple(process.default_capabilities()),
             tuple(process.all_capabilities()),
@@ -88,7 +90,7 @@ class CoreBench:
             directories=ContainerDirectories(self.data_root, self.run_root),
             images=OneLayer(self._layer),
             records=ContainerRecords(self.db),
-            open_log=open_range,
+            open_log=self._logs.follow,
             workers=self._workers,
             clock=self._clock,
             random=SystemRandom(),
@@ -99,6 +101,7 @@ class CoreBench:
     async def leave(self) -> None:
         """The service ends as a daemon does; containers run on."""
         await self.service.close()
+        self._logs.close()
         await self.db.close()
 
     async def run(self, *args: str, spec: ContainerSpec | None = None) -> tuple[bytes, bytes, ExitStatus]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -297,8 +298,15 @@ class FakeLogReader:
         if not self.is_closed:
             os.eventfd_write(self._fd, 1)
 
-    def fileno(self) -> int:
-        return self._fd
+    def on_news(self, wake: Callable[[], None] | None) -> None:
+        loop = asyncio.get_running_loop()
+        if wake is None:
+            loop.remove_reader(self._fd)
+        else:
+            loop.add_reader(self._fd, wake)
+
+    def has_news(self) -> bool:
+        return bool(select.select([self._fd], [], [], 0)[0])
 
     def read(self, max_bytes: int) -> Sequence[FakeRecord]:
         with contextlib.suppress(BlockingIOError):
