@@ -11,7 +11,7 @@ use crate::cancel::CancelToken;
 use crate::content::ContentStore;
 use crate::error::raise;
 use crate::layer::{LayerInfo, LayerStore};
-use crate::registry::RegistryClient;
+use crate::registry::{target, Credentials, RegistryClient};
 
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.ingest")]
@@ -88,6 +88,7 @@ fn borrow<'fd>(fd: i32) -> PyResult<BorrowedFd<'fd>> {
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+#[pyo3(signature = (client, registry, repository, digest, size_bytes, content, progress, cancel, credentials=None))]
 fn fetch_blob(
     py: Python<'_>,
     client: &RegistryClient,
@@ -98,13 +99,16 @@ fn fetch_blob(
     content: &ContentStore,
     progress: &Progress,
     cancel: &CancelToken,
+    credentials: Option<&Credentials>,
 ) -> PyResult<()> {
-    let blob = RemoteBlob { client: &client.inner, registry, repository, digest, size_bytes };
+    let target = target(registry, repository, credentials);
+    let blob = RemoteBlob { client: &client.inner, target, digest, size_bytes };
     py.detach(|| ingest::fetch_blob(&blob, &content.inner, task(progress, cancel))).map_err(raise)
 }
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+#[pyo3(signature = (client, registry, repository, digest, size_bytes, media_type, expected_diff_id, content, layers, progress, cancel, credentials=None))]
 fn fetch_layer(
     py: Python<'_>,
     client: &RegistryClient,
@@ -118,8 +122,10 @@ fn fetch_layer(
     layers: &LayerStore,
     progress: &Progress,
     cancel: &CancelToken,
+    credentials: Option<&Credentials>,
 ) -> PyResult<LayerInfo> {
-    let blob = RemoteBlob { client: &client.inner, registry, repository, digest, size_bytes };
+    let target = target(registry, repository, credentials);
+    let blob = RemoteBlob { client: &client.inner, target, digest, size_bytes };
     py.detach(|| {
         ingest::fetch_layer(
             &blob,

@@ -41,10 +41,9 @@ impl Feed for RegistryFeed<'_> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             slot => {
-                let RemoteBlob { client, registry, repository, digest, size_bytes } = self.blob;
+                let RemoteBlob { client, target, digest, size_bytes } = self.blob;
                 sys::failpoint::hit("ingest.fetch.open");
-                let opened =
-                    client.open_blob(registry, repository, digest, *size_bytes, offset_bytes, self.cancel)?;
+                let opened = client.open_blob(*target, digest, *size_bytes, offset_bytes, self.cancel)?;
                 slot.insert(opened)
             }
         };

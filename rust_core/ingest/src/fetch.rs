@@ -2,7 +2,7 @@
 
 use content::{ContentStore, Digest, OpenedIngest};
 use layer::{LayerId, LayerInfo, OpenedStage};
-use registry::{RegistryClient, RegistryError};
+use registry::{RegistryClient, RegistryError, Target};
 
 use crate::feed::RegistryFeed;
 use crate::tee::{store_blob, store_blob_and_layer, write_layer};
@@ -25,10 +25,8 @@ const LAYER_TYPES: [&str; 4] = [
 pub struct RemoteBlob<'a> {
     /// The client to fetch by.
     pub client: &'a RegistryClient,
-    /// `host[:port]` as in the reference.
-    pub registry: &'a str,
-    /// The repository.
-    pub repository: &'a str,
+    /// The repository, and who asks for it.
+    pub target: Target<'a>,
     /// The descriptor's digest.
     pub digest: &'a str,
     /// The descriptor's size.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use content::Digest;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::client::unless_cancelled;
+use crate::http::{Pace, Request};
 use crate::range;
 use crate::retry::{Failure, Retries};
 use crate::session::Session;
@@ -42,7 +43,7 @@ impl BlobReader {
     pub(crate) fn start(
         runtime: Arc<Runtime>,
         session: Arc<Session>,
-        repository: Repository,
+        places: Vec<Repository>,
         digest: Digest,
         size_bytes: u64,
         offset_bytes: u64,
@@ -52,7 +53,6 @@ impl BlobReader {
         let request_count = Arc::new(AtomicU64::new(0));
         let transfer = Transfer {
             session,
-            repository,
             digest: digest.clone(),
             size_bytes,
             at: offset_bytes,
@@ -63,7 +63,7 @@ impl BlobReader {
         };
         let task = runtime
             .spawn(async move {
-                if let Err(error) = transfer.run().await {
+                if let Err(error) = transfer.run(&places).await {
                     // A reader that is gone wants no error.
                     let _ = sender.send(Err(error)).await;
                 }
@@ -104,7 +104,6 @@ impl Drop for BlobReader {
 
 struct Transfer {
     session: Arc<Session>,
-    repository: Repository,
     digest: Digest,
     size_bytes: u64,
     /// The next byte to hand on.
@@ -118,12 +117,25 @@ struct Transfer {
 }
 
 impl Transfer {
-    async fn run(mut self) -> Result<(), RegistryError> {
-        let max_attempts = self.session.http.config().max_attempts;
-        let mut retries = Retries::new(&self.repository.endpoint.registry, max_attempts);
+    /// The whole transfer: at the first host that serves it, each one going on where the one before it ended.
+    async fn run(mut self, places: &[Repository]) -> Result<(), RegistryError> {
+        let mut behind = places.len();
+        for place in places {
+            behind -= 1;
+            self.is_range_usable = true;
+            match self.run_at(place, behind).await {
+                Err(_) if behind > 0 => {}
+                outcome => return outcome,
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_at(&mut self, place: &Repository, behind: usize) -> Result<(), RegistryError> {
+        let mut retries = Retries::new(&place.endpoint.registry, self.session.max_attempts(behind));
         let mut counted_from = self.at;
         loop {
-            let Err(failure) = self.attempt().await else { return Ok(()) };
+            let Err(failure) = self.attempt(place).await else { return Ok(()) };
             if self.at - counted_from >= RESUME_PROGRESS_BYTES {
                 counted_from = self.at;
                 retries.reset();
@@ -142,19 +154,19 @@ impl Transfer {
     }
 
     /// One request, from the next byte on, and its body handed on.
-    async fn attempt(&mut self) -> Result<(), Failure> {
+    async fn attempt(&mut self, place: &Repository) -> Result<(), Failure> {
         self.ended_short = false;
         self.request_count.fetch_add(1, Ordering::Relaxed);
-        let url = self.repository.url("blobs", &self.digest.to_string());
+        let url = place.url(&format!("blobs/{}", self.digest));
         let mut headers = HeaderMap::new();
         if self.at > 0 && self.is_range_usable {
             if let Ok(value) = HeaderValue::from_str(&format!("bytes={}-", self.at)) {
                 headers.insert(RANGE, value);
             }
         }
-        let response = self.session.get(&self.repository, &url, &headers).await?;
-        let skipped_bytes = self.check_start(&response)?;
-        self.hand_on(response, skipped_bytes).await
+        let answer = self.session.send(place, &Request::get(url, headers), &[200, 206, 404, 416]).await?;
+        let skipped_bytes = self.check_start(&answer.response)?;
+        self.hand_on(answer.response, skipped_bytes).await
     }
 
     /// How many bytes of the body are there already, or why the body cannot be used (R07).
@@ -185,15 +197,21 @@ impl Transfer {
     }
 
     async fn hand_on(&mut self, mut response: Response, mut skipped_bytes: u64) -> Result<(), Failure> {
+        let mut pace = Pace::default();
+        let subject = self.digest.to_string();
         while self.at < self.size_bytes {
+            let since = Instant::now();
             let Some(mut chunk) = self.session.http.next_chunk(&mut response).await? else {
                 self.ended_short = true;
                 return Err(Failure::retry("the blob ended early"));
             };
+            // Only the wait for the registry counts, not that for the reader.
+            let paced = pace.count(self.session.http.config(), since, chunk.len() as u64, &subject);
             let skip = skipped_bytes.min(chunk.len() as u64);
             skipped_bytes -= skip;
             let chunk = chunk.split_off(skip as usize);
             if chunk.is_empty() {
+                paced?;
                 continue;
             }
             let reached = self.at + chunk.len() as u64;
@@ -204,6 +222,9 @@ impl Transfer {
                 return Ok(());
             }
             self.at = reached;
+            if self.at < self.size_bytes {
+                paced?;
+            }
         }
         // All bytes are there; a body of unknown length may still have more, which makes it another blob.
         match tokio::time::timeout(END_TIMEOUT, response.chunk()).await {

@@ -18,6 +18,26 @@ pub(crate) fn find_bearer<'a>(values: impl Iterator<Item = &'a str>) -> Option<B
     values.filter(|value| value.len() <= VALUE_MAX_BYTES).find_map(find_in_value)
 }
 
+/// True if one of these header values offers Basic authentication.
+///
+/// Source: RFC 7617 section 2.
+pub(crate) fn offers_basic<'a>(mut values: impl Iterator<Item = &'a str>) -> bool {
+    values.any(|value| {
+        let mut is_quoted = false;
+        let outside: String = value
+            .chars()
+            .filter(|c| {
+                is_quoted ^= *c == '"';
+                !is_quoted
+            })
+            .collect();
+        outside.split(',').any(|part| {
+            let scheme = part.split_ascii_whitespace().next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case("basic")
+        })
+    })
+}
+
 fn find_in_value(value: &str) -> Option<BearerChallenge> {
     let mut rest = value;
     let mut found: Option<BearerChallenge> = None;
@@ -110,6 +130,16 @@ mod tests {
             ["", "Basic realm=\"x\"", "Bearer", "Bearer service=\"x\"", "Bearer realm=", "\"", "=,=,"]
         {
             assert_eq!(parse(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_offer_of_basic_authentication_is_found_and_not_made_up() {
+        for value in ["Basic realm=\"x\"", "basic", "Bearer realm=\"r\", Basic realm=\"x\""] {
+            assert!(offers_basic([value].into_iter()), "{value}");
+        }
+        for value in ["Bearer realm=\"x, Basic y\"", "Bearer realm=basic", "", "Basics"] {
+            assert!(!offers_basic([value].into_iter()), "{value}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The client: its threads, and blocking calls that end soon once cancelled.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::manifest::{self, Manifest};
 use crate::session::Session;
-use crate::target::{parse_digest, Reference, Repository};
-use crate::{BlobReader, RegistryError};
+use crate::target::{parse_digest, scope, show_reference, Reference};
+use crate::{BlobReader, Credentials, RegistryError};
 
 /// Threads that drive all connections: hashing, decompression and storing happen on the callers' own threads.
 const WORKER_THREADS: usize = 1;
@@ -29,25 +30,78 @@ pub struct ClientConfig {
     pub stall_timeout: Duration,
     /// How often a request is tried without progress before the fetch fails; at least 1.
     pub max_attempts: u32,
+    /// A transfer must bring `pace_min_bytes` in each such span of waiting, or it is broken off as one that stalls.
+    pub pace_window: Duration,
+    /// See `pace_window`.
+    pub pace_min_bytes: u64,
+    /// Largest part of a blob that one request of a push carries; 0 for whole blobs.
+    pub upload_chunk_bytes: u64,
+    /// The directory of registries' settings in containerd's form; none for no settings.
+    pub hosts_dir: Option<PathBuf>,
+    /// A file in the form of Docker's config.json whose `auths` serve where a caller gives no credentials.
+    pub auth_file: Option<PathBuf>,
+    /// Which proxies stand before hosts that are not this one.
+    pub proxies: Proxies,
+}
+
+/// Proxies by the scheme of the URL that is asked; each is a URL, empty for none.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// For plain HTTP.
+    pub http: String,
+    /// For HTTPS.
+    pub https: String,
+    /// Hosts that are asked without a proxy, in the form of NO_PROXY. This host never has one before it.
+    pub excepted: String,
+}
+
+impl std::fmt::Debug for Proxies {
+    /// The URLs may hold passwords and are not shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { http, https, excepted } = self;
+        f.debug_struct("Proxies")
+            .field("http", &!http.is_empty())
+            .field("https", &!https.is_empty())
+            .field("excepted", excepted)
+            .finish()
+    }
 }
 
 impl ClientConfig {
-    /// The defaults with this User-Agent: 10 s to connect, 30 s of silence, 5 attempts.
+    /// The defaults with this User-Agent: 10 s to connect, 30 s of silence, 5 attempts, 64 KiB in 30 s; no settings of
+    /// registries, no credentials, no proxies.
     pub fn new(user_agent: impl Into<String>) -> Self {
         Self {
             user_agent: user_agent.into(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             max_attempts: 5,
+            pace_window: Duration::from_secs(30),
+            pace_min_bytes: 64 * 1024,
+            upload_chunk_bytes: 0,
+            hosts_dir: None,
+            auth_file: None,
+            proxies: Proxies::default(),
         }
     }
+}
+
+/// A repository and who asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// `host[:port]` as in the reference.
+    pub registry: &'a str,
+    /// The repository.
+    pub repository: &'a str,
+    /// For the registry itself; mirrors never see them.
+    pub credentials: &'a Credentials,
 }
 
 /// Connections to any number of registries, pooled. Safe to share between threads; one per daemon. Its threads start
 /// with the first fetch.
 #[derive(Debug)]
 pub struct RegistryClient {
-    session: Arc<Session>,
+    pub(crate) session: Arc<Session>,
     runtime: Mutex<Option<Arc<Runtime>>>,
 }
 
@@ -58,7 +112,7 @@ impl RegistryClient {
         Self { session: Arc::new(Session::new(config)), runtime: Mutex::new(None) }
     }
 
-    fn runtime(&self) -> Result<Arc<Runtime>, RegistryError> {
+    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, RegistryError> {
         let mut slot = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*slot {
             return Ok(Arc::clone(runtime));
@@ -78,48 +132,54 @@ impl RegistryClient {
     /// the digest asked for, header and body agree on the media type, it is not image and index at once, and every
     /// digest and size in it is well formed.
     ///
-    /// `registry` is `host[:port]` as in the reference. Blocking; ends within 100 ms once `cancel` is cancelled.
+    /// Hosts are tried in the order of the registry's settings, read again where they changed. Blocking; ends within 100 ms once `cancel` is cancelled.
     ///
     /// # Errors
     /// `REFERENCE_INVALID`, `DIGEST_INVALID` before anything is sent; `IMAGE_NOT_FOUND`, `REGISTRY_ACCESS_DENIED`,
     /// `REGISTRY_UNREACHABLE`, `REGISTRY_PROTOCOL`, `REGISTRY_RATE_LIMITED`, `DIGEST_MISMATCH`, `MANIFEST_INVALID`,
-    /// `LIMIT_EXCEEDED`, `CANCELLED`; `IO_FAILED` if no thread can be started.
+    /// `LIMIT_EXCEEDED`, `CANCELLED`, `REGISTRY_CONFIG_INVALID`; `IO_FAILED` if no thread can be started.
     pub fn fetch_manifest(
         &self,
-        registry: &str,
-        repository: &str,
+        target: Target<'_>,
         reference: &str,
         cancel: &CancelToken,
     ) -> Result<Manifest, RegistryError> {
-        let repository = Repository::parse(registry, repository)?;
+        let Target { registry, repository, credentials } = target;
         let reference = Reference::parse(reference)?;
-        let runtime = self.runtime()?;
-        let subject = repository.shown(&reference);
-        runtime.block_on(unless_cancelled(
-            manifest::fetch(&self.session, &repository, &reference),
+        let scopes = [scope(repository, "pull")];
+        let places =
+            self.session.places(registry, repository, credentials, &scopes, |may| match reference {
+                Reference::Tag(_) => may.resolve,
+                Reference::Digest(_) => may.pull,
+            })?;
+        let subject = show_reference(registry, repository, &reference);
+        self.runtime()?.block_on(unless_cancelled(
+            manifest::fetch(&self.session, &places, &reference),
             cancel,
             &subject,
         ))
     }
 
-    /// A stream of the bytes of a blob from `offset_bytes` on, which reconnects and resumes by itself. Nothing is sent
-    /// before this returns; never blocks.
+    /// A stream of the bytes of a blob from `offset_bytes` on, which reconnects, resumes and goes on at the next host by
+    /// itself. Nothing is sent before this returns; it blocks only where settings changed and are read.
     ///
     /// # Errors
-    /// `REFERENCE_INVALID`, `DIGEST_INVALID`; `IO_FAILED` if no thread can be started.
+    /// `REFERENCE_INVALID`, `DIGEST_INVALID`, `REGISTRY_CONFIG_INVALID`; `IO_FAILED` if no thread can be started.
     pub fn open_blob(
         &self,
-        registry: &str,
-        repository: &str,
+        target: Target<'_>,
         digest: &str,
         size_bytes: u64,
         offset_bytes: u64,
         cancel: &CancelToken,
     ) -> Result<BlobReader, RegistryError> {
-        let repository = Repository::parse(registry, repository)?;
+        let Target { registry, repository, credentials } = target;
         let digest = parse_digest(digest)?;
         let session = Arc::clone(&self.session);
-        Ok(BlobReader::start(self.runtime()?, session, repository, digest, size_bytes, offset_bytes, cancel))
+        let places =
+            session
+                .places(registry, repository, credentials, &[scope(repository, "pull")], |may| may.pull)?;
+        Ok(BlobReader::start(self.runtime()?, session, places, digest, size_bytes, offset_bytes, cancel))
     }
 }
 

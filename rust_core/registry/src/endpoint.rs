@@ -1,13 +1,13 @@
 //! Where a registry's API stands, and where its answers may send us.
-//!
-//! One registry has one endpoint now. Mirrors, private certificate authorities and plain HTTP by configuration
-//! belong here: `of_registry` then gives a list of endpoints to try in order.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use reqwest::header::HeaderMap;
 use url::{Host, Url};
 
 use crate::target::invalid;
+use crate::tls::Tls;
 use crate::RegistryError;
 
 /// The registry name that stands for Docker Hub, and the host of its API.
@@ -15,38 +15,91 @@ use crate::RegistryError;
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 const DOCKER_HUB_ALIAS: &str = "index.docker.io";
 
-/// The API of one registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a host may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    /// Content by digest.
+    pub pull: bool,
+    /// What a tag names.
+    pub resolve: bool,
+    pub push: bool,
+}
+
+impl Capabilities {
+    pub const ALL: Self = Self { pull: true, resolve: true, push: true };
+}
+
+/// One host that serves a registry's content: the registry itself, or a mirror.
+#[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The registry as in the reference, for errors and keys.
     pub registry: String,
-    /// Scheme, host and port; the path is empty.
+    /// Scheme, host and port, and the path that precedes a repository's name, without a slash at its end.
     pub base: Url,
+    /// It is the host that the reference names, so that the caller's credentials for the registry are for it.
+    pub is_own: bool,
+    pub capabilities: Capabilities,
+    /// Sent to this host alone.
+    pub headers: HeaderMap,
+    pub tls: Arc<Tls>,
 }
 
 impl Endpoint {
-    /// The endpoint of `host[:port]`: plain HTTP on loopback, HTTPS elsewhere.
-    pub fn of_registry(registry: &str) -> Result<Self, RegistryError> {
-        let rule = "a registry is HOST or HOST:PORT";
-        let host =
-            if registry == DOCKER_HUB.0 || registry == DOCKER_HUB_ALIAS { DOCKER_HUB.1 } else { registry };
-        let is_plain =
-            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-        if host.is_empty() || !host.bytes().all(is_plain) {
-            return Err(invalid(registry, rule));
-        }
-        let mut base = Url::parse(&format!("https://{host}/")).map_err(|_| invalid(registry, rule))?;
-        if is_loopback(&base) {
-            // Parsed again, since Url keeps the default port of the scheme it was parsed with.
-            base = Url::parse(&format!("http://{host}/")).map_err(|_| invalid(registry, rule))?;
-        }
-        Ok(Self { registry: registry.to_owned(), base })
+    /// The endpoint of a registry nothing is configured for: plain HTTP on loopback, HTTPS elsewhere.
+    pub fn plain(registry: &str, api_host: &str, tls: Arc<Tls>) -> Result<Self, RegistryError> {
+        let scheme = if is_loopback_host(api_host) { "http" } else { "https" };
+        let base = Url::parse(&format!("{scheme}://{api_host}/v2"));
+        let base = base.map_err(|_| invalid(registry, NAME_RULE))?;
+        Ok(Self::configured(registry, api_host, base, Capabilities::ALL, HeaderMap::new(), tls))
     }
 
-    /// True if a request to `url` goes to the registry itself, so that what is secret between us may be sent.
+    /// An endpoint as an administrator described it.
+    pub fn configured(
+        registry: &str,
+        api_host: &str,
+        base: Url,
+        capabilities: Capabilities,
+        headers: HeaderMap,
+        tls: Arc<Tls>,
+    ) -> Self {
+        let own = Url::parse(&format!("{}://{api_host}", base.scheme())).ok();
+        let is_own = own.is_some_and(|own| own.origin() == base.origin());
+        Self { registry: registry.to_owned(), base, is_own, capabilities, headers, tls }
+    }
+
+    /// True if a request to `url` goes to this host itself, so that what is secret between us may be sent.
     pub fn is_same_origin(&self, url: &Url) -> bool {
         self.base.origin() == url.origin()
     }
+
+    /// `host[:port]` as credentials are kept for it.
+    pub fn host(&self) -> String {
+        if self.is_own {
+            return self.registry.clone();
+        }
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+const NAME_RULE: &str = "a registry is HOST or HOST:PORT";
+
+/// `host[:port]` of a registry's API, which for Docker Hub is another than its name.
+pub(crate) fn api_host(registry: &str) -> Result<&str, RegistryError> {
+    let host = if registry == DOCKER_HUB.0 || registry == DOCKER_HUB_ALIAS { DOCKER_HUB.1 } else { registry };
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let is_valid =
+        !host.is_empty() && host.bytes().all(is_plain) && Url::parse(&format!("https://{host}/")).is_ok();
+    if is_valid {
+        Ok(host)
+    } else {
+        Err(invalid(registry, NAME_RULE))
+    }
+}
+
+/// True if `host[:port]` names this host.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    Url::parse(&format!("http://{host}/")).is_ok_and(|url| is_loopback(&url))
 }
 
 /// True if `url` names this host: 127.0.0.0/8, ::1 (also mapped into IPv6) or `localhost`.
@@ -64,13 +117,15 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// The rule that forbids an answer from `from` to send us to `to`, if one does.
 ///
-/// Never from HTTPS to HTTP; plain HTTP only to loopback; and no host elsewhere may make this engine ask a service
-/// that listens on this host's loopback.
+/// Never from HTTPS to HTTP; plain HTTP only to loopback, or within a host that an administrator lets be asked by it;
+/// and no host elsewhere may make this engine ask a service that listens on this host's loopback.
 pub(crate) fn refused_step(from: &Url, to: &Url) -> Option<&'static str> {
     match to.scheme() {
         "https" => {}
         "http" if from.scheme() == "https" => return Some("sends from https to http"),
-        "http" if !is_loopback(to) => return Some("sends to plain http beyond loopback"),
+        "http" if !is_loopback(to) && from.host() != to.host() => {
+            return Some("sends to plain http beyond loopback");
+        }
         "http" => {}
         _ => return Some("sends to a scheme other than http and https"),
     }
@@ -88,23 +143,24 @@ mod tests {
     use super::*;
 
     fn base(registry: &str) -> String {
-        Endpoint::of_registry(registry).map(|endpoint| endpoint.base.to_string()).unwrap_or_default()
+        let endpoint = api_host(registry).and_then(|host| Endpoint::plain(registry, host, Arc::default()));
+        endpoint.map(|endpoint| endpoint.base.to_string()).unwrap_or_default()
     }
 
     #[test]
     fn only_loopback_is_plain_http() {
-        assert_eq!(base("localhost:5000"), "http://localhost:5000/");
-        assert_eq!(base("127.1.2.3:443"), "http://127.1.2.3:443/");
-        assert_eq!(base("[::1]:5000"), "http://[::1]:5000/");
-        assert_eq!(base("localhost"), "http://localhost/");
-        assert_eq!(base("192.168.0.1:5000"), "https://192.168.0.1:5000/");
-        assert_eq!(base("localhost.example.com"), "https://localhost.example.com/");
+        assert_eq!(base("localhost:5000"), "http://localhost:5000/v2");
+        assert_eq!(base("127.1.2.3:443"), "http://127.1.2.3:443/v2");
+        assert_eq!(base("[::1]:5000"), "http://[::1]:5000/v2");
+        assert_eq!(base("localhost"), "http://localhost/v2");
+        assert_eq!(base("192.168.0.1:5000"), "https://192.168.0.1:5000/v2");
+        assert_eq!(base("localhost.example.com"), "https://localhost.example.com/v2");
     }
 
     #[test]
     fn docker_hub_has_an_api_host_of_its_own() {
-        assert_eq!(base("docker.io"), "https://registry-1.docker.io/");
-        assert_eq!(base("index.docker.io"), "https://registry-1.docker.io/");
+        assert_eq!(base("docker.io"), "https://registry-1.docker.io/v2");
+        assert_eq!(base("index.docker.io"), "https://registry-1.docker.io/v2");
     }
 
     #[test]
@@ -120,8 +176,10 @@ mod tests {
             ("https://a/", "https://b/", true),
             ("http://127.0.0.1:1/", "http://localhost:2/", true),
             ("http://127.0.0.1:1/", "https://b/", true),
+            ("http://a:1/", "http://a:2/", true),
             ("https://a/", "http://a/", false),
             ("http://127.0.0.1:1/", "http://b/", false),
+            ("http://a/", "http://b/", false),
             ("https://a/", "https://127.0.0.1:2/", false),
             ("https://a/", "https://[::ffff:127.0.0.1]/", false),
             ("https://a/", "file:///etc/passwd", false),

@@ -35,7 +35,7 @@ pub enum RegistryError {
         /// The blob.
         digest: Digest,
     },
-    /// The registry refuses anonymous access.
+    /// The registry refuses access with the credentials that were given, or without any.
     #[error("{registry} refuses access to {repository} ({status})")]
     AccessDenied {
         /// The registry as in the reference.
@@ -101,6 +101,14 @@ pub enum RegistryError {
         /// The rule it breaks.
         rule: &'static str,
     },
+    /// A file of settings that cannot be used.
+    #[error("{path}: {rule}")]
+    ConfigInvalid {
+        /// The file, or what of the settings.
+        path: String,
+        /// What is wrong with it.
+        rule: String,
+    },
     /// A named limit was passed.
     #[error("{subject}: {limit} is {limit_value}, got {actual}")]
     LimitExceeded {
@@ -136,6 +144,7 @@ impl Catalogued for RegistryError {
             Self::DigestMismatch { .. } => "DIGEST_MISMATCH",
             Self::SizeMismatch { .. } => "SIZE_MISMATCH",
             Self::ManifestInvalid { .. } => "MANIFEST_INVALID",
+            Self::ConfigInvalid { .. } => "REGISTRY_CONFIG_INVALID",
             Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
             Self::Cancelled { .. } => "CANCELLED",
         }
@@ -181,6 +190,7 @@ impl Catalogued for RegistryError {
             Self::ManifestInvalid { subject, rule } => {
                 vec![("subject", subject.clone()), ("rule", (*rule).to_owned())]
             }
+            Self::ConfigInvalid { path, rule } => vec![("path", path.clone()), ("rule", rule.clone())],
             Self::LimitExceeded { limit, limit_value, actual, subject } => vec![
                 ("limit", (*limit).to_owned()),
                 ("limit_value", limit_value.to_string()),

@@ -1,33 +1,51 @@
 //! Client of the OCI distribution protocol: manifests whole, blobs as a stream that resumes by itself.
 //!
-//! HTTP on loopback registries, HTTPS elsewhere; anonymous, with the bearer tokens that registries hand to anyone.
-//! It decides nothing about what to fetch, and it stores nothing.
+//! HTTP on loopback registries, HTTPS elsewhere, unless a registry's settings say otherwise; Bearer and Basic
+//! authentication; mirrors in containerd's form. It decides nothing about what to fetch, and it stores nothing.
 //!
 //! Everything that comes from a registry is hostile: manifests are checked before anything they name is asked for,
 //! redirects and token servers may not lead to a weaker place, and each size and count has a named limit.
 //!
 //! Source: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
 
+mod auth_file;
 mod blob;
 mod challenge;
 mod client;
+mod config_file;
+mod credentials;
 mod endpoint;
 mod error;
+mod hosts;
+mod hosts_file;
 mod http;
 mod manifest;
 mod manifest_rules;
+mod push;
 mod range;
+mod referrers;
 mod retry;
 mod session;
 mod target;
+mod tls;
 mod token;
+mod upload;
+mod upload_body;
 
+pub use auth_file::AUTH_FILE_MAX_BYTES;
 pub use blob::{BlobReader, CHUNK_QUEUE_LENGTH, RESUME_PROGRESS_BYTES};
-pub use client::{ClientConfig, RegistryClient};
+pub use client::{ClientConfig, Proxies, RegistryClient, Target};
+pub use credentials::Credentials;
 pub use error::RegistryError;
-pub use http::{HEADER_MAX_BYTES, REDIRECT_MAX_COUNT};
+pub use hosts::HOSTS_CACHE_MAX_COUNT;
+pub use hosts_file::{HOSTS_FILE_MAX_BYTES, HOSTS_MAX_COUNT};
+pub use http::{COMMIT_TIMEOUT, HEADER_MAX_BYTES, REDIRECT_MAX_COUNT};
 pub use manifest::{Manifest, MANIFEST_MAX_BYTES, MANIFEST_TIMEOUT};
 pub use manifest_rules::DESCRIPTOR_MAX_COUNT;
+pub use push::FileBlob;
 pub use retry::RETRY_AFTER_MAX;
+pub use session::MIRROR_MAX_ATTEMPTS;
 pub use target::{REPOSITORY_MAX_BYTES, TAG_MAX_BYTES};
-pub use token::{TOKEN_ANSWER_MAX_BYTES, TOKEN_CACHE_MAX_COUNT};
+pub use tls::CERTIFICATE_FILE_MAX_BYTES;
+pub use token::{CHALLENGE_SCOPE_MAX_COUNT, TOKEN_ANSWER_MAX_BYTES, TOKEN_CACHE_MAX_COUNT, TOKEN_TIMEOUT};
+pub use upload::{Pushed, UploadProgress};

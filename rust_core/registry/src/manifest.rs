@@ -6,10 +6,11 @@ use content::{Algorithm, Digest};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};
 
+use crate::http::Request;
 use crate::manifest_rules;
 use crate::retry::{Failure, Retries};
 use crate::session::Session;
-use crate::target::{Reference, Repository};
+use crate::target::{show_reference, Reference, Repository};
 use crate::RegistryError;
 
 /// Largest manifest or index. Source: distribution-spec spec.md, "Pushing Manifests": registries should take 4 MiB.
@@ -30,17 +31,34 @@ pub struct Manifest {
     pub digest: Digest,
 }
 
+/// The manifest from the first of these hosts that gives it; what the last one says is told if none does.
 pub(crate) async fn fetch(
     session: &Session,
-    repository: &Repository,
+    places: &[Repository],
     reference: &Reference,
 ) -> Result<Manifest, RegistryError> {
-    let registry = &repository.endpoint.registry;
-    let retries = Retries::new(registry, session.http.config().max_attempts);
-    let subject = repository.shown(reference);
+    let mut behind = places.len();
+    loop {
+        let place = &places[places.len() - behind];
+        behind -= 1;
+        match fetch_at(session, place, reference, session.max_attempts(behind)).await {
+            Err(_) if behind > 0 => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn fetch_at(
+    session: &Session,
+    place: &Repository,
+    reference: &Reference,
+    max_attempts: u32,
+) -> Result<Manifest, RegistryError> {
+    let retries = Retries::new(&place.endpoint.registry, max_attempts);
+    let subject = show_reference(&place.endpoint.registry, &place.name, reference);
     let attempt = async || match tokio::time::timeout(
         MANIFEST_TIMEOUT,
-        fetch_once(session, repository, reference, &subject),
+        fetch_once(session, place, reference, &subject),
     )
     .await
     {
@@ -56,21 +74,14 @@ async fn fetch_once(
     reference: &Reference,
     subject: &str,
 ) -> Result<Manifest, Failure> {
-    let url = repository.url("manifests", &reference.text());
+    let url = repository.url(&format!("manifests/{}", reference.text()));
     let mut headers = HeaderMap::new();
     let accept = HeaderValue::from_str(&manifest_rules::accepted());
     headers.insert(ACCEPT, accept.unwrap_or(HeaderValue::from_static("*/*")));
-    let mut response = session.get(repository, &url, &headers).await?;
-    match response.status() {
-        StatusCode::OK => {}
-        StatusCode::NOT_FOUND => {
-            return Err(RegistryError::ImageNotFound { reference: subject.to_owned() }.into());
-        }
-        status => {
-            let registry = repository.endpoint.registry.clone();
-            let rule = "answers with part of a manifest";
-            return Err(RegistryError::Protocol { registry, rule, status: status.as_u16() }.into());
-        }
+    let answer = session.send(repository, &Request::get(url, headers), &[200, 404]).await?;
+    let mut response = answer.response;
+    if response.status() == StatusCode::NOT_FOUND {
+        return Err(RegistryError::ImageNotFound { reference: subject.to_owned() }.into());
     }
     let content_type = text_header(&response, &CONTENT_TYPE);
     let claimed = text_header(&response, &DOCKER_CONTENT_DIGEST).and_then(|text| Digest::parse(&text).ok());

@@ -26,6 +26,16 @@ pub(crate) fn parse(value: &str) -> Option<ContentRange> {
     is_valid.then_some(ContentRange { span: Some((first, last)), total })
 }
 
+/// `A-B`, both inclusive, with or without `bytes=` before it: what a registry says it has of an upload.
+///
+/// Source: distribution-spec spec.md, "Pushing a blob in chunks".
+pub(crate) fn parse_inclusive(value: &str) -> Option<(u64, u64)> {
+    let value = value.trim();
+    let (first, last) = value.strip_prefix("bytes=").unwrap_or(value).split_once('-')?;
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
+}
+
 /// Digits only: `parse` would also take a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
@@ -40,6 +50,15 @@ mod tests {
         assert_eq!(parse("bytes 5-9/10"), Some(ContentRange { span: Some((5, 9)), total: Some(10) }));
         assert_eq!(parse("Bytes 0-0/*"), Some(ContentRange { span: Some((0, 0)), total: None }));
         assert_eq!(parse("bytes */10"), Some(ContentRange { span: None, total: Some(10) }));
+    }
+
+    #[test]
+    fn the_range_of_an_upload_is_two_numbers() {
+        assert_eq!(parse_inclusive("0-99"), Some((0, 99)));
+        assert_eq!(parse_inclusive("bytes=0-0"), Some((0, 0)));
+        for value in ["", "-", "0-", "-1", "2-1", "0-1/2", "a-b", "0-18446744073709551616"] {
+            assert_eq!(parse_inclusive(value), None, "{value}");
+        }
     }
 
     #[test]

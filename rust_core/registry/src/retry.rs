@@ -18,14 +18,19 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Failure {
     /// Trying again would change nothing.
     Final(RegistryError),
-    /// A later attempt may succeed.
-    Retry { detail: String, after: Option<Duration>, is_rate_limit: bool },
+    /// A later attempt may succeed; after the last one `at_last` is told, where it says more than that nothing came.
+    Retry { detail: String, after: Option<Duration>, is_rate_limit: bool, at_last: Option<RegistryError> },
 }
 
 impl Failure {
     /// A failure of the connection or of the server.
     pub fn retry(detail: impl Into<String>) -> Self {
-        Self::Retry { detail: detail.into(), after: None, is_rate_limit: false }
+        Self::Retry { detail: detail.into(), after: None, is_rate_limit: false, at_last: None }
+    }
+
+    /// A transfer slower than a limit, which may be quicker on another connection.
+    pub fn slow(limit: RegistryError) -> Self {
+        Self::Retry { detail: limit.to_string(), after: None, is_rate_limit: false, at_last: Some(limit) }
     }
 }
 
@@ -55,14 +60,19 @@ impl Retries {
 
     /// Returns when the next attempt is due, or the error that ends the fetch.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), RegistryError> {
-        let (detail, after, is_rate_limit) = match failure {
+        let (detail, after, is_rate_limit, at_last) = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Retry { detail, after, is_rate_limit } => (detail, after, is_rate_limit),
+            Failure::Retry { detail, after, is_rate_limit, at_last } => {
+                (detail, after, is_rate_limit, at_last)
+            }
         };
         self.failed += 1;
         let is_last = self.failed >= self.max_attempts;
         if is_last || after.is_some_and(|after| after > RETRY_AFTER_MAX) {
             let registry = self.registry.clone();
+            if let Some(error) = at_last {
+                return Err(error);
+            }
             return Err(if is_rate_limit {
                 RegistryError::RateLimited { registry, retry_after_seconds: after.map_or(0, |a| a.as_secs()) }
             } else {

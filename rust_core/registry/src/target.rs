@@ -1,8 +1,11 @@
 //! What may be asked of a registry, checked before anything is sent: registry, repository, tag or digest.
 
+use std::sync::Arc;
+
 use content::Digest;
 use url::Url;
 
+use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::RegistryError;
 
@@ -13,11 +16,15 @@ pub const TAG_MAX_BYTES: usize = 128;
 /// The longest part of a refused text that an error shows.
 const SHOWN_MAX_BYTES: usize = 160;
 
-/// A repository at a registry: where every request of one fetch begins.
+/// A repository at one host, as one caller asks it.
 #[derive(Debug, Clone)]
 pub(crate) struct Repository {
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     pub name: String,
+    /// Those for this very host.
+    pub credentials: Credentials,
+    /// What a token must allow. Source: distribution's "Token Scope Documentation".
+    pub scopes: Vec<String>,
 }
 
 /// A manifest's tag or digest.
@@ -27,39 +34,43 @@ pub(crate) enum Reference {
     Digest(Digest),
 }
 
+/// Checks a repository's name.
+pub(crate) fn check_repository(name: &str) -> Result<(), RegistryError> {
+    let is_valid = !name.is_empty() && name.split('/').all(is_path_component);
+    if !is_valid {
+        return Err(invalid(name, "a repository is lower-case letters, digits and separators"));
+    }
+    if name.len() > REPOSITORY_MAX_BYTES {
+        return Err(invalid(name, "a repository has at most 255 characters"));
+    }
+    Ok(())
+}
+
+/// The scope of a token: `actions` is `pull` or `pull,push`.
+pub(crate) fn scope(name: &str, actions: &str) -> String {
+    format!("repository:{name}:{actions}")
+}
+
+/// The whole reference as a user writes it.
+pub(crate) fn show_reference(registry: &str, name: &str, reference: &Reference) -> String {
+    match reference {
+        Reference::Tag(tag) => format!("{registry}/{name}:{tag}"),
+        Reference::Digest(digest) => format!("{registry}/{name}@{digest}"),
+    }
+}
+
 impl Repository {
-    /// Checks the registry and the repository's name.
-    pub fn parse(registry: &str, name: &str) -> Result<Self, RegistryError> {
-        let endpoint = Endpoint::of_registry(registry)?;
-        let is_valid = !name.is_empty() && name.split('/').all(is_path_component);
-        if !is_valid {
-            return Err(invalid(name, "a repository is lower-case letters, digits and separators"));
-        }
-        if name.len() > REPOSITORY_MAX_BYTES {
-            return Err(invalid(name, "a repository has at most 255 characters"));
-        }
-        Ok(Self { endpoint, name: name.to_owned() })
-    }
-
-    /// The URL of a manifest or blob: `/v2/<name>/<kind>/<reference>`.
-    pub fn url(&self, kind: &str, reference: &str) -> Url {
+    /// The URL of a part of the repository: `<base>/<name>/<rest>`. A host that stands for another one is told which.
+    ///
+    /// Source: distribution-spec spec.md, "Registry Proxying": the query `ns`.
+    pub fn url(&self, rest: &str) -> Url {
         let mut url = self.endpoint.base.clone();
-        url.set_path(&format!("/v2/{}/{kind}/{reference}", self.name));
-        url
-    }
-
-    /// The whole reference as a user writes it.
-    pub fn shown(&self, reference: &Reference) -> String {
-        let registry = &self.endpoint.registry;
-        match reference {
-            Reference::Tag(tag) => format!("{registry}/{}:{tag}", self.name),
-            Reference::Digest(digest) => format!("{registry}/{}@{digest}", self.name),
+        let path = format!("{}/{}/{rest}", url.path().trim_end_matches('/'), self.name);
+        url.set_path(&path);
+        if !self.endpoint.is_own {
+            url.query_pairs_mut().append_pair("ns", &self.endpoint.registry);
         }
-    }
-
-    /// The scope of a token that may pull from here. Source: distribution's token authentication scope.
-    pub fn pull_scope(&self) -> String {
-        format!("repository:{}:pull", self.name)
+        url
     }
 }
 
@@ -127,20 +138,14 @@ mod tests {
     #[test]
     fn repositories_follow_the_grammar_of_the_specification() {
         for good in ["a", "library/debian", "a.b/c_d/e__f/g--h", "0/1"] {
-            assert!(Repository::parse("localhost:5000", good).is_ok(), "{good}");
+            assert!(check_repository(good).is_ok(), "{good}");
         }
         let long = "a".repeat(256);
         for bad in [
             "", "/", "a/", "/a", "a//b", "A", "a/../b", "..", "a..b", "a___b", "-a", "a?x", "a%2e", "a b",
             &long,
         ] {
-            assert!(
-                matches!(
-                    Repository::parse("localhost:5000", bad),
-                    Err(RegistryError::ReferenceInvalid { .. })
-                ),
-                "{bad}"
-            );
+            assert!(matches!(check_repository(bad), Err(RegistryError::ReferenceInvalid { .. })), "{bad}");
         }
     }
 

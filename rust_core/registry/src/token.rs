@@ -1,20 +1,21 @@
-//! Bearer tokens for anonymous pulls, kept until they expire.
-//!
-//! Credentials belong here: `ask` then adds them to the request to the token server (Basic, or a refresh token), and
-//! the key of the cache gains the identity.
+//! Bearer tokens, kept until they expire, and the knowledge of where Basic authentication is wanted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::StatusCode;
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderValue, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
+use url::form_urlencoded::Serializer;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::challenge::BearerChallenge;
+use crate::credentials::{basic_header, bearer_header, Kind};
 use crate::endpoint::refused_step;
-use crate::http::{retryable, Http};
+use crate::http::{retryable, Http, Payload, Request};
 use crate::retry::Failure;
 use crate::target::Repository;
 use crate::RegistryError;
@@ -23,15 +24,21 @@ use crate::RegistryError;
 pub const TOKEN_ANSWER_MAX_BYTES: u64 = 1024 * 1024;
 /// How many tokens are kept.
 pub const TOKEN_CACHE_MAX_COUNT: usize = 1024;
+/// How long one attempt at a token may take as a whole, since an answer that drips never stalls.
+pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most scopes that a challenge may ask for beside ours.
+pub const CHALLENGE_SCOPE_MAX_COUNT: usize = 16;
 /// Life of a token whose answer names none. Source: distribution's token specification, `expires_in`.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// Longest life that is believed.
 const LIFE_MAX: Duration = Duration::from_secs(3600);
 /// A token is not used in the last part of its life, which a request on the way may outlast.
 const MARGIN: Duration = Duration::from_secs(10);
+/// Who asks, for token servers that tell clients apart.
+const CLIENT_ID: &str = "fluyt";
 
-/// A registry's origin and the scope of the token.
-type Key = (String, String);
+/// Host, identity and scopes.
+type Key = (String, String, String);
 
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -40,8 +47,8 @@ pub(crate) struct Tokens {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
+    token: Option<Zeroizing<String>>,
+    access_token: Option<Zeroizing<String>>,
     expires_in: Option<f64>,
 }
 
@@ -50,16 +57,33 @@ impl Tokens {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The Authorization for pulls from `repository`, if one is held that has not expired.
+    /// The Authorization for requests to `repository`, if one is held that has not expired.
     pub fn find(&self, repository: &Repository) -> Option<HeaderValue> {
         let held = self.lock();
         let (value, expiry) = held.get(&key(repository))?;
         (*expiry > Instant::now()).then(|| value.clone())
     }
 
-    /// Drops a token that the registry refused.
+    /// Drops what the registry refused.
     pub fn forget(&self, repository: &Repository) {
         self.lock().remove(&key(repository));
+    }
+
+    /// Keeps an Authorization for so long.
+    pub fn keep(&self, repository: &Repository, value: HeaderValue, life: Duration) {
+        let mut held = self.lock();
+        let now = Instant::now();
+        if held.len() >= TOKEN_CACHE_MAX_COUNT {
+            held.retain(|_, (_, expiry)| *expiry > now);
+        }
+        if held.len() < TOKEN_CACHE_MAX_COUNT {
+            held.insert(key(repository), (value, now + life));
+        }
+    }
+
+    /// Keeps the Authorization for Basic authentication: the registry wants it with every request.
+    pub fn keep_basic(&self, repository: &Repository, value: HeaderValue) {
+        self.keep(repository, value, LIFE_MAX);
     }
 
     /// Asks the token server that `challenge` names, and keeps the token.
@@ -69,10 +93,35 @@ impl Tokens {
         repository: &Repository,
         challenge: &BearerChallenge,
     ) -> Result<HeaderValue, Failure> {
-        let registry = &repository.endpoint.registry;
+        match tokio::time::timeout(TOKEN_TIMEOUT, self.ask_once(http, repository, challenge)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::retry("the token did not arrive in time")),
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        http: &Http,
+        repository: &Repository,
+        challenge: &BearerChallenge,
+    ) -> Result<HeaderValue, Failure> {
+        let endpoint = &repository.endpoint;
+        let registry = &endpoint.registry;
         let protocol = |rule, status| RegistryError::Protocol { registry: registry.clone(), rule, status };
-        let url = token_url(repository, challenge).map_err(|rule| protocol(rule, 401))?;
-        let mut answer = http.get(registry, url, |_| HeaderMap::new()).await?;
+        let realm = realm(repository, challenge).map_err(|rule| protocol(rule, 401))?;
+        let scopes = wanted_scopes(&repository.scopes, challenge.scope.as_deref());
+        let request = request(repository, challenge, &realm, &scopes);
+        // Credentials go to the realm's own host, never along a redirect.
+        let origin = request.url.origin();
+        let basic = match repository.credentials.kind() {
+            Kind::Basic { username, password } => basic_header(username, password),
+            _ => None,
+        };
+        let secrets = |to: &Url| {
+            let basic = basic.clone().filter(|_| to.origin() == origin);
+            basic.map(|value| HeaderMap::from_iter([(AUTHORIZATION, value)])).unwrap_or_default()
+        };
+        let mut answer = http.send(endpoint, &request, secrets).await?;
         let response = &mut answer.response;
         let status = response.status();
         if let Some(failure) = retryable(response) {
@@ -90,44 +139,88 @@ impl Tokens {
         let subject = format!("{registry} token");
         let body =
             http.read_body(response, "token_answer_max_bytes", TOKEN_ANSWER_MAX_BYTES, &subject).await?;
+        let body = Zeroizing::new(body);
         let (value, life) = read_answer(&body).ok_or_else(|| protocol("token answer holds no token", 200))?;
-        let mut held = self.lock();
-        let now = Instant::now();
-        if held.len() >= TOKEN_CACHE_MAX_COUNT {
-            held.retain(|_, (_, expiry)| *expiry > now);
-        }
-        if held.len() < TOKEN_CACHE_MAX_COUNT {
-            held.insert(key(repository), (value.clone(), now + life));
-        }
+        self.keep(repository, value.clone(), life);
         Ok(value)
     }
 }
 
 fn key(repository: &Repository) -> Key {
-    (repository.endpoint.base.origin().ascii_serialization(), repository.pull_scope())
+    let host = repository.endpoint.base.origin().ascii_serialization();
+    (host, repository.credentials.fingerprint(), repository.scopes.join(" "))
 }
 
-/// The realm with `service` and `scope` added; a challenge without a scope gets that of a pull.
-fn token_url(repository: &Repository, challenge: &BearerChallenge) -> Result<Url, &'static str> {
-    let mut url = Url::parse(&challenge.realm).map_err(|_| "token realm is no URL")?;
-    if let Some(rule) = refused_step(&repository.endpoint.base, &url) {
-        return Err(rule);
+fn realm(repository: &Repository, challenge: &BearerChallenge) -> Result<Url, &'static str> {
+    let url = Url::parse(&challenge.realm).map_err(|_| "token realm is no URL")?;
+    match refused_step(&repository.endpoint.base, &url) {
+        Some(rule) => Err(rule),
+        None => Ok(url),
     }
-    let scope = challenge.scope.clone().unwrap_or_else(|| repository.pull_scope());
+}
+
+/// Our scopes and those of the challenge that ours do not hold already. A registry may name none, or only what the
+/// request at hand needs; ours say what this fetch or push will need.
+fn wanted_scopes(ours: &[String], challenged: Option<&str>) -> Vec<String> {
+    let mut scopes = ours.to_vec();
+    for scope in challenged.unwrap_or_default().split_ascii_whitespace().take(CHALLENGE_SCOPE_MAX_COUNT) {
+        let Some((resource, actions)) = scope.rsplit_once(':') else { continue };
+        let held =
+            scopes.iter().position(|other| other.rsplit_once(':').is_some_and(|(name, _)| name == resource));
+        let Some(position) = held else {
+            scopes.push(scope.to_owned());
+            continue;
+        };
+        let own = scopes[position][resource.len() + 1..].to_owned();
+        for action in actions.split(',').filter(|action| !own.split(',').any(|held| held == *action)) {
+            scopes[position].push(',');
+            scopes[position].push_str(action);
+        }
+    }
+    scopes
+}
+
+/// A GET with the scopes in the query; with an identity token the POST of OAuth2's refresh.
+///
+/// Source: distribution's "Token Authentication Specification" and "OAuth2 Token Authentication".
+fn request<'a>(
+    repository: &Repository,
+    challenge: &BearerChallenge,
+    realm: &Url,
+    scopes: &[String],
+) -> Request<'a> {
+    if let Kind::IdentityToken(token) = repository.credentials.kind() {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token");
+        form.append_pair("service", challenge.service.as_deref().unwrap_or_default());
+        form.append_pair("client_id", CLIENT_ID);
+        form.append_pair("scope", &scopes.join(" "));
+        form.append_pair("refresh_token", token.reveal());
+        let mut request =
+            Request::new(Method::POST, realm.clone()).with_body(Payload::Bytes(Bytes::from(form.finish())));
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        request.headers.insert(CONTENT_TYPE, form_type);
+        return request;
+    }
+    let mut url = realm.clone();
     let mut query = url.query_pairs_mut();
     if let Some(service) = &challenge.service {
         query.append_pair("service", service);
     }
-    query.append_pair("scope", &scope);
+    for scope in scopes {
+        query.append_pair("scope", scope);
+    }
+    if let Kind::Basic { username, .. } = repository.credentials.kind() {
+        query.append_pair("account", username);
+    }
     drop(query);
-    Ok(url)
+    Request::get(url, HeaderMap::new())
 }
 
 fn read_answer(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
     let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty())?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-    value.set_sensitive(true);
+    let value = bearer_header(&token)?;
     let life = answer
         .expires_in
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
@@ -138,36 +231,5 @@ fn read_answer(body: &[u8]) -> Option<(HeaderValue, Duration)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn either_name_of_the_token_is_read_and_its_life_is_bounded() {
-        let (value, life) = read_answer(br#"{"access_token":"t","expires_in":300}"#).expect("a token");
-        assert_eq!((value.to_str().ok(), life), (Some("Bearer t"), Duration::from_secs(290)));
-        assert!(value.is_sensitive());
-        let (_, life) = read_answer(br#"{"token":"t","access_token":"u"}"#).expect("a token");
-        assert_eq!(life, Duration::from_secs(50));
-        let (_, life) = read_answer(br#"{"token":"t","expires_in":1e300}"#).expect("a token");
-        assert!(life <= LIFE_MAX);
-        for bad in [&b"{}"[..], b"[]", b"", br#"{"token":""}"#, br#"{"token":"a\nb"}"#] {
-            assert!(read_answer(bad).is_none());
-        }
-    }
-
-    #[test]
-    fn a_realm_may_not_lead_to_a_weaker_place() {
-        let remote = Repository::parse("registry.example.com", "a").expect("a repository");
-        for realm in ["http://registry.example.com/token", "https://127.0.0.1/token", "file:///x", "token"] {
-            let challenge = BearerChallenge { realm: realm.to_owned(), ..BearerChallenge::default() };
-            assert!(token_url(&remote, &challenge).is_err(), "{realm}");
-        }
-        let challenge = BearerChallenge {
-            realm: "https://auth.example.com/token?a=b".to_owned(),
-            service: Some("s p".to_owned()),
-            scope: None,
-        };
-        let url = token_url(&remote, &challenge).expect("a URL");
-        assert_eq!(url.query(), Some("a=b&service=s+p&scope=repository%3Aa%3Apull"));
-    }
-}
+#[path = "token_tests.rs"]
+mod tests;

@@ -5,8 +5,9 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use common::{client, digest, fact, manifest, manifest_body, IMAGE, INDEX};
+use common::{client, digest, fact, manifest, manifest_body, target, IMAGE, INDEX};
 use errors::Catalogued;
+use registry::Target;
 use server::{Ending, Reply, Server};
 use sys::cancel::CancelToken;
 
@@ -73,7 +74,7 @@ fn r04_nothing_is_sent_for_a_malformed_reference() {
     }
     for repository in ["../x", "A", "a//b", "a?x"] {
         client()
-            .fetch_manifest(&server.registry(), repository, "v1", &CancelToken::new())
+            .fetch_manifest(Target { repository, ..target(&server.registry()) }, "v1", &CancelToken::new())
             .expect_err(repository);
     }
     assert!(server.requests().is_empty());
@@ -177,7 +178,7 @@ fn a_cancelled_fetch_ends_soon_while_it_waits_for_the_server_or_for_its_turn() {
     for server in [silent, limited] {
         let cancel = CancelToken::new();
         let (token, registry) = (cancel.clone(), server.registry());
-        let fetch = std::thread::spawn(move || client().fetch_manifest(&registry, "a", "v1", &token));
+        let fetch = std::thread::spawn(move || client().fetch_manifest(target(&registry), "v1", &token));
         std::thread::sleep(Duration::from_millis(200));
         let cancelled = Instant::now();
         cancel.cancel();

@@ -6,7 +6,7 @@ mod server;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use common::{blob, client, digest, fact, manifest, manifest_body, noise, IMAGE};
+use common::{blob, client, digest, fact, manifest, manifest_body, noise, target, IMAGE};
 use errors::Catalogued;
 use server::{Reply, Request, Server};
 use sys::cancel::CancelToken;
@@ -36,7 +36,7 @@ fn a_token_is_asked_for_once_and_used_until_it_expires() {
     let server = guarded(|_, _| found());
     let client = client();
     for _ in 0..3 {
-        client.fetch_manifest(&server.registry(), "a/b", "v1", &CancelToken::new()).expect("a manifest");
+        client.fetch_manifest(target(&server.registry()), "v1", &CancelToken::new()).expect("a manifest");
     }
     let targets: Vec<_> = server.requests().into_iter().map(|request| request.target).collect();
     let tokens: Vec<_> = targets.iter().filter(|target| target.starts_with("/token")).collect();
@@ -64,7 +64,7 @@ fn a_token_the_registry_no_longer_takes_is_replaced_once() {
     });
     let client = client();
     for tag in ["v1", "v2", "v2"] {
-        client.fetch_manifest(&server.registry(), "a/b", tag, &CancelToken::new()).expect(tag);
+        client.fetch_manifest(target(&server.registry()), tag, &CancelToken::new()).expect(tag);
     }
     assert_eq!(issued.load(Ordering::SeqCst), 2);
 }

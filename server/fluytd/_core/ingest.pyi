@@ -5,7 +5,7 @@ from typing import final
 from . import CancelToken
 from .content import ContentStore
 from .layer import LayerInfo, LayerStore
-from .registry import RegistryClient
+from .registry import Credentials, RegistryClient
 
 @final
 class Progress:
@@ -66,6 +66,7 @@ def fetch_blob(
     content: ContentStore,
     progress: Progress,
     cancel: CancelToken,
+    credentials: Credentials | None = None,
 ) -> None:
     """The blob is staged in `content`, verified; a partial ingest is resumed by Range; nothing is fetched if it is there.
     Raises what `fetch_manifest` raises, BLOB_NOT_FOUND, SIZE_MISMATCH, STORAGE_FULL. Blocking."""
@@ -82,6 +83,7 @@ def fetch_layer(
     layers: LayerStore,
     progress: Progress,
     cancel: CancelToken,
+    credentials: Credentials | None = None,
 ) -> LayerInfo:
     """Blob and unpacked layer are both staged (or visible already), each verified. On failure the partial blob stays as an
     ingest to resume; no staged layer stays. Raises as `fetch_blob`, DIFF_ID_MISMATCH, LAYER_REJECTED, LAYER_CORRUPT,

@@ -91,3 +91,13 @@ class RegistryRateLimited(
     next_step="Wait that long, then pull again.",
 ):
     """429 to the last attempt."""
+
+
+class RegistryConfigInvalid(
+    WrongState,
+    reason="REGISTRY_CONFIG_INVALID",
+    keys="path rule",
+    text="the settings of registries cannot be used: {path}: {rule}",
+    next_step="Mend the file on the engine's host; it is read again with the next request.",
+):
+    """hosts.toml, a certificate, the file of credentials or a proxy that is not as it must be."""

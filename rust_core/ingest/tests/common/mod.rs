@@ -3,13 +3,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use content::{Algorithm, ContentStore, Digest};
 use errors::Catalogued;
 use ingest::{IngestError, Progress, RemoteBlob, Stores, Task};
 use layer::{LayerInfo, LayerStore};
-use registry::{ClientConfig, RegistryClient};
+use registry::{ClientConfig, Credentials, RegistryClient, Target};
 use sys::cancel::CancelToken;
 
 pub fn digest(data: &[u8]) -> String {
@@ -72,10 +73,10 @@ impl Place {
     pub fn new() -> Self {
         let root = tempfile::tempdir().expect("a directory");
         let config = ClientConfig {
-            user_agent: "fluyt-test".to_owned(),
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_millis(500),
             max_attempts: 3,
+            ..ClientConfig::new("fluyt-test")
         };
         Self {
             content: ContentStore::open(root.path()).expect("a content store"),
@@ -96,7 +97,9 @@ impl Place {
     }
 
     pub fn blob<'a>(&'a self, registry: &'a str, digest: &'a str, size: usize) -> RemoteBlob<'a> {
-        RemoteBlob { client: &self.client, registry, repository: "a/b", digest, size_bytes: size as u64 }
+        static NOBODY: LazyLock<Credentials> = LazyLock::new(Credentials::anonymous);
+        let target = Target { registry, repository: "a/b", credentials: &NOBODY };
+        RemoteBlob { client: &self.client, target, digest, size_bytes: size as u64 }
     }
 
     pub fn fetch(&self, registry: &str, blob: &[u8], diff_id: &str) -> Result<LayerInfo, IngestError> {

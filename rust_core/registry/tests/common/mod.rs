@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use content::{Algorithm, Digest};
 use errors::Catalogued;
-use registry::{ClientConfig, Manifest, RegistryClient, RegistryError};
+use registry::{ClientConfig, Credentials, Manifest, RegistryClient, RegistryError, Target};
 use sys::cancel::CancelToken;
 
 pub const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -15,14 +15,28 @@ pub fn digest(data: &[u8]) -> String {
     Digest::of(Algorithm::Sha256, data).to_string()
 }
 
-/// A client that gives up soon.
-pub fn client() -> RegistryClient {
-    RegistryClient::new(ClientConfig {
-        user_agent: "fluyt-test".to_owned(),
+/// Settings of a client that gives up soon.
+pub fn config() -> ClientConfig {
+    ClientConfig {
         connect_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_millis(400),
-        max_attempts: 5,
-    })
+        ..ClientConfig::new("fluyt-test")
+    }
+}
+
+/// A client that gives up soon.
+pub fn client() -> RegistryClient {
+    RegistryClient::new(config())
+}
+
+/// The repository `a/b`, asked for by nobody.
+pub fn target(registry: &str) -> Target<'_> {
+    Target { registry, repository: "a/b", credentials: nobody() }
+}
+
+pub fn nobody() -> &'static Credentials {
+    static NOBODY: std::sync::OnceLock<Credentials> = std::sync::OnceLock::new();
+    NOBODY.get_or_init(Credentials::anonymous)
 }
 
 pub fn manifest_body() -> Vec<u8> {
@@ -34,7 +48,7 @@ pub fn manifest_body() -> Vec<u8> {
 }
 
 pub fn manifest(registry: &str, reference: &str) -> Result<Manifest, RegistryError> {
-    client().fetch_manifest(registry, "a/b", reference, &CancelToken::new())
+    client().fetch_manifest(target(registry), reference, &CancelToken::new())
 }
 
 /// All bytes of a blob from `offset` on, and how many requests they took.
@@ -46,7 +60,7 @@ pub fn blob_from(
 ) -> Result<(Vec<u8>, u64), RegistryError> {
     let client = client();
     let mut reader =
-        client.open_blob(registry, "a/b", name, size as u64, offset as u64, &CancelToken::new())?;
+        client.open_blob(target(registry), name, size as u64, offset as u64, &CancelToken::new())?;
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         bytes.extend_from_slice(&chunk);

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub target: String,
     pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
     pub at: Instant,
 }
 
@@ -33,7 +35,12 @@ pub enum Ending {
     Cut(usize),
     /// Nothing more is sent after so many bytes, and the connection stays open.
     Stall(usize),
+    /// One byte at a time, with this pause after each.
+    Drip(Duration),
 }
+
+/// How many bytes of a request's body are read before its connection is closed; `None` for all.
+pub type Limit = dyn Fn(&Request) -> Option<usize> + Send + Sync;
 
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -88,16 +95,24 @@ pub struct Server {
 impl Server {
     /// Answers each request by `answer`, which also gets the number of earlier requests for the same target.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_reading(|_| None, answer)
+    }
+
+    /// As `start`; a request that `limit` cuts short is answered for the log alone.
+    pub fn start_reading(
+        limit: impl Fn(&Request) -> Option<usize> + Send + Sync + 'static,
+        answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("its address");
         let log: Arc<Mutex<Vec<Request>>> = Arc::default();
         let shared = Arc::clone(&log);
-        let answer = Arc::new(answer);
+        let (limit, answer) = (Arc::new(limit), Arc::new(answer));
         // Ends with the test's process: a test has no need to stop a listener.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &shared, &*answer));
+                let (shared, limit, answer) = (Arc::clone(&shared), Arc::clone(&limit), Arc::clone(&answer));
+                thread::spawn(move || serve(stream, &shared, &*limit, &*answer));
             }
         });
         Self { address, log }
@@ -115,6 +130,7 @@ impl Server {
 fn serve(
     stream: TcpStream,
     log: &Mutex<Vec<Request>>,
+    limit: &Limit,
     answer: &(dyn Fn(&Request, usize) -> Reply + Send + Sync),
 ) {
     let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
@@ -122,7 +138,8 @@ fn serve(
     if reader.read_line(&mut line).unwrap_or(0) == 0 {
         return;
     }
-    let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
@@ -133,18 +150,27 @@ fn serve(
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
     }
-    let request = Request { target, headers, at: Instant::now() };
+    let mut request = Request { method, target, headers, body: Vec::new(), at: Instant::now() };
+    let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let cut = limit(&request).filter(|cut| *cut < length);
+    request.body = vec![0; cut.unwrap_or(length)];
+    if reader.read_exact(&mut request.body).is_err() {
+        return;
+    }
     let earlier = {
         let mut log = log.lock().expect("the log");
         let earlier = log.iter().filter(|other| other.target == request.target).count();
         log.push(request.clone());
         earlier
     };
-    // A client that went away is what many tests are about.
-    let _ = send(stream, &answer(&request, earlier));
+    let reply = answer(&request, earlier);
+    if cut.is_none() {
+        // A client that went away is what many tests are about.
+        let _ = send(stream, &reply, request.method == "HEAD");
+    }
 }
 
-fn send(mut stream: TcpStream, reply: &Reply) -> std::io::Result<()> {
+fn send(mut stream: TcpStream, reply: &Reply, is_head: bool) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
@@ -168,6 +194,13 @@ fn send(mut stream: TcpStream, reply: &Reply) -> std::io::Result<()> {
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
     match reply.ending {
+        _ if is_head => {}
+        Ending::Drip(pause) => {
+            for byte in &body {
+                stream.write_all(&[*byte])?;
+                thread::sleep(pause);
+            }
+        }
         Ending::Whole => stream.write_all(&body)?,
         Ending::Cut(after) => stream.write_all(&body[..after])?,
         Ending::Stall(after) => {
