@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
@@ -24,13 +25,12 @@ from fluytd.clock import SystemClock
 from fluytd.config import Config
 from fluytd.containers.directories import ContainerDirectories
 from fluytd.containers.images import PresentImages, Pull
-from fluytd.containers.ports import Credentials
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.content.store import CoreBlobs
-from fluytd.errors import EngineError, FieldNotBuilt, VersionMismatch, from_core
+from fluytd.errors import EngineError, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
 from fluytd.events.model import EngineStarted, EngineStopping, Fact, NewEvent
 from fluytd.events.service import EventService
@@ -46,7 +46,8 @@ from fluytd.images.load import Loader
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
 from fluytd.images.pull import Puller
-from fluytd.images.registry import CoreRegistry
+from fluytd.images.push import Pusher
+from fluytd.images.registry import CoreRegistry, RegistrySettings
 from fluytd.images.resolve import Resolver
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
@@ -56,6 +57,7 @@ from fluytd.logs.service import LogService
 from fluytd.operations.model import Operation, OperationKind
 from fluytd.operations.service import OperationService
 from fluytd.recovery.apply import recover
+from fluytd.registries.model import Credentials, Proxies
 from fluytd.requests.service import RequestService
 from fluytd.state.containers import ContainerRecords
 from fluytd.state.db import Database
@@ -112,7 +114,7 @@ class Engine:
         catalogue = Catalogue(database, blobs, _Late(lambda: containers))
         leases = Leases()
         collector = Collector(blobs, layers, leases, catalogue, ingest_max_age_seconds=config.ingest_max_age_seconds)
-        registry = CoreRegistry(f"fluytd/{__version__}", workers)
+        registry = CoreRegistry(registry_settings(config), blobs.core, workers)
         ingester = CoreIngester(blobs.core, layers.core, registry.core, workers)
         assembler = Assembler(blobs, layers, ingester, clock)
         puller = Puller(
@@ -159,9 +161,19 @@ class Engine:
             workers,
             host_platform(),
             max_size_bytes=config.load_max_bytes,
+            layers_per_image=config.layers_per_image,
         )
         importer = Importer(blobs, ingester, assembler, catalogue, leases, collector, clock)
-        image_service = ImageService(catalogue, operations, puller, loader, importer, collector, containers)
+        image_service = ImageService(
+            catalogue,
+            operations,
+            puller,
+            Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
+            loader,
+            importer,
+            collector,
+            containers,
+        )
         spool = Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)
         logs = LogService(containers, log_readers.follow, workers, clock)
         server = Server(
@@ -232,8 +244,6 @@ def pull_with(operations: OperationService, puller: Puller) -> Pull:
     async def pull(
         reference: str, platform: PlatformChoice | None, auth: Credentials | None
     ) -> AsyncGenerator[Operation, None]:
-        if auth is not None:
-            raise FieldNotBuilt(field="auth")
         named = ImageReference.parse(reference).with_default_tag()
         here = host_platform()
         wanted = here
@@ -242,7 +252,9 @@ def pull_with(operations: OperationService, puller: Puller) -> Pull:
                 platform.os or here.os, platform.architecture or here.architecture, platform.variant
             )
         begun = await operations.begin(
-            OperationKind.PULL_IMAGE, str(named), lambda handle: puller.pull(named, wanted, handle)
+            OperationKind.PULL_IMAGE,
+            str(named),
+            lambda handle: puller.pull(named, wanted, auth or Credentials(), handle),
         )
         async for operation in operations.watch(begun.id):
             yield operation
@@ -250,6 +262,18 @@ def pull_with(operations: OperationService, puller: Puller) -> Pull:
                 raise from_core(operation.failure.reason, dict(operation.failure.metadata))
 
     return pull
+
+
+def registry_settings(config: Config) -> RegistrySettings:
+    """How registries are reached."""
+    has_auth_file = config.registry_auth_file != Path()
+    return RegistrySettings(
+        user_agent=f"fluytd/{__version__}",
+        hosts_dir=config.registry_hosts_dir,
+        auth_file=config.registry_auth_file if has_auth_file else None,
+        proxies=Proxies(config.http_proxy, config.https_proxy, config.no_proxy),
+        upload_chunk_bytes=config.registry_upload_chunk_bytes,
+    )
 
 
 def check_versions() -> None:

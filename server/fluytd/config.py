@@ -1,12 +1,17 @@
-"""The daemon's settings: defaults, then the TOML file, then the command line. The only reader of both."""
+"""The daemon's settings: defaults, then the TOML file, then the command line; proxies also by the environment.
+
+The only reader of them all.
+"""
 
 import argparse
+import os
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from fluytd.errors import FieldInvalid
+from fluytd.registries.model import Proxies, proxies_of
 
 DEFAULT_CONFIG_PATH = Path("/etc/fluyt/fluytd.toml")
 
@@ -49,6 +54,17 @@ class Config:
     operation_history: int = 1_000
     #: How often an idle event watch hears of the head sequence.
     heartbeat_seconds: int = 15
+    #: Registries' settings in containerd's form, `<host>/hosts.toml`; read again when they change.
+    registry_hosts_dir: Path = Path("/etc/fluyt/certs.d")
+    #: A file in the form of Docker's config.json, whose `auths` serve requests without credentials; empty for none.
+    registry_auth_file: Path = Path()
+    #: Largest part of a blob that one request of a push carries; 0 for whole blobs.
+    registry_upload_chunk_bytes: int = 0
+    #: Proxies before registries, URLs; empty for those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+    http_proxy: str = field(default="", repr=False)
+    https_proxy: str = field(default="", repr=False)
+    #: Hosts without a proxy, divided by commas.
+    no_proxy: str = ""
     #: Largest image archive or root file system taken from a client.
     load_max_bytes: int = 64 * _GIB
     #: Partial downloads and staged content older than this are swept.
@@ -72,12 +88,13 @@ def load(arguments: Sequence[str]) -> Config:
     """
     parser = argparse.ArgumentParser(prog="fluytd", description="Fluyt's daemon", allow_abbrev=False)
     parser.add_argument("--config", type=Path, metavar="FILE")
-    for field in fields(Config):
-        option = _ARGUMENTS.get(field.name, "--" + field.name.replace("_", "-"))
-        parser.add_argument(option, dest=field.name, metavar="VALUE")
+    for setting in fields(Config):
+        option = _ARGUMENTS.get(setting.name, "--" + setting.name.replace("_", "-"))
+        parser.add_argument(option, dest=setting.name, metavar="VALUE")
     parsed = vars(parser.parse_args(arguments))
     values = _from_file(parsed.pop("config"))
     values |= {name: _from_text(name, text) for name, text in parsed.items() if text is not None}
+    values |= _from_environment(values)
     if "run_root" in values and "socket_path" not in values:
         values["socket_path"] = str(Path(str(values["run_root"])) / "fluytd.sock")
     return _build(values)
@@ -93,6 +110,13 @@ def _from_file(path: Path | None) -> dict[str, object]:
         raise FieldInvalid(field="config", rule=f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FieldInvalid(field="config", rule=f"{chosen} cannot be read: {error}") from error
+
+
+def _from_environment(values: dict[str, object]) -> dict[str, object]:
+    """The proxies of the environment, where no setting names others."""
+    given = {name: str(values.get(name, "")) for name in ("http_proxy", "https_proxy", "no_proxy")}
+    found = proxies_of(os.environ, Proxies(given["http_proxy"], given["https_proxy"], given["no_proxy"]))
+    return {"http_proxy": found.http, "https_proxy": found.https, "no_proxy": found.excepted}
 
 
 def _from_text(name: str, text: str) -> object:
@@ -116,8 +140,10 @@ def _build(values: dict[str, object]) -> Config:
 def _check(name: str, value: object) -> object:
     default = _DEFAULTS[name]
     if isinstance(default, int):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise FieldInvalid(field=name, rule="must be a whole number of at least 1")
+        # What is 0 by default is a bound that may be absent.
+        least = min(1, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise FieldInvalid(field=name, rule=f"must be a whole number of at least {least}")
         return value
     if not isinstance(value, str):
         raise FieldInvalid(field=name, rule="must be text")
@@ -133,4 +159,4 @@ def _check(name: str, value: object) -> object:
     return value
 
 
-_DEFAULTS: dict[str, object] = {field.name: field.default for field in fields(Config)}
+_DEFAULTS: dict[str, object] = {setting.name: setting.default for setting in fields(Config)}

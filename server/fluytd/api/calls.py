@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf import descriptor, message, message_factory
 
+from fluytd.api.convert.auth import without_auth
 from fluytd.api.gate import Gate, stopping
 from fluytd.api.interceptors.errors import fail
 from fluytd.api.interceptors.policy import Policy
@@ -138,7 +139,8 @@ def _answered_once(
             answer: message.Message = await body(request, context)
             return answer.SerializeToString()
 
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        # Even a digest of credentials is not written down, and a retry may come with fresh ones.
+        digest = hashlib.sha256(without_auth(request).SerializeToString(deterministic=True)).digest()
         return response.FromString(await requests.answer(request.request_id, rpc, digest, work))
 
     return call

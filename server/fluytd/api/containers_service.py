@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from fluyt.v1 import containers_pb2, containers_pb2_grpc
+from fluytd.api.convert.auth import from_auth, without_auth
 from fluytd.api.convert.container_specs import from_spec
 from fluytd.api.convert.containers import (
     from_attach_options,
-    from_auth,
     from_condition,
     from_filter,
     from_reference,
@@ -91,7 +91,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             launched.append(await self._containers.launch(spec, request.name, detach=request.detach))
             return launched[0].created.id.encode()
 
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        digest = hashlib.sha256(without_auth(request).SerializeToString(deterministic=True)).digest()
         answer = await self._requests.answer(request.request_id, RUN_RPC, digest, work)
         events = (
             self._containers.stream(launched[0])

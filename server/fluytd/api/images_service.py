@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fluyt.v1 import images_pb2, images_pb2_grpc
 from fluytd.api.convert import images as convert
+from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.operations import to_loaded_images, to_operation
 from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, to_page_token
 from fluytd.errors import FieldInvalid, FieldNotBuilt
@@ -36,13 +37,22 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         self._spool = spool
 
     async def PullImage(self, request: images_pb2.PullImageRequest, context: Any) -> images_pb2.PullImageResponse:
-        if request.HasField("auth"):
-            raise FieldNotBuilt(field="auth")
         if request.all_tags:
             raise FieldNotBuilt(field="all_tags")
         reference = ImageReference.parse(request.reference)
-        operation = await self._images.pull(reference, convert.from_platform(request.platform, "platform"))
+        platform = convert.from_platform(request.platform, "platform")
+        operation = await self._images.pull(reference, platform, from_auth(request.auth))
         return images_pb2.PullImageResponse(operation=to_operation(operation))
+
+    async def PushImage(self, request: images_pb2.PushImageRequest, context: Any) -> images_pb2.PushImageResponse:
+        operation = await self._images.push(
+            request.reference,
+            request.target_reference,
+            [convert.from_platform(platform, "platforms") for platform in request.platforms],
+            from_auth(request.auth),
+            all_tags=request.all_tags,
+        )
+        return images_pb2.PushImageResponse(operation=to_operation(operation))
 
     async def ListImages(self, request: images_pb2.ListImagesRequest, context: Any) -> images_pb2.ListImagesResponse:
         limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, Callable
 
 from fluytd.containers.model import ImageFacts
-from fluytd.containers.ports import Credentials
 from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import PlatformUnavailable
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
 from fluytd.operations.model import Operation
+from fluytd.registries.model import Credentials
 
 #: Begins a pull and yields its operation until it has ended; raises its failure.
 Pull = Callable[[str, PlatformChoice | None, Credentials | None], AsyncGenerator[Operation, None]]

@@ -4,7 +4,7 @@ Methods that are not coroutines and are marked Blocking run on a worker thread, 
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
@@ -13,6 +13,7 @@ from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
 from fluytd.operations.model import Operation
+from fluytd.registries.model import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +126,6 @@ class Directories(Protocol):
 
     def list(self) -> list[str]:
         """Ids that have a directory. Blocking."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a caller sends for a registry; never logged, stored or shown."""
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
 
 
 class Images(Protocol):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fluytd.containers import create, delete, start
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Credentials
 from fluytd.containers.spec import ContainerSpec, PullPolicy
 from fluytd.containers.start import Started
 from fluytd.containers.table import Entry, Run
@@ -16,6 +15,7 @@ from fluytd.errors import FieldInvalid, ImageNotFound
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import LogReader, LogRecord, OpenLog
 from fluytd.operations.model import Operation
+from fluytd.registries.model import Credentials
 
 
 @dataclass(frozen=True, slots=True)

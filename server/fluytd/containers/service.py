@@ -12,7 +12,7 @@ from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Credentials, Directories, Images, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Records, Runtime
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
@@ -23,6 +23,7 @@ from fluytd.errors import FieldInvalid, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
+from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
 
 

@@ -55,6 +55,14 @@ class ImageImported:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePushed:
+    """An image was pushed."""
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageTagged:
     """An image got a reference."""
 
@@ -221,6 +229,7 @@ Fact = (
     | ImagePulled
     | ImageLoaded
     | ImageImported
+    | ImagePushed
     | ImageTagged
     | ImageUntagged
     | ImageDeleted

@@ -115,6 +115,26 @@ class Catalogue:
             await self._write_index()
             return images
 
+    async def record_push(self, image: Image, repo_digest: str, fact: Fact, actor: str) -> None:
+        """The push is told, and the image, if it is still here, known by this `<repository>@<digest>` too.
+
+        Raises STORAGE_FULL, IO_FAILED.
+        """
+        async with self._lock:
+            is_here = self.table.get(image.id) is not None
+            versions = self._next_versions({image.id} if is_here else set())
+
+            def record(txn: Transaction) -> None:
+                if is_here:
+                    rows.add_repo_digest(txn, repo_digest, image.id)
+                    rows.save_version(txn, image.id, versions[image.id])
+                txn.emit(NewEvent(fact, image.id, image.config.labels, actor))
+
+            await self._db.write(record, durable=True)
+            if is_here:
+                self.table.add_repo_digest(repo_digest, image.id)
+            self._set_versions(versions)
+
     async def tag(self, text: str, reference: ImageReference, expected_version: int, actor: str) -> Image:
         """The reference names the image. Raises IMAGE_NOT_FOUND and its kin, VERSION_CONFLICT."""
         full = str(reference.with_default_tag())

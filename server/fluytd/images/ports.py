@@ -11,6 +11,7 @@ from typing import Protocol
 from fluytd.ids import Digest
 from fluytd.images.archive import Entry
 from fluytd.operations.ports import CancelToken
+from fluytd.registries.model import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,55 @@ class Registry(Protocol):
     """Registries, by the host of a reference."""
 
     async def fetch_manifest(
-        self, registry: str, repository: str, reference: str, cancel: CancelToken
+        self, registry: str, repository: str, reference: str, cancel: CancelToken, credentials: Credentials
     ) -> RemoteManifest:
         """A manifest or index by tag or digest; the body has that digest, header and body agree on its type.
 
         Raises IMAGE_NOT_FOUND, REGISTRY_ACCESS_DENIED, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL, REGISTRY_RATE_LIMITED,
-        DIGEST_MISMATCH, MANIFEST_INVALID, LIMIT_EXCEEDED, CANCELLED.
+        REGISTRY_CONFIG_INVALID, DIGEST_MISMATCH, MANIFEST_INVALID, LIMIT_EXCEEDED, CANCELLED.
         """
+
+
+class UploadCounters(Protocol):
+    """How far the sending of one blob has come; read at any time from any thread."""
+
+    @property
+    def phase(self) -> str:
+        """`waiting`, `uploading`, `present`, `mounted`, `done`."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that the registry has or that are on their way to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a push goes, and for whom."""
+
+    registry: str
+    repository: str
+    credentials: Credentials
+
+
+class PushRegistry(Protocol):
+    """Registries that are written to."""
+
+    def new_upload_counters(self) -> UploadCounters:
+        """Counters for one blob."""
+
+    async def push_blob(
+        self, to: Destination, digest: Digest, mount_from: str, counters: UploadCounters, cancel: CancelToken
+    ) -> bool:
+        """The repository has the blob of the content store; true if its bytes were sent.
+
+        `mount_from`: a repository of the same registry that may have it; empty for none. Raises BLOB_NOT_FOUND, and as
+        `Registry.fetch_manifest`.
+        """
+
+    async def push_manifest(
+        self, to: Destination, reference: str, media_type: str, data: bytes, cancel: CancelToken
+    ) -> Digest:
+        """`reference` names these bytes there. Raises as `Registry.fetch_manifest`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +158,7 @@ class Source:
     digest: Digest
     size_bytes: int
     media_type: str
+    credentials: Credentials
 
 
 class Ingester(Protocol):

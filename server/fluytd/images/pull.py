@@ -28,6 +28,7 @@ from fluytd.images.resolve import Resolver
 from fluytd.operations.model import PullPhase, PullProgress, PullResult
 from fluytd.operations.ports import CancelToken
 from fluytd.operations.service import OperationHandle
+from fluytd.registries.model import Credentials
 
 
 @dataclass(slots=True)
@@ -70,18 +71,20 @@ class Puller:
         self._layers_per_image = layers_per_image
         self._flights: Flights[Layer] = Flights(ingester.new_counters, ingester.new_cancel_token)
 
-    async def pull(self, reference: ImageReference, wanted: Platform, handle: OperationHandle) -> PullResult:
+    async def pull(
+        self, reference: ImageReference, wanted: Platform, credentials: Credentials, handle: OperationHandle
+    ) -> PullResult:
         """The reference names the image, whole and verified.
 
         Raises what `Resolver.manifest`, `Ingester` and `Assembler` raise, PLATFORM_UNAVAILABLE, CANCELLED.
         """
         progress = _Progress()
         handle.track(progress.snapshot)
-        found = await self._resolver.manifest(reference, wanted, handle.cancel_token)
+        found = await self._resolver.manifest(reference, wanted, handle.cancel_token, credentials)
         if found.manifest is None or found.document is None:
             raise AssertionError("a resolved manifest has a document")
         progress.manifest_digest = found.manifest.digest
-        wanted_image = _Wanted(reference, wanted, found.target, found.manifest, found.document, found.data)
+        wanted_image = _Wanted(reference, wanted, found.target, found.manifest, found.document, found.data, credentials)
         async with self._collector.unless_added() as published, self._leases.lease() as lease:
             present = await self._present(wanted_image, lease)
             finished = present or await self._fetch(wanted_image, lease, progress, handle)
@@ -180,9 +183,11 @@ class _Wanted:
     manifest: Descriptor
     document: Manifest
     data: bytes
+    credentials: Credentials
 
     def source(self, blob: Descriptor) -> Source:
-        return Source(self.reference.domain, self.reference.path, blob.digest, blob.size_bytes, blob.media_type)
+        named = self.reference
+        return Source(named.domain, named.path, blob.digest, blob.size_bytes, blob.media_type, self.credentials)
 
 
 def _addition(reference: ImageReference, target: Descriptor, finished: Finished) -> Addition:

@@ -1,28 +1,99 @@
 """Registries over `_core.registry`. It knows the protocol's calls and no images."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from fluytd._core import CancelToken as CoreCancelToken
-from fluytd._core.registry import RegistryClient
+from fluytd._core import registry as core
+from fluytd._core.content import ContentStore
 from fluytd.ids import Digest
-from fluytd.images.ports import RemoteManifest
+from fluytd.images.ports import Destination, RemoteManifest, UploadCounters
 from fluytd.operations.ports import CancelToken
+from fluytd.registries.model import Credentials, Proxies
 from fluytd.workers import Workers
 
 
-class CoreRegistry:
-    """Implements `ports.Registry`."""
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """How registries are reached; see `_core.registry.RegistryClient`."""
 
-    def __init__(self, user_agent: str, workers: Workers) -> None:
-        """Connections are made when they are needed. `user_agent`: what registries read in their logs."""
-        self.core = RegistryClient(user_agent=user_agent)
+    user_agent: str
+    hosts_dir: Path
+    auth_file: Path | None
+    proxies: Proxies
+    #: 0 for whole blobs.
+    upload_chunk_bytes: int = 0
+
+
+class CoreRegistry:
+    """Implements `ports.Registry` and `ports.PushRegistry`."""
+
+    def __init__(self, settings: RegistrySettings, content: ContentStore, workers: Workers) -> None:
+        """Connections are made when they are needed. `content`: where pushed blobs are read."""
+        self.core = core.RegistryClient(
+            user_agent=settings.user_agent,
+            upload_chunk_bytes=settings.upload_chunk_bytes,
+            hosts_dir=str(settings.hosts_dir),
+            auth_file=str(settings.auth_file) if settings.auth_file is not None else None,
+            http_proxy=settings.proxies.http,
+            https_proxy=settings.proxies.https,
+            no_proxy=settings.proxies.excepted,
+        )
+        self._content = content
         self._workers = workers
 
     async def fetch_manifest(
-        self, registry: str, repository: str, reference: str, cancel: CancelToken
+        self, registry: str, repository: str, reference: str, cancel: CancelToken, credentials: Credentials
     ) -> RemoteManifest:
         """See `ports.Registry.fetch_manifest`."""
-        token = core_token(cancel)
-        found = await self._workers.run_transfer(self.core.fetch_manifest, registry, repository, reference, token)
+        found = await self._workers.run_transfer(
+            self.core.fetch_manifest,
+            registry,
+            repository,
+            reference,
+            core_token(cancel),
+            core_credentials(credentials),
+        )
         return RemoteManifest(found.data, found.media_type, Digest.parse(found.digest))
+
+    def new_upload_counters(self) -> UploadCounters:
+        """See `ports.PushRegistry.new_upload_counters`."""
+        return core.UploadProgress()
+
+    async def push_blob(
+        self, to: Destination, digest: Digest, mount_from: str, counters: UploadCounters, cancel: CancelToken
+    ) -> bool:
+        """See `ports.PushRegistry.push_blob`."""
+        if not isinstance(counters, core.UploadProgress):
+            raise TypeError("core calls take the core's counters")
+        pushed = await self._workers.run_transfer(
+            self.core.push_blob,
+            to.registry,
+            to.repository,
+            digest,
+            self._content,
+            mount_from or None,
+            counters,
+            core_token(cancel),
+            core_credentials(to.credentials),
+        )
+        return pushed == "sent"
+
+    async def push_manifest(
+        self, to: Destination, reference: str, media_type: str, data: bytes, cancel: CancelToken
+    ) -> Digest:
+        """See `ports.PushRegistry.push_manifest`."""
+        digest = await self._workers.run_transfer(
+            self.core.push_manifest,
+            to.registry,
+            to.repository,
+            reference,
+            media_type,
+            data,
+            core_token(cancel),
+            core_credentials(to.credentials),
+        )
+        return Digest.parse(digest)
 
 
 def core_token(cancel: CancelToken) -> CoreCancelToken:
@@ -30,3 +101,15 @@ def core_token(cancel: CancelToken) -> CoreCancelToken:
     if not isinstance(cancel, CoreCancelToken):
         raise TypeError("core calls take the core's cancel tokens")
     return cancel
+
+
+def core_credentials(credentials: Credentials) -> core.Credentials | None:
+    """The same in the core, where it is wiped after use; None for nobody."""
+    if credentials.is_anonymous:
+        return None
+    return core.Credentials(
+        username=credentials.username,
+        password=credentials.password,
+        identity_token=credentials.identity_token,
+        registry_token=credentials.registry_token,
+    )

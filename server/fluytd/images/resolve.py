@@ -10,6 +10,7 @@ from fluytd.images.manifests import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
 from fluytd.images.platforms import Platform, best
 from fluytd.images.ports import Registry
 from fluytd.operations.ports import CancelToken
+from fluytd.registries.model import Credentials
 
 #: Most manifests and indexes that are fetched to find one platform.
 MAX_MANIFESTS_FETCHED = 32
@@ -35,14 +36,16 @@ class Resolver:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def resolve(self, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> Resolved:
+    async def resolve(
+        self, reference: ImageReference, wanted: Platform, cancel: CancelToken, credentials: Credentials
+    ) -> Resolved:
         """What the reference names, and its manifest for the wanted platform.
 
         Raises as `Registry.fetch_manifest`; MANIFEST_INVALID, DIGEST_INVALID, LIMIT_EXCEEDED for what came.
         """
-        walk = _Walk(self._registry, reference, wanted, cancel)
+        walk = _Walk(self._registry, reference, wanted, cancel, credentials)
         found = await self._registry.fetch_manifest(
-            reference.domain, reference.path, reference.registry_reference, cancel
+            reference.domain, reference.path, reference.registry_reference, cancel, credentials
         )
         if reference.digest is not None and found.digest != reference.digest:
             raise DigestMismatch(expected=reference.digest, actual=found.digest, size_bytes=len(found.data))
@@ -55,9 +58,11 @@ class Resolver:
             return Resolved(target, None, None, b"", tuple(walk.platforms))
         return Resolved(target, *chosen, tuple(walk.platforms))
 
-    async def manifest(self, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> Resolved:
+    async def manifest(
+        self, reference: ImageReference, wanted: Platform, cancel: CancelToken, credentials: Credentials
+    ) -> Resolved:
         """As `resolve`; a platform that is not there is PLATFORM_UNAVAILABLE."""
-        found = await self.resolve(reference, wanted, cancel)
+        found = await self.resolve(reference, wanted, cancel, credentials)
         if found.manifest is None:
             available = list(dict.fromkeys(map(str, found.platforms)))
             raise PlatformUnavailable(reference=reference.familiar, platform=wanted, available=available)
@@ -67,8 +72,16 @@ class Resolver:
 class _Walk:
     """One way down from an index."""
 
-    def __init__(self, registry: Registry, reference: ImageReference, wanted: Platform, cancel: CancelToken) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        reference: ImageReference,
+        wanted: Platform,
+        cancel: CancelToken,
+        credentials: Credentials,
+    ) -> None:
         self._registry = registry
+        self._credentials = credentials
         self._reference = reference
         self._wanted = wanted
         self._cancel = cancel
@@ -98,7 +111,9 @@ class _Walk:
         check_size(self._fetched, "MAX_MANIFESTS_FETCHED", MAX_MANIFESTS_FETCHED, str(self._reference))
         reference = self._reference
         check_size(entry.size_bytes, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, entry.digest)
-        found = await self._registry.fetch_manifest(reference.domain, reference.path, entry.digest, self._cancel)
+        found = await self._registry.fetch_manifest(
+            reference.domain, reference.path, entry.digest, self._cancel, self._credentials
+        )
         if found.digest != entry.digest:
             raise DigestMismatch(expected=entry.digest, actual=found.digest, size_bytes=len(found.data))
         if len(found.data) != entry.size_bytes:

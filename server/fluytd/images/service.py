@@ -13,8 +13,10 @@ from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage, FilePart
 from fluytd.images.pull import Puller
+from fluytd.images.push import Pusher, plan
 from fluytd.operations.model import LoadResult, Operation, OperationKind
 from fluytd.operations.service import OperationHandle, OperationService
+from fluytd.registries.model import Credentials
 
 
 class ImageService:
@@ -25,6 +27,7 @@ class ImageService:
         catalogue: Catalogue,
         operations: OperationService,
         puller: Puller,
+        pusher: Pusher,
         loader: Loader,
         importer: Importer,
         collector: Collector,
@@ -33,18 +36,37 @@ class ImageService:
         self.catalogue = catalogue
         self._operations = operations
         self._puller = puller
+        self._pusher = pusher
         self._loader = loader
         self._importer = importer
         self._collector = collector
         self._containers = containers
 
-    async def pull(self, reference: ImageReference, platform: Platform) -> Operation:
+    async def pull(self, reference: ImageReference, platform: Platform, credentials: Credentials) -> Operation:
         """A pull has begun."""
         named = reference.with_default_tag()
         return await self._operations.begin(
             OperationKind.PULL_IMAGE,
             str(named),
-            lambda handle: self._puller.pull(named, platform, handle),
+            lambda handle: self._puller.pull(named, platform, credentials, handle),
+        )
+
+    async def push(
+        self,
+        reference: str,
+        target: str,
+        platforms: Sequence[Platform],
+        credentials: Credentials,
+        *,
+        all_tags: bool,
+    ) -> Operation:
+        """A push has begun. Raises as `push.plan`."""
+        pushes = plan(self.catalogue.table, reference, target, all_tags=all_tags)
+        subject = pushes[0].target.name if all_tags else str(pushes[0].target)
+        return await self._operations.begin(
+            OperationKind.PUSH_IMAGE,
+            subject,
+            lambda handle: self._pusher.push(pushes, platforms, credentials, handle),
         )
 
     async def load(self, fd: int, options: LoadOptions) -> Operation:

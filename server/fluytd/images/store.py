@@ -12,7 +12,7 @@ from fluytd._core.layer import LayerInfo, LayerStore
 from fluytd._core.registry import RegistryClient
 from fluytd.ids import Digest
 from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
-from fluytd.images.registry import core_token
+from fluytd.images.registry import core_credentials, core_token
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers
 
@@ -94,6 +94,7 @@ class CoreIngester:
             self._content,
             _core_counters(counters),
             core_token(cancel),
+            core_credentials(source.credentials),
         )
 
     async def fetch_layer(self, source: Source, diff_id: Digest, counters: Counters, cancel: CancelToken) -> Layer:
@@ -111,6 +112,7 @@ class CoreIngester:
             self._layers,
             _core_counters(counters),
             core_token(cancel),
+            core_credentials(source.credentials),
         )
         return _layer(info)
 

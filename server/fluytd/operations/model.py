@@ -42,6 +42,8 @@ class LayerPhase(StrEnum):
     EXTRACTING = "EXTRACTING"
     DONE = "DONE"
     PRESENT = "PRESENT"
+    UPLOADING = "UPLOADING"
+    MOUNTED = "MOUNTED"
 
 
 class PullPhase(StrEnum):
@@ -85,7 +87,15 @@ class LoadProgress:
     references: tuple[str, ...] = ()
 
 
-Progress = PullProgress | LoadProgress
+@dataclass(frozen=True, slots=True)
+class PushProgress:
+    """How far a push has come: the layers of all manifests of the reference being written, each once."""
+
+    reference: str = ""
+    layers: tuple[LayerProgress, ...] = ()
+
+
+Progress = PullProgress | PushProgress | LoadProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,17 @@ class LoadResult:
     images: tuple[LoadedImage, ...]
 
 
-Result = PullResult | LoadResult
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push wrote."""
+
+    references: tuple[str, ...]
+    #: Of the manifest or index that they name now.
+    digest: str
+    sent_bytes: int
+
+
+Result = PullResult | PushResult | LoadResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from fluytd.operations.model import (
     OperationKind,
     OperationState,
     PullResult,
+    PushResult,
     Result,
 )
 from fluytd.state.db import Transaction
@@ -77,5 +78,7 @@ def _result(kind: str, values: dict[str, Any] | None) -> Result | None:
         return None
     if kind == PullResult.__name__:
         return PullResult(**values | {"references": tuple(values["references"])})
+    if kind == PushResult.__name__:
+        return PushResult(**values | {"references": tuple(values["references"])})
     images = tuple(LoadedImage(**image | {"references": tuple(image["references"])}) for image in values["images"])
     return LoadResult(images)

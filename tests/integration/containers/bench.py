@@ -10,7 +10,7 @@ from fluytd._core import cgroup, process
 from fluytd.clock import SystemClock
 from fluytd.containers.directories import ContainerDirectories
 from fluytd.containers.model import ExitStatus, ImageFacts
-from fluytd.containers.ports import Credentials
+from fluytd.registries.model import Credentials
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.run import Exited, Output, RunEvent
 from fluytd.containers.service import ContainerService

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Credentials, Ending, LoadedRecords, Process
+from fluytd.containers.ports import Ending, LoadedRecords, Process
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
@@ -20,6 +20,7 @@ from fluytd.errors import EngineError, ImageNotFound, ProcessNotFound
 from fluytd.events.model import Fact
 from fluytd.logs.ports import LogReader, ReadRange
 from fluytd.operations.model import Operation
+from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
 
 IMAGE = ImageFacts(

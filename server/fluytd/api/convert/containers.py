@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2, registry_auth_pb2
+from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
 from fluytd.api.convert.container_specs import to_spec
 from fluytd.api.convert.values import from_duration, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
-from fluytd.containers.ports import Credentials
 from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.wait import Condition
@@ -178,8 +177,3 @@ def from_attach_options(message: attach_pb2.AttachOptions) -> AttachOptions:
         cursor=message.cursor or None,
         hold=message.hold,
     )
-
-
-def from_auth(message: registry_auth_pb2.RegistryAuth) -> Credentials:
-    """Credentials for one pull."""
-    return Credentials(message.username, message.password, message.identity_token)

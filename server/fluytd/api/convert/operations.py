@@ -10,6 +10,8 @@ from fluytd.operations.model import (
     Progress,
     PullProgress,
     PullResult,
+    PushProgress,
+    PushResult,
     Result,
 )
 
@@ -54,6 +56,12 @@ def _set_progress(message: operation_pb2.Operation, progress: Progress) -> None:
                     layers=[_to_layer(layer) for layer in progress.layers],
                 )
             )
+        case PushProgress():
+            message.push_progress.CopyFrom(
+                operation_pb2.PushProgress(
+                    reference=progress.reference, layers=[_to_layer(layer) for layer in progress.layers]
+                )
+            )
         case LoadProgress():
             message.load_progress.CopyFrom(
                 operation_pb2.LoadProgress(
@@ -87,6 +95,12 @@ def _set_result(message: operation_pb2.Operation, result: Result) -> None:
                     was_present=result.was_present,
                     fetched_bytes=result.fetched_bytes,
                     references=result.references,
+                )
+            )
+        case PushResult():
+            message.push_result.CopyFrom(
+                operation_pb2.PushResult(
+                    references=result.references, digest=result.digest, sent_bytes=result.sent_bytes
                 )
             )
         case LoadResult():

@@ -1,0 +1,279 @@
+"""Pushing images: their blobs in parallel, what the registry has is skipped, then manifests, lastly the name.
+
+Nothing changes here but that the image is known by one more repository digest. A push that fails or is cancelled leaves
+the registry without the name; blobs that arrived serve the next push.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from fluytd import failpoints
+from fluytd.content.ports import Blobs
+from fluytd.errors import FieldInvalid, ImageNotFound, PlatformUnavailable
+from fluytd.events.model import ImagePushed
+from fluytd.gc.leases import Lease, Leases
+from fluytd.ids import Digest, ImageReference
+from fluytd.images import manifests
+from fluytd.images.assemble import run_all
+from fluytd.images.catalogue import Catalogue
+from fluytd.images.documents import MAX_MANIFEST_BYTES
+from fluytd.images.manifests import Descriptor, Index, Manifest
+from fluytd.images.model import Image
+from fluytd.images.platforms import Platform
+from fluytd.images.ports import Destination, PushRegistry, UploadCounters
+from fluytd.images.table import ImageTable
+from fluytd.operations.model import LayerPhase, LayerProgress, PushProgress, PushResult
+from fluytd.operations.service import OperationHandle
+from fluytd.registries.model import Credentials
+
+#: Layers whose makers forbid their distribution: they stand in the manifest and are not sent.
+#: Source: OCI image-spec layer.md, "Non-Distributable Layers"; Docker's foreign layers.
+_NOT_SENT = ("nondistributable", "foreign")
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One image and the reference to write for it."""
+
+    image: Image
+    target: ImageReference
+
+
+@dataclass(slots=True)
+class _Track:
+    """One blob that is on its way."""
+
+    descriptor: Descriptor
+    diff_id: str = ""
+    counters: UploadCounters | None = None
+
+    @property
+    def progress(self) -> LayerProgress:
+        counters = self.counters
+        size = self.descriptor.size_bytes
+        if counters is None:
+            return LayerProgress(self.descriptor.digest, self.diff_id, size, LayerPhase.WAITING, 0, 0)
+        phase = LayerPhase[counters.phase.upper()]
+        return LayerProgress(self.descriptor.digest, self.diff_id, size, phase, counters.sent_bytes, 0)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the operation shows."""
+
+    reference: str = ""
+    tracks: list[_Track] = field(default_factory=list)
+
+    def snapshot(self) -> PushProgress:
+        return PushProgress(self.reference, tuple(track.progress for track in self.tracks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A manifest or index with its bytes."""
+
+    descriptor: Descriptor
+    data: bytes
+    parsed: Manifest | Index
+
+
+class Pusher:
+    """Brings images to registries."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        registry: PushRegistry,
+        catalogue: Catalogue,
+        leases: Leases,
+        *,
+        blobs_per_image: int,
+    ) -> None:
+        """`blobs_per_image`: how many blobs of one image are sent at once."""
+        self._blobs = blobs
+        self._registry = registry
+        self._catalogue = catalogue
+        self._leases = leases
+        self._blobs_per_image = blobs_per_image
+
+    async def push(
+        self,
+        pushes: Sequence[Push],
+        platforms: Sequence[Platform],
+        credentials: Credentials,
+        handle: OperationHandle,
+    ) -> PushResult:
+        """The registry has every image under its reference. The result's digest is that of the last one.
+
+        Raises BLOB_NOT_FOUND, PLATFORM_UNAVAILABLE, and as `PushRegistry`.
+        """
+        progress = _Progress()
+        handle.track(progress.snapshot)
+        digest, sent_bytes = Digest(""), 0
+        for push in pushes:
+            progress.reference = str(push.target)
+            digest, sent = await self._push(push, platforms, credentials, progress, handle)
+            sent_bytes += sent
+        return PushResult(tuple(str(push.target) for push in pushes), digest, sent_bytes)
+
+    async def _push(
+        self,
+        push: Push,
+        platforms: Sequence[Platform],
+        credentials: Credentials,
+        progress: _Progress,
+        handle: OperationHandle,
+    ) -> tuple[Digest, int]:
+        image, target = push.image, push.target
+        to = Destination(target.domain, target.path, credentials)
+        async with self._leases.lease() as lease:
+            await lease.add(image.blob_digests)
+            if self._catalogue.table.get(image.id) is None:
+                raise ImageNotFound(reference=image.id)
+            documents = await self._documents(image, platforms, target, lease)
+            sent_bytes = await self._send_blobs(image, documents, to, progress, handle)
+            top = documents[-1]
+            failpoints.hit("push.manifest")
+            for document in documents[:-1]:
+                await self._send_manifest(document, document.descriptor.digest, to, handle)
+            await self._send_manifest(top, target.registry_reference, to, handle)
+        digest = top.descriptor.digest
+        failpoints.hit("push.record")
+        fact = ImagePushed(str(target), digest)
+        await self._catalogue.record_push(image, f"{target.name}@{digest}", fact, handle.actor)
+        return digest, sent_bytes
+
+    async def _documents(
+        self, image: Image, platforms: Sequence[Platform], target: ImageReference, lease: Lease
+    ) -> list[_Document]:
+        """Manifests to write, the one that gets the name last: all of the image's index where all of it is here and no
+        platform was asked for, else its own manifest alone."""
+        if image.target.is_index and not platforms:
+            whole = await self._index(image.target, lease)
+            if whole:
+                return whole
+        if platforms and not any(platform.fitness(image.platform) is not None for platform in platforms):
+            raise PlatformUnavailable(reference=target.familiar, platform=platforms[0], available=image.platform)
+        return [await self._read(image.manifest)]
+
+    async def _index(self, descriptor: Descriptor, lease: Lease) -> list[_Document]:
+        """The index after all that it names; empty where a part of it is not here."""
+        await lease.add([descriptor.digest])
+        if not await self._blobs.has(descriptor.digest):
+            return []
+        top = await self._read(descriptor)
+        found: list[_Document] = []
+        for entry in top.parsed.entries if isinstance(top.parsed, Index) else ():
+            await lease.add([entry.digest])
+            if entry.is_index or not await self._blobs.has(entry.digest):
+                return []
+            document = await self._read(entry)
+            if isinstance(document.parsed, Manifest):
+                needed = [document.parsed.config.digest, *(layer.digest for layer in document.parsed.layers)]
+                await lease.add(needed)
+                if not all([await self._blobs.has(digest) for digest in needed]):
+                    return []
+            found.append(document)
+        return [*found, top]
+
+    async def _read(self, descriptor: Descriptor) -> _Document:
+        data = await self._blobs.read(descriptor.digest, MAX_MANIFEST_BYTES)
+        parsed = manifests.parse(data, descriptor.media_type, descriptor.digest)
+        return _Document(replace(descriptor, media_type=parsed.media_type), data, parsed)
+
+    async def _send_blobs(
+        self,
+        image: Image,
+        documents: Sequence[_Document],
+        to: Destination,
+        progress: _Progress,
+        handle: OperationHandle,
+    ) -> int:
+        diff_ids = {layer.descriptor.digest: layer.diff_id for layer in image.layers}
+        layers: dict[Digest, _Track] = {}
+        configs: dict[Digest, _Track] = {}
+        for document in documents:
+            if isinstance(document.parsed, Manifest):
+                config = document.parsed.config
+                configs[config.digest] = _Track(config)
+                for layer in document.parsed.layers:
+                    if not any(word in layer.media_type for word in _NOT_SENT):
+                        layers[layer.digest] = _Track(layer, diff_ids.get(layer.digest, ""))
+        progress.tracks = list(layers.values())
+        tracks = [*layers.values(), *configs.values()]
+        sources = mount_sources(self._catalogue.table, [track.descriptor.digest for track in tracks], to)
+        bound = asyncio.Semaphore(self._blobs_per_image)
+
+        async def send(track: _Track) -> int:
+            digest = track.descriptor.digest
+            async with bound:
+                handle.check()
+                failpoints.hit("push.blob")
+                track.counters = self._registry.new_upload_counters()
+                mount_from = sources.get(digest, "")
+                is_sent = await self._registry.push_blob(to, digest, mount_from, track.counters, handle.cancel_token)
+            return track.descriptor.size_bytes if is_sent else 0
+
+        return sum(await run_all([send(track) for track in tracks]))
+
+    async def _send_manifest(
+        self, document: _Document, reference: str, to: Destination, handle: OperationHandle
+    ) -> None:
+        handle.check()
+        await self._registry.push_manifest(
+            to, reference, document.descriptor.media_type, document.data, handle.cancel_token
+        )
+
+
+def mount_sources(table: ImageTable, digests: Sequence[Digest], to: Destination) -> dict[Digest, str]:
+    """For blobs that came from, or went to, another repository of the same registry: that repository."""
+    wanted = set(digests)
+    found: dict[Digest, str] = {}
+    for image in table:
+        shared = wanted.intersection(image.blob_digests)
+        if not shared:
+            continue
+        for text in table.repo_digests(image.id):
+            known = ImageReference.parse(text)
+            if known.domain == to.registry and known.path != to.repository:
+                found |= dict.fromkeys(shared, known.path)
+                break
+    return found
+
+
+def plan(table: ImageTable, reference: str, target: str, *, all_tags: bool) -> list[Push]:
+    """What is to be pushed where.
+
+    Args:
+        reference: the image; with `all_tags` the repository, without a tag.
+        target: the reference to write; empty for `reference` itself.
+
+    Raises IMAGE_NOT_FOUND and its kin; FIELD_INVALID for a target that no push can write.
+    """
+    if all_tags:
+        return _all_tags(table, reference, target)
+    image, name = table.find(reference)
+    if not target and not name:
+        raise FieldInvalid(field="target_reference", rule="must be given for an image named by id or digest")
+    written = ImageReference.parse(target or name).with_default_tag()
+    if written.digest is not None:
+        raise FieldInvalid(field="target_reference" if target else "reference", rule="must not have a digest")
+    return [Push(image, written)]
+
+
+def _all_tags(table: ImageTable, reference: str, target: str) -> list[Push]:
+    repository = ImageReference.parse(reference)
+    if not repository.is_name_only:
+        raise FieldInvalid(field="reference", rule="must have no tag where all tags are pushed")
+    written = ImageReference.parse(target) if target else repository
+    if not written.is_name_only:
+        raise FieldInvalid(field="target_reference", rule="must have no tag where all tags are pushed")
+    found: list[Push] = []
+    for image in table:
+        for name in map(ImageReference.parse, table.references(image.id)):
+            if name.name == repository.name:
+                found.append(Push(image, ImageReference(written.domain, written.path, name.tag)))
+    if not found:
+        raise ImageNotFound(reference=reference)
+    return sorted(found, key=lambda push: str(push.target))

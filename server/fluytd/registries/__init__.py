@@ -1,0 +1,1 @@
+"""Registries as callers and settings speak of them."""
