@@ -161,7 +161,6 @@ class Engine:
             workers,
             host_platform(),
             max_size_bytes=config.load_max_bytes,
-            layers_per_image=config.layers_per_image,
         )
         importer = Importer(blobs, ingester, assembler, catalogue, leases, collector, clock)
         image_service = ImageService(
