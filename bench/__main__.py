@@ -95,7 +95,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
     figures: list[Figure] = []
     ours = Ours(Path(os.environ[INNER]))
     with registry_with(scratch, scratch / "rootfs.tar") as image:
-        peers = Peers(scratch, rootfs, image)
+        peers = Peers(scratch, rootfs, image, arguments.only)
         try:
             for peer in peers.peers:
                 print(f"peer {peer.name}: {peer.version}")
@@ -128,6 +128,7 @@ def main() -> int:
     parser.add_argument("--pull", default="", metavar="REFERENCE")
     parser.add_argument("--pull-rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", default="", metavar="PEER", help="one peer instead of all")
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
 
@@ -140,16 +141,18 @@ def main() -> int:
         return 0
 
     scratch = Path(tempfile.mkdtemp(prefix="fb-"))  # short: a peer's socket path may have 107 bytes
-    daemon = start_daemon(scratch / "data", scratch / "run", scratch / "fluytd.log")
+    run_root = Path("/run") / f"fluyt-bench-{os.getpid()}"
+    daemon = start_daemon(scratch / "data", run_root, scratch / "fluytd.log")
     try:
         busybox_rootfs(scratch / "rootfs")
         command = namespace.inside("bench", [*sys.argv[1:], "--scratch", str(scratch)])
-        environment = os.environ | {INNER: str(scratch / "run" / "fluytd.sock")}
+        environment = os.environ | {INNER: str(run_root / "fluytd.sock")}
         return subprocess.run(command, env=environment, check=False).returncode
     finally:
         daemon.terminate()
         daemon.wait(30)
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(run_root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -275,6 +275,10 @@ impl SupervisorHost {
         Ok(Self { inner })
     }
 
+    fn prepare(&self, py: Python<'_>, count: usize) -> PyResult<()> {
+        py.detach(|| self.inner.prepare(count)).map_err(raise)
+    }
+
     fn start(&self, py: Python<'_>, spec: &Bound<'_, PyAny>, timeout_millis: u64) -> PyResult<Supervisor> {
         let start = ContainerStart::from(spec.extract::<StartArgument>()?);
         let timeout = Duration::from_millis(timeout_millis);

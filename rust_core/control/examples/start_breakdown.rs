@@ -1,4 +1,4 @@
-//! Starts `/bin/true` in a busybox root many times and prints what each part of it takes.
+//! Starts `/bin/true` in a busybox root many times, each with a supervisor that waits, and prints what each part takes.
 //!
 //! ```text
 //! FLUYT_SUPERVISOR=… TMPDIR=… cargo run -p fluyt-control --example start_breakdown -- [COUNT] [GAP_MILLIS]
@@ -21,6 +21,7 @@ fn main() {
     let scene = Scene::new();
     let mut columns: [Vec<f64>; STEPS.len()] = Default::default();
     for _ in 0..count {
+        scene.host.prepare(1).expect("a supervisor waits");
         std::thread::sleep(gap);
         let marks = run_once(&scene);
         for (column, mark) in marks.windows(2).enumerate() {

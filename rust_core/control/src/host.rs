@@ -16,6 +16,7 @@ use crate::groups::Groups;
 use crate::handle::{wait_readable, Supervisor};
 use crate::peer;
 use crate::program::Program;
+use crate::ready::{Ready, ReadySupervisors};
 use crate::rundir;
 use crate::start::ContainerStart;
 use crate::wire::{Report, Request, MAX_PLAN_BYTES, PROTOCOL_VERSION};
@@ -34,6 +35,7 @@ pub struct SupervisorHost {
     program: Program,
     groups: CgroupHost,
     filters: Mutex<Vec<CachedFilters>>,
+    ready: ReadySupervisors,
 }
 
 impl SupervisorHost {
@@ -45,7 +47,21 @@ impl SupervisorHost {
     /// a host without cgroups.
     pub fn open(supervisor_path: &Path) -> Result<Self, ControlError> {
         let program = Program::open(supervisor_path)?;
-        Ok(Self { program, groups: CgroupHost::open()?, filters: Mutex::new(Vec::new()) })
+        Ok(Self {
+            program,
+            groups: CgroupHost::open()?,
+            filters: Mutex::new(Vec::new()),
+            ready: ReadySupervisors::default(),
+        })
+    }
+
+    /// `count` supervisors wait for the next starts, which then need not execute any; [`crate::MAX_READY`] at most.
+    /// Blocking (half a millisecond each).
+    ///
+    /// # Errors
+    /// `IO_FAILED` if one cannot be executed.
+    pub fn prepare(&self, count: usize) -> Result<(), ControlError> {
+        self.ready.fill(&self.program, count)
     }
 
     /// The container's process has been executed. Before that, its cgroups with their limits and its supervisor are
@@ -61,8 +77,7 @@ impl SupervisorHost {
         let memory = sealed_plan(start, &postcard::to_allocvec(&plan).map_err(|_| encoding_failed())?)?;
 
         // The supervisor begins to run while the groups are made.
-        let (socket, theirs) = socket_pair()?;
-        let child = self.program.spawn(&start.container_id, theirs)?;
+        let Ready { socket, child } = self.ready.take(&self.program, &start.container_id)?;
         let sent = peer::send(&socket, &Request::Start { protocol: PROTOCOL_VERSION }, &[memory.as_fd()]);
         drop(memory);
         let told = |sent: Result<(), Errno>| match sent {
@@ -166,7 +181,7 @@ fn sealed_plan(start: &ContainerStart, bytes: &[u8]) -> Result<OwnedFd, ControlE
     Ok(sys::memfd::seal("fluyt-plan", bytes)?)
 }
 
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), IoError> {
+pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), IoError> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(|errno| IoError::new("socketpair", "", errno.raw_os_error()))
 }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! daemon                                    supervisor                       container
-//!   │ spawn, Start + sealed plan ──────────────▶ │ log, socket, pipes
+//!   │ spawn (ahead, where one waits) ──────────▶ │ a network namespace
+//!   │ Start + sealed plan ─────────────────────▶ │ log, socket, pipes
 //!   │ (makes cgroups and limits meanwhile)       │
 //!   │ Proceed ─────────────────────────────────▶ │ process::spawn ──────────▶ exec
 //!   │ ◀────────────────── Running + pidfd, stdin │
@@ -19,6 +20,7 @@ pub mod handle;
 pub mod host;
 pub mod peer;
 mod program;
+mod ready;
 pub mod rundir;
 pub mod start;
 pub mod wire;
@@ -28,4 +30,5 @@ pub use exit_record::{read_exit_record, ExitRecord, ExitStatus};
 pub use handle::{ExitState, Supervisor};
 pub use host::SupervisorHost;
 pub use program::version_line;
+pub use ready::MAX_READY;
 pub use start::{ContainerStart, ResourceLimits};

@@ -130,6 +130,13 @@ impl SpawnedSupervisor {
         }
     }
 
+    /// True if it has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        let Some(pidfd) = &self.pidfd else { return false };
+        // Readable once it has ended; it is reaped when dropped.
+        matches!(poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timespec(Duration::ZERO))), Ok(0))
+    }
+
     /// Gives up the duty to kill it.
     pub(crate) fn release(mut self) -> Option<OwnedFd> {
         self.pidfd.take()

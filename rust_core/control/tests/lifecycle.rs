@@ -246,3 +246,69 @@ fn a_start_that_is_not_done_in_time_leaves_nothing() {
     assert_eq!(error.reason(), "SUPERVISOR_LOST", "{error}");
     assert!(scene.groups.list_groups(&scene.parent).unwrap().is_empty());
 }
+
+fn children() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .flat_map(|task| {
+            let text = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+            text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn supervisors_that_wait_serve_the_next_starts_and_end_with_their_host() {
+    let scene = Scene::new();
+    scene.host.prepare(2).unwrap();
+    let waiting = children();
+    assert!(waiting.len() >= 2);
+    let started = scene.start(&scene.script("ls /sys/class/net; sleep 100"));
+    assert!(waiting.contains(&(started.supervisor_pid() as i32)));
+    let argument = || {
+        let cmdline = std::fs::read(format!("/proc/{}/cmdline", started.supervisor_pid())).unwrap();
+        cmdline.split(|&byte| byte == 0).nth(1).map(<[u8]>::to_vec).unwrap_or_default()
+    };
+    let deadline = Instant::now() + TIMEOUT;
+    while !argument().starts_with(b"c") {
+        assert!(Instant::now() < deadline, "it took no name");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    // One that something ended is passed over.
+    let left: Vec<i32> = waiting.into_iter().filter(|&pid| pid != started.supervisor_pid() as i32).collect();
+    for &pid in &left {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        // Other tests' children may be among them; theirs are never idle ones of this host.
+        let is_idle = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).is_ok_and(|line| {
+            line.split(|&byte| byte == 0).nth(1).is_some_and(|name| name.starts_with(b"----"))
+        });
+        if is_idle {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+    let second = scene.start(&scene.script("exit 3"));
+    assert_eq!(wait_exit(&second).exit_code(), Some(3));
+    started.signal(9).unwrap();
+    wait_exit(&started);
+}
+
+#[test]
+fn a_supervisor_that_waited_gives_a_container_the_network_it_asks_for() {
+    let scene = Scene::new();
+    let own_network = std::fs::read_link("/proc/self/ns/net").unwrap();
+    for (mode, is_hosts) in [("none", false), ("host", true)] {
+        scene.host.prepare(1).unwrap();
+        // It has made its namespace once it waits in recvmsg.
+        std::thread::sleep(Duration::from_millis(50));
+        let mut spec = scene.script("sleep 100");
+        spec.network_mode = mode.to_owned();
+        let started = scene.start(&spec);
+        let network = std::fs::read_link(format!("/proc/{}/ns/net", started.host_pid())).unwrap();
+        assert_eq!(network == own_network, is_hosts, "{mode}");
+        let supervisors = std::fs::read_link(format!("/proc/{}/ns/net", started.supervisor_pid())).unwrap();
+        assert_eq!(supervisors, own_network);
+        started.signal(9).unwrap();
+        wait_exit(&started);
+    }
+}

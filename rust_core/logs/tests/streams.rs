@@ -25,7 +25,8 @@ fn bytes(records: &[LogRecord]) -> Vec<u8> {
 fn wait(hub: &LogHub, millis: i64) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
     let fd = hub.fileno();
-    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0 && !hub.take().unwrap().is_empty()
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+        && !hub.take().unwrap().is_empty()
 }
 
 #[test]

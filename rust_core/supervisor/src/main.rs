@@ -5,6 +5,7 @@
 
 mod connections;
 mod ending;
+mod idle;
 mod output;
 mod plan;
 mod serve;
@@ -59,15 +60,19 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
         let sent = peer::send(&daemon, &Report::failed_io(&error), &[]);
         sent.err().unwrap_or(Errno::IO)
     };
+    let network = idle::network_namespace(&daemon)?;
     let (prepared, mut spec) = plan::receive(&daemon).map_err(&told)?;
     let Some((cgroup, oom_counter)) = plan::await_proceed(&daemon).map_err(&told)? else {
         prepared.undo();
         return Ok(());
     };
     spec.cgroup = cgroup;
+    let container_id = prepared.container_id().to_owned();
     sys::failpoint::hit("supervisor.before_spawn");
-    let started = prepared.spawn(&spec, oom_counter);
+    let started = prepared.spawn(&spec, oom_counter, network.as_ref());
     drop(spec);
+    // The container's processes hold it from now on, or nobody does.
+    drop(network);
     let mut container = match started {
         Ok(container) => container,
         Err(failure) => return peer::send(&daemon, &Report::failed(failure), &[]),
@@ -75,6 +80,8 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
     sys::failpoint::hit("supervisor.before_started");
     container.connections.adopt(daemon, &container.running);
     shed();
+    idle::take_name(&container_id);
+    drop(container_id);
     serve::run(container)
 }
 

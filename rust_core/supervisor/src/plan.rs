@@ -9,7 +9,7 @@ use control::wire::{self, Plan, Request, Running, MAX_PLAN_BYTES, PROTOCOL_VERSI
 use control::{peer, rundir};
 use errors::IoError;
 use logs::{LogLimits, LogWriter, LogsError};
-use process::spec::CgroupJoin;
+use process::spec::{CgroupJoin, Network};
 use process::{Spec, StartFailure, Stdio};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -34,6 +34,7 @@ pub struct Prepared {
     stdin: Option<Pipe>,
     stdout: Pipe,
     stderr: Pipe,
+    container_id: String,
 }
 
 fn fail(operation: &'static str) -> impl Fn(Errno) -> IoError {
@@ -95,7 +96,8 @@ impl Prepared {
         }
         let stdin = plan.open_stdin.then(pipe).transpose()?;
         let listener = rundir::listen(&run_dir, &run_path, MAX_CONNECTIONS as i32)?;
-        Ok(Self { run_dir, run_path, listener, log, stdin, stdout, stderr })
+        let container_id = plan.container_id.clone();
+        Ok(Self { run_dir, run_path, listener, log, stdin, stdout, stderr, container_id })
     }
 
     /// The run directory is as it was found.
@@ -104,17 +106,28 @@ impl Prepared {
         let _ = rundir::remove(&self.run_dir, &self.run_path, rundir::SOCKET_NAME);
     }
 
-    /// The container's process has executed its program.
+    /// The container that this is for.
+    pub fn container_id(&self) -> &str {
+        &self.container_id
+    }
+
+    /// The container's process has executed its program. `network`: made ahead, for a container that has its own.
     ///
     /// # Errors
     /// The step at which it stopped; nothing is left then.
-    pub fn spawn(self, spec: &Spec, oom_counter: Option<String>) -> Result<Container, StartFailure> {
+    pub fn spawn(
+        self,
+        spec: &Spec,
+        oom_counter: Option<String>,
+        network: Option<&OwnedFd>,
+    ) -> Result<Container, StartFailure> {
         let stdio = Stdio {
             stdin: self.stdin.as_ref().map(|pipe| pipe.read.as_fd()),
             stdout: Some(self.stdout.write.as_fd()),
             stderr: Some(self.stderr.write.as_fd()),
         };
-        let init = match process::spawn(spec, stdio, None) {
+        let network = network.filter(|_| spec.network == Network::None).map(AsFd::as_fd);
+        let init = match process::spawn(spec, stdio, network) {
             Ok(init) => init,
             Err(failure) => {
                 self.undo();

@@ -64,6 +64,9 @@ class SupervisorHost:
 
     def __new__(cls, supervisor_path: str) -> SupervisorHost:
         """Opens and keeps the program, so that an upgrade cannot mix versions. Raises IO_FAILED, VERSION_MISMATCH."""
+    def prepare(self, count: int) -> None:
+        """`count` supervisors (8 at most) wait for the next starts, which then need not execute any. They end with this
+        object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
     def start(self, spec: ContainerStart, timeout_millis: int) -> Supervisor:
         """The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;
         on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,

@@ -5,19 +5,23 @@ import logging
 from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Directories, Images, Records, Runtime
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.table import ContainerTable, Entry
+from fluytd.errors import EngineError
 from fluytd.events.model import Fact
 from fluytd.workers import Workers
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+#: How long after a start what it used up is made again: longer than a short container takes to come and go.
+REPLENISH_DELAY_SECONDS: Final = 0.01
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +38,8 @@ class Context:
     host: HostFacts
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    replenishing: asyncio.TimerHandle | None = None
+    is_closing: bool = False
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
         """Work that goes on when its caller goes; a failure that nobody awaits is logged."""
@@ -46,6 +52,25 @@ class Context:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("%s ended with %s", task.get_name(), error)
+
+    def replenish(self) -> None:
+        """What the next starts find ready is made anew, a moment from now: the callers of this one are served first."""
+        if self.replenishing is None:
+            loop = asyncio.get_running_loop()
+            self.replenishing = loop.call_later(REPLENISH_DELAY_SECONDS, self._replenish)
+
+    def _replenish(self) -> None:
+        self.replenishing = None
+        if not self.is_closing:
+            self.spawn(self.prepare(), "preparation")
+
+    async def prepare(self) -> None:
+        """What starts need and belongs to no container stands ready. A failure is logged: starts do without."""
+        for work in (self.runtime.prepare, self.directories.prepare):
+            try:
+                await self.workers.run(work)
+            except EngineError as error:
+                _log.warning("nothing could be made ready for the next start: %s", error)
 
     async def complete(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """The result of work that is carried to its end although the caller may be cancelled."""

@@ -21,8 +21,9 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     capabilities(spec.security, ctx.host)
 
 
-async def begin(ctx: Context, spec: ContainerSpec, name: str) -> Entry:
-    """The container is in the table, CREATING, and its name is taken; the record is on its way to the store.
+async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool = True) -> Entry:
+    """The container is in the table, CREATING, and its name is taken; the record is on its way to the store, unless the
+    caller records the next state before it does anything (`is_stored`).
 
     The caller holds the entry's lock from here until `CREATED` is recorded or `undo` was called: no one else can
     have it yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
@@ -40,8 +41,9 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str) -> Entry:
     )
     entry = ctx.table.add(container)
     await entry.lock.acquire()
-    failpoints.hit("container.create.record")
-    ctx.record(entry, container)
+    if is_stored:
+        failpoints.hit("container.create.record")
+        ctx.record(entry, container)
     return entry
 
 

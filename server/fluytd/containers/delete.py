@@ -1,6 +1,7 @@
 """Deleting a container: intent first, then processes, files, record and at last its name."""
 
 import logging
+from collections.abc import Callable
 
 from fluytd import failpoints
 from fluytd.containers import facts, model, stop
@@ -48,10 +49,14 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     """Record, files and name are gone; the caller holds the lock and has seen to it that nothing runs.
 
     `is_counted`: a caller waits for it: the freed bytes are counted, and the intent is stored durably first. Without
-    it, a crash leaves what the next start of the daemon removes.
+    it, its files are out of sight and removed a moment later, and a crash leaves what the next start of the daemon
+    removes.
     """
     last = entry.container
-    if last.state is not State.DELETING:
+    if not is_counted and last.state is State.EXITED and last.spec.auto_remove:
+        # This record by itself makes the next start of the daemon remove it: the intent needs no other.
+        entry.set(model.deleting(last))
+    elif last.state is not State.DELETING:
         failpoints.hit("container.delete.record")
         intent = ctx.record(entry, model.deleting(last), durable=is_counted)
         if is_counted:
@@ -59,13 +64,15 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     await released(ctx, entry)
     if last.state in (State.UNKNOWN, State.DELETING):
         await ctx.workers.run(ctx.runtime.release, last.id, None)
-    remove = ctx.directories.remove if is_counted else ctx.directories.discard
+    remove: Callable[[str], int | None] = ctx.directories.remove if is_counted else ctx.directories.drop
     failpoints.hit("container.delete.files")
     size = await ctx.workers.run(remove, last.id)
     failpoints.hit("container.delete.forget")
     forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),))
     if is_counted:
         await forgotten
+    if not is_counted:
+        ctx.replenish()
     ctx.table.remove(entry)
     entry.last = last
     entry.removed.set()

@@ -9,12 +9,13 @@ D/containers/<id>/upper/        writable layer, owned by the container
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import host
+from fluytd.containers import skeletons
 from fluytd.containers.model import Container
 from fluytd.containers.resolve import StartPaths, hosts_file, resolv_conf
 from fluytd.errors import EngineError, IoFailed, StorageFull
@@ -32,6 +33,7 @@ class ContainerDirectories:
     def __init__(self, data_root: Path, run_root: Path) -> None:
         """Makes `containers/` where it is absent. Blocking."""
         self._root = f"{data_root}/containers"
+        self._skeletons = skeletons.Skeletons(data_root, host.remove_tree)
         self._run_dirs = f"{run_root}/containers"
         Path(self._root).mkdir(mode=0o710, parents=True, exist_ok=True)
 
@@ -49,36 +51,38 @@ class ContainerDirectories:
             resolv_conf=f"{base}/resolv.conf",
         )
 
+    def prepare(self) -> None:
+        """See `ports.Directories.prepare`."""
+        try:
+            self._skeletons.prepare()
+        except OSError as error:
+            raise _failed("mkdir", str(error.filename), error) from error
+        self._skeletons.tidy()
+
+    def clear(self) -> None:
+        """See `ports.Directories.clear`."""
+        try:
+            self._skeletons.clear()
+        except OSError as error:
+            raise _failed("rename", str(error.filename), error) from error
+
     def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
         """See `ports.Directories.create`."""
         base = f"{self._root}/{container.id}"
         failpoints.hit("container.create.directories")
         try:
-            Path(base).mkdir(0o710)
-            _attempt("mkdir", f"{base}/upper", lambda path: _make_root(path, lower_dirs))
-            _attempt("mkdir", f"{base}/work", lambda path: Path(path).mkdir(0o700))
-            _attempt("mkdir", f"{base}/log", lambda path: Path(path).mkdir(0o700))
+            if not self._skeletons.take(base):
+                skeletons.make(base)
+            _give_root_attributes(f"{base}/upper", lower_dirs)
             failpoints.hit("container.create.files")
-            self._write(f"{base}/hosts", hosts_file(container))
-            self._write(f"{base}/hostname", container.resolved.hostname + "\n")
-            self._write(f"{base}/resolv.conf", resolv_conf(container.spec, _host_resolv_conf()))
+            _write(f"{base}/hosts", hosts_file(container))
+            _write(f"{base}/hostname", container.resolved.hostname + "\n")
+            _write(f"{base}/resolv.conf", resolv_conf(container.spec, _host_resolv_conf()))
         except BaseException as error:
             host.remove_tree(base)
             if isinstance(error, OSError):
-                raise _failed("mkdir", base, error) from error
+                raise _failed("create", str(error.filename or base), error) from error
             raise
-
-    @staticmethod
-    def _write(path: str, text: str) -> None:
-        def write(target: str) -> None:
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
-                os.fchmod(fd, 0o644)  # whatever the daemon's umask is: users other than root read it inside
-                os.write(fd, text.encode())
-            finally:
-                os.close(fd)
-
-        _attempt("write", path, write)
 
     def remove(self, container_id: str) -> int:
         """See `ports.Directories.remove`."""
@@ -95,6 +99,15 @@ class ContainerDirectories:
         failpoints.hit("container.delete.directories")
         host.remove_tree(f"{self._root}/{container_id}")
 
+    def drop(self, container_id: str) -> None:
+        """See `ports.Directories.drop`."""
+        failpoints.hit("container.delete.directories")
+        path = f"{self._root}/{container_id}"
+        try:
+            self._skeletons.drop(path)
+        except OSError as error:
+            raise _failed("rename", path, error) from error
+
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         """See `ports.Directories.writable_usage`."""
         size, _, is_complete = host.directory_usage(f"{self._root}/{container_id}/upper", MAX_COUNTED_ENTRIES)
@@ -109,25 +122,26 @@ class ContainerDirectories:
         return [entry.name for entry in os.scandir(self._root)]
 
 
-def _attempt(operation: str, path: str, action: Callable[[str], None]) -> None:
-    try:
-        action(path)
-    except OSError as error:
-        raise _failed(operation, path, error) from error
-
-
 def _failed(operation: str, path: str, error: OSError) -> EngineError:
     leaf = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else IoFailed
     return leaf(operation=operation, path=path, errno=error.errno)
 
 
-def _make_root(path: str, lower_dirs: Sequence[str]) -> None:
+def _give_root_attributes(upper: str, lower_dirs: Sequence[str]) -> None:
     # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
-    image_root = Path(lower_dirs[0]).stat()
-    Path(path).mkdir(0o700)
-    if (image_root.st_uid, image_root.st_gid) != (0, 0):
-        os.chown(path, image_root.st_uid, image_root.st_gid)
-    Path(path).chmod(stat.S_IMODE(image_root.st_mode))
+    wanted, has = Path(lower_dirs[0]).stat(), Path(upper).stat()
+    if (wanted.st_uid, wanted.st_gid) != (has.st_uid, has.st_gid):
+        os.chown(upper, wanted.st_uid, wanted.st_gid)
+    if stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode):
+        Path(upper).chmod(stat.S_IMODE(wanted.st_mode))
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def _host_resolv_conf() -> str:

@@ -19,22 +19,34 @@ def watch(ctx: Context, entry: Entry, run: Run) -> None:
     fd = run.process.fileno()
 
     def look() -> None:
-        found = run.process.poll_exit()
+        try:
+            found = run.process.poll_exit()
+        except EngineError as error:
+            # A damaged record tells nothing; the container has ended all the same.
+            _log.error("container %s: how it ended cannot be told: %s", entry.container.id, error)
+            found = "lost"
         if found == "running":
             return
         loop.remove_reader(fd)
         run.ended.set()
-        ctx.spawn(_finish(ctx, entry, run), f"exit of {entry.container.id}")
+        record = run.process.exit_record
+        if record is not None:
+            _finish(ctx, entry, run, Ending.of(record))
+        else:
+            ctx.spawn(_lose(ctx, entry, run), f"loss of {entry.container.id}")
 
     loop.add_reader(fd, look)
 
 
-async def _finish(ctx: Context, entry: Entry, run: Run) -> None:
-    """The end of a run is recorded and told, and what it held is being given back."""
-    ending = await _read_ending(ctx, entry)
+async def _lose(ctx: Context, entry: Entry, run: Run) -> None:
+    await _kill_rest(ctx, entry)
+    _finish(ctx, entry, run, None)
+
+
+def _finish(ctx: Context, entry: Entry, run: Run, ending: Ending | None) -> None:
+    """The end of a run is told and being recorded, and what it held is being given back."""
     failpoints.hit("container.exit.record")
     if ending is None:
-        await _kill_rest(ctx, entry)
         lost = SupervisorLost(id=entry.container.id, detail="it ended without leaving an exit record")
         ended = model.lost(entry.container, lost.failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
     else:
@@ -51,15 +63,6 @@ async def _finish(ctx: Context, entry: Entry, run: Run) -> None:
     entry.release = ctx.spawn(_release(ctx, entry, run), f"release of {ended.id}")
     if ended.spec.auto_remove:
         ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")
-
-
-async def _read_ending(ctx: Context, entry: Entry) -> Ending | None:
-    try:
-        return await ctx.workers.run(ctx.runtime.read_ending, entry.container.id)
-    except EngineError as error:
-        # A damaged record tells nothing; the container has ended all the same.
-        _log.error("container %s: its exit record cannot be read: %s", entry.container.id, error)
-        return None
 
 
 async def _kill_rest(ctx: Context, entry: Entry) -> None:

@@ -16,6 +16,26 @@ from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 
 
+class ExitRecord(Protocol):
+    """What a supervisor wrote down."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """0 to 255, or None if a signal ended it."""
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it, or None."""
+
+    @property
+    def oom_kill_count(self) -> int:
+        """Processes of it that were killed for lack of memory."""
+
+    @property
+    def exit_time_unix_nanos(self) -> int:
+        """When it ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a run ended, as its supervisor recorded it."""
@@ -23,6 +43,12 @@ class Ending:
     status: ExitStatus
     oom_kill_count: int
     exit_time_unix_nanos: int
+
+    @staticmethod
+    def of(record: ExitRecord) -> "Ending":
+        """The same facts as a value of our own."""
+        status = ExitStatus(exit_code=record.exit_code, signal=record.signal)
+        return Ending(status, record.oom_kill_count, record.exit_time_unix_nanos)
 
 
 class Process(Protocol):
@@ -48,7 +74,11 @@ class Process(Protocol):
         """`field: reason` of what was not given in full."""
 
     def poll_exit(self) -> str:
-        """`running`, `exited` (an exit record stands) or `lost`. Never blocks."""
+        """`running`, `exited` (an exit record stands) or `lost`. Never blocks. Raises DATA_CORRUPT."""
+
+    @property
+    def exit_record(self) -> ExitRecord | None:
+        """How the process ended, once `poll_exit` has said `exited`."""
 
     def signal(self, number: int) -> None:
         """To the first process. Raises PROCESS_NOT_FOUND. Never blocks."""
@@ -74,6 +104,9 @@ class Process(Protocol):
 
 class Runtime(Protocol):
     """Processes, control groups and run directories of containers."""
+
+    def prepare(self) -> None:
+        """What the next starts need and belongs to no container stands ready. Raises IO_FAILED. Blocking."""
 
     def start(self, container: Container, paths: StartPaths) -> Process:
         """The container's process has been executed; its run directory is there. On failure the run directory and
@@ -106,6 +139,15 @@ class Directories(Protocol):
     def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
         """Where everything of this container stands. Never blocks."""
 
+    def prepare(self) -> None:
+        """The next creations find part of their work done, and what was dropped is gone.
+
+        Raises STORAGE_FULL, IO_FAILED. Blocking.
+        """
+
+    def clear(self) -> None:
+        """What `prepare` made and what was dropped is gone. Raises IO_FAILED. Blocking."""
+
     def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
         """Directories and files are there; `/` has the owner and mode of the top-most layer's.
 
@@ -117,6 +159,9 @@ class Directories(Protocol):
 
     def discard(self, container_id: str) -> None:
         """As `remove` without counting. Idempotent. Blocking."""
+
+    def drop(self, container_id: str) -> None:
+        """It is no longer there; its files are removed by the next `prepare`. Idempotent. Blocking (one rename)."""
 
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         """(bytes in the writable layer, whether that is only a lower bound). Blocking."""

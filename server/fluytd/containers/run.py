@@ -106,7 +106,7 @@ async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog
             start.check_startable(entry.container)
             started = await start.start_locked(ctx, entry, open_log=open_log)
             return Launched(entry, made, entry.container, started)
-    entry = await create.begin(ctx, spec, name)
+    entry = await create.begin(ctx, spec, name, is_stored=False)
     try:
         try:
             started = await start.start_locked(ctx, entry, make_directories=True, open_log=open_log)

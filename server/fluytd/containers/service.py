@@ -1,6 +1,7 @@
 """The containers of this engine: one method a verb. It knows no transport; each verb's rules stand in its own file."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from random import Random
@@ -19,12 +20,14 @@ from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
-from fluytd.errors import FieldInvalid, VersionConflict
+from fluytd.errors import EngineError, FieldInvalid, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
 from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 
 class ContainerService:
@@ -198,8 +201,13 @@ class ContainerService:
     async def close(self) -> None:
         """Verbs under way have ended and no container is watched any more; the containers go on."""
         loop = asyncio.get_running_loop()
+        self.ctx.is_closing = True
         while self.ctx.tasks:
             await asyncio.wait(self.ctx.tasks)
+        try:
+            await self.ctx.workers.run(self.ctx.directories.clear)
+        except EngineError as error:
+            _log.warning("directories that were made ready could not be removed: %s", error)
         for entry in self.ctx.table:
             if entry.run is not None and not entry.run.ended.is_set():
                 loop.remove_reader(entry.run.process.fileno())

@@ -6,13 +6,15 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
-from fluytd.containers.model import Container, ExitStatus
+from fluytd.containers.model import Container
 from fluytd.containers.ports import Ending, Process
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
+#: Supervisors that wait for the next starts.
+READY_SUPERVISORS: Final = 4
 #: How long a supervisor may take to end after its exit record stands, before it is killed.
 SUPERVISOR_EXIT_TIMEOUT_MILLIS: Final = 2_000
 #: How long the last process of a killed group may take to go.
@@ -31,6 +33,11 @@ class CoreRuntime:
         self._settings = settings
         self._host_facts = host_facts
         self._run_dirs.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """See `ports.Runtime.prepare`."""
+        failpoints.hit("container.prepare.supervisors")
+        self._host.prepare(READY_SUPERVISORS)
 
     def run_dir(self, container_id: str) -> str:
         """Absolute path of a container's run directory."""
@@ -69,8 +76,7 @@ class CoreRuntime:
         record = process.read_exit_record(self.run_dir(container_id))
         if record is None:
             return None
-        status = ExitStatus(exit_code=record.exit_code, signal=record.signal)
-        return Ending(status, record.oom_kill_count, record.exit_time_unix_nanos)
+        return Ending.of(record)
 
     def kill_group(self, container_id: str) -> None:
         """See `ports.Runtime.kill_group`."""

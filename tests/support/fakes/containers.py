@@ -54,6 +54,16 @@ class FakeClock:
         return self.now / 1e9
 
 
+@dataclass(frozen=True)
+class FakeExitRecord:
+    """What the supervisor of a fake process wrote."""
+
+    exit_code: int | None
+    signal: int | None
+    oom_kill_count: int
+    exit_time_unix_nanos: int
+
+
 class FakeProcess:
     """A process that a test ends."""
 
@@ -76,6 +86,14 @@ class FakeProcess:
 
     def poll_exit(self) -> str:
         return self.state
+
+    @property
+    def exit_record(self) -> FakeExitRecord | None:
+        if self.state != "exited":
+            return None
+        ending = self._runtime.endings[self._id]
+        status = ending.status
+        return FakeExitRecord(status.exit_code, status.signal, ending.oom_kill_count, ending.exit_time_unix_nanos)
 
     def signal(self, number: int) -> None:
         if self.state != "running":
@@ -129,6 +147,9 @@ class FakeRuntime:
     release_errors: list[EngineError] = field(default_factory=list)
     start_delay: asyncio.Event | None = None
     starts: int = 0
+
+    def prepare(self) -> None:
+        pass
 
     def start(self, container: Container, paths: StartPaths) -> Process:
         self.starts += 1
@@ -185,6 +206,15 @@ class FakeDirectories:
 
     def discard(self, container_id: str) -> None:
         self.standing.discard(container_id)
+
+    def drop(self, container_id: str) -> None:
+        self.standing.discard(container_id)
+
+    def prepare(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        pass
 
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         return 5, False

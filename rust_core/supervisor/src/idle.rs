@@ -1,0 +1,71 @@
+//! A supervisor that was executed before there is a container for it: what it makes ready meanwhile, and the name that it
+//! takes on later.
+
+use std::os::fd::OwnedFd;
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{open, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Longest /proc/self/stat that is read.
+const MAX_STAT_BYTES: usize = 4096;
+/// Of the fields after the command's name, where the arguments begin and end. Source: proc_pid_stat(5), fields 48, 49.
+const ARG_START: usize = 45;
+
+/// The network namespace of the container to come, made while nothing is asked; None if a plan is there already.
+///
+/// # Errors
+/// See `sys::network::new_namespace`: the supervisor must end.
+pub fn network_namespace(daemon: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&now))? > 0 {
+        return Ok(None);
+    }
+    sys::network::new_namespace().map(Some)
+}
+
+/// The container's id is this program's argument, as `ps` shows it, whatever stood there. Nothing depends on it.
+pub fn take_name(container_id: &str) {
+    // Through the file of its own memory, the kernel checks the place.
+    let _ = write_argument(container_id);
+}
+
+fn write_argument(text: &str) -> Option<()> {
+    let (start, end) = argument_range(&read_stat()?)?;
+    let program = std::env::args_os().next()?.len() as u64 + 1;
+    let room = usize::try_from(end.checked_sub(start + program)?.checked_sub(1)?).ok()?;
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(room, 0);
+    let memory = open("/proc/self/mem", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    rustix::io::pwrite(&memory, &bytes, start + program).ok()?;
+    Some(())
+}
+
+fn read_stat() -> Option<String> {
+    let file = open("/proc/self/stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut bytes = [0; MAX_STAT_BYTES];
+    let length = rustix::io::read(&file, &mut bytes).ok()?;
+    String::from_utf8(bytes[..length].to_vec()).ok()
+}
+
+fn argument_range(stat: &str) -> Option<(u64, u64)> {
+    // The command's name may hold anything, a bracket and spaces too.
+    let fields = stat.rsplit_once(')')?.1;
+    let mut fields = fields.split_ascii_whitespace().skip(ARG_START);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_is_found_behind_any_name() {
+        let fields: Vec<String> = (3..=52).map(|number| (number * 10).to_string()).collect();
+        for name in ["a", "a) b (", "x y"] {
+            let stat = format!("7 ({name}) {}", fields.join(" "));
+            assert_eq!(argument_range(&stat), Some((480, 490)));
+        }
+        assert_eq!(argument_range("7 (a) 1 2"), None);
+    }
+}

@@ -1,0 +1,100 @@
+"""Directories of containers that are made before there is one, and trees that are removed after it has gone.
+
+D/prepared/<name>/     what `directories.py` draws, empty; renamed to containers/<id> by a creation
+D/removed/<name>/      renamed from containers/<id> by a removal that nobody waits for
+
+Both renames take microseconds where making or removing a tree takes more than a millisecond. What stands in either
+place belongs to no container: the next start of the daemon removes it.
+"""
+
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fluytd import failpoints
+from fluytd.errors import EngineError
+
+#: Skeletons that wait for the next creations.
+READY_SKELETONS: Final = 8
+#: Name and mode of each directory of a skeleton.
+DIRECTORIES: Final = (("upper", 0o755), ("work", 0o700), ("log", 0o700))
+#: Files of a skeleton, empty.
+FILES: Final = ("hosts", "hostname", "resolv.conf")
+_FILE_MODE: Final = 0o644
+
+_log = logging.getLogger(__name__)
+
+
+class Skeletons:
+    """The two places below one data root. Thread-safe."""
+
+    def __init__(self, data_root: Path, remove_tree: Callable[[str], None]) -> None:
+        """Both places are there; what an earlier daemon left in them waits for `tidy`. Blocking."""
+        self._remove_tree = remove_tree
+        self._prepared = f"{data_root}/prepared"
+        self._removed = f"{data_root}/removed"
+        self._ready: deque[str] = deque()
+        # Names of this daemon, unlike those of an earlier one whose trees may still stand.
+        self._names = (f"{time.time_ns():x}-{number}" for number in itertools.count())
+        for place in (self._prepared, self._removed):
+            Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in list(os.scandir(self._prepared)):
+            self.drop(entry.path)
+
+    def take(self, path: str) -> bool:
+        """A skeleton stands at `path`; False if none was ready. Raises OSError of the rename."""
+        try:
+            name = self._ready.popleft()
+        except IndexError:
+            return False
+        Path(name).rename(path)
+        return True
+
+    def prepare(self) -> None:
+        """`READY_SKELETONS` wait. Raises OSError of the call that failed. Blocking."""
+        while len(self._ready) < READY_SKELETONS:
+            path = f"{self._prepared}/{next(self._names)}"
+            failpoints.hit("container.prepare.directories")
+            make(path)
+            self._ready.append(path)
+
+    def drop(self, path: str) -> None:
+        """Nothing stands at `path` any more; an absent one is no error. Raises OSError of the rename."""
+        try:
+            Path(path).rename(f"{self._removed}/{next(self._names)}")
+        except FileNotFoundError:
+            return
+
+    def clear(self) -> None:
+        """Nothing waits and nothing that was dropped is left. Blocking."""
+        while self._ready:
+            self.drop(self._ready.popleft())
+        self.tidy()
+
+    def tidy(self) -> None:
+        """What was dropped so far is gone; what cannot be removed is logged, and tried again next time. Blocking."""
+        for entry in os.scandir(self._removed):
+            failpoints.hit("container.tidy.directories")
+            try:
+                self._remove_tree(entry.path)
+            except EngineError as error:
+                _log.error("%s cannot be removed: %s", entry.path, error)
+
+
+def make(path: str) -> None:
+    """A skeleton stands at `path`, which was absent. Raises OSError; part of it may stand then. Blocking."""
+    Path(path).mkdir(0o710)
+    for name, mode in DIRECTORIES:
+        Path(path, name).mkdir(mode)
+        Path(path, name).chmod(mode)  # whatever the daemon's umask is
+    for name in FILES:
+        fd = os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            os.fchmod(fd, _FILE_MODE)  # users other than root read it inside
+        finally:
+            os.close(fd)
