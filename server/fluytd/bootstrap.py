@@ -43,6 +43,7 @@ from fluytd.images.assemble import Assembler
 from fluytd.images.catalogue import Catalogue
 from fluytd.images.imports import Importer
 from fluytd.images.load import Loader
+from fluytd.images.lookup import Lookup
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
 from fluytd.images.pull import Puller
@@ -117,13 +118,13 @@ class Engine:
         registry = CoreRegistry(registry_settings(config), blobs.core, workers)
         ingester = CoreIngester(blobs.core, layers.core, registry.core, workers)
         assembler = Assembler(blobs, layers, ingester, clock)
+        resolver = Resolver(registry)
         puller = Puller(
             blobs,
             ingester,
-            Resolver(registry),
+            resolver,
             assembler,
             catalogue,
-            leases,
             collector,
             layers_per_image=config.layers_per_image,
         )
@@ -156,16 +157,17 @@ class Engine:
             ingester,
             assembler,
             catalogue,
-            leases,
             collector,
             workers,
             host_platform(),
             max_size_bytes=config.load_max_bytes,
+            layers_per_image=config.layers_per_image,
         )
-        importer = Importer(blobs, ingester, assembler, catalogue, leases, collector, clock)
+        importer = Importer(blobs, ingester, assembler, catalogue, collector, clock)
         image_service = ImageService(
             catalogue,
             operations,
+            Lookup(resolver, ingester, blobs, collector),
             puller,
             Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
             loader,
@@ -194,7 +196,6 @@ class Engine:
         report = await recover(containers.ctx)
         await collector.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
-        containers.ctx.replenish()
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()

@@ -3,6 +3,7 @@
 It knows rules of spelling only, never whether the thing exists.
 """
 
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ MAX_REPOSITORY_CHARS = 255
 MAX_DOMAIN_CHARS = 255
 
 _HEX_64 = re.compile(r"[0-9a-f]{64}")
+#: Lower-case hexadecimal digits by algorithm. Source: opencontainers/image-spec descriptor.md, Registered algorithms.
+_DIGEST_HEX = {"sha256": _HEX_64, "sha512": re.compile(r"[0-9a-f]{128}")}
 # Source: opencontainers/image-spec descriptor.md, section Digests.
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _MAX_DIGEST_CHARS = 256
@@ -78,7 +81,10 @@ class OperationId(str):
 
 
 class Digest(str):
-    """`sha256:` and 64 lower-case hexadecimal digits: the one algorithm that the stores use."""
+    """`sha256:` and 64 lower-case hexadecimal digits, or `sha512:` and 128: the algorithms that the stores check.
+
+    What the engine itself names is always by SHA-256.
+    """
 
     __slots__ = ()
 
@@ -88,14 +94,24 @@ class Digest(str):
         if not isinstance(text, str) or len(text) > _MAX_DIGEST_CHARS or not _DIGEST.fullmatch(text):
             raise DigestInvalid(digest=text)
         algorithm, _, value = text.partition(":")
-        if algorithm != "sha256" or not _HEX_64.fullmatch(value):
+        if algorithm not in _DIGEST_HEX or not _DIGEST_HEX[algorithm].fullmatch(value):
             raise DigestInvalid(digest=text)
         return cls(text)
 
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Self:
+        """The digest of these bytes; `algorithm` is that of a parsed digest."""
+        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        """`sha256` or `sha512`."""
+        return self.partition(":")[0]
+
     @property
     def hex(self) -> str:
-        """The 64 digits."""
-        return self[len("sha256:") :]
+        """The digits, unique over all algorithms."""
+        return self.partition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +190,9 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
     try:
         return rest, Digest.parse(digest)
     except DigestInvalid:
-        raise _invalid(text, "after @ it needs sha256: and 64 lower-case hexadecimal digits") from None
+        raise _invalid(
+            text, "after @ it needs sha256: and 64, or sha512: and 128 lower-case hexadecimal digits"
+        ) from None
 
 
 def _cut_tag(text: str, rest: str) -> tuple[str, str | None]:

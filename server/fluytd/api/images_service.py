@@ -21,6 +21,7 @@ from fluytd.images.spool import Spool
 from fluytd.operations.model import LoadResult, Operation
 
 #: Images of a page where the caller names no number, and the most that one has.
+DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
 #: A page ends early at about so many bytes, so that no message exceeds 1 MiB.
 MAX_PAGE_BYTES: Final = 768 * 1024
@@ -35,6 +36,13 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         """Serves `images`. `spool`: where archives are kept while they are read."""
         self._images = images
         self._spool = spool
+
+    async def ResolveImage(
+        self, request: images_pb2.ResolveImageRequest, context: Any
+    ) -> images_pb2.ResolveImageResponse:
+        reference = ImageReference.parse(request.reference)
+        platform = convert.from_platform(request.platform, "platform")
+        return convert.to_found(await self._images.resolve(reference, platform, from_auth(request.auth)))
 
     async def PullImage(self, request: images_pb2.PullImageRequest, context: Any) -> images_pb2.PullImageResponse:
         if request.all_tags:
@@ -55,7 +63,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return images_pb2.PushImageResponse(operation=to_operation(operation))
 
     async def ListImages(self, request: images_pb2.ListImagesRequest, context: Any) -> images_pb2.ListImagesResponse:
-        limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
         after = from_page_token(request.page_token)
         response = images_pb2.ListImagesResponse()
         is_before_page, size_bytes = bool(after), 0
@@ -76,6 +84,8 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     async def GetImage(self, request: images_pb2.GetImageRequest, context: Any) -> images_pb2.GetImageResponse:
         image = self._find(request.image)
         table = self._images.catalogue.table
+        if request.HasField("platform"):
+            image = table.for_platform(image, convert.from_platform(request.platform, "platform"), request.image)
         shared = {layer.layer_id for layer in image.layers if table.is_shared(layer.layer_id)}
         return images_pb2.GetImageResponse(
             image=self._message(image),

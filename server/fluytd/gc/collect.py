@@ -13,7 +13,7 @@ from functools import partial
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
 from fluytd.errors import EngineError
-from fluytd.gc.leases import Leases
+from fluytd.gc.leases import Lease, Leases
 from fluytd.gc.ports import Needs
 from fluytd.ids import Digest
 from fluytd.images.model import Image
@@ -117,6 +117,46 @@ class Collector:
             for image in images:
                 await self.sweep(image.blob_sizes, image.layer_sizes)
             raise
+
+    @asynccontextmanager
+    async def staging(self, is_kept: Callable[[BaseException], bool]) -> AsyncIterator[Lease]:
+        """A block that stages content under the lease that it yields.
+
+        If the block fails, what is staged of the resources of its lease is gone, unless another lease needs it or
+        `is_kept` says of the failure that the next attempt is to find it.
+        """
+        held: frozenset[str] = frozenset()
+        try:
+            async with self._leases.lease() as lease:
+                try:
+                    yield lease
+                finally:
+                    held = lease.resources
+        except BaseException as error:
+            if not is_kept(error):
+                # A digest has its algorithm before a colon; a layer's id has no colon.
+                await self._discard_ingests(resource for resource in held if ":" in resource)
+                await self.discard_staged(resource for resource in held if ":" not in resource)
+            raise
+
+    async def sweep_replaced(self, images: Iterable[Image]) -> None:
+        """What only these images needed, which are not what they were any more, is gone."""
+        for image in images:
+            await self.sweep(image.blob_sizes, image.layer_sizes)
+
+    @asynccontextmanager
+    async def passing(self, digests: Iterable[Digest]) -> AsyncIterator[None]:
+        """A block that stages these blobs only to read them; afterwards they are gone, unless a lease needs them."""
+        try:
+            async with self._leases.lease() as lease:
+                await lease.add(digests)
+                yield
+        finally:
+            await self._discard_ingests(digests)
+
+    async def _discard_ingests(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            await self._delete(digest, lambda: False, self._delete_ingest)
 
     async def discard_staged(self, layer_ids: Iterable[str]) -> None:
         """These staged layers are gone unless a lease needs them."""

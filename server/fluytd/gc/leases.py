@@ -26,6 +26,11 @@ class Lease:
             self._held.add(resource)
             await self._leases.hold(resource)
 
+    @property
+    def resources(self) -> frozenset[str]:
+        """All that it holds; nothing once it has ended."""
+        return frozenset(self._held)
+
     def release(self) -> None:
         """The lease ends. Idempotent."""
         for resource in self._held:

@@ -35,6 +35,16 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """What an addition made of it."""
+
+    #: As they are now, in the order of the additions.
+    images: tuple[Image, ...]
+    #: Images as they were that came anew by another manifest: their blobs and layers may be out of use.
+    replaced: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """What a deletion decided: references taken away, and the image where it is gone."""
 
@@ -75,7 +85,7 @@ class Catalogue:
         """See `gc.ports.Needs`."""
         return self.table.has_layer(layer_id) or self._containers.uses_layer(layer_id)
 
-    async def add(self, additions: Sequence[Addition], actor: str) -> list[Image]:
+    async def add(self, additions: Sequence[Addition], actor: str) -> Added:
         """All these images are here and have their names, recorded durably, or none.
 
         The caller holds a lease on their content, which is visible. An image that was here keeps its references and the
@@ -83,6 +93,7 @@ class Catalogue:
         """
         async with self._lock:
             images = [self._merged(addition.image) for addition in additions]
+            before = [one for image in images if (one := self.table.get(image.id)) is not None]
             moved = [
                 ImageUntagged(name, holder)
                 for addition in additions
@@ -113,7 +124,8 @@ class Catalogue:
                     self.table.add_repo_digest(repo_digest, image.id)
             self._set_versions(versions)
             await self._write_index()
-            return images
+            replaced = [one for one in before if one.manifest != self._present(one.id).manifest]
+            return Added(tuple(images), tuple(replaced))
 
     async def record_push(self, image: Image, repo_digest: str, fact: Fact, actor: str) -> None:
         """The push is told, and the image, if it is still here, known by this `<repository>@<digest>` too.

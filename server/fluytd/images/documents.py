@@ -81,6 +81,11 @@ class Fields:
             if known.get(key.lower(), key) != key:
                 raise self._refuse(f"{self._path(key[:64])} is spelled {known[key.lower()]}")
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all members, those that are null included."""
+        return frozenset(self._value)
+
     def has(self, name: str) -> bool:
         """True if the member is there and not null."""
         return self._value.get(name) is not None

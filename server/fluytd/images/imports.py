@@ -11,7 +11,6 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import FieldInvalid
 from fluytd.events.model import ImageImported
 from fluytd.gc.collect import Collector
-from fluytd.gc.leases import Leases
 from fluytd.ids import ImageReference
 from fluytd.images import config, write_manifest
 from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
@@ -37,7 +36,6 @@ class Importer:
         ingester: Ingester,
         assembler: Assembler,
         catalogue: Catalogue,
-        leases: Leases,
         collector: Collector,
         clock: Clock,
     ) -> None:
@@ -45,7 +43,6 @@ class Importer:
         self._ingester = ingester
         self._assembler = assembler
         self._catalogue = catalogue
-        self._leases = leases
         self._collector = collector
         self._clock = clock
 
@@ -65,7 +62,7 @@ class Importer:
         track = LayerTrack("", "", part.size_bytes)
         handle.track(lambda: LoadProgress(part.size_bytes, (track.progress,), ()))
         names = () if reference is None else (str(reference.with_default_tag()),)
-        async with self._collector.unless_added() as published, self._leases.lease() as lease:
+        async with self._collector.unless_added() as published, self._collector.staging(lambda _: False) as lease:
             counters = self._ingester.new_counters()
             track.board(counters)
             failpoints.hit("import.layer.store")
@@ -96,8 +93,10 @@ class Importer:
             failpoints.hit("import.record")
             image = finished.image
             fact = ImageImported(image.id, names[0] if names else "")
-            await self._catalogue.add([Addition(image=image, names=names, repo_digests=(), fact=fact)], handle.actor)
+            addition = Addition(image=image, names=names, repo_digests=(), fact=fact)
+            added = await self._catalogue.add([addition], handle.actor)
         await self._collector.discard_staged(finished.superseded)
+        await self._collector.sweep_replaced(added.replaced)
         return LoadResult((LoadedImage(image.id, image.manifest.digest, names),))
 
 

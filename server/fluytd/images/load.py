@@ -1,5 +1,9 @@
-"""Loading the images of an archive that stands in a local file: all of them become visible, or none does."""
+"""Loading the images of an archive that stands in a local file: all of them become visible, or none does.
 
+The layers of an image are stored in parallel, each once however often the archive names it.
+"""
+
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,18 +13,20 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import ArchiveInvalid, IoFailed
 from fluytd.events.model import ImageLoaded
 from fluytd.gc.collect import Collector
-from fluytd.gc.leases import Lease, Leases
+from fluytd.gc.leases import Lease
 from fluytd.ids import ImageReference
 from fluytd.images import archive, write_manifest
 from fluytd.images.archive import MAX_ARCHIVE_ENTRIES, ArchiveImage, ArchiveLayer
-from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids
+from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids, run_all
 from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.flights import Flights
 from fluytd.images.manifests import OCI_MANIFEST, Descriptor
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
-from fluytd.images.ports import FilePart, Ingester, StoredLayer
+from fluytd.images.ports import Counters, FilePart, Ingester, StoredLayer
 from fluytd.images.progress import LayerTrack
 from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
+from fluytd.operations.ports import CancelToken
 from fluytd.operations.service import OperationHandle
 from fluytd.workers import Workers
 
@@ -55,20 +61,21 @@ class Loader:
         ingester: Ingester,
         assembler: Assembler,
         catalogue: Catalogue,
-        leases: Leases,
         collector: Collector,
         workers: Workers,
         host: Platform,
         *,
         max_size_bytes: int,
+        layers_per_image: int,
     ) -> None:
-        """`host`: what this host runs; `max_size_bytes`: largest archive, decompressed."""
+        """`host`: what this host runs; `max_size_bytes`: largest archive, decompressed; `layers_per_image`: how many
+        layers of one image are stored at once."""
+        self._layers_per_image = layers_per_image
         self._max_size_bytes = max_size_bytes
         self._blobs = blobs
         self._ingester = ingester
         self._assembler = assembler
         self._catalogue = catalogue
-        self._leases = leases
         self._collector = collector
         self._workers = workers
         self._host = host
@@ -104,7 +111,8 @@ class Loader:
             for image in images
         ]
         progress.tracks = [track for each in tracks for track in each]
-        async with self._collector.unless_added() as published, self._leases.lease() as lease:
+        # The archive is read again in any case, so that nothing staged of it would be resumed.
+        async with self._collector.unless_added() as published, self._collector.staging(lambda _: False) as lease:
             finished: list[Finished] = []
             for image, own in zip(images, tracks, strict=True):
                 finished.append(await self._stage(fd, image, own, lease, handle))
@@ -113,8 +121,9 @@ class Loader:
             await self._assembler.publish([each.image for each in finished], "load")
             failpoints.hit("load.record")
             additions = [_addition(image.references, each.image) for image, each in zip(images, finished, strict=True)]
-            await self._catalogue.add(additions, handle.actor)
+            added = await self._catalogue.add(additions, handle.actor)
         await self._collector.discard_staged([layer_id for each in finished for layer_id in each.superseded])
+        await self._collector.sweep_replaced(added.replaced)
         progress.references = tuple(name for addition in additions for name in addition.names)
         return LoadResult(
             tuple(LoadedImage(each.image.id, each.image.manifest.digest, each.names) for each in additions)
@@ -127,15 +136,14 @@ class Loader:
         failpoints.hit("load.config.stage")
         config_digest = await self._blobs.stage(image.config_data)
         await lease.add([config_digest])
-        layers: list[tuple[Descriptor, StoredLayer]] = []
-        for layer, track in zip(image.layers, tracks, strict=True):
-            handle.check()
-            # Of plain tars the digest is the diff_id; of others the archive says it.
-            await lease.add([layer.digest or layer.diff_id])
-            stored = await self._store(fd, layer, track, handle)
-            await lease.add([stored.digest])
-            descriptor = Descriptor(layer.media_type or stored.media_type, stored.digest, stored.size_bytes)
-            layers.append((descriptor, stored))
+        # Of plain tars the digest is the diff_id; of others the archive says it.
+        await lease.add([layer.digest or layer.diff_id for layer in image.layers])
+        stored = await self._store_layers(fd, image.layers, tracks, handle)
+        await lease.add([each.digest for each in stored])
+        layers = [
+            (Descriptor(layer.media_type or each.media_type, each.digest, each.size_bytes), each)
+            for layer, each in zip(image.layers, stored, strict=True)
+        ]
         data, media_type = image.manifest or (
             write_manifest.manifest(config_digest, len(image.config_data), [descriptor for descriptor, _ in layers]),
             OCI_MANIFEST,
@@ -147,14 +155,28 @@ class Loader:
         draft = Draft(manifest, manifest, config_digest, image.config_data, image.config, parts)
         return await self._assembler.finish(draft, handle)
 
-    async def _store(self, fd: int, layer: ArchiveLayer, track: LayerTrack, handle: OperationHandle) -> StoredLayer:
-        counters = self._ingester.new_counters()
-        track.board(counters)
-        failpoints.hit("load.layer.store")
-        part = FilePart(fd, layer.offset_bytes, layer.size_bytes)
-        stored = await self._ingester.store_layer(part, layer.digest, layer.diff_id, counters, handle.cancel_token)
-        track.digest = stored.digest
-        return stored
+    async def _store_layers(
+        self, fd: int, layers: Sequence[ArchiveLayer], tracks: Sequence[LayerTrack], handle: OperationHandle
+    ) -> list[StoredLayer]:
+        """All layers, in their order. None reads from `fd` any more on return, however it ends."""
+        bound = asyncio.Semaphore(self._layers_per_image)
+        # Flights of this load alone: they read from its file, which is gone with it.
+        flights: Flights[StoredLayer] = Flights(self._ingester.new_counters, self._ingester.new_cancel_token)
+
+        async def store(layer: ArchiveLayer, track: LayerTrack) -> StoredLayer:
+            async def begin(counters: Counters, token: CancelToken) -> StoredLayer:
+                failpoints.hit("load.layer.store")
+                part = FilePart(fd, layer.offset_bytes, layer.size_bytes)
+                return await self._ingester.store_layer(part, layer.digest, layer.diff_id, counters, token)
+
+            async with bound:
+                handle.check()
+                key = f"{layer.offset_bytes} {layer.diff_id}"
+                stored = await flights.run(key, begin, handle.cancelled, track.board)
+                track.digest = stored.digest
+                return stored
+
+        return await run_all([store(layer, track) for layer, track in zip(layers, tracks, strict=True)])
 
 
 def _addition(references: Sequence[ImageReference], image: Image) -> Addition:

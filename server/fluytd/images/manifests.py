@@ -132,9 +132,10 @@ def _manifest(document: Fields, kind: str, subject: str) -> Manifest:
     if config.media_type not in CONFIG_TYPES:
         raise refuse(f"its config is {config.media_type[:128] or 'of no type'}, so that it is not a container image")
     check_size(len(document.items("layers")), "MAX_LAYERS", MAX_LAYERS, subject)
-    layers = tuple(_descriptor(entry) for entry in document.objects("layers"))
-    if not layers:
+    if "layers" not in document.names:
         raise refuse("it has no layers")
+    # An empty list is an image `FROM scratch` with nothing in it, which Docker and podman make and take.
+    layers = tuple(_descriptor(entry) for entry in document.objects("layers"))
     for layer in layers:
         if layer.media_type not in LAYER_TYPES:
             raise refuse(f"layer {layer.digest} is {layer.media_type[:128] or 'of no type'}, which cannot be unpacked")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
-from fluytd.errors import PlatformUnavailable, SizeMismatch
+from fluytd.errors import PlatformUnavailable, SizeMismatch, StorageFull
 from fluytd.events.model import ImagePulled
 from fluytd.gc.collect import Collector
-from fluytd.gc.leases import Lease, Leases
+from fluytd.gc.leases import Lease
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import config as configs
 from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids, run_all
@@ -55,7 +55,6 @@ class Puller:
         resolver: Resolver,
         assembler: Assembler,
         catalogue: Catalogue,
-        leases: Leases,
         collector: Collector,
         *,
         layers_per_image: int,
@@ -66,7 +65,6 @@ class Puller:
         self._resolver = resolver
         self._assembler = assembler
         self._catalogue = catalogue
-        self._leases = leases
         self._collector = collector
         self._layers_per_image = layers_per_image
         self._flights: Flights[Layer] = Flights(ingester.new_counters, ingester.new_cancel_token)
@@ -85,7 +83,7 @@ class Puller:
             raise AssertionError("a resolved manifest has a document")
         progress.manifest_digest = found.manifest.digest
         wanted_image = _Wanted(reference, wanted, found.target, found.manifest, found.document, found.data, credentials)
-        async with self._collector.unless_added() as published, self._leases.lease() as lease:
+        async with self._collector.unless_added() as published, self._collector.staging(_is_resumed) as lease:
             present = await self._present(wanted_image, lease)
             finished = present or await self._fetch(wanted_image, lease, progress, handle)
             published.append(finished.image)
@@ -93,13 +91,14 @@ class Puller:
             if present is None:
                 await self._assembler.publish([finished.image], "pull")
             failpoints.hit("pull.record")
-            image = (await self._catalogue.add([_addition(reference, found.target, finished)], handle.actor))[0]
+            added = await self._catalogue.add([_addition(reference, found.target, finished)], handle.actor)
         await self._collector.discard_staged(finished.superseded)
+        await self._collector.sweep_replaced(added.replaced)
         progress.phase = PullPhase.DONE
         tracks = {track.digest: track.fetched_bytes for track in progress.tracks}
         return PullResult(
             reference=str(reference),
-            image_id=image.id,
+            image_id=added.images[0].id,
             manifest_digest=found.manifest.digest,
             target_digest=found.target.digest,
             was_present=present is not None,
@@ -188,6 +187,11 @@ class _Wanted:
     def source(self, blob: Descriptor) -> Source:
         named = self.reference
         return Source(named.domain, named.path, blob.digest, blob.size_bytes, blob.media_type, self.credentials)
+
+
+def _is_resumed(failure: BaseException) -> bool:
+    """What a full disk broke off is given up, so that it does not stay full; the next pull resumes all else."""
+    return not isinstance(failure, StorageFull)
 
 
 def _addition(reference: ImageReference, target: Descriptor, finished: Finished) -> Addition:

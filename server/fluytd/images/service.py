@@ -9,6 +9,7 @@ from fluytd.images.catalogue import Catalogue
 from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import Importer
 from fluytd.images.load import Loader, LoadOptions
+from fluytd.images.lookup import Found, Lookup
 from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage, FilePart
@@ -26,6 +27,7 @@ class ImageService:
         self,
         catalogue: Catalogue,
         operations: OperationService,
+        lookup: Lookup,
         puller: Puller,
         pusher: Pusher,
         loader: Loader,
@@ -35,12 +37,17 @@ class ImageService:
     ) -> None:
         self.catalogue = catalogue
         self._operations = operations
+        self._lookup = lookup
         self._puller = puller
         self._pusher = pusher
         self._loader = loader
         self._importer = importer
         self._collector = collector
         self._containers = containers
+
+    async def resolve(self, reference: ImageReference, platform: Platform, credentials: Credentials) -> Found:
+        """See `Lookup.resolve`."""
+        return await self._lookup.resolve(reference, platform, credentials)
 
     async def pull(self, reference: ImageReference, platform: Platform, credentials: Credentials) -> Operation:
         """A pull has begun."""

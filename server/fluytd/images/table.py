@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from fluytd.errors import DigestInvalid, ImageAmbiguous, ImageNotFound, ReferenceInvalid
+from fluytd.errors import DigestInvalid, ImageAmbiguous, ImageNotFound, PlatformUnavailable, ReferenceInvalid
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.model import Image
+from fluytd.images.platforms import Platform, best
 
 #: Shortest prefix of an id that stands for it.
 MIN_ID_PREFIX_CHARS = 4
@@ -110,7 +111,7 @@ class ImageTable:
         return self._by_prefix(text), ""
 
     def _by_id(self, text: str) -> Image | None:
-        if text.startswith("sha256:"):
+        if text.startswith(("sha256:", "sha512:")):
             try:
                 digest = Digest.parse(text)
             except DigestInvalid:
@@ -121,6 +122,18 @@ class ImageTable:
     def by_manifest(self, digest: Digest) -> Image | None:
         """The image whose manifest or target has the digest."""
         return next((image for image in self if digest in {image.manifest.digest, image.target.digest}), None)
+
+    def for_platform(self, image: Image, wanted: Platform, text: str) -> Image:
+        """Of the images that came by the same index as `image`, and itself, the one that serves the platform best.
+
+        `text`: how it was asked for. Raises PLATFORM_UNAVAILABLE.
+        """
+        kin = [image, *(one for one in self if one.target.digest == image.target.digest and one.id != image.id)]
+        position = best(wanted, [one.platform for one in kin])
+        if position is None:
+            available = list(dict.fromkeys(str(one.platform) for one in kin))
+            raise PlatformUnavailable(reference=text, platform=wanted, available=available)
+        return kin[position]
 
     def _by_name(self, text: str) -> tuple[Image, str] | None:
         try:

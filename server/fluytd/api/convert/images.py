@@ -1,14 +1,26 @@
 """Images <-> messages. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+
+from google.protobuf import duration_pb2
 
 from fluyt.v1 import images_pb2
-from fluyt.v1.types import descriptor_pb2, platform_pb2
+from fluyt.v1.types import descriptor_pb2, health_check_pb2, platform_pb2
 from fluytd.api.convert.values import to_timestamp
 from fluytd.errors import FieldInvalid
+from fluytd.images.config import HealthCheck
+from fluytd.images.lookup import Found
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform, host_platform
+
+#: Longest duration and most retries that are told of an image that says more; the messages hold no more.
+#: Source: google/protobuf/duration.proto.
+MAX_DURATION_NANOS = 315_576_000_000 * 1_000_000_000
+MAX_HEALTH_RETRIES = 2**32 - 1
+#: Longest part of a platform that a caller may name.
+MAX_PLATFORM_PART_CHARS = 64
 
 
 def to_descriptor(descriptor: Descriptor) -> descriptor_pb2.Descriptor:
@@ -20,17 +32,40 @@ def to_descriptor(descriptor: Descriptor) -> descriptor_pb2.Descriptor:
 
 def to_platform(platform: Platform) -> platform_pb2.Platform:
     """The message of a platform."""
-    return platform_pb2.Platform(os=platform.os, architecture=platform.architecture, variant=platform.variant)
+    return platform_pb2.Platform(
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os_version=platform.os_version,
+    )
 
 
 def from_platform(message: platform_pb2.Platform, field: str) -> Platform:
-    """The platform asked for; parts left out are the host's. Raises FIELD_INVALID."""
+    """The platform asked for; parts left out are the host's, a variant only with its own architecture.
+
+    Raises FIELD_INVALID.
+    """
     here = host_platform()
-    for part in (message.os, message.architecture, message.variant):
-        if len(part) > 64 or "/" in part:
-            raise FieldInvalid(field=field, rule="has a part that is too long or has a slash")
-    return Platform.normalised(
+    for part in (message.os, message.architecture, message.variant, message.os_version):
+        if len(part) > MAX_PLATFORM_PART_CHARS or "/" in part:
+            rule = f"has a part with a slash or longer than MAX_PLATFORM_PART_CHARS ({MAX_PLATFORM_PART_CHARS})"
+            raise FieldInvalid(field=field, rule=rule)
+    wanted = Platform.normalised(
         message.os or here.os, message.architecture or here.architecture, message.variant, message.os_version
+    )
+    if not message.variant and wanted.architecture == here.architecture:
+        return replace(wanted, variant=here.variant)
+    return wanted
+
+
+def to_found(found: Found) -> images_pb2.ResolveImageResponse:
+    """What a registry has under a reference."""
+    return images_pb2.ResolveImageResponse(
+        reference=str(found.reference),
+        target=to_descriptor(found.target),
+        manifest=to_descriptor(found.manifest) if found.manifest is not None else None,
+        platforms=[to_platform(platform) for platform in found.platforms],
+        layers_size_bytes=found.layers_size_bytes,
     )
 
 
@@ -73,7 +108,27 @@ def to_config(image: Image) -> images_pb2.ImageConfig:
         shell=config.shell,
         on_build=config.on_build,
         author=config.author,
+        health_check=to_health_check(config.health_check) if config.health_check is not None else None,
     )
+
+
+def to_health_check(check: HealthCheck) -> health_check_pb2.HealthCheck:
+    """The message of an image's health check; a shell form is told as the command that it stands for.
+
+    Source: Docker image spec v1.2, Healthcheck: NONE, CMD and its arguments, CMD-SHELL and its text.
+    """
+    form, *words = check.test or ("",)
+    message = health_check_pb2.HealthCheck(
+        disabled=form == "NONE",
+        args=["/bin/sh", "-c", *words] if form == "CMD-SHELL" else words,
+        retries=min(check.retries, MAX_HEALTH_RETRIES),
+    )
+    for name in ("interval", "timeout", "start_period", "start_interval"):
+        nanos: int = getattr(check, f"{name}_nanos")
+        if nanos:
+            whole, rest = divmod(min(nanos, MAX_DURATION_NANOS), 1_000_000_000)
+            getattr(message, name).CopyFrom(duration_pb2.Duration(seconds=whole, nanos=rest))
+    return message
 
 
 def to_layers(image: Image, shared: set[str]) -> list[images_pb2.ImageLayer]:
