@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +22,7 @@ from fluyt.v1 import (
     operations_pb2,
     operations_pb2_grpc,
 )
-from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2, registry_auth_pb2
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: How long a daemon may take to serve or to end on a loaded machine.
@@ -33,8 +33,10 @@ CHUNK_BYTES = 256 * 1024
 class Engine:
     """Starts a daemon; `kill` and `start` again on the same roots test what survives."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, options: Sequence[str] = ()) -> None:
+        """`options`: further arguments of the daemon."""
         self.root = root
+        self._options = tuple(options)
         self.cgroup_parent = f"fluyt-test-{os.getpid()}-{root.name}"[:60]
         self.start()
 
@@ -53,6 +55,7 @@ class Engine:
                     str(self.root / "run"),
                     "--cgroup-parent",
                     self.cgroup_parent,
+                    *self._options,
                 ],
                 env=os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,
                 stdout=log,
@@ -87,11 +90,20 @@ class Engine:
         if self.process.poll() is None:
             self.stop()
 
-    def pull(self, reference: str) -> operation_pb2.Operation:
+    def pull(self, reference: str, auth: registry_auth_pb2.RegistryAuth | None = None) -> operation_pb2.Operation:
         """The pull's operation once it has ended, however it ended."""
-        operation: operation_pb2.Operation = self.images.PullImage(
-            images_pb2.PullImageRequest(reference=reference)
-        ).operation
+        request = images_pb2.PullImageRequest(reference=reference, auth=auth)
+        return self.ended(self.images.PullImage(request).operation)
+
+    def push(
+        self, reference: str, target: str = "", auth: registry_auth_pb2.RegistryAuth | None = None, **fields: object
+    ) -> operation_pb2.Operation:
+        """The push's operation once it has ended, however it ended."""
+        request = images_pb2.PushImageRequest(reference=reference, target_reference=target, auth=auth, **fields)  # type: ignore[arg-type]
+        return self.ended(self.images.PushImage(request).operation)
+
+    def ended(self, operation: operation_pb2.Operation) -> operation_pb2.Operation:
+        """The operation once it has ended, however it ended."""
         for update in self.operations.WatchOperation(operations_pb2.WatchOperationRequest(id=operation.id)):
             operation = update.operation
         return operation

@@ -25,10 +25,11 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support import images
+from tests.support.certificates import Certificate
 from tests.support.images import Tagged
 
 DOCKER_REGISTRY = "docker-registry"
@@ -343,7 +344,25 @@ class RealRegistry:
     Raises FileNotFoundError if the package is not installed, RuntimeError with its log if it does not start.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        passwords: Mapping[str, str] | None = None,
+        certificate: Certificate | None = None,
+        client_authority: Path | None = None,
+        auth: Mapping[str, object] | None = None,
+        proxied: str = "",
+    ) -> None:
+        """By default anyone may all, by plain HTTP.
+
+        Args:
+            passwords: users who alone may do anything, by Basic authentication.
+            certificate: serves HTTPS, and HTTP/2 with it.
+            client_authority: clients must have a certificate of this authority (PEM).
+            auth: the section `auth` of its configuration, for a token server.
+            proxied: URL of the registry that it is a pull-through cache of.
+        """
         program = shutil.which(DOCKER_REGISTRY)
         if program is None:
             raise FileNotFoundError(f"{DOCKER_REGISTRY} is not installed (Debian package docker-registry)")
@@ -352,7 +371,20 @@ class RealRegistry:
         self.address = f"127.0.0.1:{_free_port()}"
         config = root / "config.json"
         # The registry reads YAML, of which JSON is a part.
-        config.write_text(json.dumps(self._config(root)))
+        settings = self._config(root)
+        if passwords is not None:
+            (root / "htpasswd").write_text("".join(map(_htpasswd_line, passwords, passwords.values())))
+            settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(root / "htpasswd")}}
+        if auth is not None:
+            settings["auth"] = auth
+        if proxied:
+            settings["proxy"] = {"remoteurl": proxied}
+        if certificate is not None:
+            tls: dict[str, object] = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+            if client_authority is not None:
+                tls["clientcas"] = [str(client_authority)]
+            settings["http"]["tls"] = tls
+        config.write_text(json.dumps(settings))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log, cwd=root)
         try:
@@ -369,10 +401,15 @@ class RealRegistry:
     ) -> None:
         self.stop()
 
-    def _config(self, root: Path) -> dict[str, object]:
+    @property
+    def log(self) -> str:
+        """What it wrote: its own lines, and one a request in the form of web servers, with the protocol of each."""
+        return self._log.read_text()
+
+    def _config(self, root: Path) -> dict[str, Any]:
         return {
             "version": "0.1",
-            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "log": {"level": "warn", "accesslog": {"disabled": False}},
             "storage": {"filesystem": {"rootdirectory": str(root / "storage")}, "delete": {"enabled": True}},
             "http": {"addr": self.address, "secret": "test"},
         }
@@ -398,6 +435,13 @@ class RealRegistry:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
+
+
+def _htpasswd_line(user: str, password: str) -> str:
+    """A line of bcrypt, made by the C library's crypt(3); Perl, which Debian always has, reaches it."""
+    script = 'print crypt($ARGV[0], "\\$2y\\$05\\$abcdefghijklmnopqrstuv")'
+    coded = subprocess.run(["perl", "-e", script, password], check=True, capture_output=True, text=True).stdout
+    return f"{user}:{coded}\n"
 
 
 def _free_port() -> int:
