@@ -53,7 +53,7 @@ def facts_of(image: Image, name: str) -> ImageFacts:
         os=config.platform.os,
         architecture=config.platform.architecture,
         variant=config.platform.variant,
-        layer_ids=tuple(layer.layer_id for layer in image.layers),
+        layer_ids=tuple(reversed(image.lower_layer_ids)),
         size_bytes=image.size_bytes,
         entrypoint=config.entrypoint,
         cmd=config.cmd,
