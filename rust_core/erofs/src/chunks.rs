@@ -40,8 +40,8 @@ impl ChunkMap {
 
     /// The map of a file of `size_bytes` whose bytes lie in `runs` (ascending, not overlapping, within the size); what
     /// lies between them is zeros. Chunks to be copied are `Image(0)`, for the caller to fill in. `None` if the
-    /// addresses would take more than `index_bytes_max`.
-    pub fn plan(runs: &[Run], size_bytes: u64, block_bits: u8, index_bytes_max: u64) -> Option<Self> {
+    /// addresses and the copied chunks would take more than `own_bytes_max`.
+    pub fn plan(runs: &[Run], size_bytes: u64, block_bits: u8, own_bytes_max: u64) -> Option<Self> {
         let block_bytes = 1_u64 << block_bits;
         let largest = size_bytes.next_power_of_two().min(LARGEST_BYTES).max(block_bytes);
         let choices = (u32::from(block_bits)..=largest.trailing_zeros()).rev();
@@ -51,8 +51,9 @@ impl ChunkMap {
                 touched(runs, size_bytes, bits, block_bytes).filter(|(_, chunk)| *chunk == Chunk::Image(0));
             index_bytes(bits) + copied.count() as u64 * (1 << bits)
         };
-        let bits =
-            choices.filter(|bits| index_bytes(*bits) <= index_bytes_max).min_by_key(|bits| cost(*bits))?;
+        // Chunks whose addresses alone are too many are not looked at closely.
+        let costs = choices.filter(|bits| index_bytes(*bits) <= own_bytes_max).map(|bits| (cost(bits), bits));
+        let (_, bits) = costs.min_by_key(|(cost, _)| *cost).filter(|(cost, _)| *cost <= own_bytes_max)?;
         let mut chunks = vec![Chunk::Hole; usize::try_from(size_bytes.div_ceil(1 << bits)).ok()?];
         for (number, chunk) in touched(runs, size_bytes, bits, block_bytes) {
             chunks[usize::try_from(number).ok()?] = chunk;
@@ -119,6 +120,7 @@ mod tests {
         let map = ChunkMap::plan(&[(1 << 30, 512, 3)], (1 << 30) + 3, 9, u64::MAX).unwrap();
         assert!(map.chunks.len() < 40_000, "{}", map.chunks.len());
         assert_eq!(ChunkMap::plan(&[], 1 << 40, 9, 1 << 18), None);
+        assert_eq!(ChunkMap::plan(&[(1, 512, 1)], 1 << 24, 9, 1 << 8), None);
         assert!(ChunkMap::plan(&[], 1 << 40, 9, 1 << 20).unwrap().chunks.iter().all(|c| *c == Chunk::Hole));
     }
 

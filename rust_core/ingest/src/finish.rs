@@ -10,7 +10,7 @@ use crate::{IngestError, Stores};
 /// The layer to use above `lower_layer_ids` (lowest first, each staged or visible): the layer of `diff_id` itself where
 /// the lower ones change nothing, else one staged under `chain-<hex of chain_id>` whose parents, links and whiteouts
 /// were settled against them. The layer of `diff_id` must be staged or visible, and the blob `digest` whole; the blob
-/// is read again only in the second case. Blocking; ends soon once cancelled.
+/// is read again only in the second case, and not where the layer keeps its archive. Blocking; ends soon once cancelled.
 ///
 /// # Errors
 /// `LAYER_NOT_FOUND`, `BLOB_NOT_FOUND`, `DIGEST_INVALID`; `LAYER_REJECTED`, for example for a hard link whose target no
@@ -43,7 +43,6 @@ pub fn finish_layer<S: AsRef<str>>(
     match stores.layers.open_stage(&chain_layer, &is_cancelled)? {
         OpenedStage::Present(info) => Ok(info),
         OpenedStage::Writing(stage) => {
-            let blob = stores.content.open_blob(&digest)?;
             let request = StageRequest {
                 subject: &digest.to_string(),
                 expected_diff_id: Some(&diff_id),
@@ -52,7 +51,11 @@ pub fn finish_layer<S: AsRef<str>>(
                 progress: &AtomicU64::new(0),
                 is_cancelled: &is_cancelled,
             };
-            let finished = stage.write(blob.file, &request)?;
+            // A layer that keeps its archive needs no blob to be read and decompressed again.
+            let finished = match stage.rewrite(&own_layer, &request)? {
+                Some(finished) => finished,
+                None => stage.write(stores.content.open_blob(&digest)?.file, &request)?,
+            };
             sys::failpoint::hit("ingest.layer.finished");
             Ok(finished)
         }

@@ -96,6 +96,7 @@ impl<'a> Tee<'a> {
             | LayerError::NotFound { .. }
             | LayerError::DataCorrupt { .. }
             | LayerError::Cancelled { .. }
+            | LayerError::Mount { .. }
             | LayerError::FeatureMissing { .. } => false,
         };
         if !is_about_bytes {

@@ -1,7 +1,10 @@
 //! What can go wrong with a layer, with the engine's catalogue entry of each.
 
+use std::path::PathBuf;
+
 use content::Digest;
 use errors::{Catalogued, IoError};
+use mount::MountError;
 
 /// The rule that an entry of a layer breaks. Its text is the `rule` of `LAYER_REJECTED`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +134,14 @@ pub enum LayerError {
         /// The blob or layer.
         subject: String,
     },
+    /// A layer's image could not be mounted.
+    #[error("layer in {}: {error}", path.display())]
+    Mount {
+        /// The layer's folder.
+        path: PathBuf,
+        /// The step that failed.
+        error: MountError,
+    },
     /// This host cannot keep layers in the asked way.
     #[error("this kernel ({kernel_release}) lacks {feature}")]
     FeatureMissing {
@@ -152,6 +163,7 @@ impl Catalogued for LayerError {
             Self::NotFound { .. } => "LAYER_NOT_FOUND",
             Self::DataCorrupt { .. } => "DATA_CORRUPT",
             Self::Cancelled { .. } => "CANCELLED",
+            Self::Mount { error, .. } => error.reason(),
             Self::FeatureMissing { .. } => "KERNEL_FEATURE_MISSING",
         }
     }
@@ -179,6 +191,14 @@ impl Catalogued for LayerError {
                 vec![("path", path.clone()), ("detail", detail.clone())]
             }
             Self::Cancelled { subject } => vec![("subject", subject.clone())],
+            Self::Mount { path, error } => {
+                let mut metadata = error.metadata();
+                // The mount knows the file system's name only; the layer's folder says which.
+                metadata.iter_mut().filter(|(key, _)| *key == "path").for_each(|(_, value)| {
+                    *value = path.display().to_string();
+                });
+                metadata
+            }
             Self::FeatureMissing { feature, kernel_release } => {
                 vec![("feature", feature.clone()), ("kernel_release", kernel_release.clone())]
             }

@@ -7,13 +7,14 @@
 //!
 //! The parts: `decompress` (bytes to bytes), `tar` (bytes to [`Entry`]), `whiteout` (names to meanings), a
 //! [`Store`](port::Store) kind (entries to something that can be mounted), `stage` (joins them in one pass), and
-//! [`LayerStore`] (folders, names, visibility). This crate knows nothing of images, registries or mounts.
+//! [`LayerStore`] (folders, names, visibility). This crate knows nothing of images or registries, and of
+//! mounts only that a layer which is kept as an EROFS image is one.
 //!
 //! # How to store a layer
 //! ```no_run
 //! # use layer::*; use std::sync::atomic::AtomicU64;
 //! # fn f(blob: std::fs::File, diff_id: &content::Digest, lower: &LayerId) -> Result<(), LayerError> {
-//! let layers = LayerStore::open("/var/lib/fluyt".as_ref(), "directory")?;
+//! let layers = LayerStore::open("/var/lib/fluyt".as_ref(), "auto")?;
 //! let progress = AtomicU64::new(0);
 //! let request = StageRequest {
 //!     subject: "sha256:…", expected_diff_id: Some(diff_id), limits: &Limits::default(), finish: None,
@@ -37,6 +38,7 @@
 pub mod decompress;
 mod directory;
 mod entry;
+mod erofs;
 mod error;
 mod facts;
 mod finish;
@@ -62,4 +64,4 @@ pub use limits::Limits;
 pub use lower::LowerView;
 pub use meta::LayerInfo;
 pub use stage::{Finish, StageRequest};
-pub use store::{LayerStage, LayerStore, OpenedStage};
+pub use store::{LayerStage, LayerStore, OpenedStage, Verified};

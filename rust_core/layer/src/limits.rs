@@ -12,6 +12,9 @@ pub const PATH_DEPTH_MAX: u64 = 200;
 pub const EXTENDED_HEADER_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of one sparse map in the archive. Source: the mending of CVE-2025-58183.
 pub const SPARSE_MAP_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes that the index of a sparse file may take beyond the file's stored data, in a store that keeps archives: the
+/// addresses of its chunks and the zeros with which unaligned ones are filled up.
+pub const SPARSE_INDEX_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Extended attributes of one entry.
 pub const XATTR_COUNT_MAX: u64 = 256;
 /// Bytes of one extended attribute's value: Linux's XATTR_SIZE_MAX (limits.h).
@@ -24,7 +27,7 @@ pub const EXPANSION_RATIO_MAX: u64 = 200;
 pub const EXPANSION_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 /// Symbolic links followed to find one parent directory: Linux's MAXSYMLINKS (namei.h).
 pub const SYMLINK_COUNT_MAX: u64 = 40;
-/// Bytes held in memory for what is settled at a layer's end: directories, whiteouts and facts.
+/// Bytes held in memory for what is settled at a layer's end: directories, whiteouts and facts, or the whole index.
 pub const PENDING_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of a stored layer's `meta.json`.
 pub const META_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -44,6 +47,8 @@ pub struct Limits {
     pub extended_header_bytes: u64,
     /// See [`SPARSE_MAP_BYTES_MAX`].
     pub sparse_map_bytes: u64,
+    /// See [`SPARSE_INDEX_BYTES_MAX`].
+    pub sparse_index_bytes: u64,
     /// See [`XATTR_COUNT_MAX`].
     pub xattr_count: u64,
     /// See [`XATTR_VALUE_BYTES_MAX`].
@@ -69,6 +74,7 @@ impl Default for Limits {
             path_depth: PATH_DEPTH_MAX,
             extended_header_bytes: EXTENDED_HEADER_BYTES_MAX,
             sparse_map_bytes: SPARSE_MAP_BYTES_MAX,
+            sparse_index_bytes: SPARSE_INDEX_BYTES_MAX,
             xattr_count: XATTR_COUNT_MAX,
             xattr_value_bytes: XATTR_VALUE_BYTES_MAX,
             layer_size_bytes: LAYER_SIZE_BYTES_MAX,

@@ -23,6 +23,10 @@ pub struct LayerInfo {
     pub facts: Facts,
     /// How the blob it came from was compressed.
     pub compression: Compression,
+    /// The store kind that keeps it.
+    pub kind: String,
+    /// What it takes on disk; its files' sizes where the kind does not tell.
+    pub stored_bytes: u64,
 }
 
 impl LayerInfo {
@@ -45,6 +49,12 @@ pub(crate) struct Meta {
     /// The kernel's boot id when the layer was staged: what was staged before the last boot and never published may
     /// have lost its data, and is not believed.
     pub boot_id: String,
+    /// What it takes on disk; absent in layers stored before this was recorded, and where the kind does not tell.
+    #[serde(default)]
+    pub stored_bytes: Option<u64>,
+    /// The digest of the index, of kinds that have one.
+    #[serde(default)]
+    pub index_digest: Option<Digest>,
     pub facts: Facts,
 }
 
@@ -57,6 +67,8 @@ impl Meta {
             entry_count: self.entry_count,
             facts: self.facts,
             compression: self.compression,
+            stored_bytes: self.stored_bytes.unwrap_or(self.size_bytes),
+            kind: self.kind,
         }
     }
 }

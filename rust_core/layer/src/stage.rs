@@ -1,6 +1,7 @@
 //! One pass over a layer's blob: decompress and hash on one thread, parse and write on the caller's.
 
-use std::io::{BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{mpsc, Arc};
@@ -10,8 +11,8 @@ use errors::IoError;
 
 use crate::decompress::{Compression, DecompressError, Decompressor};
 use crate::error::shown;
-use crate::port::{LayerWriter, Written};
-use crate::tar::{ArchiveEnd, Chunks, TarReader};
+use crate::port::{LayerWriter, RawSink, Written};
+use crate::tar::{ArchiveEnd, Chunks, FileChunks, TarReader};
 use crate::{whiteout, Facts, LayerError, Limits, LowerView};
 
 /// Size of the pieces that go from the decompressing thread to the writing one.
@@ -76,23 +77,42 @@ pub(crate) fn run<R: Read + Send>(
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(CHUNK_COUNT);
         let (recycle, recycled) = mpsc::channel();
-        let producer = Producer { request: *request, sender, recycled, raw_sink };
+        let producer = Producer { request: *request, sender, recycled };
         let failed = |e: &std::io::Error| IoError::from_std("clone", "layer reader thread", e);
         std::thread::Builder::new()
             .name("layer-reader".into())
             .spawn_scoped(scope, move || producer.run(source))
             .map_err(|e| failed(&e))?;
-        let chunks = Received::new(receiver, recycle, request);
-        consume(chunks, writer, request)
+        let chunks = Received::new(receiver, recycle, request, raw_sink);
+        let mut reader = TarReader::new(chunks, request.subject, request.limits);
+        let end = apply_entries(&mut reader, writer, request)?;
+        let (diff_id, compression) = reader.into_chunks().drain()?;
+        check_end(end, &diff_id, request)?;
+        let written = writer.finish(&diff_id)?;
+        Ok(Pass { written, diff_id, compression })
     })
 }
 
-fn consume(
-    chunks: Received<'_>,
+/// As `run` for an archive that was read and verified before and is kept uncompressed in a file: its entries only, not
+/// the data between them, are read again.
+pub(crate) fn run_kept(
+    archive: &File,
+    diff_id: Digest,
+    compression: Compression,
     writer: &mut dyn LayerWriter,
     request: &StageRequest<'_>,
 ) -> Result<Pass, LayerError> {
-    let mut reader = TarReader::new(chunks, request.subject, request.limits);
+    let mut reader = TarReader::new(FileChunks::new(archive)?, request.subject, request.limits);
+    apply_entries(&mut reader, writer, request)?;
+    let written = writer.finish(&diff_id)?;
+    Ok(Pass { written, diff_id, compression })
+}
+
+fn apply_entries<C: Chunks>(
+    reader: &mut TarReader<C>,
+    writer: &mut dyn LayerWriter,
+    request: &StageRequest<'_>,
+) -> Result<Option<ArchiveEnd>, LayerError> {
     while let Some(entry) = reader.next_entry()? {
         if (request.is_cancelled)() {
             return Err(LayerError::Cancelled { subject: request.subject.to_owned() });
@@ -104,23 +124,27 @@ fn consume(
             rule,
         })?;
         if let Some(entry) = entry {
-            writer.apply(entry, &mut reader)?;
+            writer.apply(entry, reader)?;
         }
     }
-    let end = reader.end();
-    let (diff_id, compression) = reader.into_chunks().drain()?;
+    Ok(reader.end())
+}
+
+fn check_end(
+    end: Option<ArchiveEnd>,
+    diff_id: &Digest,
+    request: &StageRequest<'_>,
+) -> Result<(), LayerError> {
     match request.expected_diff_id {
-        Some(expected) if *expected != diff_id => {
-            return Err(LayerError::DiffIdMismatch { expected: expected.clone(), actual: diff_id });
+        Some(expected) if expected != diff_id => {
+            Err(LayerError::DiffIdMismatch { expected: expected.clone(), actual: diff_id.clone() })
         }
         None if end != Some(ArchiveEnd::Marked) => {
             let detail = "the archive has no end marker: it may have been cut".to_owned();
-            return Err(LayerError::Corrupt { digest: request.subject.to_owned(), detail });
+            Err(LayerError::Corrupt { digest: request.subject.to_owned(), detail })
         }
-        _ => {}
+        _ => Ok(()),
     }
-    let written = writer.finish()?;
-    Ok(Pass { written, diff_id, compression })
 }
 
 /// The decompressing side.
@@ -128,11 +152,10 @@ struct Producer<'a> {
     request: StageRequest<'a>,
     sender: SyncSender<Message>,
     recycled: Receiver<Vec<u8>>,
-    raw_sink: Option<Box<dyn Write + Send>>,
 }
 
 impl Producer<'_> {
-    fn run(mut self, source: impl Read) {
+    fn run(self, source: impl Read) {
         let message = match self.pump(source) {
             Ok(Some(ended)) => ended,
             // The receiver is gone: it has failed and says so itself.
@@ -143,7 +166,7 @@ impl Producer<'_> {
         let _ = self.sender.send(message);
     }
 
-    fn pump(&mut self, source: impl Read) -> Result<Option<Message>, LayerError> {
+    fn pump(&self, source: impl Read) -> Result<Option<Message>, LayerError> {
         let compressed = Arc::new(AtomicU64::new(0));
         let counting = Counting { source, count: Arc::clone(&compressed) };
         let mut decompressor = Decompressor::new(BufReader::with_capacity(CHUNK_BYTES, counting))
@@ -152,25 +175,23 @@ impl Producer<'_> {
         let mut hasher = Hasher::new(algorithm);
         let mut total = 0u64;
         loop {
-            if (self.request.is_cancelled)() {
-                return Err(LayerError::Cancelled { subject: self.request.subject.to_owned() });
-            }
             let mut chunk = self.recycled.try_recv().unwrap_or_default();
             chunk.resize(CHUNK_BYTES, 0);
-            let read = decompressor.read(&mut chunk).map_err(|e| self.failure(e))?;
-            if read == 0 {
-                break;
+            let (filled, failure) = self.fill(&mut decompressor, &mut chunk);
+            chunk.truncate(filled);
+            if filled > 0 {
+                total += filled as u64;
+                self.check_size(total, compressed.load(Ordering::Relaxed), decompressor.compression())?;
+                hasher.update(&chunk);
+                // What came before a failure goes first: it may have a fault of its own to tell.
+                if self.sender.send(Message::Chunk(chunk)).is_err() {
+                    return Ok(None);
+                }
             }
-            chunk.truncate(read);
-            total += read as u64;
-            self.request.progress.fetch_add(read as u64, Ordering::Relaxed);
-            self.check_size(total, compressed.load(Ordering::Relaxed), decompressor.compression())?;
-            hasher.update(&chunk);
-            if let Some(sink) = &mut self.raw_sink {
-                sink.write_all(&chunk).map_err(|e| IoError::from_std("write", self.request.subject, &e))?;
-            }
-            if self.sender.send(Message::Chunk(chunk)).is_err() {
-                return Ok(None);
+            match failure {
+                Some(error) => return Err(error),
+                None if filled == 0 => break,
+                None => {}
             }
         }
         if total == 0 {
@@ -179,6 +200,31 @@ impl Producer<'_> {
         }
         let compression = decompressor.compression();
         Ok(Some(Message::Ended { diff_id: hasher.finish(), compression }))
+    }
+
+    /// Reads until the chunk is full or the stream ends: a source may give a few bytes at a time, and each chunk costs
+    /// the same.
+    fn fill<R: std::io::BufRead>(
+        &self,
+        decompressor: &mut Decompressor<R>,
+        chunk: &mut [u8],
+    ) -> (usize, Option<LayerError>) {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            if (self.request.is_cancelled)() {
+                let subject = self.request.subject.to_owned();
+                return (filled, Some(LayerError::Cancelled { subject }));
+            }
+            match decompressor.read(&mut chunk[filled..]) {
+                Ok(0) => break,
+                Ok(read) => {
+                    filled += read;
+                    self.request.progress.fetch_add(read as u64, Ordering::Relaxed);
+                }
+                Err(error) => return (filled, Some(self.failure(error))),
+            }
+        }
+        (filled, None)
     }
 
     fn check_size(&self, total: u64, compressed: u64, compression: Compression) -> Result<(), LayerError> {
@@ -233,11 +279,19 @@ struct Received<'a> {
     used: usize,
     ended: Option<(Digest, Compression)>,
     subject: &'a str,
+    /// Gets each chunk before it is looked at: the reading thread has enough to do with decompressing and hashing.
+    raw_sink: Option<RawSink>,
 }
 
 impl<'a> Received<'a> {
-    fn new(receiver: Receiver<Message>, recycle: Sender<Vec<u8>>, request: &StageRequest<'a>) -> Self {
-        Self { receiver, recycle, chunk: Vec::new(), used: 0, ended: None, subject: request.subject }
+    fn new(
+        receiver: Receiver<Message>,
+        recycle: Sender<Vec<u8>>,
+        request: &StageRequest<'a>,
+        raw_sink: Option<RawSink>,
+    ) -> Self {
+        let subject = request.subject;
+        Self { receiver, recycle, chunk: Vec::new(), used: 0, ended: None, subject, raw_sink }
     }
 
     /// Reads to the stream's end and tells what it was.
@@ -257,6 +311,9 @@ impl Chunks for Received<'_> {
         if self.used == self.chunk.len() && self.ended.is_none() {
             match self.receiver.recv() {
                 Ok(Message::Chunk(chunk)) => {
+                    if let Some(RawSink { sink, path }) = &mut self.raw_sink {
+                        sink.write_all(&chunk).map_err(|e| IoError::from_std("write", path, &e))?;
+                    }
                     // A producer that has ended takes no buffers back.
                     let _ = self.recycle.send(std::mem::replace(&mut self.chunk, chunk));
                     self.used = 0;

@@ -19,8 +19,12 @@ pub(crate) const MAX_STRING_VALUE_BYTES: usize = 255;
 /// a stranger, and an upper must stay a plain difference.
 ///
 /// Source: Documentation/filesystems/overlayfs.rst, "Metadata only copy up": never with untrusted layers.
-pub(crate) const FIXED_OPTIONS: [(&str, &str); 3] =
-    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
+///
+/// `xino` makes files of all layers appear on one device though layers that are images are file systems of their own
+/// ("Inode properties" there): find -xdev and the like would stop at a layer else. Where all layers are on one file
+/// system it changes nothing.
+pub(crate) const FIXED_OPTIONS: [(&str, &str); 4] =
+    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "on")];
 
 /// A checked overlay: at least one and at most [`MAX_LOWER_DIRS`] lower directories, all paths absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]

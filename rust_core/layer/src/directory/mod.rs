@@ -15,6 +15,7 @@ mod settle;
 mod walk;
 mod writer;
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,7 @@ impl Store for DirectoryStore {
         folder: BorrowedFd<'_>,
         path: &Path,
         request: &StageRequest<'a>,
+        _kept: Option<BorrowedFd<'_>>,
     ) -> Result<Box<dyn LayerWriter + 'a>, LayerError> {
         let name = TREE_NAME.as_bytes();
         rustix::fs::mkdirat(folder, TREE_NAME, Mode::from_raw_mode(0o700))
@@ -53,11 +55,26 @@ impl Store for DirectoryStore {
         Ok(Box::new(DirectoryWriter::new(root, path.join(TREE_NAME), request)))
     }
 
-    fn lower_path(&self, path: &Path) -> PathBuf {
-        path.join(TREE_NAME)
+    fn has(&self, folder: BorrowedFd<'_>) -> Result<bool, LayerError> {
+        let name = TREE_NAME.as_bytes();
+        Ok(tree::stat(folder, name).map_err(|errno| io("fstatat", name, errno))?.is_some())
+    }
+
+    fn lower_path(&self, path: &Path) -> Result<PathBuf, LayerError> {
+        Ok(path.join(TREE_NAME))
     }
 
     fn open_root(&self, path: &Path) -> Result<OwnedFd, LayerError> {
         Ok(tree::open_root(&path.join(TREE_NAME))?)
     }
+
+    fn archive(&self, _folder: BorrowedFd<'_>) -> Result<Option<File>, LayerError> {
+        Ok(None)
+    }
+
+    fn index(&self, _folder: BorrowedFd<'_>) -> Result<Option<File>, LayerError> {
+        Ok(None)
+    }
+
+    fn forget(&self, _path: &Path) {}
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use content::Digest;
 use errors::IoError;
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -250,7 +251,7 @@ impl LayerWriter for DirectoryWriter<'_> {
         }
     }
 
-    fn finish(&mut self) -> Result<Written, LayerError> {
+    fn finish(&mut self, _diff_id: &Digest) -> Result<Written, LayerError> {
         self.settle()
     }
 }

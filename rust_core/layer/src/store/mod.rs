@@ -1,17 +1,19 @@
 //! The layer store: one folder a layer, staged out of sight, published by rename, removed by rename first.
 //!
 //! ```text
-//! <data root>/layers/<layer id>/            visible: meta.json and what the store kind keeps
+//! <data root>/layers/<layer id>/            visible: meta.json and what the store kind keeps; layers of both kinds may
+//!                                           stand beside each other
 //! <data root>/layers/.staged-<layer id>/    not visible yet; whole once it has a meta.json of this boot
 //! <data root>/layers/.staged-import-<n>/    being written, its id not known yet
 //! <data root>/layers/.deleted-<n>-…/        being removed
 //! ```
 
 mod staging;
+mod verify;
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::directory::DirectoryStore;
+use crate::erofs::{self, ErofsStore};
 use crate::error::shown;
 use crate::limits::META_BYTES_MAX;
 use crate::meta::{Meta, META_VERSION};
@@ -36,32 +39,36 @@ const META_NAME: &str = "meta.json";
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
 
 pub use staging::{LayerStage, OpenedStage};
+pub use verify::Verified;
 
 /// The layers below `<data root>/layers`. Safe to share between threads.
 #[derive(Debug)]
 pub struct LayerStore {
     root: OwnedFd,
     path: PathBuf,
-    kind: Box<dyn Store>,
+    /// Each kind there is, so that layers of any kind are read.
+    kinds: [Box<dyn Store>; 2],
+    /// The kind in which new layers are written.
+    chosen: usize,
+    /// Why `auto` did not choose `erofs`; empty if it did, or was not asked.
+    choice_detail: String,
     writing: Mutex<HashSet<String>>,
     written: Condvar,
     counter: AtomicU64,
 }
 
 impl LayerStore {
-    /// Opens the store below `data_root`, its folder made if absent (mode 0700). `kind`: `directory`. Blocking.
+    /// Opens the store below `data_root`, its folder made if absent (mode 0700). `kind` is how new layers are written:
+    /// `directory`, `erofs`, or `auto`, which is `erofs` where a try succeeds and `directory` elsewhere. Layers of any
+    /// kind are read. Blocking.
     ///
     /// # Errors
-    /// `KERNEL_FEATURE_MISSING` for another kind; `IO_FAILED`, `STORAGE_FULL`.
+    /// `KERNEL_FEATURE_MISSING` for `erofs` where a try fails, and for a kind that there is not; `IO_FAILED`,
+    /// `STORAGE_FULL`.
     pub fn open(data_root: &Path, kind: &str) -> Result<Self, LayerError> {
-        let kind: Box<dyn Store> = match kind {
-            "directory" => Box::new(DirectoryStore),
-            _ => {
-                let release = rustix::system::uname().release().to_string_lossy().into_owned();
-                let feature = format!("the layer store kind {}", shown(kind.as_bytes()));
-                return Err(LayerError::FeatureMissing { feature, kernel_release: release });
-            }
-        };
+        if !matches!(kind, "directory" | "erofs" | "auto") {
+            return Err(feature_missing(format!("the layer store kind {}", shown(kind.as_bytes()))));
+        }
         let path = data_root.join("layers");
         match rustix::fs::mkdir(&path, FOLDER_MODE) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -69,7 +76,54 @@ impl LayerStore {
         }
         let root = tree::open_root(&path)?;
         let (writing, written) = (Mutex::default(), Condvar::new());
-        Ok(Self { root, path, kind, writing, written, counter: AtomicU64::new(0) })
+        let kinds: [Box<dyn Store>; 2] = [Box::new(DirectoryStore), Box::new(ErofsStore::default())];
+        let (chosen, choice_detail, counter) = (0, String::new(), AtomicU64::new(0));
+        let mut store = Self { root, path, kinds, chosen, choice_detail, writing, written, counter };
+        if kind != "directory" {
+            match store.try_erofs() {
+                Ok(()) => store.chosen = 1,
+                Err(error) if kind == "auto" => store.choice_detail = error.to_string(),
+                Err(error @ LayerError::Mount { .. }) => {
+                    return Err(feature_missing(format!("the layer store kind erofs ({error})")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(store)
+    }
+
+    /// The kind in which new layers are written.
+    pub fn kind(&self) -> &'static str {
+        self.kinds[self.chosen].kind()
+    }
+
+    /// Why `auto` did not choose `erofs`, in words; empty if it did, or was not asked.
+    pub fn choice_detail(&self) -> &str {
+        &self.choice_detail
+    }
+
+    /// Tries a layer of the kind `erofs` in a folder of its own, which is gone afterwards.
+    fn try_erofs(&self) -> Result<(), LayerError> {
+        // `recover` sweeps it if this process dies here.
+        let name = format!("{IMPORT_PREFIX}probe-{}", std::process::id());
+        self.remove_folder(&name)?;
+        rustix::fs::mkdirat(&self.root, &name, FOLDER_MODE)
+            .map_err(|errno| self.error("mkdirat", &name, errno))?;
+        let folder = self.open_folder(&name)?.ok_or_else(|| self.error("openat", &name, Errno::NOENT))?;
+        let tried = erofs::probe(folder.as_fd(), &self.path.join(&name));
+        let removed = self.remove_folder(&name);
+        tried.and(removed)
+    }
+
+    /// The kind that wrote the layer in an open folder.
+    fn kind_of(&self, folder: BorrowedFd<'_>, name: &str) -> Result<&dyn Store, LayerError> {
+        for kind in &self.kinds {
+            if kind.has(folder)? {
+                return Ok(kind.as_ref());
+            }
+        }
+        let path = self.path.join(name).display().to_string();
+        Err(LayerError::DataCorrupt { path, detail: "the folder holds no layer".to_owned() })
     }
 
     fn lock_writing(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -101,7 +155,8 @@ impl LayerStore {
         file.take(META_BYTES_MAX).read_to_end(&mut text).map_err(|e| IoError::from_std("read", &path, &e))?;
         let corrupt = |detail| LayerError::DataCorrupt { path: path.display().to_string(), detail };
         let meta: Meta = serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))?;
-        if meta.version != META_VERSION || meta.kind != self.kind.kind() {
+        let is_known = self.kinds.iter().any(|kind| kind.kind() == meta.kind);
+        if meta.version != META_VERSION || !is_known {
             return Err(corrupt(format!("version {} of kind {:?} is not known", meta.version, meta.kind)));
         }
         Ok(Some(meta))
@@ -262,6 +317,9 @@ impl LayerStore {
                 Err(errno) => return Err(self.error("renameat2", layer_id.as_str(), errno)),
             }
         };
+        for kind in &self.kinds {
+            kind.forget(&self.path.join(layer_id.as_str()));
+        }
         sys::failpoint::hit("layer.delete.remove");
         Ok(tree::remove(self.root.as_fd(), folder.as_bytes())?)
     }
@@ -286,35 +344,54 @@ impl LayerStore {
         Ok(removed)
     }
 
-    fn folder_of(&self, layer_id: &LayerId) -> Result<PathBuf, LayerError> {
-        if self.open_folder(layer_id.as_str())?.is_some() {
-            return Ok(self.path.join(layer_id.as_str()));
+    /// The folder of a whole layer, visible or staged, and its name.
+    fn folder_of(&self, layer_id: &LayerId) -> Result<(OwnedFd, String), LayerError> {
+        let visible = layer_id.to_string();
+        if let Some(folder) = self.open_folder(&visible)? {
+            return Ok((folder, visible));
         }
-        match self.stat_staged(layer_id)? {
-            Some(_) => Ok(self.path.join(staged_name(layer_id))),
-            None => Err(LayerError::NotFound { layer_id: layer_id.to_string() }),
+        let staged = staged_name(layer_id);
+        match (self.stat_staged(layer_id)?, self.open_folder(&staged)?) {
+            (Some(_), Some(folder)) => Ok((folder, staged)),
+            // It may have been published between the looks.
+            _ => match self.open_folder(&visible)? {
+                Some(folder) => Ok((folder, visible)),
+                None => Err(LayerError::NotFound { layer_id: visible }),
+            },
         }
     }
 
-    /// The absolute path to give to overlay as `lowerdir+`, for a visible layer. Blocking.
+    /// The absolute path to give to overlay as `lowerdir+`, for a visible layer: it holds as long as this value does
+    /// and the layer is not deleted, for this process and any other in its mount and pid namespaces that may look into
+    /// it. A layer of the kind `erofs` is mounted when it is first asked for, once for all. Blocking.
     ///
     /// # Errors
-    /// `LAYER_NOT_FOUND`, `IO_FAILED`.
+    /// `LAYER_NOT_FOUND`, `IO_FAILED`; `KERNEL_FEATURE_MISSING` where this kernel cannot show a layer of its kind;
+    /// `DATA_CORRUPT`.
     pub fn lower_path(&self, layer_id: &LayerId) -> Result<PathBuf, LayerError> {
-        if self.open_folder(layer_id.as_str())?.is_none() {
+        let Some(folder) = self.open_folder(layer_id.as_str())? else {
             return Err(LayerError::NotFound { layer_id: layer_id.to_string() });
-        }
-        Ok(self.kind.lower_path(&self.path.join(layer_id.as_str())))
+        };
+        let kind = self.kind_of(folder.as_fd(), layer_id.as_str())?;
+        kind.lower_path(&self.path.join(layer_id.as_str()))
     }
 
     /// A view over layers that are visible or staged, given lowest first; it keeps them open. Blocking.
     ///
     /// # Errors
-    /// `LAYER_NOT_FOUND`, `IO_FAILED`.
+    /// As `lower_path`.
     pub fn lower_view(&self, layer_ids: &[LayerId]) -> Result<LowerView, LayerError> {
-        let open = |layer_id| self.kind.open_root(&self.folder_of(layer_id)?);
+        let open = |layer_id| {
+            let (folder, name) = self.folder_of(layer_id)?;
+            self.kind_of(folder.as_fd(), &name)?.open_root(&self.path.join(&name))
+        };
         Ok(LowerView::new(layer_ids.iter().map(open).collect::<Result<_, _>>()?))
     }
+}
+
+fn feature_missing(feature: String) -> LayerError {
+    let kernel_release = rustix::system::uname().release().to_string_lossy().into_owned();
+    LayerError::FeatureMissing { feature, kernel_release }
 }
 
 fn staged_name(layer_id: &LayerId) -> String {

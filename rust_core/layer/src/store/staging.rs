@@ -1,7 +1,7 @@
 //! Writing one layer into a folder that no one sees yet, and who may.
 
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::{staged_name, LayerStore, FOLDER_MODE, IMPORT_PREFIX, META_NAME};
 use crate::limits::META_BYTES_MAX;
 use crate::meta::{Meta, META_VERSION};
+use crate::port::{LayerWriter, Store};
 use crate::stage::{self, Pass, StageRequest};
 use crate::tree::io;
 use crate::{LayerError, LayerId, LayerInfo};
@@ -122,22 +123,52 @@ impl LayerStage<'_> {
         source: R,
         request: &StageRequest<'_>,
     ) -> Result<LayerInfo, LayerError> {
-        let folder = self.claim.folder.as_str();
-        let result = self.write_folder(source, request).and_then(|info| match self.layer_id {
-            Some(_) => Ok(info),
-            None => self.name_import(info),
+        let kind = self.store.kinds[self.store.chosen].as_ref();
+        let result = self
+            .write_folder(kind, None, request, |writer| stage::run(source, writer, request))
+            .and_then(|info| match self.layer_id {
+                Some(_) => Ok(info),
+                None => self.name_import(info),
+            });
+        self.or_nothing(result)
+    }
+
+    /// As `write` with the archive that the layer `base` keeps, which is not read again but for its entries: for a
+    /// layer that is settled over others. `None` if the kind of `base` keeps no archive, and nothing was done.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// As `write`; `LAYER_NOT_FOUND` for `base`.
+    pub fn rewrite(
+        &self,
+        base: &LayerId,
+        request: &StageRequest<'_>,
+    ) -> Result<Option<LayerInfo>, LayerError> {
+        let (kept, name) = self.store.folder_of(base)?;
+        let kind = self.store.kind_of(kept.as_fd(), &name)?;
+        let Some(archive) = kind.archive(kept.as_fd())? else { return Ok(None) };
+        let meta = self.store.read_meta(&name)?;
+        let meta = meta.ok_or_else(|| LayerError::NotFound { layer_id: base.to_string() })?;
+        let result = self.write_folder(kind, Some(kept.as_fd()), request, |writer| {
+            stage::run_kept(&archive, meta.diff_id, meta.compression, writer, request)
         });
+        self.or_nothing(result).map(Some)
+    }
+
+    fn or_nothing(&self, result: Result<LayerInfo, LayerError>) -> Result<LayerInfo, LayerError> {
         if result.is_err() {
             // The first failure is the one to tell; what cannot be removed now is swept by `recover`.
-            let _ = self.store.remove_folder(folder);
+            let _ = self.store.remove_folder(&self.claim.folder);
         }
         result
     }
 
-    fn write_folder<R: Read + Send>(
+    fn write_folder(
         &self,
-        source: R,
+        kind: &dyn Store,
+        kept: Option<BorrowedFd<'_>>,
         request: &StageRequest<'_>,
+        pass: impl FnOnce(&mut dyn LayerWriter) -> Result<Pass, LayerError>,
     ) -> Result<LayerInfo, LayerError> {
         let (store, name) = (self.store, self.claim.folder.as_str());
         store.remove_folder(name)?;
@@ -145,22 +176,24 @@ impl LayerStage<'_> {
         rustix::fs::mkdirat(&store.root, name, FOLDER_MODE)
             .map_err(|errno| store.error("mkdirat", name, errno))?;
         let folder = store.open_folder(name)?.ok_or_else(|| store.error("openat", name, Errno::NOENT))?;
-        let mut writer = store.kind.begin(folder.as_fd(), &store.path.join(name), request)?;
-        let pass = stage::run(source, writer.as_mut(), request)?;
+        let mut writer = kind.begin(folder.as_fd(), &store.path.join(name), request, kept)?;
+        let pass = pass(writer.as_mut())?;
         drop(writer);
         sys::failpoint::hit("layer.stage.meta");
-        self.write_meta(&folder, pass)
+        self.write_meta(kind, &folder, pass)
     }
 
-    fn write_meta(&self, folder: &OwnedFd, pass: Pass) -> Result<LayerInfo, LayerError> {
+    fn write_meta(&self, kind: &dyn Store, folder: &OwnedFd, pass: Pass) -> Result<LayerInfo, LayerError> {
         let meta = Meta {
             version: META_VERSION,
-            kind: self.store.kind.kind().to_owned(),
+            kind: kind.kind().to_owned(),
             diff_id: pass.diff_id,
             size_bytes: pass.written.size_bytes,
             entry_count: pass.written.entry_count,
             compression: pass.compression,
             boot_id: sys::boot::id()?,
+            stored_bytes: pass.written.stored_bytes,
+            index_digest: pass.written.index_digest,
             facts: pass.written.facts,
         };
         let path = self.store.path.join(&self.claim.folder).join(META_NAME);

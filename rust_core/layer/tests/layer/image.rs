@@ -15,9 +15,24 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::tar_writer::{tar, Item};
 
+/// The store of the kind that the suite runs on, or of `directory` where this kernel has no other. A suite of both kinds
+/// writes every second layer through a store of the other.
+pub fn open_store(root: &Path) -> LayerStore {
+    let kind = if crate::KIND == "mixed" { "erofs" } else { crate::KIND };
+    match LayerStore::open(root, kind) {
+        Err(error @ LayerError::FeatureMissing { .. }) if kind == "erofs" => {
+            eprintln!("run on the kind directory: {error}");
+            LayerStore::open(root, "directory").unwrap()
+        }
+        store => store.unwrap(),
+    }
+}
+
 /// A store in a directory of its own and the layers stacked in it so far.
 pub struct Image {
     pub store: LayerStore,
+    /// Writes every second layer of a mixed image.
+    other: Option<LayerStore>,
     pub root: tempfile::TempDir,
     pub stack: Vec<LayerId>,
     pub finished_count: usize,
@@ -26,8 +41,14 @@ pub struct Image {
 impl Image {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let store = LayerStore::open(root.path(), "directory").unwrap();
-        Self { store, root, stack: Vec::new(), finished_count: 0 }
+        Self::over(root)
+    }
+
+    /// As `new`, in a given directory.
+    pub fn over(root: tempfile::TempDir) -> Self {
+        let store = open_store(root.path());
+        let other = (crate::KIND == "mixed").then(|| LayerStore::open(root.path(), "directory").unwrap());
+        Self { store, other, root, stack: Vec::new(), finished_count: 0 }
     }
 
     /// An image of layers given lowest first.
@@ -46,7 +67,15 @@ impl Image {
 
     pub fn stage_with(&self, blob: &[u8], limits: &Limits) -> Result<LayerInfo, LayerError> {
         let progress = AtomicU64::new(0);
-        self.store.open_import()?.write(blob, &request(limits, &progress))
+        self.writer().open_import()?.write(blob, &request(limits, &progress))
+    }
+
+    /// The store that writes the next layer.
+    fn writer(&self) -> &LayerStore {
+        match &self.other {
+            Some(other) if self.stack.len() % 2 == 1 => other,
+            _ => &self.store,
+        }
     }
 
     /// Stores a layer by itself, then settles it against those below where that changes anything.
@@ -61,9 +90,12 @@ impl Image {
             let finish = Some(Finish { facts: &info.facts, lowers: &lowers });
             let request =
                 StageRequest { expected_diff_id: Some(&info.diff_id), finish, ..request(&limits, &progress) };
-            match self.store.open_stage(&chain_id, &|| false)? {
+            match self.writer().open_stage(&chain_id, &|| false)? {
                 OpenedStage::Present(info) => info,
-                OpenedStage::Writing(stage) => stage.write(blob, &request)?,
+                OpenedStage::Writing(stage) => match stage.rewrite(&info.layer_id, &request)? {
+                    Some(info) => info,
+                    None => stage.write(blob, &request)?,
+                },
             }
         } else {
             info
@@ -86,7 +118,9 @@ impl Image {
         }
         set("upperdir", &upper);
         set("workdir", &work);
-        for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")] {
+        for (key, value) in
+            [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "on")]
+        {
             set(key, Path::new(value));
         }
         rustix::mount::fsconfig_create(&fs).unwrap();

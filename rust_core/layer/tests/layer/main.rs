@@ -1,4 +1,5 @@
-//! The layer store by its public behaviour: the extract cases of the field, each over real overlay mounts.
+//! The layer store by its public behaviour: the extract cases of the field, each over real overlay mounts, on the kind
+//! `directory`. The same modules are run on `erofs` and on images of both by `layer_erofs` and `layer_mixed`.
 
 mod attributes;
 mod failpoints;
@@ -16,3 +17,6 @@ mod sparse;
 mod store;
 mod streams;
 mod tar_writer;
+
+/// The kind of store that the suite runs on.
+pub const KIND: &str = "directory";

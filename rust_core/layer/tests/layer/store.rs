@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use layer::{LayerError, LayerId, LayerStore, Limits, OpenedStage};
 
-use crate::image::{request, Image};
+use crate::image::{open_store, request, Image};
 use crate::tar_writer::{tar, Item};
 
 fn id(digit: char) -> LayerId {
@@ -26,7 +26,7 @@ fn a_layer_is_visible_only_after_publish() {
     image.store.publish(std::slice::from_ref(&layer_id)).unwrap();
     assert_eq!(image.store.list().unwrap(), std::slice::from_ref(&info));
     assert!(image.store.list_staged().unwrap().is_empty());
-    let again = LayerStore::open(image.root.path(), "directory").unwrap();
+    let again = open_store(image.root.path());
     assert_eq!(again.stat(&layer_id).unwrap(), Some(info));
 }
 
@@ -153,9 +153,9 @@ fn a_damaged_description_is_told_with_its_path() {
 #[test]
 fn a_kind_that_is_not_built_is_named() {
     let root = tempfile::tempdir().unwrap();
-    let error = LayerStore::open(root.path(), "erofs").unwrap_err();
+    let error = LayerStore::open(root.path(), "zfs").unwrap_err();
     assert!(
-        matches!(&error, LayerError::FeatureMissing { feature, .. } if feature.contains("erofs")),
+        matches!(&error, LayerError::FeatureMissing { feature, .. } if feature.contains("zfs")),
         "{error}"
     );
 }

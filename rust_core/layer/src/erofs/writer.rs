@@ -1,0 +1,407 @@
+//! Takes the entries of one layer and builds the tree of its index.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::BufWriter;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use ::erofs::{
+    Attributes, ImageError, ImageWriter, InodeId, Kind, New, Special, Tree, DEFAULT_BLOCK_BITS,
+    NAME_OVERHEAD_BYTES,
+};
+use content::{Algorithm, Digest, Hasher};
+use errors::IoError;
+
+use super::attributes::{self, Fault};
+use super::walk::{Missing, Place};
+use super::{DATA_NAME, INDEX_NAME};
+use crate::error::shown;
+use crate::finish::IMPLIED_MODE;
+use crate::port::{LayerWriter, RawSink, Written};
+use crate::stage::{Finish, StageRequest};
+use crate::{Entry, EntryData, EntryKind, LayerError, Limits, Rule};
+
+/// Why a directory is there, and whether it hides what the lower layers have in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DirectoryRecord {
+    pub made: Made,
+    pub is_opaque: bool,
+}
+
+/// Why a directory is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It has an entry.
+    ByEntry,
+    /// Something lies in it.
+    Implied,
+}
+
+/// A hard link whose target was not there when the link came.
+#[derive(Debug, Clone)]
+pub(super) struct PendingLink {
+    pub path: Vec<u8>,
+    pub target: Vec<u8>,
+}
+
+/// Builds one layer's index. The rules are those of the directory kind; the tree is in memory instead of on disk.
+#[derive(Debug)]
+pub(super) struct ErofsWriter<'a> {
+    path: PathBuf,
+    pub subject: &'a str,
+    pub limits: &'a Limits,
+    pub finish: Option<Finish<'a>>,
+    pub implied_before: HashSet<&'a [u8]>,
+    data: File,
+    is_data_new: bool,
+    index: Option<ImageWriter<BufWriter<File>>>,
+    pub tree: Tree,
+    /// All directories made; one that was replaced stays here and is never reached again.
+    pub directories: HashMap<InodeId, DirectoryRecord>,
+    /// Names hidden below, by the directory that they are in.
+    pub whiteouts: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// Directories marked opaque.
+    pub opaques: BTreeSet<Vec<u8>>,
+    pub links: Vec<PendingLink>,
+    pub written: Written,
+    made_count: u64,
+    pending_bytes: u64,
+}
+
+/// What a pending path costs in memory beyond its bytes.
+const PENDING_OVERHEAD_BYTES: u64 = 128;
+/// The buffer before the index, whose parts are small.
+const INDEX_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What an index cannot hold, or a failed write to it, by the name of the layer's folder.
+pub(super) fn image_error(path: &Path, subject: &str, error: ImageError) -> LayerError {
+    match error {
+        ImageError::Write(error) => IoError::from_std("write", path.join(INDEX_NAME), &error).into(),
+        ImageError::Full { limit, what } => LayerError::LimitExceeded {
+            limit: "index_addresses",
+            limit_value: limit,
+            actual: limit.saturating_add(1),
+            subject: format!("{subject}: {what}"),
+        },
+        // Both are told of before, where the entry is known.
+        ImageError::XattrName | ImageError::XattrSize => {
+            LayerError::Rejected { digest: subject.to_owned(), entry: String::new(), rule: Rule::Xattr }
+        }
+    }
+}
+
+impl<'a> ErofsWriter<'a> {
+    pub fn new(
+        path: &Path,
+        data: File,
+        is_data_new: bool,
+        index: File,
+        request: &StageRequest<'a>,
+    ) -> Result<Self, LayerError> {
+        let facts = request.finish.map(|finish| finish.facts);
+        let implied = facts.map_or(&[][..], |facts| &facts.implied_parents);
+        let mode = u16::try_from(IMPLIED_MODE).unwrap_or(0);
+        let tree = Tree::new(Attributes { mode, ..Attributes::default() });
+        let record = DirectoryRecord { made: Made::ByEntry, is_opaque: false };
+        let index = ImageWriter::new(BufWriter::with_capacity(INDEX_BUFFER_BYTES, index), DEFAULT_BLOCK_BITS)
+            .map_err(|error| image_error(path, request.subject, error))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            subject: request.subject,
+            limits: request.limits,
+            finish: request.finish,
+            implied_before: implied.iter().map(|path| path.0.as_slice()).collect(),
+            data,
+            is_data_new,
+            index: Some(index),
+            directories: HashMap::from([(tree.root(), record)]),
+            tree,
+            whiteouts: BTreeMap::new(),
+            opaques: BTreeSet::new(),
+            links: Vec::new(),
+            written: Written::default(),
+            made_count: 0,
+            pending_bytes: 0,
+        })
+    }
+
+    pub(super) fn rejected(&self, entry: &[u8], rule: Rule) -> LayerError {
+        LayerError::Rejected { digest: self.subject.to_owned(), entry: shown(entry), rule }
+    }
+
+    pub(super) fn subject_of(&self, entry: &[u8]) -> String {
+        format!("{}: entry {:?}", self.subject, shown(entry))
+    }
+
+    pub(super) fn check(
+        &self,
+        entry: &[u8],
+        limit: &'static str,
+        limit_value: u64,
+        actual: u64,
+    ) -> Result<(), LayerError> {
+        if actual > limit_value {
+            let subject = self.subject_of(entry);
+            return Err(LayerError::LimitExceeded { limit, limit_value, actual, subject });
+        }
+        Ok(())
+    }
+
+    pub(super) fn fault(&self, entry: &[u8], fault: Fault) -> LayerError {
+        match fault {
+            Fault::Rule(rule) => self.rejected(entry, rule),
+            Fault::Image(error) => image_error(&self.path, &self.subject_of(entry), error),
+        }
+    }
+
+    fn full(&self, entry: &[u8], error: ImageError) -> LayerError {
+        image_error(&self.path, &self.subject_of(entry), error)
+    }
+
+    /// Counts what is kept in memory against its limit.
+    pub(super) fn hold(&mut self, path: &[u8], bytes: u64) -> Result<(), LayerError> {
+        self.pending_bytes = self.pending_bytes.saturating_add(bytes);
+        self.check(path, "pending_bytes", self.limits.pending_bytes, self.pending_bytes)
+    }
+
+    fn hold_pending(&mut self, path: &[u8], bytes: u64) -> Result<(), LayerError> {
+        self.hold(path, path.len() as u64 + bytes + PENDING_OVERHEAD_BYTES)
+    }
+
+    /// Blocks of the index itself hold `bytes`; the answer is the first.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u32, LayerError> {
+        let (path, subject) = (&self.path, self.subject);
+        match &mut self.index {
+            Some(index) => index
+                .append_blocks(bytes, bytes.len() as u64)
+                .map_err(|error| image_error(path, subject, error)),
+            None => unreachable!("the index is closed by finish, the last call"),
+        }
+    }
+
+    pub(super) fn is_opaque(&self, directory: InodeId) -> bool {
+        self.directories.get(&directory).is_some_and(|record| record.is_opaque)
+    }
+
+    pub(super) fn set_opaque(&mut self, directory: InodeId) {
+        if let Some(record) = self.directories.get_mut(&directory) {
+            record.is_opaque = true;
+        }
+    }
+
+    /// Adds a file under a name that is free.
+    pub(super) fn add(
+        &mut self,
+        directory: InodeId,
+        name: &[u8],
+        new: New<'_>,
+        attributes: Attributes,
+    ) -> Result<InodeId, LayerError> {
+        let target_bytes = if let New::Symlink(target) = &new { target.len() as u64 } else { 0 };
+        self.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64 + target_bytes)?;
+        self.tree.add(directory, name, new, attributes).map_err(|error| self.full(name, error))
+    }
+
+    pub(super) fn link(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), LayerError> {
+        self.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64)?;
+        self.tree.link(directory, name, id).map_err(|error| self.full(name, error))
+    }
+
+    /// The name is free in the directory: a file is dropped, a directory goes with all in it (X28, X29).
+    pub(super) fn clear(&mut self, directory: InodeId, name: &[u8]) {
+        let Some(found) = self.tree.find(directory, name) else { return };
+        let is_directory = self.tree.kind(found) == Kind::Directory;
+        let path = if is_directory { self.path_of(directory, name) } else { Vec::new() };
+        let mut freed = 0;
+        self.tree.remove(directory, name, &mut |tree, id| {
+            if tree.kind(id) == Kind::File {
+                freed += tree.size(id);
+            }
+        });
+        self.written.size_bytes -= freed.min(self.written.size_bytes);
+        if is_directory {
+            self.forget(&path);
+        }
+    }
+
+    /// Forgets the markers noted at and below `path`, which is no directory any more.
+    fn forget(&mut self, path: &[u8]) {
+        let is_gone =
+            |found: &[u8]| found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
+        let in_reach = |found: &&Vec<u8>| found.starts_with(path);
+        let whiteouts: Vec<Vec<u8>> =
+            self.whiteouts.range(range.clone()).map(|(key, _)| key).take_while(in_reach).cloned().collect();
+        for key in whiteouts.iter().filter(|key| is_gone(key)) {
+            self.whiteouts.remove(key);
+        }
+        let opaques: Vec<Vec<u8>> = self.opaques.range(range).take_while(in_reach).cloned().collect();
+        for key in opaques.iter().filter(|key| is_gone(key)) {
+            self.opaques.remove(key);
+        }
+    }
+
+    /// The directory `name` is in `here`. A directory that is there keeps its content (X06, X29); anything else is
+    /// replaced, and then hides what the lower layers have.
+    pub(super) fn make_directory(
+        &mut self,
+        here: InodeId,
+        name: &[u8],
+        attributes: Attributes,
+        made: Made,
+    ) -> Result<InodeId, LayerError> {
+        self.made_count += 1;
+        self.check(name, "entry_count", self.limits.entry_count, self.made_count)?;
+        let found = self.tree.find(here, name);
+        if let Some(directory) = found.filter(|found| self.tree.kind(*found) == Kind::Directory) {
+            self.tree.set_attributes(directory, attributes);
+            if let Some(record) = self.directories.get_mut(&directory) {
+                record.made = made;
+            }
+            return Ok(directory);
+        }
+        self.clear(here, name);
+        let directory = self.add(here, name, New::Directory, attributes)?;
+        self.directories.insert(directory, DirectoryRecord { made, is_opaque: found.is_some() });
+        Ok(directory)
+    }
+
+    /// Notes a marker for the end: it hides what lies below whatever its place in the archive (X01). Its directory is
+    /// found now as far as this layer has it, since a later entry may put a link there (X03).
+    fn note(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
+        let path = match self.walk(directory, Missing::Leave, true, directory)? {
+            Place::Entered(found) => self.path_of(found, b""),
+            Place::Absent(path) => path,
+            Place::Blocked => return Ok(()),
+        };
+        self.hold_pending(&path, hidden.map_or(0, |name| name.len() as u64))?;
+        match hidden {
+            Some(name) => {
+                self.whiteouts.entry(path).or_default().insert(name.to_vec());
+            }
+            None => {
+                self.opaques.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a link for the end.
+    pub(super) fn note_link(&mut self, path: Vec<u8>, target: &[u8]) -> Result<(), LayerError> {
+        self.hold_pending(&path, target.len() as u64)?;
+        self.links.push(PendingLink { path, target: target.to_vec() });
+        Ok(())
+    }
+
+    fn write_index(&mut self, diff_id: &Digest) -> Result<(), LayerError> {
+        let Some(index) = self.index.take() else { unreachable!("finish is called once") };
+        let data_path = self.path.join(DATA_NAME);
+        let data = self.data.metadata().map_err(|e| IoError::from_std("fstat", &data_path, &e))?;
+        let blocks = data.len().div_ceil(1 << DEFAULT_BLOCK_BITS);
+        // What the kernel tells file systems apart by: a layer's index and one settled over others are not the same.
+        let mut uuid = [0; 16];
+        for (byte, pair) in uuid.iter_mut().zip(diff_id.hex().as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(pair).unwrap_or("0");
+            *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+        }
+        uuid[0] ^= u8::from(self.finish.is_some());
+        let blocks = u32::try_from(blocks).ok();
+        let too_large = || LayerError::LimitExceeded {
+            limit: "index_addresses",
+            limit_value: u64::from(u32::MAX) << DEFAULT_BLOCK_BITS,
+            actual: data.len(),
+            subject: self.subject.to_owned(),
+        };
+        let (out, summary) = index
+            .finish(&mut self.tree, Some(blocks.ok_or_else(too_large)?), uuid)
+            .map_err(|error| image_error(&self.path, self.subject, error))?;
+        let index_path = self.path.join(INDEX_NAME);
+        let file = out.into_inner().map_err(|e| IoError::from_std("write", &index_path, e.error()))?;
+        self.written.index_digest = Some(digest_of(&file, &index_path)?);
+        self.written.stored_bytes = Some(data.len() + summary.size_bytes);
+        Ok(())
+    }
+}
+
+/// The digest of a file, from its first byte.
+pub(super) fn digest_of(file: &File, path: &Path) -> Result<Digest, LayerError> {
+    use std::os::unix::fs::FileExt;
+    let (mut hasher, mut buffer, mut at) = (Hasher::new(Algorithm::Sha256), vec![0; INDEX_BUFFER_BYTES], 0);
+    loop {
+        let read = file.read_at(&mut buffer, at).map_err(|e| IoError::from_std("pread", path, &e))?;
+        if read == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..read]);
+        at += read as u64;
+    }
+}
+
+impl LayerWriter for ErofsWriter<'_> {
+    fn raw_sink(&mut self) -> Result<Option<RawSink>, LayerError> {
+        if !self.is_data_new {
+            return Ok(None);
+        }
+        let path = self.path.join(DATA_NAME);
+        let file = self.data.try_clone().map_err(|e| IoError::from_std("fcntl", &path, &e))?;
+        Ok(Some(RawSink { sink: Box::new(file), path }))
+    }
+
+    fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
+        self.made_count += 1;
+        self.check(entry.path.as_bytes(), "entry_count", self.limits.entry_count, self.made_count)?;
+        self.written.entry_count += 1;
+        let path = std::mem::take(&mut entry.path);
+        if entry.kind == EntryKind::Opaque {
+            return self.note(path.as_bytes(), None);
+        }
+        let Some((parent, name)) = path.split_last() else {
+            if entry.kind != EntryKind::Directory {
+                return Err(self.rejected(b"", Rule::RootNotDirectory));
+            }
+            let attributes =
+                attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
+            self.tree.set_attributes(self.tree.root(), attributes);
+            return Ok(());
+        };
+        if entry.kind == EntryKind::Whiteout {
+            return self.note(parent, Some(name));
+        }
+        let here = self.enter(parent, Missing::Make, path.as_bytes())?;
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            return self.make_link(here, name, target.as_bytes(), path.as_bytes());
+        }
+        let xattr_bytes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
+        self.hold(path.as_bytes(), xattr_bytes)?;
+        let attributes = attributes::of_entry(&mut self.tree, &entry)
+            .map_err(|fault| self.fault(path.as_bytes(), fault))?;
+        let new = match &entry.kind {
+            EntryKind::Directory => {
+                return self.make_directory(here, name, attributes, Made::ByEntry).map(drop);
+            }
+            EntryKind::File { size_bytes, extents } => {
+                self.clear(here, name);
+                self.count_size(path.as_bytes(), *size_bytes)?;
+                let (extents, offset) = (extents.as_deref(), entry.data_offset_bytes);
+                New::File(*size_bytes, self.file_data(path.as_bytes(), *size_bytes, extents, offset, data)?)
+            }
+            EntryKind::Symlink { target } => New::Symlink(target),
+            EntryKind::CharDevice { major, minor } => New::Special(Special::CharDevice(*major, *minor)),
+            EntryKind::BlockDevice { major, minor } => New::Special(Special::BlockDevice(*major, *minor)),
+            EntryKind::Fifo => New::Special(Special::Fifo),
+            EntryKind::Hardlink { .. } | EntryKind::Whiteout | EntryKind::Opaque => {
+                unreachable!("taken above")
+            }
+        };
+        self.clear(here, name);
+        self.add(here, name, new, attributes).map(drop)
+    }
+
+    fn finish(&mut self, diff_id: &Digest) -> Result<Written, LayerError> {
+        self.settle()?;
+        sys::failpoint::hit("layer.stage.index");
+        self.write_index(diff_id)?;
+        Ok(std::mem::take(&mut self.written))
+    }
+}

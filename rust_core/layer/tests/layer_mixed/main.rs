@@ -1,0 +1,37 @@
+//! The suite of `layer` on images whose layers are in turn of the kinds `erofs` and `directory`.
+
+#[path = "../layer/attributes.rs"]
+mod attributes;
+#[path = "../layer/failpoints.rs"]
+mod failpoints;
+#[path = "../layer/hostile.rs"]
+mod hostile;
+#[path = "../layer/image.rs"]
+mod image;
+#[path = "../layer/jail.rs"]
+mod jail;
+#[path = "../layer/limits.rs"]
+mod limits;
+#[path = "../layer/links.rs"]
+mod links;
+#[path = "../layer/markers.rs"]
+mod markers;
+#[path = "../layer/model.rs"]
+mod model;
+#[path = "../layer/model_over_links.rs"]
+mod model_over_links;
+#[path = "../layer/parents.rs"]
+mod parents;
+#[path = "../layer/peers.rs"]
+mod peers;
+#[path = "../layer/sparse.rs"]
+mod sparse;
+#[path = "../layer/store.rs"]
+mod store;
+#[path = "../layer/streams.rs"]
+mod streams;
+#[path = "../layer/tar_writer.rs"]
+mod tar_writer;
+
+/// The kind of store that the suite runs on.
+pub const KIND: &str = "mixed";
