@@ -47,3 +47,23 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, field: str) -> None
 def test_a_number_on_the_command_line_must_be_one() -> None:
     with pytest.raises(FieldInvalid):
         load(["--worker-count", "many"])
+
+
+def test_proxies_come_from_the_environment_unless_the_file_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:hunter2@proxy")
+    file = tmp_path / "fluytd.toml"
+    file.write_text('http_proxy = "http://file"\nregistry_upload_chunk_bytes = 0\n')
+    config = load(["--config", str(file)])
+    assert (config.http_proxy, config.https_proxy, config.no_proxy) == ("http://file", "http://u:hunter2@proxy", "")
+    assert "hunter2" not in repr(config)
+
+
+def test_a_bound_that_may_be_absent_is_not_negative(tmp_path: Path) -> None:
+    file = tmp_path / "fluytd.toml"
+    file.write_text("registry_upload_chunk_bytes = -1\n")
+    with pytest.raises(FieldInvalid, match="at least 0"):
+        load(["--config", str(file)])
