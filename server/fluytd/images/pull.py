@@ -1,7 +1,7 @@
 """Pulling one image: resolve, fetch and unpack its layers in parallel, publish, record. It begins no operation.
 
-At a failure or a cancellation nothing has become visible; what was fetched stays staged, and the next pull goes on
-there.
+At a failure or a cancellation nothing has become visible. What was fetched stays staged, and the next pull goes on
+there, unless the image can never become right or the disk is full.
 """
 
 import asyncio
@@ -9,7 +9,17 @@ from dataclasses import dataclass, field, replace
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
-from fluytd.errors import PlatformUnavailable, SizeMismatch, StorageFull
+from fluytd.errors import (
+    DiffIdMismatch,
+    DigestInvalid,
+    LayerCorrupt,
+    LayerRejected,
+    LimitExceeded,
+    ManifestInvalid,
+    PlatformUnavailable,
+    SizeMismatch,
+    StorageFull,
+)
 from fluytd.events.model import ImagePulled
 from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Lease
@@ -189,9 +199,21 @@ class _Wanted:
         return Source(named.domain, named.path, blob.digest, blob.size_bytes, blob.media_type, self.credentials)
 
 
+#: Failures after which nothing is kept: an image that can never become right, a disk that must not stay full.
+_GIVEN_UP = (
+    DiffIdMismatch,
+    DigestInvalid,
+    LayerCorrupt,
+    LayerRejected,
+    LimitExceeded,
+    ManifestInvalid,
+    PlatformUnavailable,
+    StorageFull,
+)
+
+
 def _is_resumed(failure: BaseException) -> bool:
-    """What a full disk broke off is given up, so that it does not stay full; the next pull resumes all else."""
-    return not isinstance(failure, StorageFull)
+    return not isinstance(failure, _GIVEN_UP)
 
 
 def _addition(reference: ImageReference, target: Descriptor, finished: Finished) -> Addition:
