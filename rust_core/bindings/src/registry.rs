@@ -131,6 +131,19 @@ impl RegistryClient {
         })
     }
 
+    #[pyo3(signature = (registry, repository, cancel, credentials=None))]
+    fn list_tags(
+        &self,
+        py: Python<'_>,
+        registry: &str,
+        repository: &str,
+        cancel: &CancelToken,
+        credentials: Option<&Credentials>,
+    ) -> PyResult<Vec<String>> {
+        let target = target(registry, repository, credentials);
+        py.detach(|| self.inner.list_tags(target, &cancel.inner)).map_err(raise)
+    }
+
     #[pyo3(signature = (registry, repository, digest, content, mount_from, progress, cancel, credentials=None))]
     #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
     fn push_blob(

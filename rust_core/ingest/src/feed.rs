@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 use errors::IoError;
-use registry::BlobReader;
+use registry::{BlobReader, Hosts};
 use sys::cancel::CancelToken;
 
 use crate::fetch::RemoteBlob;
@@ -26,13 +26,19 @@ pub(crate) struct RegistryFeed<'a> {
     blob: &'a RemoteBlob<'a>,
     progress: &'a Progress,
     cancel: &'a CancelToken,
+    hosts: Hosts,
     reader: Option<BlobReader>,
     counted_requests: u64,
 }
 
 impl<'a> RegistryFeed<'a> {
-    pub fn new(blob: &'a RemoteBlob<'a>, progress: &'a Progress, cancel: &'a CancelToken) -> Self {
-        Self { blob, progress, cancel, reader: None, counted_requests: 0 }
+    pub fn new(
+        blob: &'a RemoteBlob<'a>,
+        hosts: Hosts,
+        progress: &'a Progress,
+        cancel: &'a CancelToken,
+    ) -> Self {
+        Self { blob, progress, cancel, hosts, reader: None, counted_requests: 0 }
     }
 }
 
@@ -43,7 +49,8 @@ impl Feed for RegistryFeed<'_> {
             slot => {
                 let RemoteBlob { client, target, digest, size_bytes } = self.blob;
                 sys::failpoint::hit("ingest.fetch.open");
-                let opened = client.open_blob(*target, digest, *size_bytes, offset_bytes, self.cancel)?;
+                let opened =
+                    client.open_blob(*target, digest, *size_bytes, offset_bytes, self.hosts, self.cancel)?;
                 slot.insert(opened)
             }
         };

@@ -2,7 +2,7 @@
 
 use content::{ContentStore, Digest, OpenedIngest};
 use layer::{LayerId, LayerInfo, OpenedStage};
-use registry::{RegistryClient, RegistryError, Target};
+use registry::{Hosts, RegistryClient, RegistryError, Target};
 
 use crate::feed::RegistryFeed;
 use crate::tee::{store_blob, store_blob_and_layer, write_layer};
@@ -42,6 +42,7 @@ pub struct RemoteBlob<'a> {
 /// has another size), `DIGEST_MISMATCH`, `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
 pub fn fetch_blob(blob: &RemoteBlob<'_>, content: &ContentStore, task: Task<'_>) -> Result<(), IngestError> {
     let digest = parse_digest(blob.digest)?;
+    let mut hosts = Hosts::All;
     loop {
         match content.open_ingest(&digest, blob.size_bytes, &|| task.cancel.is_cancelled())? {
             OpenedIngest::Present { size_bytes } => {
@@ -52,9 +53,10 @@ pub fn fetch_blob(blob: &RemoteBlob<'_>, content: &ContentStore, task: Task<'_>)
             }
             OpenedIngest::Writing(ingest) => {
                 let is_resumed = ingest.offset_bytes() > 0;
-                let mut feed = RegistryFeed::new(blob, task.progress, task.cancel);
+                let mut feed = RegistryFeed::new(blob, hosts, task.progress, task.cancel);
                 let outcome = store_blob(ingest, &mut feed, task);
-                if settle(outcome, is_resumed, &digest, content)?.is_some() {
+                let is_repeated = is_resumed || may_ask_others(&outcome, blob, &mut hosts)?;
+                if settle(outcome, is_repeated, &digest, content)?.is_some() {
                     task.progress.enter(Phase::Done);
                     return Ok(());
                 }
@@ -84,6 +86,7 @@ pub fn fetch_layer(
     let diff_id = parse_digest(expected_diff_id)?;
     let layer_id = LayerId::from_diff_id(&diff_id);
     let is_cancelled = || task.cancel.is_cancelled();
+    let mut hosts = Hosts::All;
     loop {
         match stores.content.open_ingest(&digest, blob.size_bytes, &is_cancelled)? {
             OpenedIngest::Present { size_bytes } => {
@@ -93,14 +96,15 @@ pub fn fetch_layer(
             }
             OpenedIngest::Writing(ingest) => {
                 let is_resumed = ingest.offset_bytes() > 0;
-                let mut feed = RegistryFeed::new(blob, task.progress, task.cancel);
+                let mut feed = RegistryFeed::new(blob, hosts, task.progress, task.cancel);
                 let outcome = match stores.layers.open_stage(&layer_id, &is_cancelled)? {
                     OpenedStage::Present(info) => store_blob(ingest, &mut feed, task).map(|()| info),
                     OpenedStage::Writing(stage) => {
                         store_blob_and_layer(ingest, &mut feed, stage, Some(&diff_id), task)
                     }
                 };
-                if let Some(info) = settle(outcome, is_resumed, &digest, stores.content)? {
+                let is_repeated = is_resumed || may_ask_others(&outcome, blob, &mut hosts)?;
+                if let Some(info) = settle(outcome, is_repeated, &digest, stores.content)? {
                     task.progress.enter(Phase::Done);
                     return Ok(info);
                 }
@@ -148,14 +152,28 @@ pub(crate) fn unpack(
     }
 }
 
+/// True if the blob is other content and may be so because a mirror lied: `hosts` leaves mirrors out then.
+fn may_ask_others<T>(
+    outcome: &Result<T, IngestError>,
+    blob: &RemoteBlob<'_>,
+    hosts: &mut Hosts,
+) -> Result<bool, IngestError> {
+    let is_mismatch = matches!(outcome, Err(error) if error.is_digest_mismatch());
+    if !is_mismatch || *hosts == Hosts::Last || !blob.client.has_mirrors(blob.target)? {
+        return Ok(false);
+    }
+    *hosts = Hosts::Last;
+    Ok(true)
+}
+
 /// What a pass over a blob gave; `None` if it is to be done again from the first byte.
 ///
 /// Bytes of an earlier call may have been damaged since (they were never synced), so that a mismatch after a resume
-/// says nothing about the registry: once more, from nothing. A mismatch of a blob that came whole is final, and leaves
-/// nothing to resume.
+/// says nothing about the registry: once more, from nothing, as `is_repeated` says. A mismatch of a blob that came whole
+/// from the registry itself is final, and leaves nothing to resume.
 pub(crate) fn settle<T>(
     outcome: Result<T, IngestError>,
-    is_resumed: bool,
+    is_repeated: bool,
     digest: &Digest,
     content: &ContentStore,
 ) -> Result<Option<T>, IngestError> {
@@ -163,7 +181,7 @@ pub(crate) fn settle<T>(
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_digest_mismatch() => {
             content.delete_ingest(digest)?;
-            if is_resumed {
+            if is_repeated {
                 return Ok(None);
             }
             Err(error)

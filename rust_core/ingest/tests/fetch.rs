@@ -164,6 +164,29 @@ fn wrong_bytes_are_a_digest_mismatch_and_leave_nothing_to_resume() {
 }
 
 #[test]
+fn a_mirror_that_lies_is_passed_over_and_the_registry_asked() {
+    let (tar, blob) = big_layer();
+    let mut wrong = blob.clone();
+    wrong[500_000] ^= 1;
+    let lying = wrong.clone();
+    let mirror = Server::start(move |request, _| Reply::ranged(request, &lying));
+    let served = blob.clone();
+    let honest = Server::start(move |request, _| Reply::ranged(request, &served));
+    let mut place = Place::new();
+    place.mirror(&honest.registry(), &mirror.registry());
+    place.fetch(&honest.registry(), &blob, &digest(&tar)).expect("the layer");
+    assert_eq!((mirror.requests().len(), honest.requests().len()), (1, 1));
+
+    let lying = wrong.clone();
+    let liar = Server::start(move |request, _| Reply::ranged(request, &lying));
+    let mut place = Place::new();
+    place.mirror(&liar.registry(), &mirror.registry());
+    let error = place.fetch(&liar.registry(), &blob, &digest(&tar)).expect_err("both lie");
+    assert_eq!(error.reason(), "DIGEST_MISMATCH");
+    assert_eq!(liar.requests().len(), 1);
+}
+
+#[test]
 fn another_blob_with_the_right_diff_id_is_still_a_digest_mismatch() {
     let tar = tar_of(&[("f", b"x")]);
     let (blob, mut other) = (gzip(&tar), tar.clone());

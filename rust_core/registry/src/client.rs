@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::manifest::{self, Manifest};
 use crate::session::Session;
-use crate::target::{parse_digest, scope, show_reference, Reference};
+use crate::target::{parse_digest, scope, show_reference, Reference, Repository};
 use crate::{BlobReader, Credentials, RegistryError};
 
 /// Threads that drive all connections: hashing, decompression and storing happen on the callers' own threads.
@@ -97,6 +97,15 @@ pub struct Target<'a> {
     pub credentials: &'a Credentials,
 }
 
+/// Which of a registry's hosts a blob may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hosts {
+    /// Mirrors first, in their order.
+    All,
+    /// The last one only, which is the registry itself unless it may not be pulled from.
+    Last,
+}
+
 /// Connections to any number of registries, pooled. Safe to share between threads; one per daemon. Its threads start
 /// with the first fetch.
 #[derive(Debug)]
@@ -160,6 +169,20 @@ impl RegistryClient {
         ))
     }
 
+    /// True if another host is asked for the repository's blobs before the registry itself. Blocks where settings
+    /// changed and are read.
+    ///
+    /// # Errors
+    /// `REFERENCE_INVALID`, `REGISTRY_CONFIG_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`.
+    pub fn has_mirrors(&self, target: Target<'_>) -> Result<bool, RegistryError> {
+        Ok(self.blob_places(target)?.len() > 1)
+    }
+
+    fn blob_places(&self, target: Target<'_>) -> Result<Vec<Repository>, RegistryError> {
+        let Target { registry, repository, credentials } = target;
+        self.session.places(registry, repository, credentials, &[scope(repository, "pull")], |may| may.pull)
+    }
+
     /// A stream of the bytes of a blob from `offset_bytes` on, which reconnects, resumes and goes on at the next host by
     /// itself. Nothing is sent before this returns; it blocks only where settings changed and are read.
     ///
@@ -171,14 +194,15 @@ impl RegistryClient {
         digest: &str,
         size_bytes: u64,
         offset_bytes: u64,
+        hosts: Hosts,
         cancel: &CancelToken,
     ) -> Result<BlobReader, RegistryError> {
-        let Target { registry, repository, credentials } = target;
         let digest = parse_digest(digest)?;
         let session = Arc::clone(&self.session);
-        let places =
-            session
-                .places(registry, repository, credentials, &[scope(repository, "pull")], |may| may.pull)?;
+        let mut places = self.blob_places(target)?;
+        if hosts == Hosts::Last {
+            places.drain(..places.len() - 1);
+        }
         Ok(BlobReader::start(self.runtime()?, session, places, digest, size_bytes, offset_bytes, cancel))
     }
 }

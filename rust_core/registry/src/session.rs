@@ -104,7 +104,7 @@ impl Session {
             if answer.response.status() != StatusCode::UNAUTHORIZED || !is_own || is_fresh {
                 return judge(repository, answer, expected);
             }
-            self.tokens.forget(repository);
+            self.tokens.forget(repository, authorization.as_ref());
             let Some(value) = self.authorize(repository, &answer).await? else {
                 return judge(repository, answer, expected);
             };

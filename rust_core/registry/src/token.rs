@@ -1,7 +1,7 @@
 //! Bearer tokens, kept until they expire, and the knowledge of where Basic authentication is wanted.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ type Key = (String, String, String);
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     held: Mutex<HashMap<Key, (HeaderValue, Instant)>>,
+    /// Who asks for a token holds its gate, so that many requests at once ask for one.
+    gates: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Deserialize)]
@@ -64,9 +66,21 @@ impl Tokens {
         (*expiry > Instant::now()).then(|| value.clone())
     }
 
-    /// Drops what the registry refused.
-    pub fn forget(&self, repository: &Repository) {
-        self.lock().remove(&key(repository));
+    /// Drops what the registry refused, unless another took its place since.
+    pub fn forget(&self, repository: &Repository, refused: Option<&HeaderValue>) {
+        let (key, mut held) = (key(repository), self.lock());
+        if held.get(&key).is_some_and(|(value, _)| Some(value) == refused) {
+            held.remove(&key);
+        }
+    }
+
+    fn gate(&self, repository: &Repository) -> Arc<tokio::sync::Mutex<()>> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if gates.len() >= TOKEN_CACHE_MAX_COUNT {
+            // Whoever holds one keeps it; at worst a token is asked for twice.
+            gates.clear();
+        }
+        Arc::clone(gates.entry(key(repository)).or_default())
     }
 
     /// Keeps an Authorization for so long.
@@ -86,13 +100,18 @@ impl Tokens {
         self.keep(repository, value, LIFE_MAX);
     }
 
-    /// Asks the token server that `challenge` names, and keeps the token.
+    /// Asks the token server that `challenge` names, and keeps the token; one that came meanwhile serves as well.
     pub async fn ask(
         &self,
         http: &Http,
         repository: &Repository,
         challenge: &BearerChallenge,
     ) -> Result<HeaderValue, Failure> {
+        let gate = self.gate(repository);
+        let _asking = gate.lock().await;
+        if let Some(value) = self.find(repository) {
+            return Ok(value);
+        }
         match tokio::time::timeout(TOKEN_TIMEOUT, self.ask_once(http, repository, challenge)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::retry("the token did not arrive in time")),

@@ -88,6 +88,8 @@ fn a_token_belongs_to_its_host_its_identity_and_its_scopes() {
     let mut pushing = mine.clone();
     pushing.scopes = vec![scope("a", "pull,push")];
     assert!(tokens.find(&pushing).is_none());
-    tokens.forget(&mine);
+    tokens.forget(&mine, Some(&HeaderValue::from_static("Bearer another")));
+    assert!(tokens.find(&mine).is_some(), "another one was refused");
+    tokens.forget(&mine, Some(&HeaderValue::from_static("Bearer t")));
     assert!(tokens.find(&mine).is_none());
 }

@@ -91,6 +91,22 @@ fn a_token_server_gets_the_credentials_and_the_registry_the_token() {
 }
 
 #[test]
+fn many_requests_at_once_ask_for_one_token() {
+    let server = token_registry(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        true
+    });
+    let client = client();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| fetch(&client, &server, &user()).expect("a manifest"));
+        }
+    });
+    let asked = server.requests().iter().filter(|request| request.target.starts_with("/token")).count();
+    assert_eq!(asked, 1);
+}
+
+#[test]
 fn an_identity_token_is_exchanged_by_post() {
     let server = token_registry(|request| {
         let form = String::from_utf8(request.body.clone()).expect("text");

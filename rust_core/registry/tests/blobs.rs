@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{blob, blob_from, client, digest, fact, noise, target};
 use errors::Catalogued;
+use registry::Hosts;
 use server::{Ending, Reply, Server};
 use sys::cancel::CancelToken;
 
@@ -192,7 +193,7 @@ fn a_cancelled_transfer_ends_soon() {
     let cancel = CancelToken::new();
     let client = client();
     let mut reader = client
-        .open_blob(target(&server.registry()), &digest(&data), SIZE as u64, 0, &cancel)
+        .open_blob(target(&server.registry()), &digest(&data), SIZE as u64, 0, Hosts::All, &cancel)
         .expect("a reader");
     assert_eq!(reader.next_chunk().expect("the first bytes").map(|chunk| chunk.len()), Some(1000));
     let started = Instant::now();
@@ -208,7 +209,14 @@ fn a_slow_reader_slows_the_transfer_instead_of_filling_memory() {
     let server = Server::start(move |_, _| Reply::new(200, served.clone()));
     let client = client();
     let mut reader = client
-        .open_blob(target(&server.registry()), &digest(&data), data.len() as u64, 0, &CancelToken::new())
+        .open_blob(
+            target(&server.registry()),
+            &digest(&data),
+            data.len() as u64,
+            0,
+            Hosts::All,
+            &CancelToken::new(),
+        )
         .expect("a reader");
     std::thread::sleep(Duration::from_millis(1500));
     // Longer than the stall timeout: waiting for the reader is no stall.

@@ -86,6 +86,11 @@ class RegistryClient:
         its API host). Raises IMAGE_NOT_FOUND, REGISTRY_ACCESS_DENIED, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL,
         REGISTRY_RATE_LIMITED, REGISTRY_CONFIG_INVALID, DIGEST_MISMATCH, MANIFEST_INVALID, LIMIT_EXCEEDED, CANCELLED.
         Blocking."""
+    def list_tags(
+        self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials | None = None
+    ) -> list[str]:
+        """All tags of a repository, sorted, each once; at most 10,000. Raises IMAGE_NOT_FOUND for an absent repository,
+        REFERENCE_INVALID for a tag that is none, and as `fetch_manifest`. Blocking."""
     def push_blob(
         self,
         registry: str,

@@ -96,6 +96,16 @@ impl Place {
         Task { progress: &self.progress, cancel: &self.cancel }
     }
 
+    /// The client asks `mirror` before `registry`.
+    pub fn mirror(&mut self, registry: &str, mirror: &str) {
+        let directory = self.root.path().join("certs.d").join(registry);
+        std::fs::create_dir_all(&directory).expect("a directory");
+        std::fs::write(directory.join("hosts.toml"), format!("[host.\"http://{mirror}\"]\n"))
+            .expect("a file");
+        let hosts_dir = Some(self.root.path().join("certs.d"));
+        self.client = RegistryClient::new(ClientConfig { hosts_dir, ..ClientConfig::new("fluyt-test") });
+    }
+
     pub fn blob<'a>(&'a self, registry: &'a str, digest: &'a str, size: usize) -> RemoteBlob<'a> {
         static NOBODY: LazyLock<Credentials> = LazyLock::new(Credentials::anonymous);
         let target = Target { registry, repository: "a/b", credentials: &NOBODY };

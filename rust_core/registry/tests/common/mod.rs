@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use content::{Algorithm, Digest};
 use errors::Catalogued;
-use registry::{ClientConfig, Credentials, Manifest, RegistryClient, RegistryError, Target};
+use registry::{ClientConfig, Credentials, Hosts, Manifest, RegistryClient, RegistryError, Target};
 use sys::cancel::CancelToken;
 
 pub const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -59,8 +59,14 @@ pub fn blob_from(
     offset: usize,
 ) -> Result<(Vec<u8>, u64), RegistryError> {
     let client = client();
-    let mut reader =
-        client.open_blob(target(registry), name, size as u64, offset as u64, &CancelToken::new())?;
+    let mut reader = client.open_blob(
+        target(registry),
+        name,
+        size as u64,
+        offset as u64,
+        Hosts::All,
+        &CancelToken::new(),
+    )?;
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         bytes.extend_from_slice(&chunk);
