@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -155,6 +154,6 @@ def get(engine: Engine, image: str, **request: Any) -> images_pb2.GetImageRespon
     return answer
 
 
-def layer_file(engine: Engine, layer_id: str, name: str) -> Path:
-    """A file of a visible layer, in the store of directories."""
-    return next(path for path in (engine.root / "data" / "layers" / layer_id).rglob(name))
+def blob(engine: Engine, digest: str) -> bytes:
+    """A visible blob."""
+    return (engine.root / "data" / "content" / "blobs" / digest.replace(":", "/")).read_bytes()
