@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
 
 from fluytd import __version__, _core, roots
 from fluytd._core import process
@@ -66,10 +65,6 @@ from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-#: Layer store in use.
-LAYER_STORE: Final = "directory"
-
-
 class Engine:
     """One engine on its roots. `start` once, then `stop` once."""
 
@@ -109,7 +104,9 @@ class Engine:
         undo.push_async_callback(operations.close)
         requests = RequestService(database, clock)
         blobs = await workers.run(CoreBlobs, config.data_root, workers)
-        layers = await workers.run(CoreLayers, config.data_root, workers)
+        layers = await workers.run(CoreLayers, config.data_root, config.layer_store, workers)
+        if layers.core.choice_detail:
+            _log.info("layers are kept as directories: %s", layers.core.choice_detail)
         containers: ContainerService
         # The two ask each other: images whether a container stands on them, containers what they are made of.
         catalogue = Catalogue(database, blobs, _Late(lambda: containers))
@@ -146,7 +143,7 @@ class Engine:
             start_time_unix_nanos=clock.now_unix_nanos(),
             data_root=str(config.data_root),
             run_root=str(config.run_root),
-            layer_store=LAYER_STORE,
+            layer_store=layers.core.kind,
             limits=limits_of(config),
             clamps=(),
             container_counts=lambda: counts_of(containers),

@@ -39,6 +39,9 @@ class Config:
     #: Names that may only read.
     tcp_readers: str = ""
     supervisor_path: Path = Path(__file__).parent / "libexec" / "fluyt-supervisor"
+    #: How new layers are kept: `directory`, `erofs` (an archive with an index, mounted from a file), or `auto`: `erofs`
+    #: where the kernel can. Layers of both kinds are read whatever stands here.
+    layer_store: str = "auto"
     cgroup_parent: str = "fluyt"
     #: Threads for short blocking calls.
     worker_count: int = 16
@@ -76,7 +79,11 @@ class Config:
     log_format: str = "plain"
 
 
-_TEXT_CHOICES = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("plain", "json")}
+_TEXT_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("plain", "json"),
+    "layer_store": ("auto", "directory", "erofs"),
+}
 _ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
 
 

@@ -32,6 +32,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         ('data_root = "relative"', "data_root"),
         ("data_root = 1", "data_root"),
         ('log_level = "loud"', "log_level"),
+        ('layer_store = "zfs"', "layer_store"),
         ('cgroup_parent = "../x"', "cgroup_parent"),
         ("= broken", "config"),
     ],

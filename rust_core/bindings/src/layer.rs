@@ -1,11 +1,13 @@
 //! `_core.layer`: the layer stores.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use layer::LayerId;
+use layer::{LayerId, Verified};
 use pyo3::prelude::*;
 
+use crate::cancel::CancelToken;
 use crate::error::raise;
 
 /// See the stub.
@@ -16,6 +18,16 @@ pub(crate) struct LayerInfo {
     size_bytes: u64,
     entry_count: u64,
     depends_on_lower: bool,
+    kind: String,
+    stored_bytes: u64,
+}
+
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.layer")]
+pub(crate) struct LayerCheck {
+    is_checkable: bool,
+    damage: String,
+    checked_bytes: u64,
 }
 
 impl From<layer::LayerInfo> for LayerInfo {
@@ -26,6 +38,8 @@ impl From<layer::LayerInfo> for LayerInfo {
             diff_id: info.diff_id.to_string(),
             size_bytes: info.size_bytes,
             entry_count: info.entry_count,
+            stored_bytes: info.stored_bytes,
+            kind: info.kind,
         }
     }
 }
@@ -53,6 +67,16 @@ impl LayerStore {
     fn new(py: Python<'_>, data_root: &str, kind: &str) -> PyResult<Self> {
         let store = py.detach(|| layer::LayerStore::open(Path::new(data_root), kind)).map_err(raise)?;
         Ok(Self { inner: Arc::new(store) })
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    #[getter]
+    fn choice_detail(&self) -> &str {
+        self.inner.choice_detail()
     }
 
     fn stat(&self, py: Python<'_>, layer_id: &str) -> PyResult<Option<LayerInfo>> {
@@ -91,9 +115,24 @@ impl LayerStore {
         let path = py.detach(|| self.inner.lower_path(&id)).map_err(raise)?;
         Ok(path.to_string_lossy().into_owned())
     }
+
+    fn verify(&self, py: Python<'_>, layer_id: &str, cancel: &CancelToken) -> PyResult<LayerCheck> {
+        let id = self::layer_id(layer_id)?;
+        let progress = AtomicU64::new(0);
+        let found = py
+            .detach(|| self.inner.verify(&id, &progress, &|| cancel.inner.is_cancelled()))
+            .map_err(raise)?;
+        let (is_checkable, damage) = match found {
+            Verified::Sound => (true, String::new()),
+            Verified::Damaged { detail } => (true, detail),
+            Verified::NotKept => (false, String::new()),
+        };
+        Ok(LayerCheck { is_checkable, damage, checked_bytes: progress.load(Ordering::Relaxed) })
+    }
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LayerCheck>()?;
     module.add_class::<LayerInfo>()?;
     module.add_class::<LayerStore>()
 }

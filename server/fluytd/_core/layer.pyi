@@ -1,8 +1,21 @@
-"""Layer stores: unpacked layers, immutable once visible. A layer's id is the hex of its diff_id, or
+"""Layer stores: layers that overlayfs can stack, immutable once visible. A layer's id is the hex of its diff_id, or
 `chain-<hex of chain_id>` where its content depends on the layers below it."""
 
 import builtins
 from typing import final
+
+from . import CancelToken
+
+@final
+class LayerCheck:
+    @property
+    def is_checkable(self) -> bool:
+        """False for a kind that keeps no archive: only extracting the blob again could tell then."""
+    @property
+    def damage(self) -> str:
+        """What differs from what was stored, in words; empty for a sound layer."""
+    @property
+    def checked_bytes(self) -> int: ...
 
 @final
 class LayerInfo:
@@ -19,13 +32,27 @@ class LayerInfo:
     def depends_on_lower(self) -> bool:
         """True if it has a parent directory without an entry of its own, a hard link to a file of a lower layer, or
         whiteouts, so that `ingest.finish_layer` must be asked before it is used over other layers."""
+    @property
+    def kind(self) -> str:
+        """How it is kept: `directory` or `erofs`."""
+    @property
+    def stored_bytes(self) -> int:
+        """What it takes on disk; its files' sizes where the kind does not tell."""
 
 @final
 class LayerStore:
     """The layers below `<data_root>/layers`. Safe to share between threads."""
 
     def __new__(cls, data_root: str, kind: str = "directory") -> LayerStore:
-        """Opens the store. `kind`: `directory`. Raises KERNEL_FEATURE_MISSING for a kind this host lacks. Blocking."""
+        """Opens the store; layers of any kind are read. `kind` is how new ones are written: `directory`, `erofs`, or
+        `auto`, which is `erofs` where a try succeeds and `directory` elsewhere. Raises KERNEL_FEATURE_MISSING for a kind
+        this host lacks. Blocking."""
+    @property
+    def kind(self) -> str:
+        """How new layers are written: `directory` or `erofs`."""
+    @property
+    def choice_detail(self) -> str:
+        """Why `auto` did not choose `erofs`; empty if it did, or was not asked."""
     def stat(self, layer_id: str) -> LayerInfo | None:
         """A visible layer, or None. Blocking."""
     def list(self) -> builtins.list[LayerInfo]:
@@ -43,4 +70,10 @@ class LayerStore:
         """Removes what an interrupted `delete` or a crash while staging left; returns the names swept. To be called at start,
         before anything is staged. Idempotent. Blocking."""
     def lower_path(self, layer_id: str) -> str:
-        """The absolute path to give to overlay as `lowerdir+`. Raises LAYER_NOT_FOUND."""
+        """The absolute path to give to overlay as `lowerdir+`, for this process and its supervisors: it holds as long as
+        this object does and the layer is not deleted. A layer of the kind `erofs` is mounted at its first use, once for
+        all, where no namespace shows it. Raises LAYER_NOT_FOUND; KERNEL_FEATURE_MISSING where this kernel cannot show
+        the layer. Blocking (a stat; 0.1 ms at a first use)."""
+    def verify(self, layer_id: str, cancel: CancelToken) -> LayerCheck:
+        """Reads a visible layer again and compares it with its diff_id and the digest of its index. Changes nothing.
+        Raises LAYER_NOT_FOUND, DATA_CORRUPT, IO_FAILED, CANCELLED. Blocking (as long as reading the layer takes)."""

@@ -91,7 +91,7 @@ class Layers(Protocol):
         """What an interrupted deletion or staging left is gone. Called at start, before anything is staged."""
 
     def lower_path(self, layer_id: str) -> str:
-        """Absolute directory of a visible layer. Raises LAYER_NOT_FOUND. Blocks for one stat."""
+        """Absolute directory of a visible layer. Raises LAYER_NOT_FOUND. Blocks for one stat or one mount."""
 
 
 class Registry(Protocol):

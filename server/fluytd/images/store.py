@@ -20,9 +20,12 @@ from fluytd.workers import Workers
 class CoreLayers:
     """Implements `ports.Layers`."""
 
-    def __init__(self, data_root: Path, workers: Workers) -> None:
-        """Opens the store and makes what is absent of it. Raises IO_FAILED, KERNEL_FEATURE_MISSING. Blocking."""
-        self.core = LayerStore(str(data_root))
+    def __init__(self, data_root: Path, kind: str, workers: Workers) -> None:
+        """Opens the store and makes what is absent of it; `kind` as in `Config.layer_store`.
+
+        Raises IO_FAILED, KERNEL_FEATURE_MISSING. Blocking.
+        """
+        self.core = LayerStore(str(data_root), kind)
         self._root = data_root / "layers"
         self._workers = workers
 
