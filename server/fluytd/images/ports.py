@@ -106,6 +106,12 @@ class Registry(Protocol):
         REGISTRY_CONFIG_INVALID, DIGEST_MISMATCH, MANIFEST_INVALID, LIMIT_EXCEEDED, CANCELLED.
         """
 
+    async def list_tags(
+        self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials
+    ) -> list[str]:
+        """All tags of a repository, sorted. Raises IMAGE_NOT_FOUND for an absent repository, REFERENCE_INVALID for a tag
+        that is none, and as `fetch_manifest`."""
+
 
 class UploadCounters(Protocol):
     """How far the sending of one blob has come; read at any time from any thread."""

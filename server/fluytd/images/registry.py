@@ -56,6 +56,14 @@ class CoreRegistry:
         )
         return RemoteManifest(found.data, found.media_type, Digest.parse(found.digest))
 
+    async def list_tags(
+        self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials
+    ) -> list[str]:
+        """See `ports.Registry.list_tags`."""
+        return await self._workers.run_transfer(
+            self.core.list_tags, registry, repository, core_token(cancel), core_credentials(credentials)
+        )
+
     def new_upload_counters(self) -> UploadCounters:
         """See `ports.PushRegistry.new_upload_counters`."""
         return core.UploadProgress()
