@@ -104,9 +104,7 @@ class Engine:
         undo.push_async_callback(operations.close)
         requests = RequestService(database, clock)
         blobs = await workers.run(CoreBlobs, config.data_root, workers)
-        layers = await workers.run(CoreLayers, config.data_root, config.layer_store, workers)
-        if layers.core.choice_detail:
-            _log.info("layers are kept as directories: %s", layers.core.choice_detail)
+        layers = await workers.run(open_layers, config, workers)
         containers: ContainerService
         # The two ask each other: images whether a container stands on them, containers what they are made of.
         catalogue = Catalogue(database, blobs, _Late(lambda: containers))
@@ -273,6 +271,14 @@ def registry_settings(config: Config) -> RegistrySettings:
         proxies=Proxies(config.http_proxy, config.https_proxy, config.no_proxy),
         upload_chunk_bytes=config.registry_upload_chunk_bytes,
     )
+
+
+def open_layers(config: Config, workers: Workers) -> CoreLayers:
+    """The layer store of the configured kind; why `auto` did not choose erofs is logged. Blocking."""
+    layers = CoreLayers(config.data_root, config.layer_store, workers)
+    if layers.core.choice_detail:
+        _log.info("layers are kept as directories: %s", layers.core.choice_detail)
+    return layers
 
 
 def check_versions() -> None:
