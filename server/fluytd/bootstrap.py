@@ -65,6 +65,7 @@ from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
 
+
 class Engine:
     """One engine on its roots. `start` once, then `stop` once."""
 
@@ -123,7 +124,12 @@ class Engine:
             collector,
             layers_per_image=config.layers_per_image,
         )
-        images = PresentImages(catalogue.table, layers.lower_path, pull_with(operations, puller))
+        images = PresentImages(
+            catalogue.table,
+            layers.lower_path,
+            pull_with(operations, puller),
+            lambda layer_ids: collector.sweep({}, dict.fromkeys(layer_ids, 0)),
+        )
         log_readers = LogReaders()
         log_readers.start()
         undo.callback(log_readers.close)

@@ -117,10 +117,10 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         options = (await _first(request_iterator)).options
         load = LoadOptions(
             tuple(convert.from_platform(platform, "options.platforms") for platform in options.platforms),
-            ImageReference.parse(options.reference) if options.reference else None,
+            _new_name(options.reference),
         )
-        async with self._spool.receive(_chunks(request_iterator), "load") as (fd, _):
-            operation = await self._images.load(fd, load)
+        async with self._spool.receive(_chunks(request_iterator), "load") as archive:
+            operation = await self._images.load(archive.fd, load)
         return images_pb2.LoadImagesResponse(
             images=to_loaded_images(_loaded(operation)), operation=to_operation(operation)
         )
@@ -129,16 +129,16 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         self, request_iterator: AsyncIterator[images_pb2.ImportImageRequest], context: Any
     ) -> images_pb2.ImportImageResponse:
         options = (await _first(request_iterator)).options
-        reference = ImageReference.parse(options.reference) if options.reference else None
+        reference = _new_name(options.reference)
         run = run_config(list(options.changes))
         platform = (
             convert.from_platform(options.platform, "options.platform")
             if options.HasField("platform")
             else host_platform()
         )
-        async with self._spool.receive(_chunks(request_iterator), "import") as (fd, size):
-            part = FilePart(fd, 0, size)
-            operation = await self._images.import_rootfs(part, reference, platform, run, options.message)
+        async with self._spool.receive(_chunks(request_iterator), "import") as rootfs:
+            part = FilePart(rootfs.fd, 0, rootfs.size_bytes)
+            operation = await self._images.import_rootfs(part, rootfs.digest, reference, platform, run, options.message)
         (loaded,) = _loaded(operation).images
         return images_pb2.ImportImageResponse(
             image=self._message(self._find(loaded.image_id)), operation=to_operation(operation)
@@ -169,6 +169,16 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
                 from_timestamp(message.before_time, "filter.before_time") if message.HasField("before_time") else None
             ),
         )
+
+
+def _new_name(text: str) -> ImageReference | None:
+    """What a new image is to be called; None for nothing. Raises REFERENCE_INVALID, FIELD_INVALID for a digest."""
+    if not text:
+        return None
+    reference = ImageReference.parse(text)
+    if reference.digest is not None:
+        raise FieldInvalid(field="options.reference", rule="must not have a digest")
+    return reference
 
 
 def _given(text: str) -> str:

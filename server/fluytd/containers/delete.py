@@ -77,4 +77,5 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     entry.last = last
     entry.removed.set()
     entry.wake()
+    await ctx.images.released(last.image)
     return size or 0

@@ -1,6 +1,6 @@
 """The images that containers are made of, as the images' table in memory shows them. It fetches nothing itself."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from fluytd.containers.model import ImageFacts
 from fluytd.containers.spec import PlatformChoice
@@ -13,13 +13,16 @@ from fluytd.registries.model import Credentials
 
 #: Begins a pull and yields its operation until it has ended; raises its failure.
 Pull = Callable[[str, PlatformChoice | None, Credentials | None], AsyncGenerator[Operation, None]]
+#: Removes those of these layers that nothing needs.
+Sweep = Callable[[Sequence[str]], Awaitable[object]]
 
 
 class PresentImages:
     """Implements `ports.Images`."""
 
-    def __init__(self, table: ImageTable, lower_path: Callable[[str], str], pull: Pull) -> None:
+    def __init__(self, table: ImageTable, lower_path: Callable[[str], str], pull: Pull, sweep: Sweep) -> None:
         """`lower_path`: layer id -> directory for overlay, raising LAYER_NOT_FOUND."""
+        self._sweep = sweep
         self._table = table
         self._lower_path = lower_path
         self._pull = pull
@@ -41,6 +44,11 @@ class PresentImages:
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         """See `ports.Images.lower_dirs`."""
         return tuple(self._lower_path(layer) for layer in reversed(image.layer_ids))
+
+    async def released(self, image: ImageFacts) -> None:
+        """See `ports.Images.released`."""
+        if self._table.get(image.image_id) is None:
+            await self._sweep(image.layer_ids)
 
 
 def facts_of(image: Image, name: str) -> ImageFacts:

@@ -190,6 +190,9 @@ class Images(Protocol):
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. May block for one stat a layer."""
 
+    async def released(self, image: ImageFacts) -> None:
+        """A container of the image is gone: layers go that stayed for it alone, its image having been deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedRecords:

@@ -11,7 +11,7 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import FieldInvalid
 from fluytd.events.model import ImageImported
 from fluytd.gc.collect import Collector
-from fluytd.ids import ImageReference
+from fluytd.ids import Digest, ImageReference
 from fluytd.images import config, write_manifest
 from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
 from fluytd.images.catalogue import Addition, Catalogue
@@ -49,26 +49,26 @@ class Importer:
     async def import_rootfs(
         self,
         part: FilePart,
+        digest: Digest,
         reference: ImageReference | None,
         platform: Platform,
         run: dict[str, object],
         comment: str,
         handle: OperationHandle,
     ) -> LoadResult:
-        """The tar in `part` is the one layer of an image that is here, whole.
+        """The tar in `part`, whose bytes have this digest, is the one layer of an image that is here, whole.
 
         `run`: what `run_config` gave. Raises LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED, STORAGE_FULL, CANCELLED.
         """
-        track = LayerTrack("", "", part.size_bytes)
+        track = LayerTrack(digest, "", part.size_bytes)
         handle.track(lambda: LoadProgress(part.size_bytes, (track.progress,), ()))
         names = () if reference is None else (str(reference.with_default_tag()),)
         async with self._collector.unless_added() as published, self._collector.staging(lambda _: False) as lease:
             counters = self._ingester.new_counters()
             track.board(counters)
             failpoints.hit("import.layer.store")
-            stored = await self._ingester.store_layer(part, None, None, counters, handle.cancel_token)
-            track.digest = stored.digest
-            await lease.add([stored.digest])
+            await lease.add([digest])
+            stored = await self._ingester.store_layer(part, digest, None, counters, handle.cancel_token)
             data = write_manifest.config(
                 stored.diff_id,
                 platform,

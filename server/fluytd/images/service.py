@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fluytd.errors import from_core
 from fluytd.gc.collect import Collector
-from fluytd.ids import ImageReference
+from fluytd.ids import Digest, ImageReference
 from fluytd.images.catalogue import Catalogue
 from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import Importer
@@ -85,6 +85,7 @@ class ImageService:
     async def import_rootfs(
         self,
         part: FilePart,
+        digest: Digest,
         reference: ImageReference | None,
         platform: Platform,
         run: dict[str, object],
@@ -95,7 +96,7 @@ class ImageService:
         return await self._done(
             OperationKind.IMPORT_IMAGE,
             subject,
-            lambda handle: self._importer.import_rootfs(part, reference, platform, run, comment, handle),
+            lambda handle: self._importer.import_rootfs(part, digest, reference, platform, run, comment, handle),
         )
 
     async def _done(

@@ -1,15 +1,28 @@
 """Archives that callers send, kept in an unlinked file for as long as they are read. It looks at no byte of them."""
 
+import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fluytd import failpoints
 from fluytd.errors import IoFailed, LimitExceeded, StorageFull
+from fluytd.ids import Digest
 from fluytd.workers import Workers
 
 _FULL = {28, 122}  # ENOSPC, EDQUOT of errno(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole archive in a file of its own; the descriptor is borrowed from the spool."""
+
+    fd: int
+    size_bytes: int
+    #: Of all its bytes.
+    digest: Digest
 
 
 class Spool:
@@ -21,23 +34,23 @@ class Spool:
         self._max_size_bytes = max_size_bytes
 
     @asynccontextmanager
-    async def receive(self, chunks: AsyncIterator[bytes], verb: str) -> AsyncIterator[tuple[int, int]]:
-        """A descriptor of the whole archive and its size in bytes; closed afterwards.
+    async def receive(self, chunks: AsyncIterator[bytes], verb: str) -> AsyncIterator[Received]:
+        """The whole archive, for the length of the block.
 
         Raises LIMIT_EXCEEDED (load_max_bytes), STORAGE_FULL, IO_FAILED.
         """
         failpoints.hit(f"{verb}.spool")
         fd = await self._workers.run(self._open)
         try:
-            size = 0
+            size, hasher = 0, hashlib.sha256()
             async for chunk in chunks:
                 size += len(chunk)
                 if size > self._max_size_bytes:
                     raise LimitExceeded(
                         limit="load_max_bytes", limit_value=self._max_size_bytes, actual=size, subject="image archive"
                     )
-                await self._workers.run(self._write, fd, chunk)
-            yield fd, size
+                await self._workers.run(self._write, fd, chunk, hasher.update)
+            yield Received(fd, size, Digest("sha256:" + hasher.hexdigest()))
         finally:
             os.close(fd)
 
@@ -47,7 +60,8 @@ class Spool:
         except OSError as error:
             raise self._failed("open", error) from error
 
-    def _write(self, fd: int, chunk: bytes) -> None:
+    def _write(self, fd: int, chunk: bytes, update: Callable[[bytes], None]) -> None:
+        update(chunk)
         view = memoryview(chunk)
         try:
             while view:

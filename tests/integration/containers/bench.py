@@ -48,6 +48,9 @@ class OneLayer:
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         return (str(self._layer),)
 
+    async def released(self, image: ImageFacts) -> None:
+        """Nothing is kept here."""
+
 
 def make_layer(layer: Path) -> None:
     """A root file system with busybox and what its commands need."""

@@ -250,6 +250,9 @@ class FakeImages:
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         return ("/layers/c",)
 
+    async def released(self, image: ImageFacts) -> None:
+        """Nothing is kept here."""
+
 
 @dataclass
 class FakeRecords:
