@@ -2,16 +2,13 @@
 //! and nothing of this process changes.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::{Layout, Mode};
 use mount::{Attributes, MountError, OverlayPlan};
 use rustix::fs::{open, openat2, Mode as FileMode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
-use rustix::mount::{
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, FsMountFlags, FsOpenFlags, MountAttrFlags,
-};
 use rustix::thread::CapabilitySet;
 
 use crate::feature::{words, Feature};
@@ -173,29 +170,27 @@ fn cgroup_kill(layout: Option<&Layout>) -> Feature {
 }
 
 fn erofs_file_mount(scratch: &Scratch) -> Feature {
-    let tried = scratch.directories(["erofs"]).and_then(|[directory]| {
+    let directories = scratch.directories(["erofs", "erofs-upper", "erofs-work"]);
+    let tried = directories.and_then(|[directory, upper, work]| {
         let image = directory.join("image");
         fs::write(&image, crate::erofs::empty_image())
             .map_err(|error| format!("write {}: {error}", image.display()))?;
-        mount_erofs(&image)
+        let image = fs::File::open(&image).map_err(|error| format!("open {}: {error}", image.display()))?;
+        let mounted =
+            mount::erofs_detached(image.as_fd(), &[], Attributes::HARDENED).map_err(|error| match error {
+                MountError::FeatureMissing { feature: "erofs", .. } => "the kernel has no EROFS".to_owned(),
+                MountError::FeatureMissing { feature: "erofs_file_mount", .. } => {
+                    "EROFS mounts only block devices on this kernel (before 6.12)".to_owned()
+                }
+                error => error.to_string(),
+            })?;
+        // A layer is mounted where nobody sees it, so overlayfs must take it from there.
+        let lower = PathBuf::from(format!("/proc/self/fd/{}", mounted.as_raw_fd()));
+        let plan = OverlayPlan::new(vec![lower], upper, work).map_err(|error| error.to_string())?;
+        let refused = "overlayfs takes no detached mount as a layer on this kernel (before 6.15)";
+        mount::overlay_detached(&plan).map(drop).map_err(|error| format!("{refused}: {error}"))
     });
     Feature::tried("erofs_file_mount", tried)
-}
-
-fn mount_erofs(image: &Path) -> Result<(), String> {
-    let step = |operation: &'static str| move |errno| words(operation, errno);
-    let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
-        Errno::NODEV => "the kernel has no EROFS".to_owned(),
-        errno => words("fsopen", errno),
-    })?;
-    fsconfig_set_string(&context, "source", image).map_err(step("fsconfig"))?;
-    fsconfig_create(&context).map_err(|errno| match errno {
-        Errno::NOTBLK => "EROFS mounts only block devices on this kernel (before 6.12)".to_owned(),
-        errno => words("fsconfig_create", errno),
-    })?;
-    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
-    fsmount(&context, flags, attributes).map(drop).map_err(step("fsmount"))
 }
 
 fn pidfd() -> Feature {

@@ -67,7 +67,7 @@ ADVICE: Final[dict[str, tuple[Need, str]]] = {
     "cgroup_v2": (Need.RECOMMENDED, "boot with cgroup_no_v1=all or systemd.unified_cgroup_hierarchy=1"),
     "clone_into_cgroup": (Need.OPTIONAL, "use Linux 5.7 or later with cgroup v2"),
     "cgroup_kill": (Need.OPTIONAL, "use Linux 5.14 or later with cgroup v2"),
-    "erofs_file_mount": (Need.OPTIONAL, "use Linux 6.12 or later with CONFIG_EROFS_FS_BACKED_BY_FILE"),
+    "erofs_file_mount": (Need.OPTIONAL, "use Linux 6.15 or later with CONFIG_EROFS_FS_BACKED_BY_FILE"),
     "project_quota": (Need.OPTIONAL, "mount the data root's file system with prjquota (ext4, xfs)"),
     "cap_sys_resource": (Need.OPTIONAL, "give the daemon CAP_SYS_RESOURCE, so that hard limits can be raised"),
 }
