@@ -11,11 +11,10 @@ from fluytd.api.convert.values import from_page_token, from_timestamp, page_size
 from fluytd.errors import FieldInvalid, FieldNotBuilt
 from fluytd.ids import ImageReference
 from fluytd.images.filters import ImageFilter
-from fluytd.images.imports import run_config
+from fluytd.images.imports import ImportOptions, run_config
 from fluytd.images.load import LoadOptions
 from fluytd.images.model import Image
 from fluytd.images.platforms import host_platform
-from fluytd.images.ports import FilePart
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.operations.model import LoadResult, Operation
@@ -119,8 +118,8 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
             tuple(convert.from_platform(platform, "options.platforms") for platform in options.platforms),
             _new_name(options.reference),
         )
-        async with self._spool.receive(_chunks(request_iterator), "load") as archive:
-            operation = await self._images.load(archive.fd, load)
+        archive = await self._spool.receive(_chunks(request_iterator), "load")
+        operation = await self._images.load(archive, load)
         return images_pb2.LoadImagesResponse(
             images=to_loaded_images(_loaded(operation)), operation=to_operation(operation)
         )
@@ -136,9 +135,9 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
             if options.HasField("platform")
             else host_platform()
         )
-        async with self._spool.receive(_chunks(request_iterator), "import") as rootfs:
-            part = FilePart(rootfs.fd, 0, rootfs.size_bytes)
-            operation = await self._images.import_rootfs(part, rootfs.digest, reference, platform, run, options.message)
+        archive = await self._spool.receive(_chunks(request_iterator), "import")
+        wanted = ImportOptions(reference, platform, run, options.message)
+        operation = await self._images.import_rootfs(archive, wanted)
         (loaded,) = _loaded(operation).images
         return images_pb2.ImportImageResponse(
             image=self._message(self._find(loaded.image_id)), operation=to_operation(operation)

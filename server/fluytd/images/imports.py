@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 from fluytd import failpoints
@@ -11,7 +12,7 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import FieldInvalid
 from fluytd.events.model import ImageImported
 from fluytd.gc.collect import Collector
-from fluytd.ids import Digest, ImageReference
+from fluytd.ids import ImageReference
 from fluytd.images import config, write_manifest
 from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
 from fluytd.images.catalogue import Addition, Catalogue
@@ -19,12 +20,24 @@ from fluytd.images.manifests import OCI_MANIFEST, Descriptor
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import FilePart, Ingester
 from fluytd.images.progress import LayerTrack
+from fluytd.images.spool import Received
 from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
 from fluytd.operations.service import OperationHandle
 
 #: Instructions of one import, and characters of one of them.
 MAX_CHANGES: Final = 100
 MAX_CHANGE_LENGTH: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What an imported image is to be."""
+
+    reference: ImageReference | None
+    platform: Platform
+    #: What `run_config` gave.
+    run: dict[str, object]
+    comment: str
 
 
 class Importer:
@@ -46,20 +59,12 @@ class Importer:
         self._collector = collector
         self._clock = clock
 
-    async def import_rootfs(
-        self,
-        part: FilePart,
-        digest: Digest,
-        reference: ImageReference | None,
-        platform: Platform,
-        run: dict[str, object],
-        comment: str,
-        handle: OperationHandle,
-    ) -> LoadResult:
-        """The tar in `part`, whose bytes have this digest, is the one layer of an image that is here, whole.
+    async def import_rootfs(self, archive: Received, options: ImportOptions, handle: OperationHandle) -> LoadResult:
+        """The tar in `archive` (borrowed) is the one layer of an image that is here, whole.
 
-        `run`: what `run_config` gave. Raises LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED, STORAGE_FULL, CANCELLED.
+        Raises LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED, STORAGE_FULL, CANCELLED.
         """
+        part, digest, reference = FilePart(archive.fd, 0, archive.size_bytes), archive.digest, options.reference
         track = LayerTrack(digest, "", part.size_bytes)
         handle.track(lambda: LoadProgress(part.size_bytes, (track.progress,), ()))
         names = () if reference is None else (str(reference.with_default_tag()),)
@@ -71,9 +76,9 @@ class Importer:
             stored = await self._ingester.store_layer(part, digest, None, counters, handle.cancel_token)
             data = write_manifest.config(
                 stored.diff_id,
-                platform,
-                run,
-                comment=comment,
+                options.platform,
+                options.run,
+                comment=options.comment,
                 create_time_unix_nanos=self._clock.now_unix_nanos(),
             )
             parsed = config.parse(data, 1, "the config of the import")

@@ -4,17 +4,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fluytd.errors import from_core
 from fluytd.gc.collect import Collector
-from fluytd.ids import Digest, ImageReference
+from fluytd.ids import ImageReference
 from fluytd.images.catalogue import Catalogue
 from fluytd.images.filters import ImageFilter
-from fluytd.images.imports import Importer
+from fluytd.images.imports import Importer, ImportOptions
 from fluytd.images.load import Loader, LoadOptions
 from fluytd.images.lookup import Found, Lookup
 from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform
-from fluytd.images.ports import ContainersUsingImage, FilePart
+from fluytd.images.ports import ContainersUsingImage
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher, plan
+from fluytd.images.spool import Received
 from fluytd.operations.model import LoadResult, Operation, OperationKind
 from fluytd.operations.service import OperationHandle, OperationService
 from fluytd.registries.model import Credentials
@@ -76,40 +77,47 @@ class ImageService:
             lambda handle: self._pusher.push(pushes, platforms, credentials, handle),
         )
 
-    async def load(self, fd: int, options: LoadOptions) -> Operation:
-        """The archive behind `fd` (borrowed) is loaded; the operation has ended. Raises what failed it."""
+    async def load(self, archive: Received, options: LoadOptions) -> Operation:
+        """The archive, which is taken over, is loaded; the operation has ended. Raises what failed it.
+
+        Cancelling the await does nothing to the operation.
+        """
         return await self._done(
-            OperationKind.LOAD_IMAGES, "archive", lambda handle: self._loader.load(fd, options, handle)
+            OperationKind.LOAD_IMAGES,
+            "archive",
+            archive,
+            lambda handle: self._loader.load(archive.fd, options, handle),
         )
 
-    async def import_rootfs(
-        self,
-        part: FilePart,
-        digest: Digest,
-        reference: ImageReference | None,
-        platform: Platform,
-        run: dict[str, object],
-        comment: str,
-    ) -> Operation:
-        """The root file system is an image; the operation has ended. Raises what failed it."""
-        subject = str(reference.with_default_tag()) if reference is not None else "root file system"
+    async def import_rootfs(self, archive: Received, options: ImportOptions) -> Operation:
+        """The root file system, which is taken over, is an image; as `load`."""
+        subject = str(options.reference.with_default_tag()) if options.reference is not None else "root file system"
         return await self._done(
             OperationKind.IMPORT_IMAGE,
             subject,
-            lambda handle: self._importer.import_rootfs(part, digest, reference, platform, run, comment, handle),
+            archive,
+            lambda handle: self._importer.import_rootfs(archive, options, handle),
         )
 
     async def _done(
-        self, kind: OperationKind, subject: str, work: Callable[[OperationHandle], Awaitable[LoadResult]]
+        self,
+        kind: OperationKind,
+        subject: str,
+        archive: Received,
+        work: Callable[[OperationHandle], Awaitable[LoadResult]],
     ) -> Operation:
-        begun = await self._operations.begin(kind, subject, work)
+        async def work_and_close(handle: OperationHandle) -> LoadResult:
+            try:
+                return await work(handle)
+            finally:
+                archive.close()
+
         try:
-            ended = await self._operations.wait(begun.id)
+            begun = await self._operations.begin(kind, subject, work_and_close)
         except BaseException:
-            # The archive goes with its caller: without it the work could only fail.
-            await self._operations.cancel(begun.id)
-            await self._operations.wait(begun.id)
+            archive.close()
             raise
+        ended = await self._operations.wait(begun.id)
         if ended.failure is not None:
             raise from_core(ended.failure.reason, dict(ended.failure.metadata))
         return ended

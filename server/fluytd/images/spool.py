@@ -3,8 +3,6 @@
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fluytd import failpoints
@@ -15,14 +13,21 @@ from fluytd.workers import Workers
 _FULL = {28, 122}  # ENOSPC, EDQUOT of errno(3)
 
 
-@dataclass(frozen=True, slots=True)
 class Received:
-    """A whole archive in a file of its own; the descriptor is borrowed from the spool."""
+    """A whole archive in a file of its own, which is gone with its descriptor. Whoever has it closes it."""
 
-    fd: int
-    size_bytes: int
-    #: Of all its bytes.
-    digest: Digest
+    def __init__(self, fd: int, size_bytes: int, digest: Digest) -> None:
+        """Takes `fd` over. `digest`: of all its bytes."""
+        self.fd = fd
+        self.size_bytes = size_bytes
+        self.digest = digest
+        self._is_closed = False
+
+    def close(self) -> None:
+        """The file is gone. Idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self.fd)
 
 
 class Spool:
@@ -33,11 +38,10 @@ class Spool:
         self._workers = workers
         self._max_size_bytes = max_size_bytes
 
-    @asynccontextmanager
-    async def receive(self, chunks: AsyncIterator[bytes], verb: str) -> AsyncIterator[Received]:
-        """The whole archive, for the length of the block.
+    async def receive(self, chunks: AsyncIterator[bytes], verb: str) -> Received:
+        """The whole archive; the caller closes it. What came of a broken one is gone.
 
-        Raises LIMIT_EXCEEDED (load_max_bytes), STORAGE_FULL, IO_FAILED.
+        Raises LIMIT_EXCEEDED (load_max_bytes), STORAGE_FULL, IO_FAILED, and what `chunks` raises.
         """
         failpoints.hit(f"{verb}.spool")
         fd = await self._workers.run(self._open)
@@ -50,9 +54,10 @@ class Spool:
                         limit="load_max_bytes", limit_value=self._max_size_bytes, actual=size, subject="image archive"
                     )
                 await self._workers.run(self._write, fd, chunk, hasher.update)
-            yield Received(fd, size, Digest("sha256:" + hasher.hexdigest()))
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return Received(fd, size, Digest("sha256:" + hasher.hexdigest()))
 
     def _open(self) -> int:
         try:
