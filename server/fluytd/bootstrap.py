@@ -20,6 +20,7 @@ from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
 from fluytd.api.server import Server
+from fluytd.checks.service import StorageChecker
 from fluytd.clock import SystemClock
 from fluytd.config import Config
 from fluytd.containers.directories import ContainerDirectories
@@ -130,9 +131,7 @@ class Engine:
             pull_with(operations, puller),
             lambda layer_ids: collector.sweep({}, dict.fromkeys(layer_ids, 0)),
         )
-        log_readers = LogReaders()
-        log_readers.start()
-        undo.callback(log_readers.close)
+        log_readers = started_log_readers(undo)
         containers = await workers.run(self._containers, database, workers, images, log_readers)
         undo.push_async_callback(containers.close)
         host = HostService(probe, workers, config.data_root)
@@ -182,7 +181,7 @@ class Engine:
             config,
             requests,
             [
-                EngineServicer(engine, host),
+                EngineServicer(engine, host, StorageChecker(blobs, layers, catalogue.table, leases, _core.CancelToken)),
                 OperationServicer(operations),
                 EventServicer(events, clock),
                 ContainerServicer(containers, requests),
@@ -277,6 +276,14 @@ def registry_settings(config: Config) -> RegistrySettings:
         proxies=Proxies(config.http_proxy, config.https_proxy, config.no_proxy),
         upload_chunk_bytes=config.registry_upload_chunk_bytes,
     )
+
+
+def started_log_readers(undo: AsyncExitStack) -> LogReaders:
+    """The readers of logs, until the stack is unwound."""
+    readers = LogReaders()
+    readers.start()
+    undo.callback(readers.close)
+    return readers
 
 
 def open_layers(config: Config, workers: Workers) -> CoreLayers:

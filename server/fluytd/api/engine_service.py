@@ -1,13 +1,16 @@
 """RPC bodies of EngineService."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
 from fluyt.v1.types import container_pb2
-from fluytd.api.convert.engine import to_capability, to_host
+from fluytd.api.convert.engine import to_capability, to_check_event, to_host
 from fluytd.api.convert.values import timestamp_of
+from fluytd.checks.service import StorageChecker
+from fluytd.errors import FieldNotBuilt
 from fluytd.host.service import HostService
 
 #: Newest package of the API that this engine serves.
@@ -40,10 +43,11 @@ class EngineFacts:
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     """Tells what the engine is and what its host allows."""
 
-    def __init__(self, facts: EngineFacts, host: HostService) -> None:
-        """Serves `facts` and what `host` knows."""
+    def __init__(self, facts: EngineFacts, host: HostService, checker: StorageChecker) -> None:
+        """Serves `facts`, what `host` knows and what `checker` finds."""
         self._facts = facts
         self._host = host
+        self._checker = checker
         self._version = engine_pb2.GetVersionResponse(
             version=facts.version,
             api_version=API_VERSION,
@@ -90,3 +94,12 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
             image_count=facts.image_count(),
             warnings=await self._host.warnings(),
         )
+
+    async def CheckStorage(
+        self, request: engine_pb2.CheckStorageRequest, context: Any
+    ) -> AsyncIterator[engine_pb2.CheckStorageResponse]:
+        if request.repair:
+            raise FieldNotBuilt(field="repair")
+        async with aclosing(self._checker.check(request.subjects)) as events:
+            async for event in events:
+                yield to_check_event(event)

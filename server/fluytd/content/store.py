@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluytd._core.content import ContentStore
+from fluytd.checks.model import Checked
 from fluytd.content.ports import Blob, Ingest
 from fluytd.ids import Digest
 from fluytd.workers import Workers
@@ -39,6 +40,16 @@ class CoreBlobs:
         """See `ports.Blobs.list_blobs`."""
         found = await self._workers.run(self.core.list)
         return [Blob(Digest(blob.digest), blob.size_bytes) for blob in found]
+
+    async def verify(self, digest: Digest) -> Checked:
+        """See `checks.ports.CheckedBlobs.verify`."""
+        return await self._workers.run_transfer(self._verify, digest)
+
+    def _verify(self, digest: Digest) -> Checked:
+        blob = self.core.stat(digest)
+        is_sound = self.core.verify(digest)
+        size_bytes = blob.size_bytes if blob is not None else 0
+        return Checked("" if is_sound else "the blob has another digest than its name", size_bytes)
 
     async def delete(self, digest: Digest) -> int:
         """See `ports.Blobs.delete`."""

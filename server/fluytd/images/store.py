@@ -10,6 +10,7 @@ from fluytd._core import ingest
 from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerInfo, LayerStore
 from fluytd._core.registry import RegistryClient
+from fluytd.checks.model import Checked
 from fluytd.ids import Digest
 from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
 from fluytd.images.registry import core_credentials, core_token
@@ -40,6 +41,11 @@ class CoreLayers:
     async def delete(self, layer_id: str) -> None:
         """See `ports.Layers.delete`."""
         await self._workers.run_transfer(self.core.delete, layer_id)
+
+    async def verify(self, layer_id: str, cancel: CancelToken) -> Checked:
+        """See `checks.ports.CheckedLayers.verify`."""
+        found = await self._workers.run_transfer(self.core.verify, layer_id, core_token(cancel))
+        return Checked(found.damage, found.checked_bytes, found.is_checkable)
 
     async def list_staged(self) -> list[StagedLayer]:
         """See `ports.Layers.list_staged`."""

@@ -1,6 +1,8 @@
 """Facts about engine and host -> messages."""
 
 from fluyt.v1 import engine_pb2
+from fluytd.api.convert.values import to_failure
+from fluytd.checks.model import Finding, Progress, Summary
 from fluytd.host.model import Capability, HostFacts
 
 
@@ -27,3 +29,21 @@ def to_capability(capability: Capability) -> engine_pb2.Capability:
         need=engine_pb2.Capability.Need.Value(f"NEED_{capability.need.value}"),
         next_step=capability.next_step,
     )
+
+
+def to_check_event(event: Progress | Finding | Summary) -> engine_pb2.CheckStorageResponse:
+    """One step of a check."""
+    if isinstance(event, Progress):
+        progress = engine_pb2.StorageCheckProgress(
+            checked_count=event.checked_count, total_count=event.total_count, checked_bytes=event.checked_bytes
+        )
+        return engine_pb2.CheckStorageResponse(progress=progress)
+    if isinstance(event, Finding):
+        finding = engine_pb2.StorageFinding(
+            subject=event.subject, failure=to_failure(event.failure), references=event.references
+        )
+        return engine_pb2.CheckStorageResponse(finding=finding)
+    summary = engine_pb2.StorageCheckSummary(
+        checked_count=event.checked_count, damaged_count=event.damaged_count, checked_bytes=event.checked_bytes
+    )
+    return engine_pb2.CheckStorageResponse(summary=summary)

@@ -1,0 +1,1 @@
+"""Stored content read again and compared with its digests."""

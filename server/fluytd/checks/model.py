@@ -1,0 +1,69 @@
+"""What a check of the stores looks at and tells. It does no I/O."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fluytd.errors import Failure
+from fluytd.ids import Digest
+from fluytd.images.model import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What is to be read: blobs and layers, each once, in order."""
+
+    blobs: tuple[Digest, ...]
+    layers: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Things to be read."""
+        return len(self.blobs) + len(self.layers)
+
+
+def subjects_of(images: Iterable[Image], blobs: Iterable[Digest], layers: Iterable[str]) -> Subjects:
+    """All of these images, and these blobs and layers."""
+    named = list(images)
+    all_blobs = [digest for image in named for digest in image.blob_digests]
+    all_layers = [layer.layer_id for image in named for layer in image.layers]
+    return Subjects(tuple(dict.fromkeys([*all_blobs, *blobs])), tuple(dict.fromkeys([*all_layers, *layers])))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a check has come."""
+
+    checked_count: int
+    total_count: int
+    checked_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is damaged or missing."""
+
+    #: Digest of a blob or id of a layer.
+    subject: str
+    failure: Failure
+    #: Images that need it, by name where they have one.
+    references: Sequence[str]
+
+
+@dataclass(slots=True)
+class Summary:
+    """A check's end."""
+
+    checked_count: int = 0
+    damaged_count: int = 0
+    checked_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What reading one thing gave."""
+
+    #: Empty for a sound one.
+    damage: str = ""
+    checked_bytes: int = 0
+    #: False if it holds nothing that it could be compared with.
+    is_checkable: bool = field(default=True)
