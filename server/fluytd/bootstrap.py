@@ -196,7 +196,6 @@ class Engine:
         report = await recover(containers.ctx)
         await collector.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
-        containers.ctx.replenish()
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()

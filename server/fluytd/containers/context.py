@@ -66,9 +66,12 @@ class Context:
 
     async def prepare(self) -> None:
         """What starts need and belongs to no container stands ready. A failure is logged: starts do without."""
+        await self.workers.run(self._prepare)
+
+    def _prepare(self) -> None:
         for work in (self.runtime.prepare, self.directories.prepare):
             try:
-                await self.workers.run(work)
+                work()
             except EngineError as error:
                 _log.warning("nothing could be made ready for the next start: %s", error)
 

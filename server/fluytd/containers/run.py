@@ -1,11 +1,11 @@
 """Create, start and output in one stream. Its parts are those of `create.py`, `start.py` and the log's follower."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from fluytd.containers import create, delete, start
+from fluytd.containers import create, delete, model, start
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container
 from fluytd.containers.spec import ContainerSpec, PullPolicy
@@ -93,20 +93,29 @@ async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | N
             yield Pulling(operation)
 
 
-async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog | None) -> Launched:
+async def launch(
+    ctx: Context,
+    spec: ContainerSpec,
+    name: str,
+    open_log: OpenLog | None,
+    on_created: Callable[[Container], None] = lambda container: None,
+) -> Launched:
     """The container is made and its process executed; carried to its end by the caller's `ctx.complete`.
 
-    With `auto_remove` nothing of it is written durably and everything is done in one worker call: what a crash leaves
-    of it, the next start of the daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
+    `on_created` is called with its record once there is one, while the start goes on. With `auto_remove` nothing of it
+    is written durably and everything is done in one worker call: what a crash leaves of it, the next start of the
+    daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
     """
     if not spec.auto_remove:
         made = await create.create(ctx, spec, name)
+        on_created(made)
         entry = ctx.table.find(made.id)
         async with entry.lock:
             start.check_startable(entry.container)
             started = await start.start_locked(ctx, entry, open_log=open_log)
             return Launched(entry, made, entry.container, started)
     entry = await create.begin(ctx, spec, name, is_stored=False)
+    on_created(model.created(entry.container))
     try:
         try:
             started = await start.start_locked(ctx, entry, make_directories=True, open_log=open_log)
@@ -118,12 +127,13 @@ async def launch(ctx: Context, spec: ContainerSpec, name: str, open_log: OpenLog
         entry.lock.release()
 
 
-async def stream(ctx: Context, launched: Launched) -> AsyncGenerator[RunEvent, None]:
-    """Yields created, running, all output, exited; a slow caller slows the container. An `auto_remove` container is
-    gone when the stream ends."""
+async def stream(ctx: Context, launched: Launched, *, is_created_told: bool = False) -> AsyncGenerator[RunEvent, None]:
+    """Yields created (unless it was told), running, all output, exited; a slow caller slows the container. An
+    `auto_remove` container is gone when the stream ends."""
     run, reader = launched.started.run, launched.started.reader
     try:
-        yield Created(launched.created)
+        if not is_created_told:
+            yield Created(launched.created)
         yield Running(launched.running)
         if reader is None:
             return

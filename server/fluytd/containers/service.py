@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from random import Random
 from typing import Any
@@ -83,8 +83,18 @@ class ContainerService:
         async with aclosing(self.prepare_run(spec, name, detach=detach, auth=auth)) as pullings:
             async for pulling in pullings:
                 yield pulling
-        launched = await self.launch(spec, name, detach=detach)
-        async with aclosing(run.stream(self.ctx, launched)) as events:
+        created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
+        launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
+        try:
+            # The caller hears of it while its process is being started.
+            await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
+            if created.done():
+                yield run.Created(created.result())
+            launched = await asyncio.shield(launching)
+        except (asyncio.CancelledError, GeneratorExit):
+            launching.add_done_callback(_drop)
+            raise
+        async with aclosing(run.stream(self.ctx, launched, is_created_told=True)) as events:
             async for event in events:
                 yield event
 
@@ -99,12 +109,23 @@ class ContainerService:
 
     async def launch(self, spec: ContainerSpec, name: str, *, detach: bool) -> Launched:
         """The second half of `run`: the container is made and started; give the result to `stream`."""
-        task = self.ctx.spawn(run.launch(self.ctx, spec, name, None if detach else self._open_log), "run")
+        task = self._spawn_launch(spec, name, detach=detach)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(_drop)
             raise
+
+    def _spawn_launch(
+        self,
+        spec: ContainerSpec,
+        name: str,
+        *,
+        detach: bool,
+        on_created: Callable[[Container], None] = lambda container: None,
+    ) -> "asyncio.Task[Launched]":
+        open_log = None if detach else self._open_log
+        return self.ctx.spawn(run.launch(self.ctx, spec, name, open_log, on_created), "run")
 
     def stream(self, launched: Launched) -> AsyncGenerator[RunEvent, None]:
         """See `run.stream`."""

@@ -30,7 +30,8 @@ class Report:
 
 
 async def recover(ctx: Context) -> Report:
-    """The table holds every record, what ran is watched again, and nothing stands on the host that no record owns.
+    """The table holds every record, what ran is watched again, nothing stands on the host that no record owns, and what
+    the first starts need is being made ready.
 
     Called once, before anything is served. Raises only what makes every container inaccessible: IO_FAILED of a whole
     directory, DATA_CORRUPT of the database.
@@ -56,6 +57,7 @@ async def recover(ctx: Context) -> Report:
             _fail(ctx, action, unexpected(), report)
     for process in processes.values():
         process.close()
+    ctx.replenish()
     return report
 
 

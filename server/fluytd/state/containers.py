@@ -27,6 +27,7 @@ class ContainerRecords:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._encoder = Encoder()
 
     async def load(self) -> LoadedRecords:
         """See `ports.Records.load`."""
@@ -52,7 +53,7 @@ class ContainerRecords:
                     container.state.value,
                     container.version,
                     container.create_time_unix_nanos,
-                    encode(container),
+                    self._encoder.encode(container),
                 ),
             )
             _emit(txn, container, facts)
@@ -76,9 +77,41 @@ def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None
         txn.emit(NewEvent(fact, container.id, container.resolved.labels))
 
 
-def encode(container: Container) -> str:
-    """The record as JSON."""
-    return json.dumps(container, default=_fields, separators=(",", ":"))
+#: Parts of a record that never change from one state to the next, and how many of them are kept as text.
+_LASTING: Final = frozenset({"spec", "image", "resolved"})
+MAX_KEPT_TEXTS: Final = 1_024
+MAX_KEPT_TEXT_BYTES: Final = 8 * 1024
+
+
+class Encoder:
+    """Makes records into JSON. It keeps the text of lasting parts by their identity, since a container is recorded
+    several times in a few milliseconds. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[object, str]] = {}
+
+    def encode(self, container: Container) -> str:
+        """The record as JSON."""
+        parts = []
+        for name in container.__dataclass_fields__:
+            value = getattr(container, name)
+            parts.append(f'"{name}":{self._lasting(value) if name in _LASTING else _dump(value)}')
+        return "{" + ",".join(parts) + "}"
+
+    def _lasting(self, part: object) -> str:
+        kept = self._texts.get(id(part))
+        if kept is not None and kept[0] is part:
+            return kept[1]
+        text = _dump(part)
+        if len(text) <= MAX_KEPT_TEXT_BYTES:
+            if len(self._texts) == MAX_KEPT_TEXTS:
+                del self._texts[next(iter(self._texts))]
+            self._texts[id(part)] = (part, text)
+        return text
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, default=_fields, separators=(",", ":"))
 
 
 def _fields(value: object) -> dict[str, object]:

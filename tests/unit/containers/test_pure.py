@@ -19,7 +19,7 @@ from fluytd.containers.spec import (
     TmpfsSpec,
 )
 from fluytd.errors import FieldInvalid
-from fluytd.state.containers import decode, encode
+from fluytd.state.containers import Encoder, decode
 from tests.support.fakes.containers import HOST, IMAGE, FakeDirectories
 
 MIB = 1024 * 1024
@@ -143,4 +143,4 @@ def test_a_record_reads_back_as_it_was_written() -> None:
     spec = ContainerSpec("busybox", entrypoint=(), security=SecuritySpec(masked_paths=()), tmpfs=(TmpfsSpec("/t"),))
     resolved = resolve(ContainerSpec("busybox"), IMAGE, "a" * 64)
     container = Container("a" * 64, "x", spec, IMAGE, resolved, 1, exit=ExitStatus(signal=9))
-    assert decode(container.id, encode(container)) == container
+    assert decode(container.id, Encoder().encode(container)) == container

@@ -35,6 +35,11 @@ _RESOURCES_NOT_BUILT: Final = (
     "cpu_burst_micros",
     "oom_kill_disabled",
 )
+#: Messages of specs that are kept, the oldest given up first, and the largest of them.
+MAX_KEPT_MESSAGES: Final = 2_048
+MAX_KEPT_BYTES: Final = 4 * 1024
+#: By identity: a spec holds what has no hash, and the one in the value keeps its id from being another's.
+_MESSAGES: Final[dict[tuple[int, bool], tuple[ContainerSpec, container_spec_pb2.ContainerSpec]]] = {}
 _OPTIONAL_LIMITS: Final = (
     "memory_limit_bytes",
     "memory_swap_limit_bytes",
@@ -221,7 +226,22 @@ def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
 
 
 def to_spec(spec: ContainerSpec, *, is_brief: bool = False) -> container_spec_pb2.ContainerSpec:
-    """The message. `is_brief` leaves out environment, limits and mounts, as lists do."""
+    """The message, not to be changed. `is_brief` leaves out environment, limits and mounts, as lists do.
+
+    A spec never changes and is shown many times, so that its message is kept.
+    """
+    kept = _MESSAGES.get((id(spec), is_brief))
+    if kept is not None and kept[0] is spec:
+        return kept[1]
+    message = _to_spec(spec, is_brief=is_brief)
+    if message.ByteSize() <= MAX_KEPT_BYTES:
+        if len(_MESSAGES) == MAX_KEPT_MESSAGES:
+            del _MESSAGES[next(iter(_MESSAGES))]
+        _MESSAGES[id(spec), is_brief] = (spec, message)
+    return message
+
+
+def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.ContainerSpec:
     message = container_spec_pb2.ContainerSpec(
         image=spec.image,
         pull_policy=container_spec_pb2.PullPolicy.Value(f"PULL_POLICY_{spec.pull_policy.name}"),
