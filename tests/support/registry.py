@@ -180,6 +180,15 @@ class FaultyRegistry:
             def do_HEAD(self) -> None:
                 registry._answer(self)
 
+            def do_POST(self) -> None:
+                registry._take(self)
+
+            def do_PATCH(self) -> None:
+                registry._take(self)
+
+            def do_PUT(self) -> None:
+                registry._take(self)
+
             def log_message(self, format: str, *args: object) -> None:
                 """Requests are in `registry.requests`; nothing is printed."""
 
@@ -251,6 +260,11 @@ class FaultyRegistry:
         """Every request for `path` takes these faults, once those of `on` are used up."""
         with self._lock:
             self._lasting[path] = list(faults)
+
+    def _take(self, handler: BaseHTTPRequestHandler) -> None:
+        """A request with a body, which is thrown away: what it answers is up to the faults, else 404."""
+        handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
+        self._answer(handler)
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         names = {name.lower(): value for name, value in handler.headers.items()}

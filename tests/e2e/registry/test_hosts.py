@@ -123,6 +123,28 @@ def test_a_pull_through_cache_of_the_real_registry_is_a_mirror(tmp_path: Path) -
             assert "fluytd/" in origin.log
 
 
+def test_a_proxy_of_the_environment_stands_before_other_hosts_and_not_before_this_one(tmp_path: Path) -> None:
+    hosts = tmp_path / "certs.d"
+    image = images.busybox_image()
+    with FaultyRegistry() as proxy, FaultyRegistry() as own, engine_with(tmp_path, hosts) as engine:
+        proxy.put("app", "1", image)
+        own.put("app", "1", image)
+        # Without a registry's own word it is HTTPS, which a proxy only carries through.
+        write_hosts(hosts, "registry.test", 'server = "http://registry.test"\n')
+        engine.kill()
+        engine.start(http_proxy=f"http://user:hunter2@{proxy.address}", no_proxy="")
+        assert engine.pull(f"{own.address}/app:1").state == SUCCEEDED
+        assert proxy.requests == []
+        engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=f"{own.address}/app:1", force=True))
+        assert engine.pull("registry.test/app:1").state == SUCCEEDED
+        assert all(request.path.startswith("http://registry.test/v2/") for request in proxy.requests)
+        assert all(request.headers["proxy-authorization"].startswith("Basic ") for request in proxy.requests)
+        proxy.always(manifest_path("app", "2"), status(502))
+        gone = engine.pull("registry.test/app:2")
+        assert gone.failure.reason == "REGISTRY_UNREACHABLE"
+        assert "hunter2" not in str(gone) + (tmp_path / "fluytd.log").read_text()
+
+
 def test_settings_that_cannot_be_used_fail_the_pull_with_their_file(tmp_path: Path) -> None:
     hosts = tmp_path / "certs.d"
     with FaultyRegistry() as registry, engine_with(tmp_path, hosts) as engine:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fluyt.v1 import events_pb2, images_pb2, operations_pb2
 from fluyt.v1.types import operation_pb2, platform_pb2
 from tests.support import image_files, images, tarball, wait
 from tests.support.engine import Engine
-from tests.support.registry import RealRegistry
+from tests.support.registry import Fault, FaultyRegistry, RealRegistry, delay, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines need root")
 
@@ -168,6 +169,38 @@ def test_a_push_is_an_event_and_the_image_is_known_by_its_new_digest(engine: Eng
     engine.start()
     (shown,) = engine.images.ListImages(images_pb2.ListImagesRequest()).images
     assert list(shown.repo_digests) == [f"{registry.address}/app@{image.digest}"]
+
+
+def test_a_cancelled_push_ends_soon_and_says_so(engine: Engine) -> None:
+    with FaultyRegistry() as hanging:
+        hanging.always("/v2/app/blobs/uploads/", delay(60))
+        name = f"{hanging.address}/app:1"
+        engine.load(image_files.oci_archive({name: two_layers()}))
+        operation = engine.images.PushImage(images_pb2.PushImageRequest(reference=name)).operation
+        wait.until_now(lambda: hanging.requests_for("/v2/app/blobs/uploads/"))
+        began = time.monotonic()
+        engine.operations.CancelOperation(operations_pb2.CancelOperationRequest(id=operation.id))
+        ended = engine.ended(operation)
+        assert ended.state == operation_pb2.Operation.State.STATE_CANCELLED
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (status(403), "REGISTRY_ACCESS_DENIED"),
+        (status(429, {"Retry-After": "3600"}), "REGISTRY_RATE_LIMITED"),
+        (status(413), "REGISTRY_PROTOCOL"),
+        (status(202), "REGISTRY_PROTOCOL"),
+        (status(202, {"Location": "http://example.com/up"}), "REGISTRY_PROTOCOL"),
+    ],
+)
+def test_a_registry_that_refuses_an_upload_is_told_by_its_reason(engine: Engine, fault: Fault, reason: str) -> None:
+    with FaultyRegistry() as registry:
+        registry.always("/v2/app/blobs/uploads/", fault)
+        name = f"{registry.address}/app:1"
+        engine.load(image_files.oci_archive({name: two_layers()}))
+        assert engine.push(name).failure.reason == reason
 
 
 @pytest.mark.parametrize("point", ["push.blob:2", "push.manifest", "push.record"])
