@@ -1,0 +1,105 @@
+"""What tests need of the host, decided in one place, and told at the end of a run.
+
+A test says `@pytest.mark.needs("root", "skopeo")`; where the host lacks one of these it is skipped with the need as the
+reason, and the run ends with the list of skipped tests by need. An unknown need is an error, not a skip.
+"""
+
+import ctypes
+import functools
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+_CLONE_NEWUSER: Final = 0x10000000
+_SKIP_PREFIX: Final = "needs "
+
+
+def _program(name: str) -> Callable[[], bool]:
+    return lambda: shutil.which(name) is not None
+
+
+def _has_user_namespaces() -> bool:
+    # In a child: a process cannot leave the user namespace that it made.
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER) == 0 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _mounted(kind: str, option: str = "") -> bool:
+    # Source: proc_pid_mountinfo(5): the type stands right after the dash, the superblock's options last.
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        described = line.partition(" - ")[2].split()
+        if described and described[0] == kind and (not option or option in described[-1].split(",")):
+            return True
+    return False
+
+
+def _has_unified_memory() -> bool:
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers")
+    return controllers.exists() and "memory" in controllers.read_text().split()
+
+
+def _is_filesystem(name: str) -> bool:
+    return name in Path("/proc/filesystems").read_text().split()
+
+
+#: Each need with the probe that decides it.
+NEEDS: Final[dict[str, Callable[[], bool]]] = {
+    "root": lambda: os.geteuid() == 0,
+    "cgroup-v1": lambda: _mounted("cgroup", "memory"),
+    "cgroup-v1-swap": lambda: Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
+    "cgroup-v2": _has_unified_memory,
+    "overlay": lambda: _is_filesystem("overlay"),
+    "erofs": lambda: _is_filesystem("erofs"),
+    "userns": _has_user_namespaces,
+    "busybox": lambda: Path("/bin/busybox").exists(),
+    "command-line": lambda: (REPOSITORY / "target" / "release" / "fluyt").exists(),
+    **{name: _program(name) for name in ("docker-registry", "openssl", "podman", "skopeo", "umoci")},
+}
+
+
+@functools.cache
+def _is_met(need: str) -> bool:
+    return NEEDS[need]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever drives a daemon needs root; a need that nobody can decide is an error of the test."""
+    for item in items:
+        if (REPOSITORY / "tests" / "e2e") in item.path.parents:
+            item.add_marker(pytest.mark.needs("root", "busybox"))
+        unknown = {str(need) for mark in item.iter_markers("needs") for need in mark.args} - NEEDS.keys()
+        if unknown:
+            raise pytest.UsageError(f"{item.nodeid} needs {sorted(unknown)}, which tests/conftest.py cannot decide")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test before any of its fixtures is made, naming the first need that is not met."""
+    for mark in item.iter_markers("needs"):
+        for need in mark.args:
+            if not _is_met(need):
+                pytest.skip(f"{_SKIP_PREFIX}{need}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the skipped tests by the need that was not met, with counts."""
+    by_need: dict[str, Counter[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        need = reason.removeprefix("Skipped: ")
+        need = need.removeprefix(_SKIP_PREFIX) if need.startswith(_SKIP_PREFIX) else f"other: {need}"
+        by_need.setdefault(need, Counter())[report.nodeid.partition("[")[0]] += 1
+    if by_need:
+        terminalreporter.section("skipped, by what the host lacks")
+    for need, tests in sorted(by_need.items()):
+        terminalreporter.write_line(f"{need}: {tests.total()} tests")
+        for test, count in sorted(tests.items()):
+            terminalreporter.write_line(f"    {test}" + (f" ({count} cases)" if count > 1 else ""))
