@@ -12,7 +12,7 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import FieldInvalid
 from fluytd.events.model import ImageImported
 from fluytd.gc.collect import Collector
-from fluytd.ids import ImageReference
+from fluytd.ids import Digest, ImageReference
 from fluytd.images import config, write_manifest
 from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
 from fluytd.images.catalogue import Addition, Catalogue
@@ -82,14 +82,18 @@ class Importer:
                 create_time_unix_nanos=self._clock.now_unix_nanos(),
             )
             parsed = config.parse(data, 1, "the config of the import")
-            await lease.add(possible_layer_ids(parsed))
+            config_digest = Digest.of(data)
+            await lease.add([config_digest, *possible_layer_ids(parsed)])
+            # Once more under its lease: a layer that was there may have gone with its image before that.
+            stored = await self._ingester.store_layer(part, digest, stored.diff_id, counters, handle.cancel_token)
             failpoints.hit("import.config.stage")
-            config_digest = await self._blobs.stage(data)
+            await self._blobs.stage(data, config_digest)
             layer = Descriptor(stored.media_type, stored.digest, stored.size_bytes)
             manifest_data = write_manifest.manifest(config_digest, len(data), [layer])
+            manifest = Descriptor(OCI_MANIFEST, Digest.of(manifest_data), len(manifest_data))
+            await lease.add([manifest.digest])
             failpoints.hit("import.manifest.stage")
-            manifest = Descriptor(OCI_MANIFEST, await self._blobs.stage(manifest_data), len(manifest_data))
-            await lease.add([config_digest, manifest.digest])
+            await self._blobs.stage(manifest_data, manifest.digest)
             draft = Draft(manifest, manifest, config_digest, data, parsed, ((layer, stored.layer),))
             finished = await self._assembler.finish(draft, handle)
             handle.check()

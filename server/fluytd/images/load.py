@@ -6,7 +6,7 @@ The layers of an image are stored in parallel, each once however often the archi
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
@@ -14,7 +14,7 @@ from fluytd.errors import ArchiveInvalid, IoFailed
 from fluytd.events.model import ImageLoaded
 from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Lease
-from fluytd.ids import ImageReference
+from fluytd.ids import Digest, ImageReference
 from fluytd.images import archive, write_manifest
 from fluytd.images.archive import MAX_ARCHIVE_ENTRIES, ArchiveImage, ArchiveLayer
 from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids, run_all
@@ -132,14 +132,19 @@ class Loader:
     async def _stage(
         self, fd: int, image: ArchiveImage, tracks: Sequence[LayerTrack], lease: Lease, handle: OperationHandle
     ) -> Finished:
-        await lease.add(possible_layer_ids(image.config))
+        # Each lease comes before the look whether the thing is there, since a deletion may be about to take it.
+        config_digest = Digest.of(image.config_data)
+        await lease.add([config_digest, *possible_layer_ids(image.config)])
         failpoints.hit("load.config.stage")
-        config_digest = await self._blobs.stage(image.config_data)
-        await lease.add([config_digest])
+        await self._blobs.stage(image.config_data, config_digest)
         # Of plain tars the digest is the diff_id; of others the archive says it.
         await lease.add([layer.digest or layer.diff_id for layer in image.layers])
         stored = await self._store_layers(fd, image.layers, tracks, handle)
-        await lease.add([each.digest for each in stored])
+        if not lease.resources.issuperset(each.digest for each in stored):
+            # Compressed, and no digest was said: what was there before it was leased may be gone again.
+            await lease.add([each.digest for each in stored])
+            known = [replace(layer, digest=each.digest) for layer, each in zip(image.layers, stored, strict=True)]
+            stored = await self._store_layers(fd, known, tracks, handle)
         layers = [
             (Descriptor(layer.media_type or each.media_type, each.digest, each.size_bytes), each)
             for layer, each in zip(image.layers, stored, strict=True)
@@ -148,9 +153,10 @@ class Loader:
             write_manifest.manifest(config_digest, len(image.config_data), [descriptor for descriptor, _ in layers]),
             OCI_MANIFEST,
         )
-        failpoints.hit("load.manifest.stage")
-        manifest = Descriptor(media_type, await self._blobs.stage(data), len(data))
+        manifest = Descriptor(media_type, Digest.of(data), len(data))
         await lease.add([manifest.digest])
+        failpoints.hit("load.manifest.stage")
+        await self._blobs.stage(data, manifest.digest)
         parts = tuple((descriptor, stored.layer) for descriptor, stored in layers)
         draft = Draft(manifest, manifest, config_digest, image.config_data, image.config, parts)
         return await self._assembler.finish(draft, handle)
