@@ -60,7 +60,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "erofs": lambda: _is_filesystem("erofs"),
     "userns": _has_user_namespaces,
     "busybox": lambda: Path("/bin/busybox").exists(),
-    "command-line": lambda: (REPOSITORY / "target" / "release" / "fluyt").exists(),
+    "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{name: _program(name) for name in ("docker-registry", "openssl", "podman", "skopeo", "umoci")},
 }
 

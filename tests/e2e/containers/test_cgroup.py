@@ -26,7 +26,9 @@ HOG = 'x=$(head -c 200m /dev/zero | tr "\\0" a)'
 
 
 @pytest.mark.needs("cgroup-v1")
-@pytest.mark.parametrize(("shares", "shown"), [(None, "1024"), (0, "1024"), (2, "2"), (1024, "1024"), (262144, "262144")])
+@pytest.mark.parametrize(
+    ("shares", "shown"), [(None, "1024"), (0, "1024"), (2, "2"), (1024, "1024"), (262144, "262144")]
+)
 def test_c01_cpu_shares_are_given_as_they_are(engine: Engine, shares: int | None, shown: str) -> None:
     container = started(engine, "sleep", "100", resources=resources_pb2.Resources(cpu_shares=shares))
     assert cgroup_file(engine, container.id, "cpu", "cpu.shares") == shown
@@ -51,9 +53,7 @@ def test_c01_cpu_shares_become_a_weight(engine: Engine, shares: int | None, weig
         (6, None, 12 * MIB),
     ],
 )
-def test_c02_memory_and_swap_are_bounded_together(
-    engine: Engine, memory: int, swap: int | None, shown: int
-) -> None:
+def test_c02_memory_and_swap_are_bounded_together(engine: Engine, memory: int, swap: int | None, shown: int) -> None:
     limits = resources_pb2.Resources(memory_limit_bytes=memory * MIB, memory_swap_limit_bytes=swap)
     container = started(engine, "sleep", "100", resources=limits)
     assert cgroup_file(engine, container.id, "memory", "memory.limit_in_bytes") == str(memory * MIB)
