@@ -3,6 +3,7 @@
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import grpc
 import pytest
@@ -77,7 +78,7 @@ def test_l05_a_wait_after_the_end_answers_at_once_and_next_exit_waits_for_the_ne
 
 def test_l05_a_wait_for_what_was_never_there_is_not_found(engine: Engine) -> None:
     for condition in (NOT_RUNNING, NEXT_EXIT, REMOVED):
-        assert refused(lambda c=condition: wait(engine, "nosuch", c))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
+        assert refused(partial(wait, engine, "nosuch", condition))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
 
 
 def test_l06_a_name_is_free_once_the_deletion_answered(engine: Engine) -> None:
@@ -222,7 +223,7 @@ def both(one: Callable[[], object], other: Callable[[], object]) -> list[tuple[g
 def test_two_starts_at_once_start_one_process(engine: Engine) -> None:
     for number in range(8):
         container = create(engine, "sleep", "100", name=f"c{number}")
-        outcomes = both(lambda i=container.id: start(engine, i), lambda i=container.id: start(engine, i))
+        outcomes = both(partial(start, engine, container.id), partial(start, engine, container.id))
         assert None in outcomes
         assert set(outcomes) <= {None, (WRONG_STATE, "CONTAINER_WRONG_STATE")}
         assert get(engine, container.id).state == State.STATE_RUNNING
@@ -233,19 +234,19 @@ def test_two_deletions_at_once_delete_once(engine: Engine) -> None:
     for _ in range(8):
         container = started(engine, "sleep", "100")
         outcomes = both(
-            lambda i=container.id: delete(engine, i, force=True), lambda i=container.id: delete(engine, i, force=True)
+            partial(delete, engine, container.id, force=True), partial(delete, engine, container.id, force=True)
         )
         assert None in outcomes
         told = {(NOT_FOUND, "CONTAINER_NOT_FOUND"), (WRONG_STATE, "CONTAINER_WRONG_STATE"), None}
         assert set(outcomes) <= told
-        assert refused(lambda i=container.id: get(engine, i))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
+        assert refused(partial(get, engine, container.id))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
         assert engine.left_on_host() == []
 
 
 def test_a_stop_during_a_start_leaves_it_running_or_ended_and_nothing_between(engine: Engine) -> None:
     for _ in range(8):
         container = create(engine, "sleep", "100")
-        outcomes = both(lambda i=container.id: start(engine, i), lambda i=container.id: stop(engine, i, 0))
+        outcomes = both(partial(start, engine, container.id), partial(stop, engine, container.id, 0))
         assert set(outcomes) <= {None, (WRONG_STATE, "CONTAINER_WRONG_STATE")}
         assert get(engine, container.id).state in {State.STATE_RUNNING, State.STATE_EXITED}
         delete(engine, container.id, force=True)
