@@ -130,6 +130,7 @@ class Engine:
             layers.lower_path,
             pull_with(operations, puller),
             lambda layer_ids: collector.sweep({}, dict.fromkeys(layer_ids, 0)),
+            roots.empty_directory(config.data_root),
         )
         log_readers = started_log_readers(undo)
         containers = await workers.run(self._containers, database, workers, images, log_readers)

@@ -11,6 +11,9 @@ from fluytd.errors import DataCorruptOnDisk, IoFailed
 DATA_ROOT_MODE: Final = 0o700
 #: Users of the socket's group must get through to it.
 RUN_ROOT_MODE: Final = 0o711
+#: Below the data root; its owner and mode become those of the container's root.
+EMPTY_DIR: Final = "empty"
+EMPTY_DIR_MODE: Final = 0o755
 #: File in the data root with the engine's id.
 ID_FILE: Final = "engine-id"
 _ID_HEX_DIGITS: Final = 32
@@ -24,6 +27,19 @@ def make(data_root: Path, run_root: Path) -> None:
             path.chmod(mode)
         except OSError as error:
             raise IoFailed(operation="make a directory", path=path, errno=error.errno) from error
+
+
+def empty_directory(data_root: Path) -> str:
+    """A directory in which nothing ever stands: what overlay takes as the lower layer of an image that has none.
+
+    Raises IO_FAILED. Blocking.
+    """
+    path = data_root / EMPTY_DIR
+    try:
+        path.mkdir(mode=EMPTY_DIR_MODE, exist_ok=True)
+    except OSError as error:
+        raise IoFailed(operation="make a directory", path=path, errno=error.errno) from error
+    return str(path)
 
 
 def engine_id(data_root: Path) -> str:

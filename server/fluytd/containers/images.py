@@ -20,8 +20,12 @@ Sweep = Callable[[Sequence[str]], Awaitable[object]]
 class PresentImages:
     """Implements `ports.Images`."""
 
-    def __init__(self, table: ImageTable, lower_path: Callable[[str], str], pull: Pull, sweep: Sweep) -> None:
-        """`lower_path`: layer id -> directory for overlay, raising LAYER_NOT_FOUND."""
+    def __init__(
+        self, table: ImageTable, lower_path: Callable[[str], str], pull: Pull, sweep: Sweep, empty_dir: str
+    ) -> None:
+        """`lower_path`: layer id -> directory for overlay, raising LAYER_NOT_FOUND; `empty_dir`: for images without
+        layers, since overlay needs a lower one."""
+        self._empty_dir = empty_dir
         self._sweep = sweep
         self._table = table
         self._lower_path = lower_path
@@ -43,7 +47,7 @@ class PresentImages:
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         """See `ports.Images.lower_dirs`."""
-        return tuple(self._lower_path(layer) for layer in reversed(image.layer_ids))
+        return tuple(self._lower_path(layer) for layer in reversed(image.layer_ids)) or (self._empty_dir,)
 
     async def released(self, image: ImageFacts) -> None:
         """See `ports.Images.released`."""

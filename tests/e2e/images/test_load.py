@@ -14,6 +14,7 @@ from tests.e2e.images.steps import (
     get,
     listed,
     load,
+    refused,
     small_image,
     small_layer,
     stored,
@@ -131,6 +132,12 @@ def test_an_image_without_layers(engine: Engine) -> None:
     for form in FORMS.values():
         load(engine, form({"scratch:1": image}))
         assert get(engine, "scratch:1").image.id == image.config_digest
+
+
+def test_a_container_of_an_image_without_layers_fails_for_want_of_its_command(engine: Engine) -> None:
+    load(engine, image_files.oci_archive({"scratch:1": images.image([], cmd=["/x"])}))
+    found = refused(lambda: engine.run("scratch:1"))
+    assert (found.reason, found.metadata["exit_code"]) == ("PROCESS_START_FAILED", "127")
 
 
 def platforms(*names: str) -> list[platform_pb2.Platform]:
