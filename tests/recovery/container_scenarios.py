@@ -1,0 +1,239 @@
+"""How each failpoint on the way of a container is reached, and what must hold after it."""
+
+from fluyt.v1 import containers_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2
+from google.protobuf import duration_pb2
+from tests.recovery import crash
+from tests.recovery.crash import CALL_SECONDS, EXITED, IMAGE, Scenario, delete, find, get, start_ready, wait_for_end
+from tests.support.engine import Engine
+from tests.support.wait import until_now
+
+NAME = "half"
+CREATED = container_pb2.Container.STATE_CREATED
+RUNNING = container_pb2.Container.STATE_RUNNING
+END_WITH_5 = "echo ran; exit 5"
+STAY = "trap 'exit 3' TERM; echo ran; sleep 1000 & wait"
+#: Hears no request to end.
+DEAF = "trap '' TERM; echo ran; while :; do sleep 1000; done"
+
+
+def create(engine: Engine, script: str = END_WITH_5) -> None:
+    """CreateContainer."""
+    spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sh", "-c", script])
+    engine.containers.CreateContainer(
+        containers_pb2.CreateContainerRequest(spec=spec, name=NAME), timeout=CALL_SECONDS
+    )
+
+
+def create_to_stay(engine: Engine) -> None:
+    """CreateContainer of one that runs until it is told to end."""
+    create(engine, STAY)
+
+
+def start(engine: Engine) -> None:
+    """StartContainer."""
+    engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=NAME), timeout=CALL_SECONDS)
+
+
+def start_and_wait(engine: Engine) -> None:
+    """StartContainer, and the daemon sees the end."""
+    start(engine)
+    wait_for_end(engine, NAME)
+
+
+def run(engine: Engine) -> None:
+    """RunContainer of one that removes itself."""
+    out, _, ended = engine.run(IMAGE, "sh", "-c", "echo ran; exit 5")
+    assert (out, ended.exit_code) == (b"ran\n", 5)
+
+
+def stop(engine: Engine) -> None:
+    """StopContainer, with a short time of grace."""
+    engine.containers.StopContainer(
+        containers_pb2.StopContainerRequest(container=NAME, timeout=duration_pb2.Duration(nanos=200_000_000)),
+        timeout=CALL_SECONDS,
+    )
+
+
+def kill(engine: Engine) -> None:
+    """KillContainer."""
+    engine.containers.KillContainer(
+        containers_pb2.KillContainerRequest(container=NAME, signal="SIGTERM"), timeout=CALL_SECONDS
+    )
+
+
+def remove(engine: Engine) -> None:
+    """DeleteContainer, without force."""
+    engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=NAME), timeout=CALL_SECONDS)
+
+
+def stays(engine: Engine) -> None:
+    """A container that runs until it is told to end."""
+    start_ready(engine, NAME, STAY)
+
+
+def is_deaf(engine: Engine) -> None:
+    """A container that only a kill ends."""
+    start_ready(engine, NAME, DEAF)
+
+
+def has_ended(engine: Engine) -> None:
+    """A container that has ended."""
+    start_ready(engine, NAME, END_WITH_5)
+    assert wait_for_end(engine, NAME).exit_code == 5
+
+
+def created_or_absent(engine: Engine) -> None:
+    """It is whole, or its name is free and it can be made; either way it runs."""
+    found = find(engine, NAME)
+    if found is None:
+        create(engine)
+    else:
+        assert found.state == CREATED
+    start(engine)
+    ended_with_output(engine, 5)
+
+
+def ended_with_output(engine: Engine, exit_code: int) -> None:
+    """It has ended so, its output is whole; it can be deleted."""
+    ended = wait_for_end(engine, NAME)
+    assert (ended.state, ended.WhichOneof("exit"), ended.exit_code) == (EXITED, "exit_code", exit_code), ended
+    assert engine.logs(NAME) == b"ran\n"
+    delete(engine, NAME)
+
+
+def startable_or_running(engine: Engine) -> None:
+    """It runs, or it can be started; its start is told once."""
+    found = get(engine, NAME)
+    assert found.state in {CREATED, RUNNING}, found
+    if found.state == CREATED:
+        # Told if the record of the start had reached the store before the daemon died.
+        assert found.failure.reason in {"", "SUPERVISOR_LOST"}
+    start(engine)
+    until_now(lambda: engine.logs(NAME) == b"ran\n", "it has written its line")
+    running = get(engine, NAME)
+    assert running.state == RUNNING
+    assert found.state == CREATED or running.host_pid == found.host_pid
+    stop(engine)
+    ended_with_output(engine, 3)
+
+
+def stopped_again(engine: Engine) -> None:
+    """A second stop ends it."""
+    stop(engine)
+    ended_with_output(engine, 3)
+
+
+def killed_again(engine: Engine) -> None:
+    """A second stop ends what hears nothing; it was killed."""
+    stop(engine)
+    ended = wait_for_end(engine, NAME)
+    assert (ended.state, ended.WhichOneof("exit"), ended.signal) == (EXITED, "signal", 9), ended
+    delete(engine, NAME)
+
+
+def signalled_again(engine: Engine) -> None:
+    """It runs and can be sent the signal, or has ended by it."""
+    if get(engine, NAME).state == RUNNING:
+        kill(engine)
+    ended_with_output(engine, 3)
+
+
+def ended_and_startable(engine: Engine) -> None:
+    """How it ended is known; it can be started again and ends the same way."""
+    ended = wait_for_end(engine, NAME)
+    assert (ended.state, ended.exit_code) == (EXITED, 5), ended
+    assert engine.logs(NAME) == b"ran\n"
+    start(engine)
+    until_now(lambda: engine.logs(NAME) == b"ran\nran\n", "it has run twice")
+    assert wait_for_end(engine, NAME).exit_code == 5
+    delete(engine, NAME)
+
+
+def removed_or_whole(engine: Engine) -> None:
+    """It is as it was or gone; a second removal succeeds or finds nothing, and the name is free."""
+    found = find(engine, NAME)
+    if found is not None:
+        assert (found.state, found.exit_code) == (EXITED, 5)
+        assert engine.logs(NAME) == b"ran\n"
+        remove(engine)
+    assert find(engine, NAME) is None
+    created_or_absent(engine)
+
+
+def no_trace(engine: Engine) -> None:
+    """A container that removes itself was not told to anyone and is gone; another one runs."""
+    others = [one.name for one in crash.leftovers.list_containers(engine) if one.name != crash.BYSTANDER]
+    assert others == []
+    run(engine)
+
+
+CREATING = Scenario(create, created_or_absent)
+STARTING = Scenario(start, startable_or_running, create_to_stay)
+RUNNING_ITSELF_AWAY = Scenario(run, no_trace)
+STOPPING = Scenario(stop, stopped_again, stays)
+STOPPING_DEAF = Scenario(stop, killed_again, is_deaf)
+KILLING = Scenario(kill, signalled_again, stays)
+ENDING = Scenario(start_and_wait, ended_and_startable, create)
+DELETING = Scenario(remove, removed_or_whole, has_ended)
+
+#: Failpoint of the daemon -> how it is reached.
+SCENARIOS = {
+    "container.create.record": CREATING,
+    "container.create.directories": CREATING,
+    "container.create.files": CREATING,
+    "container.create.created": CREATING,
+    "container.record.creating": CREATING,
+    "container.record.created": CREATING,
+    "container.prepare.directories": RUNNING_ITSELF_AWAY,
+    "container.prepare.supervisors": RUNNING_ITSELF_AWAY,
+    "container.tidy.directories": RUNNING_ITSELF_AWAY,
+    "container.start.record": STARTING,
+    "container.start.run_dir": STARTING,
+    "container.start.process": STARTING,
+    "container.start.executed": STARTING,
+    "container.start.running": STARTING,
+    "container.record.starting": STARTING,
+    "container.record.running": STARTING,
+    "container.stop.record": STOPPING,
+    "container.stop.signal": STOPPING,
+    "container.record.stopping": STOPPING,
+    "container.stop.kill": STOPPING_DEAF,
+    "container.kill.signal": KILLING,
+    "container.exit.record": ENDING,
+    "container.exit.cgroup": ENDING,
+    "container.exit.run_dir": ENDING,
+    "container.record.exited": ENDING,
+    "container.delete.record": DELETING,
+    "container.delete.files": DELETING,
+    "container.delete.directories": DELETING,
+    "container.delete.forget": DELETING,
+    "container.record.deleting": DELETING,
+    "container.record.deleted": DELETING,
+    "recovery.apply": RUNNING_ITSELF_AWAY,
+}
+
+#: Further ways to failpoints that stand on several.
+FURTHER = [
+    ("recovery.apply:2", RUNNING_ITSELF_AWAY),
+    ("container.start.record", RUNNING_ITSELF_AWAY),
+    ("container.start.run_dir", RUNNING_ITSELF_AWAY),
+    ("container.start.process", RUNNING_ITSELF_AWAY),
+    ("container.exit.record", RUNNING_ITSELF_AWAY),
+    ("container.exit.cgroup", RUNNING_ITSELF_AWAY),
+    ("container.delete.directories", RUNNING_ITSELF_AWAY),
+    ("container.delete.forget", RUNNING_ITSELF_AWAY),
+    ("container.record.starting", RUNNING_ITSELF_AWAY),
+    ("container.record.exited", RUNNING_ITSELF_AWAY),
+]
+
+#: Failpoint of the core in the daemon -> how it is reached.
+CORE_SCENARIOS = {
+    "cgroup.made": STARTING,
+    "cgroup.limited": STARTING,
+    "control.before_proceed": STARTING,
+    "cgroup.kill": ENDING,
+    "cgroup.remove": ENDING,
+    "host.remove_tree": DELETING,
+    "host.remove_directory": DELETING,
+}
