@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use errors::IoError;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use crate::error::ControlError;
 use crate::exit_record::{read_exit_record, ExitRecord};
@@ -165,9 +165,7 @@ impl Supervisor {
     /// `PROCESS_NOT_FOUND` once it has ended; `IO_FAILED` for a number that is no signal.
     pub fn signal(&self, number: i32) -> Result<(), ControlError> {
         self.check_owner()?;
-        let invalid = || IoError::new("pidfd_send_signal", "", Errno::INVAL.raw_os_error());
-        let signal = Signal::from_named_raw(number).ok_or_else(invalid)?;
-        match rustix::process::pidfd_send_signal(&self.init, signal) {
+        match sys::pidfd::send(&self.init, number) {
             Ok(()) => Ok(()),
             Err(Errno::SRCH) => Err(ControlError::ProcessNotFound { host_pid: self.running.host_pid }),
             Err(errno) => Err(IoError::new("pidfd_send_signal", "", errno.raw_os_error()).into()),

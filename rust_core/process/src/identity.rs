@@ -57,7 +57,8 @@ fn read(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, String> {
 pub(crate) fn bound_capabilities(asked: CapabilitySet, reporter: &Reporter) -> Outcome<CapabilitySet> {
     let held = capabilities(None).at(Step::Identity, "")?.permitted;
     for name in names_of(asked - held) {
-        reporter.clamp(&format!("capabilities.{name}: left out, the engine does not have it itself"));
+        reporter
+            .clamp(&format!("security.capabilities[{name}]: left out, the engine does not have it itself"));
     }
     let given = asked & held;
     limit_bounding_set(given).at(Step::Identity, "capability bounding set")?;

@@ -79,8 +79,8 @@ pub(crate) fn set(limits: &[Rlimit], reporter: &Reporter) -> Outcome<()> {
                 let given = Pair { current: lower_of(asked.current, maximum), maximum };
                 setrlimit(resource, given).at(Step::Rlimit, &limit.name)?;
                 reporter.clamp(&format!(
-                    "rlimits.{}: hard limit {} lowered to {}, the engine's own, which only CAP_SYS_RESOURCE raises",
-                    limit.name,
+                    "rlimits[{}].hard: {} lowered to {}, the engine's own, which only CAP_SYS_RESOURCE raises",
+                    limit.name.trim_start_matches("RLIMIT_").to_ascii_lowercase(),
                     text(asked.maximum),
                     text(maximum),
                 ));

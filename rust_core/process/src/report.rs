@@ -158,12 +158,12 @@ mod tests {
         let reporter = Reporter::new(write_end);
         let failure = StartFailure::kernel(Step::Exec, "/bin/nope", Errno::NOENT).with_exit_code(127);
         assert!(!reporter.parent_is_gone());
-        reporter.clamp("rlimits.RLIMIT_NOFILE: lowered");
+        reporter.clamp("rlimits[nofile].hard: lowered");
         reporter.exec_is_next();
         reporter.failure(&failure);
         drop(reporter);
         let report = read(&read_end).expect("a report");
-        assert_eq!(report.clamps, ["rlimits.RLIMIT_NOFILE: lowered"]);
+        assert_eq!(report.clamps, ["rlimits[nofile].hard: lowered"]);
         assert_eq!(report.failure, Some(failure));
         assert!(report.has_reached_exec);
     }

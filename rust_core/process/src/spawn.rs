@@ -9,7 +9,7 @@ use sys::failpoint;
 
 use crate::at::{At, Outcome};
 use crate::child::{self, Prepared};
-use crate::failure::StartFailure;
+use crate::failure::{StartFailure, EXIT_NOT_FOUND};
 use crate::mounts::requested;
 use crate::report::{self, Reporter};
 use crate::spec::{Network, Spec};
@@ -127,7 +127,8 @@ fn await_exec(pid: u32, pidfd: OwnedFd, pipe: &OwnedFd) -> Result<Init, StartFai
 
 fn check(spec: &Spec) -> Outcome<()> {
     if spec.args.first().is_none_or(String::is_empty) {
-        return Err(StartFailure::rule(Step::Spec, "args", "there is no command"));
+        let failure = StartFailure::rule(Step::Spec, "args", "the command has no name");
+        return Err(failure.with_exit_code(EXIT_NOT_FOUND));
     }
     for (name, path) in [("cwd", &spec.cwd)]
         .into_iter()

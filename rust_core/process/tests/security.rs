@@ -113,7 +113,7 @@ fn rlimits_are_in_force_and_what_cannot_be_raised_is_clamped_and_told() {
     let clamps = outcome.result["clamps"].as_array().expect("a list");
     if outcome.output() == hard.to_string() {
         assert!(
-            clamps[0].as_str().is_some_and(|text| text.starts_with("rlimits.RLIMIT_NOFILE: ")),
+            clamps[0].as_str().is_some_and(|text| text.starts_with("rlimits[nofile].hard: ")),
             "{clamps:?}"
         );
     } else {
