@@ -55,7 +55,7 @@ class Program:
 
     def run(self, *flags: str, script: str, **environment: str) -> str:
         """Standard output of a shell script in a container that is removed afterwards."""
-        return self.ok("run", "--rm", *flags, IMAGE, "sh", "-c", script, **environment)
+        return self.ok("run", "--rm", *flags, IMAGE, "sh", "-c", script, stdin=b"", **environment)
 
     def spawn(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """The command started, its three streams piped."""
