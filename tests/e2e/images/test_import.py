@@ -30,6 +30,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.needs("skopeo")
 def test_r18_changes_stand_in_the_config_as_skopeo_reads_it(engine: Engine) -> None:
     layer = small_layer(compression="none")
     answer = import_rootfs(

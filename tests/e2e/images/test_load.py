@@ -177,6 +177,7 @@ def skopeo(*arguments: str, cwd: Path) -> bytes:
     return subprocess.run(["skopeo", *arguments], check=True, capture_output=True, cwd=cwd).stdout
 
 
+@pytest.mark.needs("skopeo")
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
 def test_an_archive_by_skopeo(engine: Engine, tmp_path: Path, kind: str) -> None:
     image = images.image([small_layer(), small_layer("g")], labels={"a": "b"})
@@ -189,6 +190,7 @@ def test_an_archive_by_skopeo(engine: Engine, tmp_path: Path, kind: str) -> None
     assert [layer.diff_id for layer in get(engine, loaded.image_id).layers] == image.diff_ids
 
 
+@pytest.mark.needs("skopeo")
 def test_an_archive_of_two_images_by_skopeo(engine: Engine, tmp_path: Path) -> None:
     both = {"v1": small_image(), "v2": small_image()}
     image_files.write_layout(tmp_path / "layout", both)
@@ -202,6 +204,7 @@ def test_an_archive_of_two_images_by_skopeo(engine: Engine, tmp_path: Path) -> N
     }
 
 
+@pytest.mark.needs("umoci")
 def test_a_layout_by_umoci(engine: Engine, tmp_path: Path) -> None:
     def umoci(*arguments: str) -> None:
         subprocess.run(["umoci", *arguments], check=True, capture_output=True, cwd=tmp_path)
@@ -222,6 +225,7 @@ def test_a_layout_by_umoci(engine: Engine, tmp_path: Path) -> None:
     assert found.image.layer_count == 1
 
 
+@pytest.mark.needs("skopeo")
 def test_skopeo_reads_what_was_loaded_from_the_store(engine: Engine, tmp_path: Path) -> None:
     image = images.image([small_layer()], cmd=["/f"])
     load(engine, image_files.docker_archive_old({"app:1": image}))

@@ -352,6 +352,7 @@ def test_a_registry_that_denies_and_one_that_fails_are_told(engine: Engine, regi
     assert pull(engine, f"{registry.address}/app:1").image_id
 
 
+@pytest.mark.needs("skopeo")
 def test_skopeo_reads_what_was_pulled_from_the_store(engine: Engine, registry: FaultyRegistry) -> None:
     image = images.image([small_layer(), small_layer("g", b"g")])
     registry.put("app", "1", image)

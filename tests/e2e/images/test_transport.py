@@ -1,7 +1,6 @@
 """By which way a registry is asked: plain HTTP on loopback only, HTTPS elsewhere, trusted by the host's own roots."""
 
 import ctypes
-import os
 import socket
 import subprocess
 import threading
@@ -21,8 +20,6 @@ CLONE_NEWNET = 0x40000000
 ADDRESS = "10.213.0.1"
 #: First byte of a TLS handshake. Source: RFC 8446, section 5.1.
 TLS_HANDSHAKE = 0x16
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the daemon needs root")
 
 
 class Listener:
@@ -78,6 +75,7 @@ def test_a_registry_beyond_loopback_is_never_asked_by_plain_http(tmp_path: Path)
     in_own_network(work)
 
 
+@pytest.mark.needs("openssl", "docker-registry")
 def test_https_is_trusted_by_the_roots_of_the_host(tmp_path: Path) -> None:
     authority, image = Authority.make(tmp_path / "ca"), small_image()
     with RealRegistry(tmp_path / "plain") as plain:
