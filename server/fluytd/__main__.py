@@ -17,6 +17,8 @@ from typing import Final
 # gRPC's fork handlers cost every start and nothing here forks. It reads this when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+import uvloop
+
 from fluytd import __version__, config, journal, notify
 from fluytd.errors import EngineError, FieldInvalid
 
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     journal.configure(settings.log_level, settings.log_format)
     _raise_descriptor_limit()
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except EngineError as error:
         _log.critical("cannot serve: %s", error.message, exc_info=error if error.reason == "UNEXPECTED" else None)
@@ -80,15 +82,6 @@ async def _serve(settings: config.Config) -> None:
     finally:
         await engine.stop()
     _log.info("drained")
-
-
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    factory: type[asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _raise_descriptor_limit() -> None:
