@@ -109,8 +109,11 @@ class Registry(Protocol):
     async def list_tags(
         self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials
     ) -> list[str]:
-        """All tags of a repository, sorted. Raises IMAGE_NOT_FOUND for an absent repository, REFERENCE_INVALID for a tag
-        that is none, and as `fetch_manifest`."""
+        """All tags of a repository, sorted.
+
+        Raises IMAGE_NOT_FOUND for an absent repository, REFERENCE_INVALID for a tag that is none, and as
+        `fetch_manifest`.
+        """
 
 
 class UploadCounters(Protocol):
