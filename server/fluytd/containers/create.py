@@ -58,14 +58,18 @@ async def undo(ctx: Context, entry: Entry) -> None:
         entry.wake()
 
 
+def make_directories(ctx: Context, container: Container) -> None:
+    """The container's directories are there. Raises LAYER_NOT_FOUND, STORAGE_FULL, IO_FAILED. Blocking."""
+    ctx.directories.create(container, ctx.images.lower_dirs(container.image))
+
+
 async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:
     """The container is CREATED, recorded durably, and its directories are there. See `check` and `begin` for failures;
     STORAGE_FULL, IO_FAILED besides: nothing is left then."""
     check(ctx, spec, name)
     entry = await begin(ctx, spec, name)
     try:
-        lower_dirs = ctx.images.lower_dirs(entry.container.image)
-        await ctx.workers.run(ctx.directories.create, entry.container, lower_dirs)
+        await ctx.workers.run(make_directories, ctx, entry.container)
         failpoints.hit("container.create.created")
         container = model.created(entry.container)
         await ctx.record(entry, container, (facts.created(container),), durable=True)

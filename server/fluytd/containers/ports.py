@@ -188,7 +188,8 @@ class Images(Protocol):
         """Pulls as an operation of its own and yields how it goes, its end last. Raises its failure."""
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
-        """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. May block for one stat a layer."""
+        """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. Thread-safe. Blocking: one
+        stat a layer, or one mount at a layer's first use."""
 
     async def released(self, image: ImageFacts) -> None:
         """A container of the image is gone: layers go that stayed for it alone, its image having been deleted."""

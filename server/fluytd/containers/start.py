@@ -9,7 +9,6 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.ports import Process
 from fluytd.containers.release import released
-from fluytd.containers.resolve import StartPaths
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
 from fluytd.logs.follow import BATCH_BYTES
@@ -70,17 +69,13 @@ async def start_locked(
     if entry.release is not None:
         await released(ctx, entry)
     before = entry.container
-    lower_dirs = ctx.images.lower_dirs(before.image)
-    paths = ctx.directories.paths(before, lower_dirs)
     if make_directories:
         before = model.created(before)
     failpoints.hit("container.start.record")
     created = (facts.created(before),) if make_directories else ()
     ctx.record(entry, model.starting(before), created)
     try:
-        process, reader, first_records = await ctx.workers.run(
-            _work, ctx, entry.container, paths, make_directories, open_log
-        )
+        process, reader, first_records = await ctx.workers.run(_work, ctx, entry.container, make_directories, open_log)
     except BaseException as error:
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
         failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
@@ -104,9 +99,10 @@ async def start_locked(
 
 
 def _work(
-    ctx: Context, container: Container, paths: StartPaths, make_directories: bool, open_log: OpenLog | None
+    ctx: Context, container: Container, make_directories: bool, open_log: OpenLog | None
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
-    # One hop to a worker thread for everything that a start does.
+    # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
+    paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image))
     if make_directories:
         ctx.directories.create(container, paths.lower_dirs)
     reader = open_log(paths.log_dir) if open_log is not None else None

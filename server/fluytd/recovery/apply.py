@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fluytd import failpoints
 from fluytd.containers import delete, exits, facts, model, stop
 from fluytd.containers.context import Context
+from fluytd.containers.create import make_directories
 from fluytd.containers.model import State
 from fluytd.containers.ports import Process
 from fluytd.containers.table import Entry
@@ -105,8 +106,7 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             undone = model.start_undone(entry.container, failure)
             await ctx.record(entry, undone, (facts.start_failed(undone, failure),))
         case decided.RestoreDirectories():
-            lower_dirs = ctx.images.lower_dirs(entry.container.image)
-            await ctx.workers.run(ctx.directories.create, entry.container, lower_dirs)
+            await ctx.workers.run(make_directories, ctx, entry.container)
         case decided.MarkUnknown(failure=failure):
             unknown = model.unknown(entry.container, failure)
             await ctx.record(entry, unknown, (facts.lost(unknown),))
