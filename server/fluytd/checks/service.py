@@ -48,6 +48,7 @@ class StorageChecker:
     async def check(self, named: Sequence[str]) -> AsyncGenerator[Progress | Finding | Summary, None]:
         """Everything, or what is named by digest, layer id or reference, was read again.
 
+        A layer that is kept as a directory cannot be compared with anything: it is passed over and not counted.
         Yields a progress before the first thing and after each, a finding for each that is damaged or missing, and the
         summary at the end. What is checked is not deleted meanwhile; content that nothing needs and that is gone when
         its turn comes is passed over. Closing the iterator ends the reading soon. Raises LIMIT_EXCEEDED for too many
@@ -100,7 +101,8 @@ class StorageChecker:
             if is_absent and not references and not is_named:
                 return None
             return Finding(subject, error.failure, references)
-        summary.checked_count += 1
+        # What holds nothing to be compared with was not read, and does not count as if it had been.
+        summary.checked_count += checked.is_checkable
         summary.checked_bytes += checked.checked_bytes
         if not checked.damage:
             return None

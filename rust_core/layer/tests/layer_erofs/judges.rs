@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::image::Image;
+use crate::image::{tree, Image};
 use crate::tar_writer::{tar, Item};
 
 #[test]
@@ -26,11 +26,14 @@ fn fsck_finds_no_fault_in_the_index_of_a_layer() {
     items.push(Item::file("d/.wh..wh..opq", ""));
     let layer_id = image.add(&tar(&items)).unwrap().layer_id;
     let folder = image.root.path().join("layers").join(format!(".staged-{layer_id}"));
+    let extracted = tempfile::tempdir().unwrap();
     let checked = Command::new("fsck.erofs")
         .arg(format!("--device={}", folder.join("data.tar").display()))
-        .arg("--extract")
+        .arg(format!("--extract={}", extracted.path().join("tree").display()))
         .arg(folder.join("index.erofs"))
         .output()
         .unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    image.store.publish(&image.stack).unwrap();
+    assert_eq!(tree(&extracted.path().join("tree")), tree(&image.store.lower_path(&layer_id).unwrap()));
 }
