@@ -60,7 +60,8 @@ lock: ## Pin requirements/dev.in anew into requirements/dev.txt
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/dev.txt requirements/dev.in
 
 bench: setup ## Time this engine beside every peer that is installed, in one run
-	@$(PY) -m bench
+	@cargo build --quiet --release --locked -p fluyt-cli --example bench_client
+	$(PY) -m bench
 
 doctor: setup ## What this host can do for containers
 	@target/release/fluyt doctor

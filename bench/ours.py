@@ -49,10 +49,48 @@ def start_daemon(data_root: Path, run_root: Path, log: Path) -> "subprocess.Pope
     raise RuntimeError(f"the daemon did not become ready: see {log}")
 
 
+class NativeClient:
+    """A connected client in Rust (`clients/cli/examples/bench_client.rs`): what it needs of a processor is little."""
+
+    def __init__(self, socket: Path, image: str) -> None:
+        """Connects. Raises RuntimeError if the program was not built."""
+        program = Path(os.environ.get("CARGO_TARGET_DIR", "target"), "release/examples/bench_client").resolve()
+        if not program.exists():
+            raise RuntimeError(f"{program} is missing: cargo build --release -p fluyt-cli --example bench_client")
+        self._process = subprocess.Popen(
+            [program, f"unix://{socket}", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, order: str) -> float:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the client has no pipes")
+        self._process.stdin.write(order + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the client ended with {self._process.wait()}")
+        return float(answer)
+
+    def run_true(self) -> float:
+        """RunContainer of /bin/true until it is exited and removed; the seconds it took."""
+        return self._ask("true")
+
+    def start(self, name: str, count: int, callers: int) -> float:
+        """Containers `name`-0 to `name`-(count - 1) stay, started by `callers` at once; the seconds it took."""
+        return self._ask(f"start {name} {count} {callers}")
+
+    def close(self) -> None:
+        """The client has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(10)
+
+
 class Ours:
     """Calls of one connected client."""
 
     def __init__(self, socket: Path) -> None:
+        self.socket = socket
         self.channel = grpc.insecure_channel(f"unix://{socket}")
         self._containers = containers_pb2_grpc.ContainerServiceStub(self.channel)
         self._images = images_pb2_grpc.ImageServiceStub(self.channel)
