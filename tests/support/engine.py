@@ -28,6 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 #: How long a daemon may take to serve or to end on a loaded machine.
 PATIENCE_SECONDS = 30
 CHUNK_BYTES = 256 * 1024
+#: A daemon that starts is found as soon as it listens; by default a channel tries again after a second.
+RETRY_AT_ONCE = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
 
 
 class Engine:
@@ -61,7 +63,7 @@ class Engine:
                 stdout=log,
                 stderr=log,
             )
-        self.channel = grpc.insecure_channel(f"unix:{self.root}/run/fluytd.sock")
+        self.channel = grpc.insecure_channel(f"unix:{self.root}/run/fluytd.sock", RETRY_AT_ONCE)
         self._wait_until_serving()
         self.containers = containers_pb2_grpc.ContainerServiceStub(self.channel)
         self.images = images_pb2_grpc.ImageServiceStub(self.channel)
