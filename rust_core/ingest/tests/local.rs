@@ -143,6 +143,33 @@ fn x10_a_link_into_a_lower_layer_is_settled_under_the_chain() {
 }
 
 #[test]
+fn a_layer_that_keeps_its_archive_is_settled_without_its_blob() {
+    let mut place = Place::new();
+    place.layers = layer::LayerStore::open(place.root.path(), "auto").expect("a layer store");
+    if place.layers.kind() != "erofs" {
+        eprintln!("passed over: {}", place.layers.choice_detail());
+        return;
+    }
+    let lower = store(&place, &tar_of(&[("a", b"data")]), None, None).expect("stored");
+    let mut link = tar::Header::new_gnu();
+    link.set_entry_type(tar::EntryType::Link);
+    link.set_size(0);
+    link.set_mode(0o644);
+    let mut upper = tar::Builder::new(Vec::new());
+    upper.append_link(&mut link, "b", "a").expect("an entry");
+    let upper = gzip(&upper.into_inner().expect("an archive"));
+    let stored = store(&place, &upper, None, None).expect("stored");
+    place.content.delete_ingest(&stored.digest).expect("deleted");
+    let (blob, diff_id) = (stored.digest.to_string(), stored.diff_id.to_string());
+    let lowers = [lower.layer.layer_id.as_str()];
+    let chain = digest(b"the chain");
+    let settled =
+        finish_layer(&blob, &diff_id, &chain, &lowers, place.stores(), &CancelToken::new()).expect("a layer");
+    place.layers.publish(std::slice::from_ref(&settled.layer_id)).expect("visible");
+    assert_eq!(std::fs::read(place.layer_file(&settled, "b")).expect("a file"), b"data");
+}
+
+#[test]
 fn a_compressed_archive_becomes_an_unlinked_file_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = noise(700_000);

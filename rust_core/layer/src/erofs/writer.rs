@@ -405,3 +405,24 @@ impl LayerWriter for ErofsWriter<'_> {
         Ok(std::mem::take(&mut self.written))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_cannot_hold_is_told_by_a_named_limit() {
+        let full = ImageError::Full { what: "names", limit: 7 };
+        let error = image_error(Path::new("/layers/x"), "sha256:a", full);
+        let LayerError::LimitExceeded { limit, limit_value, actual, subject } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            (limit, limit_value, actual, subject.as_str()),
+            ("index_addresses", 7, 8, "sha256:a: names")
+        );
+        let disk = std::io::Error::from_raw_os_error(28);
+        let error = image_error(Path::new("/layers/x"), "sha256:a", ImageError::Write(disk));
+        assert!(matches!(error, LayerError::Io(error) if error.path == Path::new("/layers/x/index.erofs")));
+    }
+}

@@ -4,6 +4,7 @@
 mod attributes;
 #[path = "../layer/failpoints.rs"]
 mod failpoints;
+mod holes;
 #[path = "../layer/hostile.rs"]
 mod hostile;
 #[path = "../layer/image.rs"]
