@@ -2,7 +2,8 @@
 
     python -m bench                          all sections, small rounds
     python -m bench --sections run,memory    some of them
-    python -m bench --pull REFERENCE         also pulls that image (a loopback registry) on fresh file systems
+    python -m bench --pull IMAGE             also pulls that image on fresh file systems: a reference of a loopback
+                                             registry, or an OCI layout, which goes into a registry of the run
 
 The daemon runs in the host's own view of the cgroups; the peers run in a private mount namespace that shows pure v1,
 since crun refuses the hybrid layout. The parent starts the daemon, then this module again inside the namespace.
@@ -114,8 +115,15 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
         finally:
             peers.close()
             ours.close()
-    if arguments.pull:
-        figures += pull.fresh(scratch, arguments.pull, set(), arguments.pull_rounds)
+        if arguments.pull:
+            reference = arguments.pull
+            if Path(reference).is_dir():
+                if image is None:
+                    raise SystemExit("a layout is pulled from docker-registry, which skopeo fills: install both")
+                reference = f"{image.split('/', 1)[0]}/bench/{Path(reference).name}:1"
+                copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{arguments.pull}"]
+                quiet_run([*copy, f"docker://{reference}"], {})
+            figures += pull.fresh(scratch, reference, set(), arguments.pull_rounds)
     return figures
 
 
@@ -125,7 +133,7 @@ def main() -> int:
     parser.add_argument("--sections", default="run,parallel,memory,list")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--count", type=int, default=100, help="containers in the sections parallel and list")
-    parser.add_argument("--pull", default="", metavar="REFERENCE")
+    parser.add_argument("--pull", default="", metavar="IMAGE")
     parser.add_argument("--pull-rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", default="", metavar="PEER", help="one peer instead of all")

@@ -24,12 +24,12 @@ READY_SECONDS = 30.0
 CHUNK_BYTES = 512 * 1024
 
 
-def start_daemon(data_root: Path, run_root: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """A daemon that serves; to be ended by its pid."""
+def start_daemon(data_root: Path, run_root: Path, log: Path, *options: str) -> "subprocess.Popen[bytes]":
+    """A daemon that serves; to be ended by its pid. `options`: further arguments of it."""
     out = log.open("ab")
     daemon = subprocess.Popen(
         [sys.executable, "-m", "fluytd", "--data-root", str(data_root), "--run-root", str(run_root)]
-        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}"],
+        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}", *options],
         stdout=out,
         stderr=out,
     )

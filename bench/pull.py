@@ -1,8 +1,8 @@
 """Pull and unpack from a local registry, each time into a file system made for it.
 
 ext4 creates files up to ten times slower for minutes after many were deleted, so a store that was used before would
-measure its own past. The file system lies in a file below `scratch` and is mounted in the private mount namespace
-of the benchmark only.
+measure its own past. The file system lies in a file in memory, so that no disk is measured, and is mounted in the
+private mount namespace of the benchmark only.
 """
 
 import os
@@ -23,7 +23,7 @@ FILE_SYSTEM_BYTES = 6 << 30
 @contextmanager
 def fresh_file_system(scratch: Path) -> Iterator[Path]:
     """A new ext4, mounted; gone afterwards."""
-    image, target = scratch / "fresh.img", scratch / "fresh"
+    image, target = Path(f"/dev/shm/fluyt-bench-{os.getpid()}.img"), scratch / "fresh"
     target.mkdir(exist_ok=True)
     with image.open("wb") as file:
         file.truncate(FILE_SYSTEM_BYTES)
@@ -45,7 +45,11 @@ def fresh_file_system(scratch: Path) -> Iterator[Path]:
 def fresh(scratch: Path, reference: str, skip: set[str], rounds: int) -> list[Figure]:
     """Seconds of a pull until the image can be run, for each engine; the sync afterwards is told in the note."""
     section = f"pull {reference.rsplit('/', 1)[1]} on a fresh ext4"
-    engines: dict[str, Callable[[Path], float]] = {"fluyt (directory)": lambda root: _ours(root, reference)}
+    peaks: dict[str, list[int]] = {}
+    engines: dict[str, Callable[[Path], float]] = {}
+    for store in ("erofs", "directory"):
+        kept = peaks.setdefault(f"fluyt ({store})", [])
+        engines[f"fluyt ({store})"] = lambda root, store=store, kept=kept: _ours(root, reference, store, kept)  # type: ignore[misc]
     for name in ("podman", "containerd", "docker"):
         if name not in skip:
             engines[name] = lambda root, name=name: _peer(root, reference, name)  # type: ignore[misc]
@@ -62,17 +66,23 @@ def fresh(scratch: Path, reference: str, skip: set[str], rounds: int) -> list[Fi
                 begin = time.perf_counter()
                 os.sync()
                 syncs[name].append(time.perf_counter() - begin)
-    return [
-        Figure(section, name, "s", tuple(series), f"sync after: {sorted(syncs[name])[len(series) // 2]:.2f} s")
-        for name, series in times.items()
-    ]
+    figures = []
+    for name, series in times.items():
+        note = f"sync after: {sorted(syncs[name])[len(series) // 2]:.2f} s"
+        if name in peaks:
+            note += f", peak memory of the daemon: {max(peaks[name]) / 1024:.0f} MiB"
+        figures.append(Figure(section, name, "s", tuple(series), note))
+    return figures
 
 
-def _ours(root: Path, reference: str) -> float:
-    daemon = start_daemon(root / "data", root / "run", root / "fluytd.log")
+def _ours(root: Path, reference: str, store: str, peaks_kib: list[int]) -> float:
+    daemon = start_daemon(root / "data", root / "run", root / "fluytd.log", "--layer-store", store)
     client = Ours(root / "run" / "fluytd.sock")
     try:
-        return client.pull(reference)
+        seconds = client.pull(reference)
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        peaks_kib.append(int(status.split("VmHWM:", 1)[1].split()[0]))
+        return seconds
     finally:
         client.close()
         daemon.terminate()
