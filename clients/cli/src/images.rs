@@ -16,6 +16,7 @@ use crate::api::v1::{
     LoadImagesRequest, PullImageRequest, TagImageRequest,
 };
 use crate::container_flags::parse_platform;
+use crate::credentials;
 use crate::failure::Failure;
 use crate::operations;
 use crate::render::{self, Format};
@@ -141,7 +142,7 @@ pub struct HistoryCommand {
 /// Pulls an image and answers its id.
 ///
 /// # Errors
-/// What the engine answers, or the operation's failure.
+/// Credentials that cannot be had, what the engine answers, or the operation's failure.
 pub async fn pull_image(
     channel: Channel,
     reference: &str,
@@ -151,6 +152,7 @@ pub async fn pull_image(
     let request = PullImageRequest {
         reference: reference.to_owned(),
         platform: platform.map(parse_platform).transpose()?,
+        auth: credentials::for_reference(reference).await?,
         ..Default::default()
     };
     let answer = ImageServiceClient::new(channel.clone()).pull_image(request).await?.into_inner();

@@ -5,13 +5,16 @@ mod api;
 mod connect;
 mod container_flags;
 mod containers;
+mod credentials;
 mod engine;
 mod events;
 mod failure;
 mod images;
+mod login;
 mod logs;
 mod operations;
 mod progress;
+mod push;
 mod render;
 mod run;
 mod units;
@@ -72,6 +75,12 @@ enum Command {
     Inspect(containers::InspectCommand),
     /// Pull an image from a registry
     Pull(images::PullCommand),
+    /// Push an image to a registry
+    Push(push::PushCommand),
+    /// Keep credentials for a registry
+    Login(login::LoginCommand),
+    /// Forget credentials for a registry
+    Logout(login::LogoutCommand),
     /// Load images from an archive
     Load(images::LoadCommand),
     /// Make an image of a root file system
@@ -110,6 +119,9 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Logs(command) => logs::run(channel, command).await,
         Command::Inspect(command) => containers::inspect(channel, command).await,
         Command::Pull(command) => images::pull(channel, command).await,
+        Command::Push(command) => push::push(channel, command).await,
+        Command::Login(command) => login::login(channel, command).await,
+        Command::Logout(command) => login::logout(command).await,
         Command::Load(command) => images::load(channel, command).await,
         Command::Import(command) => images::import(channel, command).await,
         Command::Images(command) => images::list(channel, command).await,

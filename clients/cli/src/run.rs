@@ -17,6 +17,7 @@ use crate::api::v1::{
     RunContainerRequest, StartContainerRequest,
 };
 use crate::container_flags::ContainerFlags;
+use crate::credentials;
 use crate::failure::Failure;
 use crate::images;
 use crate::progress::Progress;
@@ -70,6 +71,7 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
         spec: Some(command.container.spec(|name| std::env::var(name).ok())?),
         name: command.container.name.clone().unwrap_or_default(),
         detach: command.detach,
+        auth: credentials::for_run(&channel, &command.container.image, &command.container.pull).await?,
         ..Default::default()
     };
     let mut client = ContainerServiceClient::new(channel.clone());
