@@ -37,7 +37,17 @@ CATALOGUE: dict[str, str] = {
     "container.delete.forget": "the removal of its record",
     **{
         f"container.record.{state}": "the commit of a record of this state"
-        for state in ("creating", "created", "starting", "running", "stopping", "exited", "deleting", "deleted")
+        for state in (
+            "creating",
+            "created",
+            "starting",
+            "running",
+            "stopping",
+            "exited",
+            "unknown",
+            "deleting",
+            "deleted",
+        )
     },
     "recovery.apply": "each action of a recovery",
     "gc.blob.delete": "the removal of a blob that nothing needs",
@@ -65,7 +75,11 @@ CATALOGUE: dict[str, str] = {
     "pull.layer.fetch": "the fetching of a layer",
     "pull.manifest.stage": "the staging of a manifest",
     "pull.record": "the record of a pulled image",
-    **{f"{verb}.{what}.publish": f"making {what} visible" for verb in ("pull", "load") for what in ("blobs", "layers")},
+    **{
+        f"{verb}.{what}.publish": f"making {what} visible"
+        for verb in ("pull", "load", "import")
+        for what in ("blobs", "layers")
+    },
 }
 
 

@@ -5,12 +5,13 @@ from contextlib import suppress
 
 import pytest
 
-from tests.recovery.crash import BYSTANDER, COUNT, IMAGE, delete, find, start_ready
+from fluyt.v1 import images_pb2
+from tests.recovery.crash import BYSTANDER, COUNT, IMAGE, CrashedEngine, delete, find, start_ready
 from tests.support import image_files, images, leftovers
-from tests.support.engine import Engine
+from tests.support.registry import RealRegistry
 
 #: Whatever drives a daemon needs these.
-NEEDS = ("root", "busybox")
+NEEDS = ("root", "busybox", "docker-registry")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,28 +22,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def crashed_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def crashed_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashedEngine]:
     """The engine of the whole run."""
-    with Engine(tmp_path_factory.mktemp("crash")) as running:
+    root = tmp_path_factory.mktemp("crash")
+    with RealRegistry(root / "registry") as registry, CrashedEngine(root) as running:
+        running.registry = registry.address
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
         yield running
 
 
 @pytest.fixture
-def engine(crashed_engine: Engine) -> Iterator[Engine]:
-    """The engine serves, the bystander runs, and there is no other container. What a failed test left is taken away
-    here, so that it does not fail the next one."""
-    if crashed_engine.process.poll() is not None:
-        crashed_engine.start()
-    for container in leftovers.list_containers(crashed_engine):
+def engine(crashed_engine: CrashedEngine) -> Iterator[CrashedEngine]:
+    """The engine serves, the bystander runs, and there is no other container and no other image. What a failed test
+    left is taken away here, so that it does not fail the next one."""
+    engine = crashed_engine
+    if engine.process.poll() is not None:
+        engine.start()
+    for container in leftovers.list_containers(engine):
         if container.name != BYSTANDER:
-            delete(crashed_engine, container.id)
-    bystander = find(crashed_engine, BYSTANDER)
+            delete(engine, container.id)
+    bystander = find(engine, BYSTANDER)
     if bystander is None or leftovers.process_of(bystander.host_pid) is None:
         with suppress(Exception):
-            delete(crashed_engine, BYSTANDER)
-        start_ready(crashed_engine, BYSTANDER, COUNT)
-    yield crashed_engine
-    if crashed_engine.process.poll() is None:
-        return
-    crashed_engine.start()
+            delete(engine, BYSTANDER)
+        start_ready(engine, BYSTANDER, COUNT)
+    for image in leftovers.list_images(engine):
+        if not any(name.endswith(f"/{IMAGE}") for name in image.references):
+            engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=image.id, force=True))
+    yield engine
+    if engine.process.poll() is not None:
+        engine.start()

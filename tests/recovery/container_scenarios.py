@@ -1,11 +1,26 @@
 """How each failpoint on the way of a container is reached, and what must hold after it."""
 
+import shutil
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2
+
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import container_pb2, container_spec_pb2
-from google.protobuf import duration_pb2
 from tests.recovery import crash
-from tests.recovery.crash import CALL_SECONDS, EXITED, IMAGE, Scenario, delete, find, get, start_ready, wait_for_end
-from tests.support.engine import Engine
+from tests.recovery.crash import (
+    CALL_SECONDS,
+    EXITED,
+    IMAGE,
+    CrashedEngine,
+    Scenario,
+    delete,
+    find,
+    get,
+    start_ready,
+    wait_for_end,
+)
 from tests.support.wait import until_now
 
 NAME = "half"
@@ -17,37 +32,35 @@ STAY = "trap 'exit 3' TERM; echo ran; sleep 1000 & wait"
 DEAF = "trap '' TERM; echo ran; while :; do sleep 1000; done"
 
 
-def create(engine: Engine, script: str = END_WITH_5) -> None:
+def create(engine: CrashedEngine, script: str = END_WITH_5) -> None:
     """CreateContainer."""
     spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sh", "-c", script])
-    engine.containers.CreateContainer(
-        containers_pb2.CreateContainerRequest(spec=spec, name=NAME), timeout=CALL_SECONDS
-    )
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name=NAME), timeout=CALL_SECONDS)
 
 
-def create_to_stay(engine: Engine) -> None:
+def create_to_stay(engine: CrashedEngine) -> None:
     """CreateContainer of one that runs until it is told to end."""
     create(engine, STAY)
 
 
-def start(engine: Engine) -> None:
+def start(engine: CrashedEngine) -> None:
     """StartContainer."""
     engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=NAME), timeout=CALL_SECONDS)
 
 
-def start_and_wait(engine: Engine) -> None:
+def start_and_wait(engine: CrashedEngine) -> None:
     """StartContainer, and the daemon sees the end."""
     start(engine)
     wait_for_end(engine, NAME)
 
 
-def run(engine: Engine) -> None:
+def run(engine: CrashedEngine) -> None:
     """RunContainer of one that removes itself."""
     out, _, ended = engine.run(IMAGE, "sh", "-c", "echo ran; exit 5")
     assert (out, ended.exit_code) == (b"ran\n", 5)
 
 
-def stop(engine: Engine) -> None:
+def stop(engine: CrashedEngine) -> None:
     """StopContainer, with a short time of grace."""
     engine.containers.StopContainer(
         containers_pb2.StopContainerRequest(container=NAME, timeout=duration_pb2.Duration(nanos=200_000_000)),
@@ -55,35 +68,35 @@ def stop(engine: Engine) -> None:
     )
 
 
-def kill(engine: Engine) -> None:
+def kill(engine: CrashedEngine) -> None:
     """KillContainer."""
     engine.containers.KillContainer(
         containers_pb2.KillContainerRequest(container=NAME, signal="SIGTERM"), timeout=CALL_SECONDS
     )
 
 
-def remove(engine: Engine) -> None:
+def remove(engine: CrashedEngine) -> None:
     """DeleteContainer, without force."""
     engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=NAME), timeout=CALL_SECONDS)
 
 
-def stays(engine: Engine) -> None:
+def stays(engine: CrashedEngine) -> None:
     """A container that runs until it is told to end."""
     start_ready(engine, NAME, STAY)
 
 
-def is_deaf(engine: Engine) -> None:
+def is_deaf(engine: CrashedEngine) -> None:
     """A container that only a kill ends."""
     start_ready(engine, NAME, DEAF)
 
 
-def has_ended(engine: Engine) -> None:
+def has_ended(engine: CrashedEngine) -> None:
     """A container that has ended."""
     start_ready(engine, NAME, END_WITH_5)
     assert wait_for_end(engine, NAME).exit_code == 5
 
 
-def created_or_absent(engine: Engine) -> None:
+def created_or_absent(engine: CrashedEngine) -> None:
     """It is whole, or its name is free and it can be made; either way it runs."""
     found = find(engine, NAME)
     if found is None:
@@ -94,7 +107,7 @@ def created_or_absent(engine: Engine) -> None:
     ended_with_output(engine, 5)
 
 
-def ended_with_output(engine: Engine, exit_code: int) -> None:
+def ended_with_output(engine: CrashedEngine, exit_code: int) -> None:
     """It has ended so, its output is whole; it can be deleted."""
     ended = wait_for_end(engine, NAME)
     assert (ended.state, ended.WhichOneof("exit"), ended.exit_code) == (EXITED, "exit_code", exit_code), ended
@@ -102,7 +115,7 @@ def ended_with_output(engine: Engine, exit_code: int) -> None:
     delete(engine, NAME)
 
 
-def startable_or_running(engine: Engine) -> None:
+def startable_or_running(engine: CrashedEngine) -> None:
     """It runs, or it can be started; its start is told once."""
     found = get(engine, NAME)
     assert found.state in {CREATED, RUNNING}, found
@@ -118,13 +131,13 @@ def startable_or_running(engine: Engine) -> None:
     ended_with_output(engine, 3)
 
 
-def stopped_again(engine: Engine) -> None:
+def stopped_again(engine: CrashedEngine) -> None:
     """A second stop ends it."""
     stop(engine)
     ended_with_output(engine, 3)
 
 
-def killed_again(engine: Engine) -> None:
+def killed_again(engine: CrashedEngine) -> None:
     """A second stop ends what hears nothing; it was killed."""
     stop(engine)
     ended = wait_for_end(engine, NAME)
@@ -132,14 +145,14 @@ def killed_again(engine: Engine) -> None:
     delete(engine, NAME)
 
 
-def signalled_again(engine: Engine) -> None:
+def signalled_again(engine: CrashedEngine) -> None:
     """It runs and can be sent the signal, or has ended by it."""
     if get(engine, NAME).state == RUNNING:
         kill(engine)
     ended_with_output(engine, 3)
 
 
-def ended_and_startable(engine: Engine) -> None:
+def ended_and_startable(engine: CrashedEngine) -> None:
     """How it ended is known; it can be started again and ends the same way."""
     ended = wait_for_end(engine, NAME)
     assert (ended.state, ended.exit_code) == (EXITED, 5), ended
@@ -150,7 +163,7 @@ def ended_and_startable(engine: Engine) -> None:
     delete(engine, NAME)
 
 
-def removed_or_whole(engine: Engine) -> None:
+def removed_or_whole(engine: CrashedEngine) -> None:
     """It is as it was or gone; a second removal succeeds or finds nothing, and the name is free."""
     found = find(engine, NAME)
     if found is not None:
@@ -161,7 +174,22 @@ def removed_or_whole(engine: Engine) -> None:
     created_or_absent(engine)
 
 
-def no_trace(engine: Engine) -> None:
+def has_lost_its_directories(engine: CrashedEngine) -> None:
+    """A container that has ended, whose directories somebody takes away."""
+    has_ended(engine)
+    shutil.rmtree(engine.root / "data" / "containers" / get(engine, NAME).id)
+
+
+def unknown_until_deleted(engine: CrashedEngine) -> None:
+    """It is told that it is damaged; only a forced deletion takes it away."""
+    found = get(engine, NAME)
+    assert (found.state, found.failure.reason) == (container_pb2.Container.STATE_UNKNOWN, "SUPERVISOR_LOST")
+    with pytest.raises(grpc.RpcError):
+        remove(engine)
+    delete(engine, NAME)
+
+
+def no_trace(engine: CrashedEngine) -> None:
     """A container that removes itself was not told to anyone and is gone; another one runs."""
     others = [one.name for one in crash.leftovers.list_containers(engine) if one.name != crash.BYSTANDER]
     assert others == []
@@ -176,6 +204,7 @@ STOPPING_DEAF = Scenario(stop, killed_again, is_deaf)
 KILLING = Scenario(kill, signalled_again, stays)
 ENDING = Scenario(start_and_wait, ended_and_startable, create)
 DELETING = Scenario(remove, removed_or_whole, has_ended)
+DAMAGED = Scenario(crash.nothing, unknown_until_deleted, has_lost_its_directories)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
@@ -210,6 +239,7 @@ SCENARIOS = {
     "container.delete.forget": DELETING,
     "container.record.deleting": DELETING,
     "container.record.deleted": DELETING,
+    "container.record.unknown": DAMAGED,
     "recovery.apply": RUNNING_ITSELF_AWAY,
 }
 

@@ -1,16 +1,24 @@
-"""A supervisor is killed while its container runs: that is told as the reason, and nothing is left of the run."""
+"""A supervisor is killed: its container is reported with a reason, nothing of it is left, its name is free again."""
 
 import os
 import signal
 
+import grpc
 import pytest
 
+from fluyt import errors
+from fluyt.v1 import containers_pb2
 from fluyt.v1.types import container_pb2
+from tests.recovery import container_scenarios as calls
+from tests.recovery.container_scenarios import CREATED, END_WITH_5, NAME, STAY
 from tests.recovery.crash import (
     BYSTANDER,
-    END_WITH_7,
     EXITED,
+    IMAGE,
+    CrashedEngine,
     delete,
+    end_in_order,
+    find,
     get,
     runs_on,
     start_ready,
@@ -19,39 +27,144 @@ from tests.recovery.crash import (
     wait_for_end,
 )
 from tests.support import leftovers
-from tests.support.engine import Engine
+
+#: Two processes beside the first, one of them in a session of its own.
+FAMILY = "setsid sleep 1000 & sleep 1000 & echo ran; wait"
+FAMILY_SIZE = 3
+#: At these the container's process cannot be started: what died is the supervisor, or the process before its exec.
+BEFORE_START = [
+    "supervisor.before_spawn",
+    "process.clone",
+    "process.cgroup",
+    "process.root",
+    "process.mounts",
+    "process.seccomp",
+    "process.exec",
+    "supervisor.after_spawn",
+    "supervisor.before_started",
+]
 
 
-def supervisor_of(engine: Engine, container: container_pb2.Container) -> int:
+def supervisor_of(engine: CrashedEngine, container: container_pb2.Container) -> int:
     """The pid of the container's supervisor."""
-    (pid,) = [
-        process.pid
-        for process in leftovers.processes_of(engine)
-        if process.is_supervisor and process.arguments[1:2] == (container.id,)
-    ]
-    return pid
+    found = [one.pid for one in leftovers.processes_of(engine) if one.is_supervisor and container.id in one.arguments]
+    assert len(found) == 1
+    return found[0]
 
 
-@pytest.mark.parametrize("is_daemon_alive", [True, False])
-def test_a_container_that_lost_its_supervisor_has_ended_for_that_reason(engine: Engine, is_daemon_alive: bool) -> None:
+def family_of(engine: CrashedEngine, container: container_pb2.Container) -> list[int]:
+    """The pids of the container's processes."""
+    return [one.pid for one in leftovers.processes_of(engine) if f"/{container.id}" in one.groups]
+
+
+def is_lost(engine: CrashedEngine) -> None:
+    """The container is reported as ended because its supervisor went."""
+    lost = wait_for_end(engine, NAME)
+    assert lost.state == EXITED
+    assert (lost.failure.reason, lost.reason) == ("SUPERVISOR_LOST", "SupervisorLost"), lost
+    assert lost.WhichOneof("exit") is None or (lost.signal, lost.exit_code) != (0, 0), lost
+    assert engine.logs(NAME) == b"ran\n"
+
+
+def runs_again(engine: CrashedEngine) -> None:
+    """It can be started again, and once it is deleted its name is free."""
+    calls.start(engine)
+    assert get(engine, NAME).state == container_pb2.Container.STATE_RUNNING
+    delete(engine, NAME)
+    calls.create(engine)
+    calls.start(engine)
+    calls.ended_with_output(engine, 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_one_killed_under_a_daemon_is_reported_and_leaves_nothing(engine: CrashedEngine, number: int) -> None:
     bystander = get(engine, BYSTANDER)
-    orphan = start_ready(engine, "orphan", END_WITH_7)
-    supervisor = supervisor_of(engine, orphan)
-    if not is_daemon_alive:
-        engine.kill()
-    os.kill(supervisor, signal.SIGKILL)
-    until_gone(supervisor)
-    if not is_daemon_alive:
-        engine.start()
-    ended = wait_for_end(engine, "orphan")
-    assert ended.state == EXITED
-    assert "SUPERVISOR_LOST" in str(ended), ended
-    until_gone(orphan.host_pid)
-    assert engine.logs("orphan") == b"ready\n"
-    until_nothing_unowned(engine)
-    delete(engine, "orphan")
-    again = start_ready(engine, "orphan", END_WITH_7)
-    assert again.id != orphan.id
-    delete(engine, "orphan")
+    running = start_ready(engine, NAME, FAMILY)
+    family = family_of(engine, running)
+    assert len(family) == FAMILY_SIZE
+    os.kill(supervisor_of(engine, running), number)
+    is_lost(engine)
+    for pid in family:
+        until_gone(pid)
+    runs_again(engine)
     runs_on(engine, bystander)
     until_nothing_unowned(engine)
+
+
+def test_one_killed_without_a_daemon_is_reported_and_leaves_nothing(engine: CrashedEngine) -> None:
+    bystander = get(engine, BYSTANDER)
+    running = start_ready(engine, NAME, FAMILY)
+    family = family_of(engine, running)
+    supervisor = supervisor_of(engine, running)
+    engine.kill()
+    os.kill(supervisor, signal.SIGKILL)
+    until_gone(supervisor)
+    until_gone(running.host_pid)
+    engine.start()
+    is_lost(engine)
+    for pid in family:
+        until_gone(pid)
+    runs_again(engine)
+    runs_on(engine, bystander)
+    until_nothing_unowned(engine)
+
+
+def test_one_killed_with_its_daemon_takes_an_auto_remove_container_with_it(engine: CrashedEngine) -> None:
+    spec = calls.container_spec_pb2.ContainerSpec(image=IMAGE, args=["sleep", "1000"], auto_remove=True)
+    request = containers_pb2.RunContainerRequest(spec=spec, name=NAME, detach=True)
+    list(engine.containers.RunContainer(request))
+    running = get(engine, NAME)
+    supervisor = supervisor_of(engine, running)
+    engine.kill()
+    os.kill(supervisor, signal.SIGKILL)
+    until_gone(supervisor)
+    engine.start()
+    assert find(engine, NAME) is None
+    until_nothing_unowned(engine)
+
+
+def armed(engine: CrashedEngine, failpoint: str) -> None:
+    """The daemon serves, and its supervisors die at `failpoint`, as do their containers' processes before exec."""
+    end_in_order(engine)
+    engine.start(FLUYT_FAILPOINT=failpoint)
+
+
+@pytest.mark.parametrize("failpoint", BEFORE_START)
+def test_one_that_dies_before_the_start_fails_the_start_alone(engine: CrashedEngine, failpoint: str) -> None:
+    bystander = get(engine, BYSTANDER)
+    armed(engine, failpoint)
+    calls.create(engine, STAY)
+    with pytest.raises(grpc.RpcError) as failed:
+        calls.start(engine)
+    reason = errors.from_rpc_error(failed.value).reason
+    assert reason in {"SUPERVISOR_LOST", "PROCESS_START_FAILED"}
+    container = get(engine, NAME)
+    assert (container.state, container.failure.reason) == (CREATED, reason)
+    with pytest.raises(grpc.RpcError):
+        engine.run(IMAGE, "true")
+    assert {one.name for one in leftovers.list_containers(engine)} == {BYSTANDER, NAME}
+    until_nothing_unowned(engine)
+    engine.kill()
+    engine.start()
+    calls.startable_or_running(engine)
+    runs_on(engine, bystander)
+    until_nothing_unowned(engine)
+
+
+def test_one_that_dies_before_its_exit_record_is_reported(engine: CrashedEngine) -> None:
+    armed(engine, "supervisor.before_exit_record")
+    calls.create(engine, END_WITH_5)
+    calls.start(engine)
+    is_lost(engine)
+    delete(engine, NAME)
+    until_nothing_unowned(engine)
+    engine.kill()
+
+
+def test_one_that_dies_after_its_exit_record_has_told_the_end(engine: CrashedEngine) -> None:
+    armed(engine, "supervisor.after_exit_record")
+    calls.create(engine, END_WITH_5)
+    calls.start(engine)
+    calls.ended_with_output(engine, 5)
+    until_nothing_unowned(engine)
+    engine.kill()

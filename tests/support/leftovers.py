@@ -62,8 +62,12 @@ class Process:
             return []
 
 
-def nothing_unowned(engine: Engine) -> list[str]:
+def nothing_unowned(engine: Engine, *, is_resumable: bool = False) -> list[str]:
     """A line for each thing that nothing owns; empty when all is in order. The daemon serves.
+
+    Args:
+        is_resumable: partial blobs and whole staged ones, and whole staged layers, are no concern: the next attempt
+            finds them by their digests, or they are swept when it does not come (setting `ingest_max_age_seconds`).
 
     What goes a moment after the call that gave it up (a removed container's files, the run of one that has just
     ended) is listed until it has gone: wait for the empty list.
@@ -77,7 +81,7 @@ def nothing_unowned(engine: Engine) -> list[str]:
         *_unowned("run directory", _names(engine.root / "run" / "containers"), live),
         *_unowned("directory", _names(engine.root / "data" / "containers"), {one.id for one in containers}),
         *_places(engine),
-        *_stores(engine),
+        *_stores(engine, is_resumable=is_resumable),
         *_operations(engine),
         *_spool_files(engine),
     ]
@@ -109,7 +113,7 @@ def list_images(engine: Engine) -> list[images_pb2.Image]:
 
 
 def processes_of(engine: Engine) -> list[Process]:
-    """Supervisors and processes of containers of this engine, of whatever container, and the idle ones of its daemon."""
+    """Supervisors of this engine, also the idle ones of its daemon, and all processes of its containers."""
     found: dict[int, Process] = {}
     for process in all_processes():
         is_ours = (
@@ -149,7 +153,7 @@ def process_of(pid: int) -> Process | None:
 def _links(directory: Path) -> Iterator[str]:
     for entry in os.scandir(directory):
         try:
-            yield os.readlink(entry.path)
+            yield str(Path(entry.path).readlink())
         except FileNotFoundError:
             continue  # closed since the directory was read
 
@@ -216,7 +220,7 @@ def _places(engine: Engine) -> Iterator[str]:
                 yield f"a prepared directory that is not empty: {path}"
 
 
-def _stores(engine: Engine) -> Iterator[str]:
+def _stores(engine: Engine, *, is_resumable: bool) -> Iterator[str]:
     """Blobs and layers that no image needs, and those that an image needs and has not."""
     data = engine.root / "data"
     blobs: set[str] = set()
@@ -245,8 +249,14 @@ def _stores(engine: Engine) -> Iterator[str]:
                 yield f"image {image.id} lacks a layer of {names}"
     hexes = {digest.removeprefix("sha256:") for digest in blobs}
     yield from (f"blob: {path}" for path in (data / "content" / "blobs").glob("*/*") if path.name not in hexes)
-    yield from (f"layer: {name}" for name in sorted(visible - layers))
-    yield from (f"ingest: {name}" for name in _names(data / "ingest"))
+    resumable = {
+        name
+        for name in visible
+        if is_resumable and name.startswith(".staged-") and (data / "layers" / name / "meta.json").exists()
+    }
+    yield from (f"layer: {name}" for name in sorted(visible - layers - resumable))
+    if not is_resumable:
+        yield from (f"ingest: {name}" for name in _names(data / "ingest"))
     index = json.loads((data / "content" / "index.json").read_text())
     named = {entry["digest"] for entry in index["manifests"]}
     if named != manifests:
