@@ -127,9 +127,19 @@ def status_of(output: bytes) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in output.decode().splitlines())}
 
 
+def group(engine: Engine, controller: str) -> Path:
+    """The engine's own group of a controller (`.` where there is one hierarchy), below which its containers' are."""
+    # The daemon was started by this process; where that stands in the tree, the engine's group stands too.
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(",") or (controller == "." and not names):
+            for parent in (path, "/"):
+                found = Path("/sys/fs/cgroup") / controller / parent.strip("/") / engine.cgroup_parent
+                if found.is_dir():
+                    return found
+    raise AssertionError(f"no group {engine.cgroup_parent} of {controller}")
+
+
 def cgroup_file(engine: Engine, container: str, controller: str, file: str) -> str:
-    """The text of a limit's file of cgroup v1 as the kernel shows it."""
-    root = Path("/sys/fs/cgroup") / controller
-    found = list(root.glob(f"**/{engine.cgroup_parent}/{container}/{file}"))
-    assert len(found) == 1, found
-    return found[0].read_text().strip()
+    """The text of a limit's file as the kernel shows it."""
+    return (group(engine, controller) / container / file).read_text().strip()
