@@ -14,7 +14,8 @@ fn main() {
     let crates =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bindings lies below rust_core").to_owned();
     for name in SOURCES {
-        println!("cargo:rerun-if-changed={}", crates.join(name).display());
+        // Relative, so that a build of another checkout in the same target directory does not hide a change of ours.
+        println!("cargo:rerun-if-changed=../{name}");
     }
     println!("cargo:rerun-if-env-changed=FLUYT_SUPERVISOR_PREBUILT");
     println!("cargo:rustc-env=FLUYT_PROFILE={}", env::var("PROFILE").expect("cargo sets PROFILE"));
