@@ -1,5 +1,6 @@
 """A live engine: a daemon on roots of its own, its API, and what of it is left on the host."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -91,6 +92,7 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+        self._remove_cgroup_parents()
 
     def pull(self, reference: str, auth: registry_auth_pb2.RegistryAuth | None = None) -> operation_pb2.Operation:
         """The pull's operation once it has ended, however it ended."""
@@ -160,15 +162,30 @@ class Engine:
         return data
 
     def left_on_host(self) -> list[str]:
-        """Mounts, cgroups and run directories of containers of this engine."""
+        """Mounts, cgroups and run directories of containers of this engine.
+
+        What ends while it is looked at, here or in an engine beside this one, is not left.
+        """
         found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
-        found += [
-            str(group)
-            for parent in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup_parent}")
-            for group in parent.iterdir()
-            if group.is_dir()
-        ]
-        return found + [str(path) for path in (self.root / "run" / "containers").iterdir()]
+        for parent in self._cgroup_parents():
+            found += [str(group) for group in _entries(parent) if group.is_dir()]
+        return found + [str(path) for path in _entries(self.root / "run" / "containers")]
+
+    def _cgroup_parents(self) -> list[Path]:
+        """This engine's parent group in each hierarchy, there or not."""
+        # Source: proc_pid_mountinfo(5): the mount point is the fifth field, the type stands right after the dash.
+        lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounted = [Path(fields[4]) for fields in lines if fields[fields.index("-") + 1] in {"cgroup", "cgroup2"}]
+        return [mount / self.cgroup_parent for mount in mounted]
+
+    def _remove_cgroup_parents(self) -> None:
+        """Parents without containers are gone; one in use stays, as what a test left there is to be seen."""
+        for parent in self._cgroup_parents():
+            try:
+                parent.rmdir()
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY}:
+                    raise
 
     def _wait_until_serving(self) -> None:
         health = health_pb2_grpc.HealthStub(self.channel)
@@ -181,3 +198,11 @@ class Engine:
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 return
         raise AssertionError((self.root / "fluytd.log").read_text())
+
+
+def _entries(directory: Path) -> list[Path]:
+    """What stands in a directory; nothing if it has gone."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +20,7 @@ use crate::container_flags::parse_platform;
 use crate::credentials;
 use crate::failure::Failure;
 use crate::operations;
+use crate::progress;
 use crate::render::{self, Format};
 use crate::units;
 
@@ -180,6 +182,7 @@ pub async fn pull(channel: Channel, command: PullCommand) -> Result<u8, Failure>
 /// The archive cannot be read, or what the engine answers.
 pub async fn load(channel: Channel, command: LoadCommand) -> Result<u8, Failure> {
     let (file, size) = open(command.input.as_deref()).await?;
+    let bar = progress::sending(command.quiet, size);
     let options = LoadImagesOptions {
         size_bytes: size,
         reference: command.reference.unwrap_or_default(),
@@ -187,11 +190,13 @@ pub async fn load(channel: Channel, command: LoadCommand) -> Result<u8, Failure>
     };
     let (requests, queue) = mpsc::channel(CHUNK_QUEUE);
     let first = LoadImagesRequest { part: Some(load_images_request::Part::Options(options)) };
-    let reader = tokio::spawn(send(file, requests, first, |chunk| LoadImagesRequest {
+    let reader = tokio::spawn(send(file, bar.clone(), requests, first, |chunk| LoadImagesRequest {
         part: Some(load_images_request::Part::Chunk(chunk)),
     }));
     let answer = ImageServiceClient::new(channel).load_images(ReceiverStream::new(queue)).await;
-    let answer = settle(reader, answer).await?;
+    let answer = settle(reader, answer).await;
+    bar.finish_and_clear();
+    let answer = answer?;
     for image in answer.images {
         for reference in &image.references {
             render::line(if command.quiet { image.image_id.clone() } else { format!("loaded {reference}") })?;
@@ -210,6 +215,7 @@ pub async fn load(channel: Channel, command: LoadCommand) -> Result<u8, Failure>
 pub async fn import(channel: Channel, command: ImportCommand) -> Result<u8, Failure> {
     let path = (command.file.as_os_str() != "-").then_some(command.file.as_path());
     let (file, size) = open(path).await?;
+    let bar = progress::sending(false, size);
     let options = ImportImageOptions {
         reference: command.reference.unwrap_or_default(),
         changes: command.change,
@@ -220,11 +226,13 @@ pub async fn import(channel: Channel, command: ImportCommand) -> Result<u8, Fail
     };
     let (requests, queue) = mpsc::channel(CHUNK_QUEUE);
     let first = ImportImageRequest { part: Some(import_image_request::Part::Options(options)) };
-    let reader = tokio::spawn(send(file, requests, first, |chunk| ImportImageRequest {
+    let reader = tokio::spawn(send(file, bar.clone(), requests, first, |chunk| ImportImageRequest {
         part: Some(import_image_request::Part::Chunk(chunk)),
     }));
     let answer = ImageServiceClient::new(channel).import_image(ReceiverStream::new(queue)).await;
-    let answer = settle(reader, answer).await?;
+    let answer = settle(reader, answer).await;
+    bar.finish_and_clear();
+    let answer = answer?;
     render::line(answer.image.unwrap_or_default().id)?;
     Ok(0)
 }
@@ -246,6 +254,7 @@ async fn open(path: Option<&std::path::Path>) -> Result<(Input, i64), Failure> {
 /// Sends `first`, then the input in pieces; ends early when the engine has closed the stream.
 async fn send<T>(
     mut input: Input,
+    bar: ProgressBar,
     requests: mpsc::Sender<T>,
     first: T,
     wrap: fn(Vec<u8>) -> T,
@@ -260,6 +269,7 @@ async fn send<T>(
             return Ok(());
         }
         chunk.truncate(count);
+        bar.inc(count as u64);
         if requests.send(wrap(chunk)).await.is_err() {
             return Ok(());
         }

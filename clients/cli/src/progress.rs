@@ -89,6 +89,29 @@ impl Progress {
     }
 }
 
+/// Progress of sending an archive of `size_bytes` (0: not known): a bar on a terminal, else one line that it began;
+/// nothing if `quiet`. The caller adds the bytes that it sent and clears the bar at the end.
+pub fn sending(quiet: bool, size_bytes: i64) -> ProgressBar {
+    let size = u64::try_from(size_bytes).ok().filter(|size| *size > 0);
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    if !std::io::stderr().is_terminal() {
+        eprintln!(
+            "sending {}",
+            size.map_or_else(|| "archive".to_owned(), |_| units::human_bytes(size_bytes))
+        );
+        return ProgressBar::hidden();
+    }
+    let template = if size.is_some() {
+        "sending [{bar:32}] {bytes:>10}/{total_bytes:<10}"
+    } else {
+        "sending {bytes:>10}"
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is valid").progress_chars("=> ");
+    ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr()).with_style(style)
+}
+
 fn new_bar(id: &str, size_bytes: i64) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix}: {msg:11} [{bar:32}] {bytes:>10}/{total_bytes:<10}")
         .expect("the template is valid")

@@ -91,8 +91,11 @@ fn finish(result: std::io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-/// A table: columns as wide as their widest cell, three spaces between, nothing behind the last.
+/// A table without control characters: columns as wide as their widest cell, three spaces between, nothing behind the
+/// last.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
             rows.iter()
@@ -113,7 +116,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     };
     push(header.to_vec());
-    for row in rows {
+    for row in &rows {
         push(row.iter().map(String::as_str).collect());
     }
     text.pop();
@@ -149,6 +152,11 @@ mod tests {
         let text =
             table(&["A", "LONG"], &[vec!["wide cell".into(), "x".into()], vec!["y".into(), String::new()]]);
         assert_eq!(text, "A           LONG\nwide cell   x\ny");
+    }
+
+    #[test]
+    fn a_cell_cannot_drive_the_terminal() {
+        assert_eq!(table(&["A"], &[vec!["x\u{1b}[2J\ny".into()]]), "A\nx\u{fffd}[2J\u{fffd}y");
     }
 
     #[test]

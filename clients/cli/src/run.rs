@@ -1,5 +1,7 @@
 //! `fluyt run`: one container from image to exit code. Signals that reach this program reach the container.
 
+use std::time::Duration;
+
 use clap::Args;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{signal, SignalKind};
@@ -13,8 +15,8 @@ use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::run_container_response::Event as RunEvent;
 use crate::api::v1::types::{self, container::Exit, AttachOptions, CloseStdin};
 use crate::api::v1::{
-    AttachContainerRequest, CreateContainerRequest, DeleteContainerRequest, KillContainerRequest,
-    RunContainerRequest, StartContainerRequest,
+    wait_container_request, AttachContainerRequest, CreateContainerRequest, DeleteContainerRequest,
+    KillContainerRequest, RunContainerRequest, StartContainerRequest, WaitContainerRequest,
 };
 use crate::container_flags::ContainerFlags;
 use crate::credentials;
@@ -27,6 +29,8 @@ use crate::render;
 const STDIN_CHUNK_BYTES: usize = 64 * 1024;
 /// Messages of input that wait for the engine before reading stops.
 const STDIN_QUEUE: usize = 4;
+/// How long an ended container of `--rm` is waited for until it is gone.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// `fluyt run`
 #[derive(Args, Debug)]
@@ -100,7 +104,12 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
             Some(RunEvent::Started(_)) => {}
             Some(RunEvent::Stdout(chunk)) => render::bytes(&chunk.data, false)?,
             Some(RunEvent::Stderr(chunk)) => render::bytes(&chunk.data, true)?,
-            Some(RunEvent::Exited(container)) => return exit_code(&container),
+            Some(RunEvent::Exited(container)) => {
+                if command.container.rm {
+                    removed(&channel, &id).await;
+                }
+                return exit_code(&container);
+            }
             None => return Err(Failure::cut_off("container")),
         }
     }
@@ -179,6 +188,9 @@ async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failur
                 Some(AttachEvent::Stdout(chunk)) => render::bytes(&chunk.data, false)?,
                 Some(AttachEvent::Stderr(chunk)) => render::bytes(&chunk.data, true)?,
                 Some(AttachEvent::Exited(container) | AttachEvent::Detached(container)) => {
+                    if command.container.rm {
+                        removed(&channel, &id).await;
+                    }
                     return exit_code(&container);
                 }
                 None => return Err(Failure::cut_off("container")),
@@ -188,6 +200,27 @@ async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failur
     .await;
     pump.abort();
     result
+}
+
+/// Returns once a container of `--rm` is gone, so that its name is free for whoever comes next. A removal that fails or
+/// takes longer than [`REMOVAL_PATIENCE`] is told on standard error; the exit code stays the container's.
+async fn removed(channel: &Channel, id: &str) {
+    let condition = wait_container_request::Condition::Removed.into();
+    let request = WaitContainerRequest { container: id.to_owned(), condition };
+    let mut client = ContainerServiceClient::new(channel.clone());
+    match tokio::time::timeout(REMOVAL_PATIENCE, client.wait_container(request)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(status)) => {
+            let failure = Failure::from(status);
+            if failure.reason != "CONTAINER_NOT_FOUND" {
+                eprintln!("{failure}");
+            }
+        }
+        Err(_) => eprintln!(
+            "fluyt: container {id} is still there {} seconds after its end; remove it with `fluyt rm -f {id}`",
+            REMOVAL_PATIENCE.as_secs()
+        ),
+    }
 }
 
 /// With `--rm`, a container that could not be started is removed; its start failure is what the person must see.

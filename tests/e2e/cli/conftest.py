@@ -31,7 +31,7 @@ def fluyt(cli_engine: Engine) -> Iterator[Program]:
     """The program. Afterwards every container is deleted by `rm -f` and nothing is left of any."""
     program = Program(cli_engine.root / "run" / "fluytd.sock")
     yield program
-    # A container of --rm may still be on its way out when `run` has returned; `rm` then finds it gone.
+    # A container of --rm whose `run` was killed may be on its way out; `rm` then finds it gone.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while left := program.ok("ps", "-aq").split():
         ended = program("rm", "-f", *left)

@@ -74,7 +74,7 @@ def test_images_come_in_by_load_from_file_and_input_and_by_import(fluyt: Program
 
 
 def test_a_damaged_archive_is_refused_with_1(fluyt: Program) -> None:
-    ended = fluyt("load", stdin=b"this is no archive")
+    ended = fluyt("load", "-q", stdin=b"this is no archive")
     assert ended.code == 1
     assert ended.err.startswith("fluyt: ")
 

@@ -48,6 +48,13 @@ def test_a_signal_to_the_program_reaches_the_container(fluyt: Program, number: s
     assert (process.returncode, out, err) == (9, f"got {name}\n".encode(), b"")
 
 
+@pytest.mark.parametrize("flags", [[], ["-i"]], ids=["plain", "interactive"])
+def test_run_with_rm_returns_when_the_container_is_gone_and_its_name_is_free(fluyt: Program, flags: list[str]) -> None:
+    for number in range(5):
+        assert fluyt("run", "--rm", *flags, "--name", "passing", IMAGE, "sh", "-c", f"exit {number}").code == number
+        assert fluyt.ok("ps", "-aq") == ""
+
+
 def test_input_reaches_the_container_and_its_end_is_the_end(fluyt: Program) -> None:
     data = bytes(range(256)) * 1024
     ended = subprocess.run(

@@ -55,6 +55,33 @@ def test_pull_draws_bars_on_a_terminal_and_prints_lines_elsewhere(fluyt: Program
         assert fluyt("run", "--rm", "--pull", "always", reference, "echo", "pulled").out == "pulled\n"
 
 
+def test_load_draws_a_bar_on_a_terminal_and_prints_a_line_elsewhere(fluyt: Program, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(image_files.oci_archive({"sent:1": images.busybox_image(env=["SENT=1"])}))
+    _assert_progress_of_sending(fluyt, "load", "-i", str(archive))
+    assert fluyt("load", "-q", "-i", str(archive)).err == ""
+    assert "sent" in fluyt.ok("images")
+
+
+def test_import_draws_a_bar_on_a_terminal_and_prints_a_line_elsewhere(fluyt: Program, tmp_path: Path) -> None:
+    archive = tmp_path / "rootfs.tar"
+    archive.write_bytes(images.busybox_layer("none").blob)
+    _assert_progress_of_sending(fluyt, "import", str(archive), "sent:2")
+    assert "sent" in fluyt.ok("images")
+
+
+def _assert_progress_of_sending(fluyt: Program, *arguments: str) -> None:
+    code, sent = _on_terminal(fluyt, *arguments)
+    assert code == 0, sent
+    assert "sending [" in sent
+    _assert_cursor_is_shown(sent)
+    plain = fluyt(*arguments)
+    assert plain.code == 0, plain
+    assert plain.err.startswith("sending ")
+    assert len(plain.err.splitlines()) == 1
+    assert "\x1b" not in plain.err + plain.out
+
+
 def test_control_characters_of_a_command_do_not_reach_a_terminal(fluyt: Program) -> None:
     fluyt.ok("run", "--name", "evil", IMAGE, "echo", "\x1b[2J\x07")
     _, sent = _on_terminal(fluyt, "ps", "-a", "--no-trunc")
