@@ -158,6 +158,17 @@ fn a_file_beyond_a_limit_is_refused_by_the_limits_name() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_is_settings_or_an_error(text in "(server|ca|client|host|header|capabilities|\\[|\\]|=|\"|\n|https://m|pull|[a-z0-9. ]){0,40}") {
+        let dir = tempfile::tempdir().expect("a directory");
+        write(dir.path(), "r.example", &text);
+        if let Err(error) = Hosts::new(Some(dir.path().to_owned())).endpoints("r.example") {
+            proptest::prop_assert!(["REGISTRY_CONFIG_INVALID", "LIMIT_EXCEEDED", "IO_FAILED"].contains(&error.reason()));
+        }
+    }
+}
+
 #[test]
 fn a_registrys_name_does_not_lead_out_of_the_directory() {
     let dir = tempfile::tempdir().expect("a directory");

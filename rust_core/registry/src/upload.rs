@@ -127,7 +127,9 @@ impl Upload<'_> {
 
     async fn is_there(&self) -> Result<bool, Failure> {
         let request = Request::new(Method::HEAD, self.place.url(&format!("blobs/{}", self.digest)));
-        let answer = self.session.send(self.place, &request, &[200, 404]).await?;
+        // A refusal is none of the push: where HEAD is redirected, a storage may refuse what its URL was not signed for.
+        // Whether the push may be, the POST tells.
+        let answer = self.session.send(self.place, &request, &[200, 400, 403, 404, 405]).await?;
         Ok(answer.response.status() == StatusCode::OK)
     }
 

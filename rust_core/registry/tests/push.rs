@@ -145,6 +145,17 @@ fn a_blob_is_sent_once_and_is_there_then() {
 }
 
 #[test]
+fn a_registry_that_refuses_to_say_whether_it_has_a_blob_gets_it() {
+    let data = noise(10_000);
+    for status in [400, 403, 405] {
+        let (server, store) =
+            registry_that(move |request, _, _| (request.method == "HEAD").then(|| Reply::new(status, "")));
+        assert_eq!(push(&server, &data).expect("pushed"), Pushed::Sent);
+        assert!(store.lock().expect("the store").blobs[&digest(&data)] == data);
+    }
+}
+
+#[test]
 fn an_empty_blob_is_pushed_too() {
     let (server, store) = plain();
     assert_eq!(push(&server, b"").expect("pushed"), Pushed::Sent);
