@@ -123,10 +123,14 @@ def startable_or_running(engine: CrashedEngine) -> None:
         # Told if the record of the start had reached the store before the daemon died.
         assert found.failure.reason in {"", "SUPERVISOR_LOST"}
     start(engine)
+    assert found.state == CREATED or get(engine, NAME).host_pid == found.host_pid
+    stays_until_stopped(engine)
+
+
+def stays_until_stopped(engine: CrashedEngine) -> None:
+    """It has run from its beginning, once, and ends as it should; it can be deleted."""
     until_now(lambda: engine.logs(NAME) == b"ran\n", "it has written its line")
-    running = get(engine, NAME)
-    assert running.state == RUNNING
-    assert found.state == CREATED or running.host_pid == found.host_pid
+    assert get(engine, NAME).state == RUNNING
     stop(engine)
     ended_with_output(engine, 3)
 
