@@ -4,10 +4,10 @@ A test says `@pytest.mark.needs("root", "skopeo")`; where the host lacks one of 
 reason, and the run ends with the list of skipped tests by need. An unknown need is an error, not a skip.
 """
 
-import ctypes
 import functools
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Final
 
 import pytest
 
+from fluytd._core import host
+from fluytd._core.layer import LayerStore
+
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
-_CLONE_NEWUSER: Final = 0x10000000
 _SKIP_PREFIX: Final = "needs "
 
 
@@ -24,12 +26,19 @@ def _program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name) is not None
 
 
-def _has_user_namespaces() -> bool:
-    # In a child: a process cannot leave the user namespace that it made.
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER) == 0 else 1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+@functools.cache
+def _features() -> frozenset[str]:
+    with tempfile.TemporaryDirectory() as directory:
+        return frozenset(feature.name for feature in host.probe(directory) if feature.is_available)
+
+
+def _kernel(feature: str) -> Callable[[], bool]:
+    return lambda: feature in _features()
+
+
+def _keeps_layers_as_erofs() -> bool:
+    with tempfile.TemporaryDirectory() as directory:
+        return LayerStore(directory, "auto").kind == "erofs"
 
 
 def _mounted(kind: str, option: str = "") -> bool:
@@ -46,19 +55,15 @@ def _has_unified_memory() -> bool:
     return controllers.exists() and "memory" in controllers.read_text().split()
 
 
-def _is_filesystem(name: str) -> bool:
-    return name in Path("/proc/filesystems").read_text().split()
-
-
 #: Each need with the probe that decides it.
 NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "root": lambda: os.geteuid() == 0,
     "cgroup-v1": lambda: _mounted("cgroup", "memory"),
     "cgroup-v1-swap": lambda: Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
     "cgroup-v2": _has_unified_memory,
-    "overlay": lambda: _is_filesystem("overlay"),
-    "erofs": lambda: _is_filesystem("erofs"),
-    "userns": _has_user_namespaces,
+    "overlay": _kernel("overlay"),
+    "erofs": _keeps_layers_as_erofs,
+    "userns": _kernel("user_namespaces"),
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{name: _program(name) for name in ("docker-registry", "openssl", "podman", "skopeo", "umoci")},

@@ -1,6 +1,5 @@
 """The TCP listener: mutual TLS only, and only for the principals that the settings name."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from fluyt import channel, engine, errors
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
 from tests.contract.edge import serving
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+pytestmark = pytest.mark.needs("openssl")
 
 #: Any free port of the loopback address.
 ANY_PORT = "127.0.0.1:0"

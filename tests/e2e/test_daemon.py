@@ -17,8 +17,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fluyt import channel, engine, events
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the daemon needs root")
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: How long a daemon may take to serve or to drain on a loaded machine.
 PATIENCE_SECONDS = 30

@@ -1,7 +1,6 @@
 """The engine on real parts: images from a registry and archives, containers of them, a killed daemon."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from fluyt.v1.types import container_pb2, operation_pb2, resources_pb2
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.registry import FaultyRegistry, RealRegistry, body, manifest_path
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
 
 
 @pytest.fixture
@@ -103,9 +100,8 @@ def test_a_daemon_killed_in_a_start_leaves_nothing_without_an_owner(engine: Engi
     assert engine.left_on_host() == []
 
 
+@pytest.mark.needs("docker-registry", "skopeo")
 def test_an_image_of_a_real_registry_runs_and_skopeo_reads_the_content(engine: Engine, tmp_path: Path) -> None:
-    if shutil.which("docker-registry") is None:
-        pytest.skip("docker-registry is not installed")
     with RealRegistry(tmp_path / "registry") as registry:
         image_files.push(registry.address, "team/busybox", "1", images.busybox_image(compression="zstd"))
         reference = f"{registry.address}/team/busybox:1"

@@ -1,6 +1,5 @@
 """Containers on layers of either kind, and of both kinds in one image."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,10 @@ import grpc
 import pytest
 
 from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, images_pb2
-from fluytd._core.layer import LayerStore
 from tests.support import image_files, images, tarball
 from tests.support.engine import PATIENCE_SECONDS, Engine
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
+pytestmark = pytest.mark.needs("erofs")
 
 KINDS = ("directory", "erofs")
 
@@ -41,13 +39,6 @@ def stored_kinds(root: Path) -> list[str]:
 def two_layers() -> bytes:
     base = images.busybox_image()
     return image_files.oci_archive({"two:1": images.image([*base.layers, images.layer(*UPPER)])})
-
-
-@pytest.fixture(autouse=True)
-def needs_erofs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = LayerStore(str(tmp_path_factory.mktemp("probe")), "auto")
-    if store.kind != "erofs":
-        pytest.skip(f"this kernel keeps no layers as erofs: {store.choice_detail}")
 
 
 @pytest.fixture

@@ -18,10 +18,7 @@ from tests.support.registry import RealRegistry
 PROGRAM = REPOSITORY / "target" / "release" / "fluyt"
 SECRET = "hunter2-of-the-cli"  # noqa: S105 - looked for where it must not be
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="engines need root"),
-    pytest.mark.skipif(not PROGRAM.exists(), reason="the command line is not built"),
-]
+pytestmark = pytest.mark.needs("docker-registry", "command-line")
 
 #: A credential helper that keeps each registry in a file of its own, and how it was called.
 HELPER = """#!/bin/sh

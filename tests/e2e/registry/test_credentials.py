@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from pathlib import Path
 
 import grpc
@@ -16,7 +15,7 @@ from tests.support.engine import Engine
 from tests.support.registry import FaultyRegistry, RealRegistry, manifest_path, redirect
 from tests.support.token_server import TokenServer
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines need root")
+pytestmark = pytest.mark.needs("docker-registry")
 
 SUCCEEDED = operation_pb2.Operation.State.STATE_SUCCEEDED
 SECRET = "hunter2-of-the-test"  # noqa: S105 - the point is that it is found nowhere

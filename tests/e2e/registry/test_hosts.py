@@ -1,6 +1,5 @@
 """How registries are reached: private authorities, client certificates, mirrors, settings that change."""
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,10 +13,7 @@ from tests.support.certificates import Authority
 from tests.support.engine import Engine
 from tests.support.registry import FaultyRegistry, RealRegistry, manifest_path, status
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="engines need root"),
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
-]
+pytestmark = pytest.mark.needs("docker-registry", "openssl")
 
 SUCCEEDED = operation_pb2.Operation.State.STATE_SUCCEEDED
 

@@ -18,7 +18,7 @@ from tests.support import image_files, images, tarball, wait
 from tests.support.engine import Engine
 from tests.support.registry import Fault, FaultyRegistry, RealRegistry, delay, status
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines need root")
+pytestmark = pytest.mark.needs("docker-registry")
 
 SUCCEEDED = operation_pb2.Operation.State.STATE_SUCCEEDED
 Phase = operation_pb2.LayerProgress.Phase
@@ -63,7 +63,7 @@ def test_what_was_pushed_is_pulled_with_the_same_digest(engine: Engine, registry
     assert engine.run(name, "echo", "ran")[0] == b"ran\n"
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+@pytest.mark.needs("skopeo", "podman")
 def test_r18_skopeo_reads_what_was_pushed_and_podman_unpacks_it(
     engine: Engine, registry: RealRegistry, tmp_path: Path
 ) -> None:
@@ -79,8 +79,6 @@ def test_r18_skopeo_reads_what_was_pushed_and_podman_unpacks_it(
     )
     index = json.loads((copied / "index.json").read_text())
     assert index["manifests"][0]["digest"] == image.digest
-    if shutil.which("podman") is None:
-        pytest.skip("podman is not installed")
     # Podman takes no run root of more than 50 characters.
     root = Path(tempfile.mkdtemp(prefix="podman-", dir="/tmp"))
     try:
@@ -121,6 +119,19 @@ def test_all_tags_of_a_repository_are_pushed(engine: Engine, registry: RealRegis
     assert list(pushed.push_result.references) == [f"{repository}:1", f"{repository}:2"]
     assert pushed.subject == repository
     assert engine.pull(f"{repository}:2").pull_result.was_present
+    for tag in ("1", "2"):
+        engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=f"{repository}:{tag}", force=True))
+    request = images_pb2.PullImageRequest(reference=repository, all_tags=True)
+    pulled = engine.ended(engine.images.PullImage(request).operation)
+    assert list(pulled.pull_result.references) == [f"{repository}:1", f"{repository}:2"], pulled
+    assert pulled.subject == repository
+    assert engine.pull(f"{repository}:1").pull_result.was_present
+    for reference, code in [(f"{repository}:1", grpc.StatusCode.INVALID_ARGUMENT)]:
+        with pytest.raises(grpc.RpcError) as refused:
+            engine.images.PullImage(images_pb2.PullImageRequest(reference=reference, all_tags=True))
+        assert refused.value.code() == code
+    absent = images_pb2.PullImageRequest(reference=f"{registry.address}/absent", all_tags=True)
+    assert engine.ended(engine.images.PullImage(absent).operation).failure.reason == "IMAGE_NOT_FOUND"
     assert engine.pull(f"{registry.address}/other:1").failure.reason == "IMAGE_NOT_FOUND"
 
 

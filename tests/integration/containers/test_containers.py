@@ -14,11 +14,9 @@ from fluytd.containers.model import ExitStatus, State
 from fluytd.containers.spec import ContainerSpec, ResourcesSpec
 from fluytd.containers.wait import Condition
 from fluytd.errors import ContainerWrongState, EngineError, ProcessStartFailed
-from tests.integration.containers.bench import BUSYBOX, CoreBench, ending, output
+from tests.integration.containers.bench import CoreBench, ending, output
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not BUSYBOX.exists(), reason="needs root and Debian's busybox-static"
-)
+pytestmark = pytest.mark.needs("root", "busybox")
 
 
 @pytest.fixture
