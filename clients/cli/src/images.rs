@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::types::operation::Result as OperationResult;
+use crate::api::v1::types::PullResult;
 use crate::api::v1::{
     import_image_request, load_images_request, DeleteImageRequest, GetImageRequest, GetImageResponse, Image,
     ImageFilter, ImportImageOptions, ImportImageRequest, ListImagesRequest, LoadImagesOptions,
@@ -38,6 +39,9 @@ pub struct PullCommand {
     /// Print only the image's id
     #[arg(short, long)]
     quiet: bool,
+    /// Every tag of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Platform to choose, as linux/arm64; default: the host's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
@@ -154,13 +158,22 @@ pub async fn pull_image(
     let request = PullImageRequest {
         reference: reference.to_owned(),
         platform: platform.map(parse_platform).transpose()?,
-        auth: credentials::for_reference(reference).await?,
         ..Default::default()
     };
+    let result = finish_pull(channel, request, quiet).await?;
+    Ok((result.reference, result.image_id))
+}
+
+async fn finish_pull(
+    channel: Channel,
+    mut request: PullImageRequest,
+    quiet: bool,
+) -> Result<PullResult, Failure> {
+    request.auth = credentials::for_reference(&request.reference).await?;
     let answer = ImageServiceClient::new(channel.clone()).pull_image(request).await?.into_inner();
     let ended = operations::watch(channel, answer.operation.unwrap_or_default(), quiet).await?;
     match ended.result {
-        Some(OperationResult::PullResult(result)) => Ok((result.reference, result.image_id)),
+        Some(OperationResult::PullResult(result)) => Ok(result),
         _ => Err(Failure::cut_off("pull")),
     }
 }
@@ -170,9 +183,22 @@ pub async fn pull_image(
 /// # Errors
 /// As [`pull_image`].
 pub async fn pull(channel: Channel, command: PullCommand) -> Result<u8, Failure> {
-    let (reference, id) =
-        pull_image(channel, &command.reference, command.platform.as_deref(), command.quiet).await?;
-    render::line(if command.quiet { id } else { reference })?;
+    let request = PullImageRequest {
+        reference: command.reference,
+        platform: command.platform.as_deref().map(parse_platform).transpose()?,
+        all_tags: command.all_tags,
+        ..Default::default()
+    };
+    let result = finish_pull(channel, request, command.quiet).await?;
+    if command.quiet {
+        render::line(result.image_id)?;
+    } else if command.all_tags {
+        for reference in &result.references {
+            render::line(reference)?;
+        }
+    } else {
+        render::line(result.reference)?;
+    }
     Ok(0)
 }
 

@@ -8,7 +8,7 @@ from fluytd.api.convert import images as convert
 from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.operations import to_loaded_images, to_operation
 from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, to_page_token
-from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.errors import FieldInvalid
 from fluytd.ids import ImageReference
 from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import ImportOptions, run_config
@@ -44,11 +44,10 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return convert.to_found(await self._images.resolve(reference, platform, from_auth(request.auth)))
 
     async def PullImage(self, request: images_pb2.PullImageRequest, context: Any) -> images_pb2.PullImageResponse:
-        if request.all_tags:
-            raise FieldNotBuilt(field="all_tags")
         reference = ImageReference.parse(request.reference)
         platform = convert.from_platform(request.platform, "platform")
-        operation = await self._images.pull(reference, platform, from_auth(request.auth))
+        pull = self._images.pull_all if request.all_tags else self._images.pull
+        operation = await pull(reference, platform, from_auth(request.auth))
         return images_pb2.PullImageResponse(operation=to_operation(operation))
 
     async def PushImage(self, request: images_pb2.PushImageRequest, context: Any) -> images_pb2.PushImageResponse:

@@ -12,6 +12,7 @@ from fluytd.content.ports import Blobs
 from fluytd.errors import (
     DiffIdMismatch,
     DigestInvalid,
+    ImageNotFound,
     LayerCorrupt,
     LayerRejected,
     LimitExceeded,
@@ -113,6 +114,30 @@ class Puller:
             target_digest=found.target.digest,
             was_present=present is not None,
             fetched_bytes=sum(tracks.values()),
+        )
+
+    async def pull_all(
+        self, repository: ImageReference, wanted: Platform, credentials: Credentials, handle: OperationHandle
+    ) -> PullResult:
+        """Every tag of the repository that has an image for the platform names it; the result tells of the last one.
+
+        Raises as `pull`; PLATFORM_UNAVAILABLE if no tag has one. What was pulled before a failure stays.
+        """
+        results: list[PullResult] = []
+        unavailable: PlatformUnavailable | None = None
+        for reference in await self._resolver.tags(repository, handle.cancel_token, credentials):
+            handle.check()
+            try:
+                results.append(await self.pull(reference, wanted, credentials, handle))
+            except PlatformUnavailable as error:
+                unavailable = error
+        if not results:
+            raise unavailable or ImageNotFound(reference=repository.familiar)
+        return replace(
+            results[-1],
+            was_present=all(result.was_present for result in results),
+            fetched_bytes=sum(result.fetched_bytes for result in results),
+            references=tuple(result.reference for result in results),
         )
 
     async def _present(self, wanted: "_Wanted", lease: Lease) -> Finished | None:

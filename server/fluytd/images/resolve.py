@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fluytd.errors import DigestMismatch, PlatformUnavailable, SizeMismatch
+from fluytd.errors import DigestMismatch, ImageNotFound, PlatformUnavailable, SizeMismatch
 from fluytd.ids import ImageReference
 from fluytd.images import manifests
 from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
@@ -35,6 +35,15 @@ class Resolver:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+
+    async def tags(
+        self, repository: ImageReference, cancel: CancelToken, credentials: Credentials
+    ) -> list[ImageReference]:
+        """One for each tag of the repository. Raises IMAGE_NOT_FOUND if there is none, as `Registry.list_tags`."""
+        found = await self._registry.list_tags(repository.domain, repository.path, cancel, credentials)
+        if not found:
+            raise ImageNotFound(reference=repository.familiar)
+        return [ImageReference(repository.domain, repository.path, tag) for tag in found]
 
     async def resolve(
         self, reference: ImageReference, wanted: Platform, cancel: CancelToken, credentials: Credentials

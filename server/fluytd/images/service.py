@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from fluytd.errors import from_core
+from fluytd.errors import FieldInvalid, from_core
 from fluytd.gc.collect import Collector
 from fluytd.ids import ImageReference
 from fluytd.images.catalogue import Catalogue
@@ -57,6 +57,16 @@ class ImageService:
             OperationKind.PULL_IMAGE,
             str(named),
             lambda handle: self._puller.pull(named, platform, credentials, handle),
+        )
+
+    async def pull_all(self, repository: ImageReference, platform: Platform, credentials: Credentials) -> Operation:
+        """A pull of all tags of the repository has begun. Raises FIELD_INVALID for a reference with a tag or digest."""
+        if not repository.is_name_only:
+            raise FieldInvalid(field="reference", rule="must have no tag where all tags are pulled")
+        return await self._operations.begin(
+            OperationKind.PULL_IMAGE,
+            repository.name,
+            lambda handle: self._puller.pull_all(repository, platform, credentials, handle),
         )
 
     async def push(

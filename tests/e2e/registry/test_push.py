@@ -111,7 +111,7 @@ def test_a_blob_of_another_repository_is_mounted(engine: Engine, registry: RealR
     assert pushed.subject == second
 
 
-def test_all_tags_of_a_repository_are_pushed(engine: Engine, registry: RealRegistry) -> None:
+def test_all_tags_of_a_repository_are_pushed_and_pulled(engine: Engine, registry: RealRegistry) -> None:
     repository = f"{registry.address}/many"
     engine.load(image_files.oci_archive({f"{repository}:1": two_layers(), f"{repository}:2": two_layers()}))
     engine.load(image_files.oci_archive({f"{registry.address}/other:1": two_layers()}))
@@ -126,10 +126,9 @@ def test_all_tags_of_a_repository_are_pushed(engine: Engine, registry: RealRegis
     assert list(pulled.pull_result.references) == [f"{repository}:1", f"{repository}:2"], pulled
     assert pulled.subject == repository
     assert engine.pull(f"{repository}:1").pull_result.was_present
-    for reference, code in [(f"{repository}:1", grpc.StatusCode.INVALID_ARGUMENT)]:
-        with pytest.raises(grpc.RpcError) as refused:
-            engine.images.PullImage(images_pb2.PullImageRequest(reference=reference, all_tags=True))
-        assert refused.value.code() == code
+    with pytest.raises(grpc.RpcError) as refused:
+        engine.images.PullImage(images_pb2.PullImageRequest(reference=f"{repository}:1", all_tags=True))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     absent = images_pb2.PullImageRequest(reference=f"{registry.address}/absent", all_tags=True)
     assert engine.ended(engine.images.PullImage(absent).operation).failure.reason == "IMAGE_NOT_FOUND"
     assert engine.pull(f"{registry.address}/other:1").failure.reason == "IMAGE_NOT_FOUND"
