@@ -18,6 +18,7 @@ from tests.e2e.containers.steps import (
     wait,
 )
 from tests.support.engine import Engine
+from tests.support.wait import until_now
 
 MIB = 1 << 20
 UNLIMITED = 9223372036854771712
@@ -163,6 +164,26 @@ def test_the_cpus_are_those_asked_for_and_the_process_sees_them(engine: Engine) 
     limits = resources_pb2.Resources(cpuset_cpus="0", cpuset_mems="0")
     container = started(engine, "sh", "-c", "grep Cpus_allowed_list /proc/self/status; sleep 100", resources=limits)
     assert cgroup_file(engine, container.id, "cpuset", "cpuset.cpus") == "0"
+    until_now(lambda: engine.logs(container.id) == b"Cpus_allowed_list:\t0\n", "the process sees one CPU")
+
+
+@pytest.mark.needs("cgroup-v1")
+def test_a_process_that_wants_more_than_its_quota_is_throttled(engine: Engine) -> None:
+    limits = resources_pb2.Resources(cpu_quota_micros=10_000)
+    container = started(engine, "sh", "-c", "while :; do :; done", resources=limits)
+
+    def throttled() -> int:
+        stat = dict(line.split() for line in cgroup_file(engine, container.id, "cpu", "cpu.stat").splitlines())
+        return int(stat["nr_throttled"])
+
+    until_now(lambda: throttled() > 2, "the kernel throttles it")
+
+
+@pytest.mark.needs("cgroup-v1")
+def test_a_reservation_of_memory_is_the_one_asked_for(engine: Engine) -> None:
+    limits = resources_pb2.Resources(memory_limit_bytes=64 * MIB, memory_reservation_bytes=32 * MIB)
+    container = started(engine, "sleep", "100", resources=limits)
+    assert cgroup_file(engine, container.id, "memory", "memory.soft_limit_in_bytes") == str(32 * MIB)
 
 
 def test_rlimits_are_set_and_one_that_the_host_forbids_is_clamped_and_told(engine: Engine) -> None:

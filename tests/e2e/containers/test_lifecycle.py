@@ -1,8 +1,7 @@
 """What a container's life looks like from outside: waits, names, deletions, events, and two callers at once."""
 
 import concurrent.futures
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import grpc
@@ -21,7 +20,6 @@ from tests.e2e.containers.steps import (
     exit_of,
     get,
     load,
-    refusal,
     refused,
     start,
     started,
@@ -35,6 +33,8 @@ NEXT_EXIT = containers_pb2.WaitContainerRequest.CONDITION_NEXT_EXIT
 REMOVED = containers_pb2.WaitContainerRequest.CONDITION_REMOVED
 State = container_pb2.Container
 EVENT_SECONDS = 30
+#: Of each of the three conditions.
+ROUNDS = 34
 
 
 def stop(engine: Engine, name: str, millis: int = 2000) -> container_pb2.Container:
@@ -45,7 +45,7 @@ def stop(engine: Engine, name: str, millis: int = 2000) -> container_pb2.Contain
 
 @pytest.mark.parametrize("condition", [NOT_RUNNING, NEXT_EXIT, REMOVED])
 def test_l05_a_wait_for_a_container_that_removes_itself_tells_its_exit(engine: Engine, condition: int) -> None:
-    for number in range(8):
+    for number in range(ROUNDS):
         created = create(engine, "sh", "-c", "exit 5", name="short", auto_remove=True)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             # A container that was never started does not run, so that only the other two may wait from before.
@@ -82,7 +82,7 @@ def test_l05_a_wait_for_what_was_never_there_is_not_found(engine: Engine) -> Non
 
 
 def test_l06_a_name_is_free_once_the_deletion_answered(engine: Engine) -> None:
-    for _ in range(30):
+    for _ in range(100):
         create(engine, "true", name="again")
         delete(engine, "again")
     for _ in range(5):
@@ -120,10 +120,9 @@ def test_l07_an_image_in_use_is_not_deleted_and_keeps_its_names(engine: Engine, 
     if running:
         start(engine, container.id)
     before = engine.images.ListImages(images_pb2.ListImagesRequest())
-    refusal_ = refused(
-        lambda: engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=container.image_id, force=running))
-    )
-    assert refusal_[0] is WRONG_STATE
+    delete_image = images_pb2.DeleteImageRequest(image=container.image_id, force=running)
+    status, reason, _ = refused(lambda: engine.images.DeleteImage(delete_image))
+    assert (status, reason) == (WRONG_STATE, "IMAGE_IN_USE")
     assert engine.images.ListImages(images_pb2.ListImagesRequest()) == before
     engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=reference))
     after = engine.images.ListImages(images_pb2.ListImagesRequest()).images
@@ -204,52 +203,14 @@ def test_t16_out_of_memory_is_told_before_the_end(engine: Engine) -> None:
     assert facts[-2:] == ["container_out_of_memory", "container_exited"]
 
 
-def both(one: Callable[[], object], other: Callable[[], object]) -> list[tuple[grpc.StatusCode, str] | None]:
-    """What two callers at once are told: nothing, or code and reason."""
-    gate = threading.Barrier(2)
-
-    def called(call: Callable[[], object]) -> tuple[grpc.StatusCode, str] | None:
-        gate.wait()
-        try:
-            call()
-        except grpc.RpcError as error:
-            return refusal(error)[:2]
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return [future.result() for future in [pool.submit(called, one), pool.submit(called, other)]]
-
-
-def test_two_starts_at_once_start_one_process(engine: Engine) -> None:
-    for number in range(8):
-        container = create(engine, "sleep", "100", name=f"c{number}")
-        outcomes = both(partial(start, engine, container.id), partial(start, engine, container.id))
-        assert None in outcomes
-        assert set(outcomes) <= {None, (WRONG_STATE, "CONTAINER_WRONG_STATE")}
-        assert get(engine, container.id).state == State.STATE_RUNNING
-        delete(engine, container.id, force=True)
-
-
-def test_two_deletions_at_once_delete_once(engine: Engine) -> None:
-    for _ in range(8):
-        container = started(engine, "sleep", "100")
-        outcomes = both(
-            partial(delete, engine, container.id, force=True), partial(delete, engine, container.id, force=True)
-        )
-        assert None in outcomes
-        told = {(NOT_FOUND, "CONTAINER_NOT_FOUND"), (WRONG_STATE, "CONTAINER_WRONG_STATE"), None}
-        assert set(outcomes) <= told
-        assert refused(partial(get, engine, container.id))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
-        assert engine.left_on_host() == []
-
-
-def test_a_stop_during_a_start_leaves_it_running_or_ended_and_nothing_between(engine: Engine) -> None:
-    for _ in range(8):
-        container = create(engine, "sleep", "100")
-        outcomes = both(partial(start, engine, container.id), partial(stop, engine, container.id, 0))
-        assert set(outcomes) <= {None, (WRONG_STATE, "CONTAINER_WRONG_STATE")}
-        assert get(engine, container.id).state in {State.STATE_RUNNING, State.STATE_EXITED}
-        delete(engine, container.id, force=True)
+def test_c04_a_child_out_of_memory_is_told_and_the_exit_code_of_its_parent_stays(engine: Engine) -> None:
+    watch = Watch(engine)
+    limits = resources_pb2.Resources(memory_limit_bytes=32 << 20, memory_swap_limit_bytes=32 << 20)
+    script = '(x=$(head -c 200m /dev/zero | tr "\\0" a)); exit 0'
+    container = started(engine, "sh", "-c", script, resources=limits)
+    events = watch.until(container.id, "container_exited")
+    assert [event.WhichOneof("fact") for event in events][-2:] == ["container_out_of_memory", "container_exited"]
+    assert events[-1].container_exited.exit_code == 0
 
 
 def test_a_kill_of_what_does_not_run_is_refused(engine: Engine) -> None:

@@ -1,9 +1,12 @@
 """What a container wrote: whole, in order, byte for byte, while it runs and afterwards."""
 
 import concurrent.futures
+import time
 from pathlib import Path
 
+import grpc
 import pytest
+from google.protobuf import timestamp_pb2
 
 from fluyt.v1 import logs_pb2
 from fluyt.v1.types import container_spec_pb2, output_pb2
@@ -12,7 +15,9 @@ from tests.e2e.containers.steps import (
     INVALID,
     NOT_FOUND,
     create,
+    delete,
     read_logs,
+    refusal,
     refused,
     start,
     started,
@@ -121,15 +126,57 @@ def test_s04_a_cursor_goes_on_right_after_its_record(engine: Engine) -> None:
 def test_s04_what_is_no_cursor_is_refused(engine: Engine, cursor: str) -> None:
     container = started(engine, "echo", "a")
     wait(engine, container.id)
-    status, reason, _ = refused(lambda: read_logs(engine, container.id, cursor=cursor))
-    assert status is INVALID
-    assert reason in {"CURSOR_INVALID", "FIELD_INVALID", "LIMIT_EXCEEDED"}
+    assert refused(lambda: read_logs(engine, container.id, cursor=cursor))[:2] == (INVALID, "CURSOR_INVALID")
 
 
 def test_s04_a_negative_tail_and_a_log_of_nobody_are_refused(engine: Engine) -> None:
     container = create(engine, "true")
     assert refused(lambda: read_logs(engine, container.id, tail_lines=-1))[:2] == (INVALID, "FIELD_INVALID")
     assert refused(lambda: read_logs(engine, "nosuch"))[:2] == (NOT_FOUND, "CONTAINER_NOT_FOUND")
+
+
+def test_s04_a_tail_is_the_last_lines_across_segments_and_of_any_length(engine: Engine) -> None:
+    log = container_spec_pb2.LogSpec(segment_size_bytes=4096, segment_count=200)
+    container = create(engine, "seq", "20000", log=log)
+    start(engine, container.id)
+    wait(engine, container.id)
+    assert text(read_logs(engine, container.id, tail_lines=5000)[0]) == numbers(15_001, 20_000)
+    script = "for n in 1 2 3 4; do head -c 20000 /dev/zero | tr '\\0' $n; echo; done; printf 5"
+    container = started(engine, "sh", "-c", script)
+    wait(engine, container.id)
+    lines = [b"%d" % n * 20_000 + b"\n" for n in range(1, 5)]
+    for tail, wanted in ((1, b"5"), (2, lines[3] + b"5"), (3, lines[2] + lines[3] + b"5")):
+        assert text(read_logs(engine, container.id, tail_lines=tail)[0]) == wanted
+
+
+def test_s04_a_follower_ends_when_its_time_has_come(engine: Engine) -> None:
+    container = started(engine, "sh", "-c", "echo a; sleep 100")
+    until_now(lambda: engine.logs(container.id) == b"a\n", "the line is written")
+    until = timestamp_pb2.Timestamp()
+    until.FromNanoseconds(time.time_ns() + 100_000_000)
+    records, end = read_logs(engine, container.id, follow=True, until_time=until)
+    assert (text(records), end.reason) == (b"a\n", End.REASON_UNTIL)
+
+
+def test_s01_a_follower_of_what_is_deleted_is_told_so_after_all_output(engine: Engine) -> None:
+    container = started(engine, "sh", "-c", "echo a; sleep 100")
+    until_now(lambda: engine.logs(container.id) == b"a\n", "the line is written")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        following = pool.submit(read_logs, engine, container.id, follow=True)
+        delete(engine, container.id, force=True)
+        try:
+            records, end = following.result()
+        except grpc.RpcError as error:  # it came after the deletion
+            told = refusal(error)[:2]
+            assert told == (NOT_FOUND, "CONTAINER_NOT_FOUND")
+        else:
+            assert text(records) == b"a\n"
+            assert end.reason in {End.REASON_DELETED, End.REASON_EXITED}
+
+
+def test_s02_the_caller_of_a_run_gets_every_line_once_and_in_order(engine: Engine) -> None:
+    out, err, ended = engine.run(IMAGE, "seq", "100000")
+    assert (out, err, ended.exit_code) == (numbers(1, 100_000), b"", 0)
 
 
 @pytest.mark.parametrize("length", [16_383, 16_384, 16_385, 102_400])
@@ -139,6 +186,7 @@ def test_s05_a_long_line_is_one_line(engine: Engine, length: int) -> None:
     line = b"x" * length + b"\n"
     assert text(read_logs(engine, container.id)[0]) == b"before\n" + line
     assert text(read_logs(engine, container.id, tail_lines=1)[0]) == line
+    assert engine.run(IMAGE, "sh", "-c", f"head -c {length} /dev/zero | tr '\\0' x; echo")[0] == line
 
 
 def test_s06_binary_bytes_are_exact_live_and_in_the_log(engine: Engine) -> None:
