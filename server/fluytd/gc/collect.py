@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
@@ -20,6 +21,10 @@ from fluytd.images.model import Image
 from fluytd.images.ports import Layers
 
 _log = logging.getLogger(__name__)
+
+#: A partial or staged blob that is smaller is not kept over a restart: to have it again costs less than to keep what
+#: nobody may ever ask for (the config of an import tells the time, so that no later import has the same).
+MIN_RESUMED_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,15 @@ class Collector:
         self._ingest_max_age_seconds = ingest_max_age_seconds
 
     async def recover(self) -> Swept:
-        """At start: what an interrupted deletion or staging left is gone, and all that `collect` finds. Idempotent."""
+        """At start: what an interrupted deletion or staging left is gone, and all that `collect` finds. Idempotent.
+
+        Of what was received, blobs of `MIN_RESUMED_BYTES` and more stay for a later attempt, until they are too old.
+        """
         await self._layers.recover()
-        return await self.collect()
+        swept = await self.collect()
+        small = [one.digest for one in await self._blobs.list_ingests() if one.size_bytes < MIN_RESUMED_BYTES]
+        await self._discard_ingests(small)
+        return swept
 
     async def collect(self) -> Swept:
         """All is gone that neither an image, a container nor a lease needs, and partial content that is too old."""

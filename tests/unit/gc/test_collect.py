@@ -6,7 +6,7 @@ import pytest
 
 from fluytd.content.ports import Ingest
 from fluytd.errors import BlobNotFound
-from fluytd.gc.collect import Collector, Swept
+from fluytd.gc.collect import MIN_RESUMED_BYTES, Collector, Swept
 from fluytd.gc.leases import Leases
 from fluytd.ids import Digest
 from fluytd.images.ports import StagedLayer
@@ -98,6 +98,14 @@ async def test_partial_content_is_swept_only_once_it_is_too_old(age_seconds: flo
     stores.blobs.age_seconds = stores.layers.age_seconds = age_seconds
     await stores.collector.collect()
     assert (UNNEEDED in stores.blobs.staged, "part" in stores.layers.staged) == (is_kept, is_kept)
+
+
+@pytest.mark.parametrize(("size_bytes", "is_kept"), [(MIN_RESUMED_BYTES - 1, False), (MIN_RESUMED_BYTES, True)])
+async def test_only_what_is_worth_resuming_is_kept_over_a_restart(size_bytes: int, is_kept: bool) -> None:
+    stores = Stores()
+    stores.blobs.staged[UNNEEDED] = bytes(size_bytes)
+    await stores.collector.recover()
+    assert (UNNEEDED in stores.blobs.staged) == is_kept
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
