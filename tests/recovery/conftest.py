@@ -1,13 +1,14 @@
 """One engine for all crashes, with a busybox and a bystander; each test leaves it serving and clean."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
 from fluyt.v1 import images_pb2
 from tests.recovery.crash import BYSTANDER, COUNT, IMAGE, CrashedEngine, delete, find, start_ready
 from tests.support import image_files, images, leftovers
+from tests.support.preloaded_fluytd import Preloaded
 from tests.support.registry import RealRegistry
 
 #: Whatever drives a daemon needs these.
@@ -25,8 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def crashed_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashedEngine]:
     """The engine of the whole run."""
     root = tmp_path_factory.mktemp("crash")
-    with RealRegistry(root / "registry") as registry, CrashedEngine(root) as running:
-        running.registry = registry.address
+    with (
+        closing(Preloaded()) as preloaded,
+        RealRegistry(root / "registry") as registry,
+        CrashedEngine(root, preloaded, registry.address) as running,
+    ):
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
         yield running
 

@@ -7,16 +7,18 @@ every moment, and one that ends while no daemon is there.
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import container_pb2
 from tests.support import leftovers
-from tests.support.engine import PATIENCE_SECONDS, Engine
+from tests.support.engine import PATIENCE_SECONDS, Daemon, Engine
+from tests.support.preloaded_fluytd import Preloaded
 from tests.support.wait import until_now
 
 IMAGE = "busybox:1"
@@ -31,9 +33,17 @@ EXITED = container_pb2.Container.STATE_EXITED
 
 
 class CrashedEngine(Engine):
-    """An engine that knows a registry (`host:port`), which outlives its daemons."""
+    """An engine with a registry (`host:port`) that outlives its daemons, which come from one loaded process."""
 
-    registry = ""
+    def __init__(self, root: Path, preloaded: Preloaded, registry: str) -> None:
+        """`preloaded` and the registry are the caller's, and closed after this."""
+        self._preloaded = preloaded
+        self.registry = registry
+        super().__init__(root)
+
+    def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
+        """See `Engine.execute`."""
+        return self._preloaded.start(arguments, environment, self.root / "fluytd.log")
 
 
 Step = Callable[[CrashedEngine], None]

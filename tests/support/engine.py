@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,6 +33,23 @@ CHUNK_BYTES = 256 * 1024
 RETRY_AT_ONCE = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
 
 
+class Daemon(Protocol):
+    """What is needed of a daemon's process, as `subprocess.Popen` has it."""
+
+    pid: int
+    returncode: int | Any
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
 class Engine:
     """Starts a daemon; `kill` and `start` again on the same roots test what survives."""
 
@@ -46,24 +63,18 @@ class Engine:
     def start(self, **environment: str) -> None:
         """A daemon serves on the roots."""
         paths = [str(REPOSITORY / "server"), str(REPOSITORY / "clients" / "python"), os.environ.get("PYTHONPATH", "")]
-        with (self.root / "fluytd.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "fluytd",
-                    "--data-root",
-                    str(self.root / "data"),
-                    "--run-root",
-                    str(self.root / "run"),
-                    "--cgroup-parent",
-                    self.cgroup_parent,
-                    *self._options,
-                ],
-                env=os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = self.execute(
+            [
+                "--data-root",
+                str(self.root / "data"),
+                "--run-root",
+                str(self.root / "run"),
+                "--cgroup-parent",
+                self.cgroup_parent,
+                *self._options,
+            ],
+            os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,
+        )
         self.channel = grpc.insecure_channel(f"unix:{self.root}/run/fluytd.sock", RETRY_AT_ONCE)
         self._wait_until_serving()
         self.containers = containers_pb2_grpc.ContainerServiceStub(self.channel)
@@ -71,6 +82,13 @@ class Engine:
         self.logs_api = logs_pb2_grpc.LogServiceStub(self.channel)
         self.operations = operations_pb2_grpc.OperationServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
+
+    def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
+        """A daemon of these arguments runs; what it says is appended to `fluytd.log`."""
+        with (self.root / "fluytd.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "fluytd", *arguments], env=environment, stdout=log, stderr=log
+            )
 
     def kill(self) -> None:
         """The daemon is dead by SIGKILL; containers run on."""
