@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use errors::IoError;
 use rustix::event::{poll, PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, CWD};
 use rustix::io::Errno;
+use rustix::mount::{open_tree, OpenTreeFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::error::ControlError;
@@ -38,8 +39,7 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn open(path: &Path) -> Result<Self, ControlError> {
-        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| IoError::new("open", path, errno.raw_os_error()))?;
+        let fd = open_read_only(path).map_err(|errno| IoError::new("open", path, errno.raw_os_error()))?;
         let program = Self { fd, path: path.to_owned() };
         program.check_version()?;
         Ok(program)
@@ -83,6 +83,21 @@ impl Program {
         }
         let child = command.spawn().map_err(|error| IoError::from_std("execve", &self.path, &error))?;
         SpawnedSupervisor::new(&child)
+    }
+}
+
+/// The file on a detached read-only mount of its own. A container's process can become this program (`#!/proc/self/exe`),
+/// and whoever sees it run could otherwise open the host's file for writing once it has ended (CVE-2019-5736).
+/// Where the kernel or our rights do not allow such a mount, the plain file.
+fn open_read_only(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mounted = open_tree(CWD, path, flags)
+        .and_then(|file| sys::mount_attr::add(&file, sys::mount_attr::READ_ONLY, false).map(|()| file));
+    match mounted {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+            rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        }
+        answer => answer,
     }
 }
 

@@ -285,6 +285,9 @@ fn supervisors_that_wait_serve_the_next_starts_and_end_with_their_host() {
         });
         if is_idle {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            // What has ended and was not reaped yet has no command line.
+            let cmdline = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+            wait_until("it ends", || std::fs::read(&cmdline).map_or(true, |line| line.is_empty()));
         }
     }
     let second = scene.start(&scene.script("exit 3"));
@@ -311,4 +314,18 @@ fn a_supervisor_that_waited_gives_a_container_the_network_it_asks_for() {
         started.signal(9).unwrap();
         wait_exit(&started);
     }
+}
+
+#[test]
+fn z11_the_supervisors_program_cannot_be_written_by_way_of_a_process_that_runs_it() {
+    let scene = Scene::new();
+    let spec = scene.script("sleep 100");
+    let supervisor = scene.start(&spec);
+    let program = format!("/proc/{}/exe", supervisor.supervisor_pid());
+    // While it runs the kernel refuses to write to it anyhow; after that the mount still does.
+    let flags = rustix::fs::statvfs(program.as_str()).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
+    assert!(std::fs::OpenOptions::new().write(true).open(&program).is_err());
+    supervisor.signal(9).unwrap();
+    scene.finish(&spec, supervisor);
 }
