@@ -50,6 +50,7 @@ from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher
 from fluytd.images.registry import CoreRegistry, RegistrySettings
 from fluytd.images.resolve import Resolver
+from fluytd.images.save import Saver
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
@@ -173,6 +174,7 @@ class Engine:
             Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
             loader,
             importer,
+            Saver(blobs, catalogue, leases, collector, workers),
             collector,
             containers,
         )

@@ -1,6 +1,7 @@
 """RPC bodies of ImageService: convert in, call the service, convert out."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final
 
 from fluyt.v1 import images_pb2, images_pb2_grpc
@@ -122,6 +123,14 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return images_pb2.LoadImagesResponse(
             images=to_loaded_images(_loaded(operation)), operation=to_operation(operation)
         )
+
+    async def SaveImages(
+        self, request: images_pb2.SaveImagesRequest, context: Any
+    ) -> AsyncIterator[images_pb2.SaveImagesResponse]:
+        platforms = [convert.from_platform(platform, "platforms") for platform in request.platforms]
+        async with aclosing(self._images.save(request.images, platforms)) as parts:
+            async for part in parts:
+                yield convert.to_saved(part)
 
     async def ImportImage(
         self, request_iterator: AsyncIterator[images_pb2.ImportImageRequest], context: Any

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from fluytd.ids import Digest
 
@@ -53,3 +53,13 @@ class Blobs(Protocol):
 
     async def write_index(self, data: bytes) -> None:
         """`index.json` is these bytes, atomically and durably."""
+
+
+class BlobFiles(Protocol):
+    """Blobs that are read piece by piece, in a worker thread. Nothing is verified: that is the reader's."""
+
+    def open_file(self, digest: Digest) -> BinaryIO:
+        """A visible blob, open for reading without a buffer; the caller closes it.
+
+        Raises BLOB_NOT_FOUND, IO_FAILED. Blocking.
+        """

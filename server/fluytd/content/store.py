@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from fluytd._core.content import ContentStore
 from fluytd.checks.model import Checked
 from fluytd.content.ports import Blob, Ingest
+from fluytd.errors import BlobNotFound, IoFailed
 from fluytd.ids import Digest
 from fluytd.workers import Workers
 
@@ -18,6 +20,7 @@ class CoreBlobs:
         """Opens the store and makes what is absent of it. Raises IO_FAILED, STORAGE_FULL. Blocking."""
         self.core = ContentStore(str(data_root))
         self._ingest_root = data_root / "ingest"
+        self._blobs_root = data_root / "content" / "blobs"
         self._workers = workers
 
     async def stage(self, data: bytes, digest: Digest | None = None) -> Digest:
@@ -40,6 +43,16 @@ class CoreBlobs:
         """See `ports.Blobs.list_blobs`."""
         found = await self._workers.run(self.core.list)
         return [Blob(Digest(blob.digest), blob.size_bytes) for blob in found]
+
+    def open_file(self, digest: Digest) -> BinaryIO:
+        """See `ports.BlobFiles.open_file`."""
+        path = self._blobs_root / digest.algorithm / digest.hex
+        try:
+            return path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobNotFound(digest=digest) from None
+        except OSError as error:
+            raise IoFailed(operation="open", path=str(path), errno=error.errno) from error
 
     async def verify(self, digest: Digest) -> Checked:
         """See `checks.ports.CheckedBlobs.verify`."""

@@ -214,7 +214,7 @@ def _docker_image(files: _Files, item: Fields, by_config: dict[Digest, tuple[byt
     names = [ImageReference.parse(text) for text in item.texts("RepoTags")]
     if any(reference.tag is None for reference in names):
         raise item.refuse("RepoTags", "must have a tag each")
-    found = by_config.get(Digest.of(config_data))
+    found = by_config.get(Digest.of(config_data)) or by_config.get(Digest.of(config_data, "sha512"))
     if found and [_blob_name(layer.digest) for layer in found[1].layers] == list(paths):
         return _with_names(_image(files, *found, config, config_data), names)
     entries = [files.find(path) for path in paths]
@@ -229,15 +229,24 @@ def _manifests_by_config(files: _Files) -> dict[Digest, tuple[bytes, Manifest]]:
     """Manifests of the OCI layout that stands beside a manifest.json; those that are not whole are left out."""
     if not files.has(OCI_INDEX_FILE):
         return {}
-    index = _top_index(files)
     found: dict[Digest, tuple[bytes, Manifest]] = {}
-    for entry in index.entries:
-        if entry.media_type not in manifests.MANIFEST_TYPES or entry.is_attestation:
+    pending = [(entry, 1) for entry in _top_index(files).entries]
+    count = 0
+    while pending:
+        entry, depth = pending.pop()
+        is_read = entry.is_index or entry.media_type in manifests.MANIFEST_TYPES
+        # Below the first level archives leave out what is of other platforms.
+        if not is_read or entry.is_attestation or (depth > 1 and not files.has(_blob_name(entry.digest))):
             continue
+        count += 1
+        check_size(count, "MAX_ARCHIVE_MANIFESTS", MAX_ARCHIVE_MANIFESTS, OCI_INDEX_FILE)
+        check_size(depth, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, OCI_INDEX_FILE)
         data = files.verified(entry, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES)
         parsed = manifests.parse(data, entry.media_type, entry.digest)
         if isinstance(parsed, Manifest):
             found[parsed.config.digest] = (data, parsed)
+        else:
+            pending += [(child, depth + 1) for child in parsed.entries]
     return found
 
 

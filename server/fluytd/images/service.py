@@ -1,6 +1,6 @@
 """What callers do with images: the verbs that begin operations, and those that answer at once."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from fluytd.errors import FieldInvalid, from_core
 from fluytd.gc.collect import Collector
@@ -15,6 +15,7 @@ from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher, plan
+from fluytd.images.save import Saver, Sent
 from fluytd.images.spool import Received
 from fluytd.operations.model import LoadResult, Operation, OperationKind
 from fluytd.operations.service import OperationHandle, OperationService
@@ -33,6 +34,7 @@ class ImageService:
         pusher: Pusher,
         loader: Loader,
         importer: Importer,
+        saver: Saver,
         collector: Collector,
         containers: ContainersUsingImage,
     ) -> None:
@@ -43,6 +45,7 @@ class ImageService:
         self._pusher = pusher
         self._loader = loader
         self._importer = importer
+        self._saver = saver
         self._collector = collector
         self._containers = containers
 
@@ -108,6 +111,10 @@ class ImageService:
             archive,
             lambda handle: self._importer.import_rootfs(archive, options, handle),
         )
+
+    def save(self, texts: Sequence[str], platforms: Sequence[Platform]) -> AsyncGenerator[bytes | Sent, None]:
+        """See `Saver.save`."""
+        return self._saver.save(texts, platforms)
 
     async def _done(
         self,

@@ -14,6 +14,7 @@ from fluytd.images.lookup import Found
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform, host_platform
+from fluytd.images.save import Sent
 
 #: Longest duration and most retries that are told of an image that says more; the messages hold no more.
 #: Source: google/protobuf/duration.proto.
@@ -166,3 +167,11 @@ def to_deletion(deletion: Deletion) -> images_pb2.DeleteImageResponse:
     return images_pb2.DeleteImageResponse(
         untagged=deletion.untagged, deleted=deletion.deleted, reclaimed_bytes=deletion.reclaimed_bytes
     )
+
+
+def to_saved(part: bytes | Sent) -> images_pb2.SaveImagesResponse:
+    """A part of an archive, or its end."""
+    if isinstance(part, bytes):
+        return images_pb2.SaveImagesResponse(chunk=part)
+    complete = images_pb2.SaveComplete(size_bytes=part.size_bytes, digest=part.digest)
+    return images_pb2.SaveImagesResponse(complete=complete)

@@ -1,0 +1,140 @@
+"""What an archive of images holds: which images of those asked for, and the files, in order. It does no I/O.
+
+The archive is an OCI layout with docker's manifest.json over the same blobs, as `docker save` writes since Engine 25.
+The listings come first, so that who reads it as a stream knows what comes.
+
+Source: OCI image-spec image-layout.md; moby image/tarexport.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fluytd.errors import FieldInvalid, PlatformUnavailable
+from fluytd.ids import Digest
+from fluytd.images import index_file
+from fluytd.images.archive import DOCKER_LISTING, MAX_ARCHIVE_IMAGES, OCI_INDEX_FILE, OCI_LAYOUT_FILE
+from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
+from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor
+from fluytd.images.model import Image
+from fluytd.images.platforms import Platform, best
+from fluytd.images.table import ImageTable
+
+_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_SUBJECT = "image archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What one thing asked for stands for."""
+
+    #: Reference in full that it keeps; empty if it was named by id or digest.
+    name: str
+    #: At least one; the first is what the name stands for where only one can have it.
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One file of the archive."""
+
+    name: str
+    size_bytes: int
+    #: Its bytes, where they are made here; else those of the blob `digest`.
+    data: bytes | None = None
+    digest: Digest | None = None
+
+
+def select(table: ImageTable, texts: Sequence[str], platforms: Sequence[Platform]) -> list[Saved]:
+    """The images that are asked for, in that order, each name and each unnamed image once.
+
+    Args:
+        texts: references, digests, ids or prefixes of ids. A reference, or the digest of an index, stands for the
+            images of all platforms that came by the same index; an id for that one.
+        platforms: of each the best of those images; empty for all.
+
+    Raises FIELD_INVALID where nothing is asked for, IMAGE_NOT_FOUND and its kin, PLATFORM_UNAVAILABLE, LIMIT_EXCEEDED.
+    """
+    if not texts:
+        raise FieldInvalid(field="images", rule="must name at least one image")
+    check_size(len(texts), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, _SUBJECT)
+    found: dict[tuple[str, ...], Saved] = {}
+    for text in texts:
+        image, name = table.find(text)
+        images = _of_platforms(table, image, name, text, platforms)
+        found.setdefault((name, *(one.id for one in images)), Saved(name, images))
+    check_size(sum(len(one.images) for one in found.values()), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, _SUBJECT)
+    # An image that is there under a name needs no entry without one.
+    named = {image.id for one in found.values() if one.name for image in one.images}
+    return [one for one in found.values() if one.name or not named.issuperset(image.id for image in one.images)]
+
+
+def _of_platforms(
+    table: ImageTable, image: Image, name: str, text: str, platforms: Sequence[Platform]
+) -> tuple[Image, ...]:
+    others = [one for one in table if one.target.digest == image.target.digest and one.id != image.id]
+    kin = [image, *sorted(others, key=lambda one: (str(one.platform), one.id))]
+    if not platforms:
+        is_index_named = image.target.digest in text and image.target.digest != image.manifest.digest
+        return tuple(kin) if name or is_index_named else (image,)
+    offered = [one.platform for one in kin]
+    chosen: dict[str, Image] = {}
+    for wanted in platforms:
+        position = best(wanted, offered)
+        if position is None:
+            raise PlatformUnavailable(reference=text, platform=wanted, available=list(dict.fromkeys(map(str, offered))))
+        chosen[kin[position].id] = kin[position]
+    return tuple(chosen.values())
+
+
+def layout(saved: Sequence[Saved]) -> list[ArchiveFile]:
+    """The files of the archive, listings first, every blob once; the same images give the same files.
+
+    Raises LIMIT_EXCEEDED if a listing would be larger than loaders take.
+    """
+    entries: list[index_file.Entry] = []
+    blobs: dict[str, ArchiveFile] = {}
+    names: dict[Digest, list[str]] = {}
+    by_id: dict[Digest, Image] = {}
+    for one in saved:
+        for image in one.images:
+            by_id[image.id] = image
+            names.setdefault(image.id, [])
+            for digest, size_bytes in image.blob_sizes.items():
+                blobs.setdefault(blob_name(digest), ArchiveFile(blob_name(digest), size_bytes, digest=digest))
+        if one.name:
+            names[one.images[0].id].append(one.name)
+        # By name containers/image (skopeo, podman) finds only entries of OCI's types, and Docker's ones within such an
+        # index; the manifest itself is not rewritten, since its digest would be another.
+        if len(one.images) == 1 and one.images[0].manifest.media_type == OCI_MANIFEST:
+            entries.append(index_file.entry(one.images[0].manifest, one.images[0].platform, one.name))
+            continue
+        data = index_file.dump([index_file.entry(image.manifest, image.platform, "") for image in one.images])
+        index = Descriptor(OCI_INDEX, Digest.of(data), len(data))
+        blobs[blob_name(index.digest)] = ArchiveFile(blob_name(index.digest), len(data), data)
+        entries.append(index_file.entry(index, None, one.name))
+    listing = [_docker_entry(image, names[image_id]) for image_id, image in by_id.items()]
+    return [
+        _listing(OCI_LAYOUT_FILE, _OCI_LAYOUT),
+        _listing(OCI_INDEX_FILE, index_file.dump(entries)),
+        _listing(DOCKER_LISTING, json.dumps(listing, separators=(",", ":")).encode()),
+        *(blobs[name] for name in sorted(blobs)),
+    ]
+
+
+def blob_name(digest: Digest) -> str:
+    """Where a blob stands in an OCI layout."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _listing(name: str, data: bytes) -> ArchiveFile:
+    check_size(len(data), "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, f"{name} of the {_SUBJECT}")
+    return ArchiveFile(name, len(data), data)
+
+
+def _docker_entry(image: Image, names: Sequence[str]) -> dict[str, object]:
+    return {
+        "Config": blob_name(image.id),
+        "RepoTags": list(names),
+        "Layers": [blob_name(layer.descriptor.digest) for layer in image.layers],
+    }
