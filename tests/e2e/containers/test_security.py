@@ -1,6 +1,7 @@
 """What a container cannot reach: the host's files, kernel settings, programs, sockets and system calls."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import grpc
 import pytest
 
 from fluyt.v1.types import network_pb2
-from tests.e2e.containers.steps import IMAGE, INVALID, WRONG_STATE, load, refusal, refused_run
+from tests.e2e.containers.steps import IMAGE, INVALID, WRONG_STATE, exit_of, load, refusal, refused_run, started
 from tests.support import tarball
 from tests.support.engine import REPOSITORY, Engine
 
@@ -55,9 +56,23 @@ def test_z11_a_command_that_leads_to_an_open_program_is_not_executed(engine: Eng
 
 @pytest.mark.usefixtures("unchanged_program")
 @pytest.mark.parametrize("target", ["/proc/self/exe", "/proc/1/exe"])
-def test_z11_an_interpreter_that_leads_to_an_open_program_is_not_executed(engine: Engine, target: str) -> None:
+def test_z11_an_interpreter_that_leads_to_the_program_that_starts_containers_gives_nothing(
+    engine: Engine, target: str
+) -> None:
     image = load(engine, tarball.file("x", f"#!{target}\n", mode=0o755))
-    assert refused_run(engine, "/x", image=image)[:2] == (WRONG_STATE, "PROCESS_START_FAILED")
+    out, err, ended = engine.run(image, "/x")
+    assert (out, err, exit_of(ended)) == (b"", b"", ("exit_code", 1))
+
+
+def test_z11_the_supervisors_program_cannot_be_written_by_way_of_a_process_that_runs_it(engine: Engine) -> None:
+    started(engine, "sleep", "100")
+    children = Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children").read_text().split()
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    supervisors = [pid for pid, name in names.items() if name.startswith(b"fluyt-supervisor")]
+    assert supervisors
+    for pid in supervisors:
+        # While it runs the kernel refuses to write to it anyhow; after that the mount still does.
+        assert os.statvfs(f"/proc/{pid}/exe").f_flag & os.ST_RDONLY
 
 
 @pytest.mark.usefixtures("unchanged_program")
