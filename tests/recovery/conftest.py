@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -23,15 +24,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def crashed_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashedEngine]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry that outlives all daemons."""
+    with RealRegistry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.address
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[Preloaded]:
+    """Where the daemons come from."""
+    with closing(Preloaded()) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def crashed_engine(
+    tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded, registry: str
+) -> Iterator[CrashedEngine]:
     """The engine of the whole run."""
-    root = tmp_path_factory.mktemp("crash")
-    with (
-        closing(Preloaded()) as preloaded,
-        RealRegistry(root / "registry") as registry,
-        CrashedEngine(root, preloaded, registry.address) as running,
-    ):
+    with CrashedEngine(tmp_path_factory.mktemp("crash"), preloaded, registry) as running:
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        yield running
+
+
+@pytest.fixture
+def erofs_engine(tmp_path: Path, preloaded: Preloaded, registry: str) -> Iterator[CrashedEngine]:
+    """An engine that keeps layers as EROFS images, with a busybox and a bystander."""
+    with CrashedEngine(tmp_path, preloaded, registry, options=["--layer-store", "erofs"]) as running:
+        running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        start_ready(running, BYSTANDER, COUNT)
         yield running
 
 

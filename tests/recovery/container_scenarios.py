@@ -21,6 +21,7 @@ from tests.recovery.crash import (
     start_ready,
     wait_for_end,
 )
+from tests.support import leftovers
 from tests.support.wait import until_now
 
 NAME = "half"
@@ -195,7 +196,7 @@ def unknown_until_deleted(engine: CrashedEngine) -> None:
 
 def no_trace(engine: CrashedEngine) -> None:
     """A container that removes itself was not told to anyone and is gone; another one runs."""
-    others = [one.name for one in crash.leftovers.list_containers(engine) if one.name != crash.BYSTANDER]
+    others = [one.name for one in leftovers.list_containers(engine) if one.name != crash.BYSTANDER]
     assert others == []
     run(engine)
 

@@ -35,11 +35,11 @@ EXITED = container_pb2.Container.STATE_EXITED
 class CrashedEngine(Engine):
     """An engine with a registry (`host:port`) that outlives its daemons, which come from one loaded process."""
 
-    def __init__(self, root: Path, preloaded: Preloaded, registry: str) -> None:
+    def __init__(self, root: Path, preloaded: Preloaded, registry: str, *, options: Sequence[str] = ()) -> None:
         """`preloaded` and the registry are the caller's, and closed after this."""
         self._preloaded = preloaded
         self.registry = registry
-        super().__init__(root)
+        super().__init__(root, options=options)
 
     def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
         """See `Engine.execute`."""

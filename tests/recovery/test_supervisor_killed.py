@@ -8,7 +8,7 @@ import pytest
 
 from fluyt import errors
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import container_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2
 from tests.recovery import container_scenarios as calls
 from tests.recovery.container_scenarios import CREATED, END_WITH_5, NAME, STAY
 from tests.recovery.crash import (
@@ -43,6 +43,8 @@ BEFORE_START = [
     "supervisor.after_spawn",
     "supervisor.before_started",
 ]
+#: How those that have told of a start come to their end.
+AT_THE_END = ["supervisor.before_exit_record", "supervisor.after_exit_record"]
 
 
 def supervisor_of(engine: CrashedEngine, container: container_pb2.Container) -> int:
@@ -110,7 +112,7 @@ def test_one_killed_without_a_daemon_is_reported_and_leaves_nothing(engine: Cras
 
 
 def test_one_killed_with_its_daemon_takes_an_auto_remove_container_with_it(engine: CrashedEngine) -> None:
-    spec = calls.container_spec_pb2.ContainerSpec(image=IMAGE, args=["sleep", "1000"], auto_remove=True)
+    spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sleep", "1000"], auto_remove=True)
     request = containers_pb2.RunContainerRequest(spec=spec, name=NAME, detach=True)
     list(engine.containers.RunContainer(request))
     running = get(engine, NAME)
