@@ -46,6 +46,7 @@ from fluytd.images.load import Loader
 from fluytd.images.lookup import Lookup
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
+from fluytd.images.prune import Pruner
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher
 from fluytd.images.registry import CoreRegistry, RegistrySettings
@@ -175,6 +176,7 @@ class Engine:
             loader,
             importer,
             Saver(blobs, catalogue, leases, collector, workers),
+            Pruner(catalogue, collector, containers),
             collector,
             containers,
         )

@@ -16,6 +16,7 @@ from fluytd.images.imports import ImportOptions, run_config
 from fluytd.images.load import LoadOptions
 from fluytd.images.model import Image
 from fluytd.images.platforms import host_platform
+from fluytd.images.prune import PruneOptions
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.operations.model import LoadResult, Operation
@@ -150,6 +151,10 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return images_pb2.ImportImageResponse(
             image=self._message(self._find(loaded.image_id)), operation=to_operation(operation)
         )
+
+    async def PruneImages(self, request: images_pb2.PruneImagesRequest, context: Any) -> images_pb2.PruneImagesResponse:
+        options = PruneOptions(self._filter(request.filter), has_all=request.all, is_dry_run=request.dry_run)
+        return images_pb2.PruneImagesResponse(operation=to_operation(await self._images.prune(options)))
 
     def _find(self, text: str) -> Image:
         image, _ = self._images.catalogue.table.find(_given(text))

@@ -5,7 +5,7 @@ Changes come one after the other; each is recorded before it is seen. It fetches
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fluytd import failpoints
@@ -207,6 +207,23 @@ class Catalogue:
                 raise ImageInUse(reference=text, holder_ids=[holder.container_id for holder in holders])
             await self._remove(image, references, actor)
             return Removal(references, image)
+
+    async def remove_unused(
+        self, image_id: str, is_wanted: Callable[[Image, tuple[str, ...]], bool], actor: str
+    ) -> Image | None:
+        """The image is gone if it is here, `is_wanted` of it and its references, and in no container; it as it was.
+
+        None if it stays. Raises STORAGE_FULL, IO_FAILED.
+        """
+        async with self._lock:
+            image = self.table.get(image_id)
+            if image is None or self._containers.holders(image_id):
+                return None
+            references = self.table.references(image_id)
+            if not is_wanted(image, references):
+                return None
+            await self._remove(image, references, actor)
+            return image
 
     async def _remove(self, image: Image, references: tuple[str, ...], actor: str) -> None:
         repo_digests = self.table.repo_digests(image.id)

@@ -13,6 +13,7 @@ from fluytd.images.lookup import Found, Lookup
 from fluytd.images.model import Deletion, Image
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage
+from fluytd.images.prune import PruneOptions, Pruner
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher, plan
 from fluytd.images.save import Saver, Sent
@@ -35,6 +36,7 @@ class ImageService:
         loader: Loader,
         importer: Importer,
         saver: Saver,
+        pruner: Pruner,
         collector: Collector,
         containers: ContainersUsingImage,
     ) -> None:
@@ -46,6 +48,7 @@ class ImageService:
         self._loader = loader
         self._importer = importer
         self._saver = saver
+        self._pruner = pruner
         self._collector = collector
         self._containers = containers
 
@@ -115,6 +118,12 @@ class ImageService:
     def save(self, texts: Sequence[str], platforms: Sequence[Platform]) -> AsyncGenerator[bytes | Sent, None]:
         """See `Saver.save`."""
         return self._saver.save(texts, platforms)
+
+    async def prune(self, options: PruneOptions) -> Operation:
+        """A prune has begun."""
+        return await self._operations.begin(
+            OperationKind.PRUNE_IMAGES, "images", lambda handle: self._pruner.prune(options, handle)
+        )
 
     async def _done(
         self,

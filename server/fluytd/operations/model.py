@@ -95,7 +95,15 @@ class PushProgress:
     layers: tuple[LayerProgress, ...] = ()
 
 
-Progress = PullProgress | PushProgress | LoadProgress
+@dataclass(frozen=True, slots=True)
+class PruneProgress:
+    """How far a prune has come."""
+
+    examined_count: int
+    reclaimed_bytes: int
+
+
+Progress = PullProgress | PushProgress | LoadProgress | PruneProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,17 @@ class PushResult:
     sent_bytes: int
 
 
-Result = PullResult | PushResult | LoadResult
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What a prune removed, or would remove."""
+
+    #: Names or ids, cut short where they are too many.
+    deleted: tuple[str, ...]
+    reclaimed_bytes: int
+    deleted_count: int
+
+
+Result = PullResult | PushResult | LoadResult | PruneResult
 
 
 @dataclass(frozen=True, slots=True)

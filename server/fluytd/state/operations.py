@@ -12,6 +12,7 @@ from fluytd.operations.model import (
     Operation,
     OperationKind,
     OperationState,
+    PruneResult,
     PullResult,
     PushResult,
     Result,
@@ -80,5 +81,7 @@ def _result(kind: str, values: dict[str, Any] | None) -> Result | None:
         return PullResult(**values | {"references": tuple(values["references"])})
     if kind == PushResult.__name__:
         return PushResult(**values | {"references": tuple(values["references"])})
+    if kind == PruneResult.__name__:
+        return PruneResult(**values | {"deleted": tuple(values["deleted"])})
     images = tuple(LoadedImage(**image | {"references": tuple(image["references"])}) for image in values["images"])
     return LoadResult(images)

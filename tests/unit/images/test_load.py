@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +12,6 @@ from fluytd.errors import Cancelled, LayerRejected, LimitExceeded
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.imports import ImportOptions
 from fluytd.images.load import LoadOptions
-from fluytd.images.push import Pusher
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Received
 from fluytd.operations.model import LoadProgress, LoadResult, OperationState
@@ -120,7 +119,7 @@ async def test_progress_counts_what_was_received(world: World, archive_of: Files
 
 
 def service(world: World) -> ImageService:
-    unused = cast(Pusher, None)
+    unused = cast(Any, None)
     return ImageService(
         world.catalogue,
         world.operations,
@@ -129,6 +128,8 @@ def service(world: World) -> ImageService:
         unused,
         world.loader,
         world.importer,
+        unused,
+        unused,
         world.collector,
         FakeHolders(),
     )

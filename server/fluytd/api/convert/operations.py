@@ -8,6 +8,8 @@ from fluytd.operations.model import (
     LoadResult,
     Operation,
     Progress,
+    PruneProgress,
+    PruneResult,
     PullProgress,
     PullResult,
     PushProgress,
@@ -70,6 +72,12 @@ def _set_progress(message: operation_pb2.Operation, progress: Progress) -> None:
                     references=progress.references,
                 )
             )
+        case PruneProgress():
+            message.prune_progress.CopyFrom(
+                operation_pb2.PruneProgress(
+                    examined_count=progress.examined_count, reclaimed_bytes=progress.reclaimed_bytes
+                )
+            )
 
 
 def _to_layer(layer: LayerProgress) -> operation_pb2.LayerProgress:
@@ -105,6 +113,14 @@ def _set_result(message: operation_pb2.Operation, result: Result) -> None:
             )
         case LoadResult():
             message.load_result.CopyFrom(operation_pb2.LoadResult(images=to_loaded_images(result)))
+        case PruneResult():
+            message.prune_result.CopyFrom(
+                operation_pb2.PruneResult(
+                    deleted=result.deleted,
+                    reclaimed_bytes=result.reclaimed_bytes,
+                    deleted_count=result.deleted_count,
+                )
+            )
 
 
 def to_loaded_images(result: LoadResult) -> list[operation_pb2.LoadedImage]:
