@@ -66,7 +66,8 @@ def test_z11_an_interpreter_that_leads_to_the_program_that_starts_containers_giv
 
 def test_z11_the_supervisors_program_cannot_be_written_by_way_of_a_process_that_runs_it(engine: Engine) -> None:
     started(engine, "sleep", "100")
-    children = Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children").read_text().split()
+    threads = Path(f"/proc/{engine.process.pid}/task").iterdir()
+    children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
     names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
     supervisors = [pid for pid, name in names.items() if name.startswith(b"fluyt-supervisor")]
     assert supervisors
