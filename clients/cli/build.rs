@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 fn main() {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Asked when it runs: this program may have been compiled in another checkout that shares the target directory.
+    let manifest_dir =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let proto = manifest_dir.join("../../proto");
     println!("cargo:rerun-if-changed={}", proto.display());
     let mut files = Vec::new();
     collect(&proto, &mut files);
