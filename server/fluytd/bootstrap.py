@@ -55,6 +55,7 @@ from fluytd.images.save import Saver
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
+from fluytd.images.usage import usage
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.operations.model import Operation, OperationKind
@@ -154,6 +155,9 @@ class Engine:
             clamps=(),
             container_counts=lambda: counts_of(containers),
             image_count=lambda: sum(1 for _ in catalogue.table),
+            image_usage=lambda: usage(
+                catalogue.table, (entry.container.image.image_id for entry in containers.ctx.table)
+            ),
         )
         loader = Loader(
             blobs,

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
 from fluyt.v1.types import container_pb2
-from fluytd.api.convert.engine import to_capability, to_check_event, to_host
+from fluytd.api.convert.engine import to_capability, to_check_event, to_disk_usage, to_host
 from fluytd.api.convert.values import timestamp_of
 from fluytd.checks.service import StorageChecker
+from fluytd.containers.model import LIVE
 from fluytd.errors import FieldNotBuilt
 from fluytd.host.service import HostService
+from fluytd.images.usage import ImageUsage, Usage
 
 #: Newest package of the API that this engine serves.
 API_VERSION: Final = "fluyt.v1"
@@ -38,6 +40,7 @@ class EngineFacts:
     #: Number of containers by the name of their state, `running` for example.
     container_counts: Callable[[], Mapping[str, int]]
     image_count: Callable[[], int]
+    image_usage: Callable[[], ImageUsage]
 
 
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
@@ -93,6 +96,19 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
             ],
             image_count=facts.image_count(),
             warnings=await self._host.warnings(),
+        )
+
+    async def GetDiskUsage(
+        self, request: engine_pb2.GetDiskUsageRequest, context: Any
+    ) -> engine_pb2.GetDiskUsageResponse:
+        images, counts = self._facts.image_usage(), self._facts.container_counts()
+        live_count = sum(count for state, count in counts.items() if state in LIVE)
+        # What containers write is not recorded: counted exactly, weighed as nothing. Logs are left out altogether.
+        containers = Usage(sum(counts.values()), live_count, 0, 0, is_estimate=True)
+        return engine_pb2.GetDiskUsageResponse(
+            content=to_disk_usage(images.blobs),
+            layers=to_disk_usage(images.layers),
+            containers=to_disk_usage(containers),
         )
 
     async def CheckStorage(

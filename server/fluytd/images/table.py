@@ -1,7 +1,8 @@
 """All images in memory, by id and by name, and what is counted over all of them. It does no I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from fluytd.errors import DigestInvalid, ImageAmbiguous, ImageNotFound, PlatformUnavailable, ReferenceInvalid
 from fluytd.ids import Digest, ImageReference
@@ -16,6 +17,39 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 _ID_DIGITS = 64
 
 
+class Shared:
+    """Things that several images may have, each counted once; what all of them weigh is known at any time."""
+
+    def __init__(self) -> None:
+        self._users: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}
+        #: Bytes of all things.
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def users(self, name: str) -> int:
+        """How many images have it."""
+        return self._users[name]
+
+    def add(self, sizes: Mapping[Any, int]) -> None:
+        """One more image has these things, of so many bytes each."""
+        for name, size_bytes in sizes.items():
+            self._users[name] += 1
+            if name not in self._sizes:
+                self._sizes[name] = size_bytes
+                self.size_bytes += size_bytes
+
+    def drop(self, names: Iterable[str]) -> None:
+        """One image less has these things."""
+        for name in names:
+            self._users[name] -= 1
+            if self._users[name] <= 0:
+                del self._users[name]
+                self.size_bytes -= self._sizes.pop(name)
+
+
 class ImageTable:
     """Images, their references and their repository digests."""
 
@@ -24,9 +58,9 @@ class ImageTable:
         #: Reference in full -> image id.
         self._names: dict[str, str] = {}
         self._repo_digests: dict[str, str] = {}
-        #: In how many images each layer stands.
-        self._layer_users: Counter[str] = Counter()
-        self._blob_users: Counter[str] = Counter()
+        #: Layers and blobs of all images.
+        self.layers = Shared()
+        self.blobs = Shared()
 
     def __iter__(self) -> Iterator[Image]:
         return iter(list(self._images.values()))
@@ -39,14 +73,14 @@ class ImageTable:
         """The image is there; one of the same id is replaced, its references stay."""
         self._uncount(image.id)
         self._images[image.id] = image
-        self._layer_users.update(image.layer_sizes.keys())
-        self._blob_users.update(image.blob_digests)
+        self.layers.add(image.layer_sizes)
+        self.blobs.add(image.blob_sizes)
 
     def _uncount(self, image_id: str) -> None:
         before = self._images.get(image_id)
         if before is not None:
-            _drop(self._layer_users, before.layer_sizes)
-            _drop(self._blob_users, before.blob_digests)
+            self.layers.drop(before.layer_sizes)
+            self.blobs.drop(before.blob_digests)
 
     def remove(self, image_id: str) -> None:
         """The image and all its references are gone."""
@@ -86,15 +120,15 @@ class ImageTable:
 
     def is_shared(self, layer_id: str) -> bool:
         """True if the layer stands in more than one image."""
-        return self._layer_users[layer_id] > 1
+        return self.layers.users(layer_id) > 1
 
     def has_layer(self, layer_id: str) -> bool:
         """True if the layer stands in an image."""
-        return self._layer_users[layer_id] > 0
+        return self.layers.users(layer_id) > 0
 
     def has_blob(self, digest: str) -> bool:
         """True if the blob belongs to an image."""
-        return self._blob_users[digest] > 0
+        return self.blobs.users(digest) > 0
 
     def find(self, text: str) -> tuple[Image, str]:
         """The image that a reference, repository digest, id or unique prefix of an id stands for.
@@ -165,13 +199,6 @@ class ImageTable:
         if not matches:
             raise ImageNotFound(reference=text)
         return matches[0]
-
-
-def _drop(users: "Counter[str]", names: Iterable[str]) -> None:
-    for name in names:
-        users[name] -= 1
-        if users[name] <= 0:
-            del users[name]
 
 
 def _is_id_prefix(text: str) -> bool:

@@ -4,6 +4,7 @@ from fluyt.v1 import engine_pb2
 from fluytd.api.convert.values import to_failure
 from fluytd.checks.model import Finding, Progress, Summary
 from fluytd.host.model import Capability, HostFacts
+from fluytd.images.usage import Usage
 
 
 def to_host(facts: HostFacts) -> engine_pb2.HostInfo:
@@ -47,3 +48,14 @@ def to_check_event(event: Progress | Finding | Summary) -> engine_pb2.CheckStora
         checked_count=event.checked_count, damaged_count=event.damaged_count, checked_bytes=event.checked_bytes
     )
     return engine_pb2.CheckStorageResponse(summary=summary)
+
+
+def to_disk_usage(usage: Usage) -> engine_pb2.DiskUsage:
+    """Bytes in use by one kind of thing."""
+    return engine_pb2.DiskUsage(
+        count=usage.count,
+        active_count=usage.active_count,
+        size_bytes=usage.size_bytes,
+        reclaimable_bytes=usage.reclaimable_bytes,
+        is_estimate=usage.is_estimate,
+    )

@@ -1,0 +1,58 @@
+"""What the engine says it stores, compared with its disk."""
+
+from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, images_pb2
+from fluyt.v1.types import container_spec_pb2
+from tests.e2e.images.steps import ended, load, small_layer
+from tests.support import image_files, images
+from tests.support.engine import Engine
+
+
+def disk_usage(engine: Engine) -> engine_pb2.GetDiskUsageResponse:
+    stub = engine_pb2_grpc.EngineServiceStub(engine.channel)
+    answer: engine_pb2.GetDiskUsageResponse = stub.GetDiskUsage(engine_pb2.GetDiskUsageRequest())
+    return answer
+
+
+def blob_bytes(engine: Engine) -> list[int]:
+    """Sizes of the blobs on disk."""
+    blobs = engine.root / "data" / "content" / "blobs"
+    return [path.stat().st_size for path in blobs.glob("*/*")]
+
+
+def test_blobs_and_layers_are_those_on_disk_and_what_a_container_uses_is_active(engine: Engine) -> None:
+    shared = small_layer("shared", b"s" * 1000)
+    first = images.image([shared, small_layer("own", b"o" * 10)], cmd=["/own"])
+    second = images.image([shared], cmd=["/shared"])
+    load(engine, image_files.oci_archive({"first:1": first, "second:1": second}))
+    found = disk_usage(engine)
+    sizes = blob_bytes(engine)
+    assert (found.content.count, found.content.size_bytes) == (len(sizes), sum(sizes)) == (6, sum(sizes))
+    assert found.content.reclaimable_bytes == found.content.size_bytes
+    assert (found.layers.count, found.layers.size_bytes, found.layers.reclaimable_bytes) == (2, 1010, 1010)
+    assert (found.content.active_count, found.layers.active_count, found.containers.count) == (0, 0, 0)
+    assert not found.content.is_estimate
+    spec = container_spec_pb2.ContainerSpec(image="second:1")
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name="user"))
+    try:
+        used = disk_usage(engine)
+        assert (used.content.active_count, used.layers.active_count) == (3, 1)
+        assert (used.content.size_bytes, used.layers.size_bytes) == (found.content.size_bytes, 1010)
+        kept = len(second.manifest) + len(second.config) + len(shared.blob)
+        assert used.content.reclaimable_bytes == found.content.size_bytes - kept
+        assert used.layers.reclaimable_bytes == 10
+        assert (used.containers.count, used.containers.active_count, used.containers.is_estimate) == (1, 0, True)
+        # A prune frees what was said, and it is not said any more.
+        pruned = ended(engine, engine.images.PruneImages(images_pb2.PruneImagesRequest(all=True)).operation)
+        said = used.content.reclaimable_bytes + used.layers.reclaimable_bytes
+        assert pruned.prune_result.reclaimed_bytes == said
+        left = disk_usage(engine)
+        assert (left.content.reclaimable_bytes, left.content.size_bytes) == (0, sum(blob_bytes(engine)))
+        engine.images.DeleteImage(images_pb2.DeleteImageRequest(image="second:1", force=True))
+        assert disk_usage(engine).layers.is_estimate
+    finally:
+        engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="user", force=True))
+
+
+def test_what_is_not_recorded_is_left_out(engine: Engine) -> None:
+    found = disk_usage(engine)
+    assert [name for name in ("logs", "volumes", "build_cache") if found.HasField(name)] == []
