@@ -12,7 +12,8 @@ const SOURCES: [&str; 8] = ["supervisor", "control", "process", "mount", "cgroup
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // Asked when it runs: this program may have been compiled in another checkout that shares the target directory.
-    let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let manifest_dir =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let crates = manifest_dir.parent().expect("bindings lies below rust_core").to_owned();
     for name in SOURCES {
         // Relative, so that a build of another checkout in the same target directory does not hide a change of ours.

@@ -1,11 +1,10 @@
 //! The flags of `fluyt run` and `fluyt create`, and the specification they ask for. Pure but for `--env-file`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 
 use crate::api::v1::types;
 use crate::failure::Failure;
+use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::units;
 
 /// Flags shared by `run` and `create`; names and meanings are Docker's.
@@ -176,7 +175,10 @@ impl ContainerFlags {
         let mut items = Vec::new();
         for path in &self.env_file {
             let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
-            items.extend(env_file_items(&text));
+            items.extend(
+                env_file_items(&text, &environment)
+                    .map_err(|message| Failure::usage(format!("{}: {message}", path.display()), ""))?,
+            );
         }
         items.extend(self.env.iter().cloned());
         for item in &mut items {
@@ -240,25 +242,6 @@ impl ContainerFlags {
     }
 }
 
-/// The lines of an env file: literal, quotes and `#` inside kept; blank lines and lines that begin with `#` skipped.
-fn env_file_items(text: &str) -> Vec<String> {
-    text.lines()
-        .map(|line| line.trim_start_matches([' ', '\t']))
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn pairs(items: &[String]) -> BTreeMap<String, String> {
-    items
-        .iter()
-        .map(|item| match item.split_once('=') {
-            Some((name, value)) => (name.to_owned(), value.to_owned()),
-            None => (item.clone(), String::new()),
-        })
-        .collect()
-}
-
 /// `none`, `host` or the name of a network of the engine.
 fn network(text: &str) -> types::NetworkSpec {
     use types::network_spec::Mode;
@@ -303,17 +286,6 @@ pub fn parse_platform(text: &str) -> Result<types::Platform, Failure> {
         variant: variant.to_owned(),
         ..types::Platform::default()
     })
-}
-
-fn parse_ulimit(text: &str) -> Result<types::Rlimit, String> {
-    let wrong = || format!("`{text}` is not a resource limit; write nofile=1024 or nofile=1024:2048");
-    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
-    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    let number = |value: &str| match value {
-        "unlimited" | "-1" => Ok(-1),
-        _ => value.parse::<i64>().map_err(|_| wrong()),
-    };
-    Ok(types::Rlimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
 }
 
 fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {

@@ -2,6 +2,7 @@
 //! It knows nothing that the API does not say.
 
 mod api;
+mod completion;
 mod connect;
 mod container_flags;
 mod containers;
@@ -9,6 +10,7 @@ mod credentials;
 mod engine;
 mod events;
 mod failure;
+mod flag_values;
 mod images;
 mod login;
 mod logs;
@@ -22,7 +24,7 @@ mod units;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tonic::transport::Channel;
 
 use failure::{Failure, EXIT_ENGINE};
@@ -104,6 +106,8 @@ enum Command {
     Version(engine::EngineCommand),
     /// Tell what this host can do for containers
     Doctor(engine::EngineCommand),
+    /// Print a shell's completion script
+    Completion(completion::CompletionCommand),
 }
 
 async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
@@ -133,6 +137,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Info(command) => engine::info(channel, command).await,
         Command::Version(command) => engine::version(channel, command).await,
         Command::Doctor(command) => engine::doctor(channel, command).await,
+        Command::Completion(command) => completion::run(Cli::command(), &command),
     }
 }
 
@@ -185,7 +190,6 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {

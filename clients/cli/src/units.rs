@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+/// 9999-12-31T23:59:59Z, the last second of a `google.protobuf.Timestamp`.
+const MAX_EPOCH_SECONDS: i128 = 253_402_300_799;
+
 /// Parses a size such as `512m`, `1.5g`, `64KiB` or `1048576`: units are powers of 1024, as Docker's `-m` has them.
 ///
 /// # Errors
 /// A sentence that says what a size looks like.
 pub fn parse_bytes(text: &str) -> Result<i64, String> {
-    let wrong = || format!("`{text}` is not a size; write a number and b, k, m, g or t, as in 512m or 1.5g");
+    let wrong =
+        || format!("`{text}` is not a size; write a number and b, k, m, g, t or p, as in 512m or 1.5g");
     let text_lower = text.trim().to_ascii_lowercase();
     let digits_end = text_lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_lower.len());
     let (number, unit) = text_lower.split_at(digits_end);
@@ -17,6 +21,7 @@ pub fn parse_bytes(text: &str) -> Result<i64, String> {
         "m" | "mb" | "mib" => 1024.0 * 1024.0,
         "g" | "gb" | "gib" => 1024.0 * 1024.0 * 1024.0,
         "t" | "tb" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        "p" | "pb" | "pib" => 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0,
         _ => return Err(wrong()),
     };
     let value = number.parse::<f64>().map_err(|_| wrong())? * scale;
@@ -46,9 +51,13 @@ pub fn parse_cpus(text: &str) -> Result<i64, String> {
     let value: f64 =
         text.parse().map_err(|_| format!("`{text}` is not a number of processors, as in 0.5 or 2"))?;
     if !(value > 0.0 && value <= 1_000_000.0) {
-        return Err(format!("`{text}` is not above 0"));
+        return Err(format!("`{text}` is not above 0 and at most 1000000"));
     }
-    Ok((value * 1e9).round() as i64)
+    let billionths = (value * 1e9).round();
+    if (value * 1e9 - billionths).abs() > 1e-3 {
+        return Err(format!("`{text}` is finer than a billionth of a processor"));
+    }
+    Ok(billionths as i64)
 }
 
 /// Parses a span: `10s`, `1m30s`, `1h`, `250ms`, or a bare number of seconds.
@@ -91,16 +100,20 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
 }
 
 /// A point in time as `--since` takes it, in nanoseconds of the epoch: seconds of the epoch (`1700000000.5`), a span
-/// back from `now_nanos` (`10m`), or RFC 3339 (`2026-01-31T10:00:00Z`, also a date alone, also an offset).
+/// back from `now_nanos` (`10m`; never before the epoch), or RFC 3339 (`2026-01-31T10:00:00Z`, also a date alone or
+/// without seconds, also an offset; UTC if it has none).
 ///
 /// # Errors
 /// A sentence that says what a time looks like.
 pub fn parse_time(text: &str, now_nanos: i128) -> Result<i128, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Ok((seconds * 1e9) as i128);
+    if let Some(nanos) = parse_epoch(text) {
+        return Ok(nanos);
     }
-    if let Ok(span) = parse_span(text) {
-        return Ok(now_nanos - span.as_nanos() as i128);
+    // A bare number that is no time of the epoch, as 1e9 or inf, is not meant as a span either.
+    if text.parse::<f64>().is_err() {
+        if let Ok(span) = parse_span(text) {
+            return Ok((now_nanos - span.as_nanos() as i128).max(0));
+        }
     }
     parse_rfc3339(text).ok_or_else(|| {
         format!(
@@ -109,14 +122,36 @@ pub fn parse_time(text: &str, now_nanos: i128) -> Result<i128, String> {
     })
 }
 
+/// Seconds with up to nine decimals, exactly; a float would lose the last ones.
+fn parse_epoch(text: &str) -> Option<i128> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    // Twelve digits end behind the year 9999, the last that the API can name.
+    if seconds.is_empty()
+        || seconds.len() > 12
+        || fraction.len() > 9
+        || !is_digits(seconds)
+        || !is_digits(fraction)
+    {
+        return None;
+    }
+    let seconds = seconds.parse::<i128>().ok().filter(|seconds| *seconds <= MAX_EPOCH_SECONDS)?;
+    Some(seconds * 1_000_000_000 + format!("{fraction:0<9}").parse::<i128>().ok()?)
+}
+
 fn parse_rfc3339(text: &str) -> Option<i128> {
     let (date, clock) = match text.split_once(['T', 't', ' ']) {
         Some((date, clock)) => (date, clock),
-        None => (text, "00:00:00Z"),
+        None => (text.trim_end_matches(['Z', 'z']), "00:00:00Z"),
     };
     let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
     let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
+    if !(1..=12).contains(&month) || !(1970..=9999).contains(&year) {
+        return None;
+    }
+    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let month_days = days_from_civil(next_year, next_month, 1) - days_from_civil(year, month, 1);
+    if !(1..=month_days).contains(&day) {
         return None;
     }
     let zone_at = clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len());
@@ -125,7 +160,9 @@ fn parse_rfc3339(text: &str) -> Option<i128> {
         "" | "Z" | "z" => 0,
         _ => {
             let (hours, minutes) = zone[1..].split_once(':')?;
-            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            let hours = hours.parse::<i64>().ok().filter(|hours| (0..24).contains(hours))?;
+            let minutes = minutes.parse::<i64>().ok().filter(|minutes| (0..60).contains(minutes))?;
+            let seconds = hours * 3600 + minutes * 60;
             if zone.starts_with('-') {
                 -seconds
             } else {
@@ -135,7 +172,7 @@ fn parse_rfc3339(text: &str) -> Option<i128> {
     };
     let mut fields = clock.splitn(3, ':');
     let hour: i64 = fields.next()?.parse().ok()?;
-    let minute: i64 = fields.next()?.parse().ok()?;
+    let minute: i64 = fields.next().unwrap_or("0").parse().ok()?;
     let second: f64 = fields.next().unwrap_or("0").parse().ok()?;
     if !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0.0..61.0).contains(&second) {
         return None;
@@ -218,12 +255,35 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_dockers() {
-        for (text, bytes) in
-            [("512m", 512 << 20), ("1.5g", 3 << 29), ("64KiB", 65536), ("10", 10), ("1b", 1), ("2T", 2 << 40)]
-        {
+        for (text, bytes) in [
+            ("512m", 512 << 20),
+            ("1.5g", 3 << 29),
+            ("64KiB", 65536),
+            ("10", 10),
+            ("1b", 1),
+            ("2T", 2 << 40),
+            ("1p", 1 << 50),
+            ("1 kB", 1024),
+            (".5k", 512),
+            ("0", 0),
+        ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
-        for text in ["", "m", "-1", "1x", "1.2.3g", "9e99", "99999999999t"] {
+        for text in [
+            "",
+            "m",
+            "-1",
+            "1x",
+            "1.2.3g",
+            "9e99",
+            "99999999999t",
+            "inf",
+            "nan",
+            "1bb",
+            "1ki",
+            "1kbb",
+            "0x10",
+        ] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         assert_eq!(parse_bytes_or_unlimited("-1"), Ok(-1));
@@ -234,7 +294,11 @@ mod tests {
         assert_eq!(parse_span("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_span("10"), Ok(Duration::from_secs(10)));
-        for text in ["", "s", "10x", "-1", "1m30"] {
+        assert_eq!(parse_span("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_span("1h1m1s1ms"), Ok(Duration::from_millis(3_661_001)));
+        for text in
+            ["", "s", "10x", "-1", "1m30", "1 m", "inf", "nan", "1..5s", "1h-5m", "99999999999999999999h"]
+        {
             assert!(parse_span(text).is_err(), "{text}");
         }
     }
@@ -248,8 +312,38 @@ mod tests {
         assert_eq!(epoch("2024-02-29T12:30:01.5Z"), 1_709_209_801_500_000_000);
         assert_eq!(epoch("1.5"), 1_500_000_000);
         assert_eq!(epoch("10s"), 990_000_000_000);
-        assert!(parse_time("yesterday", 0).is_err());
-        assert!(parse_time("2024-13-01", 0).is_err());
+        assert_eq!(epoch("1700000000.123456789"), 1_700_000_000_123_456_789);
+        assert_eq!(epoch("1970-01-01T01"), 3_600_000_000_000);
+        assert_eq!(epoch("1970-01-01T00:01Z"), 60_000_000_000);
+        assert_eq!(epoch("1970-01-02Z"), 86_400_000_000_000);
+        for text in [
+            "",
+            "yesterday",
+            "2024-13-01",
+            "2023-02-29",
+            "2024-04-31",
+            "2024-01-00",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:00:00+99:00",
+            "inf",
+            "nan",
+            "1e9",
+            "-5",
+            "1.2.3",
+            "9999999999999",
+            "1.0000000001",
+        ] {
+            assert!(parse_time(text, 0).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_back_counts_from_now_and_ends_at_the_epoch() {
+        let now = 1_000_000_000_500;
+        assert_eq!(parse_time("1m30s", now), Ok(now - 90_000_000_000));
+        assert_eq!(parse_time("250ms", now), Ok(now - 250_000_000));
+        assert_eq!(parse_time("0s", now), Ok(now));
+        assert_eq!(parse_time("1000000h", now), Ok(0));
     }
 
     #[test]
@@ -274,7 +368,10 @@ mod tests {
     #[test]
     fn processors_become_billionths() {
         assert_eq!(parse_cpus("0.5"), Ok(500_000_000));
-        assert!(parse_cpus("0").is_err());
-        assert!(parse_cpus("x").is_err());
+        assert_eq!(parse_cpus("2"), Ok(2_000_000_000));
+        assert_eq!(parse_cpus("0.000000001"), Ok(1));
+        for text in ["", "0", "-1", "x", "inf", "nan", "0.0000000001", "1.00000000001", "1000001"] {
+            assert!(parse_cpus(text).is_err(), "{text}");
+        }
     }
 }
