@@ -72,7 +72,7 @@ def crash(engine: CrashedEngine, failpoint: str, scenario: Scenario) -> None:
     scenario.prepare(engine)
     ending = start_ready(engine, "ending", END_WITH_7)
     end_in_order(engine)
-    assert list(leftovers.nothing_left_of_stopped(engine)) == []
+    until_empty(lambda: leftovers.nothing_left_of_stopped(engine))
     die_at(engine, failpoint, scenario.act)
     os.kill(ending.host_pid, signal.SIGTERM)
     until_gone(ending.host_pid)
@@ -134,15 +134,21 @@ def until_nothing_unowned(engine: Engine, *, is_resumable: bool = False) -> None
 
     `is_resumable`: content that the same call would find again, and that is swept when it does not come, may stand.
     """
+    until_empty(lambda: leftovers.nothing_unowned(engine, is_resumable=is_resumable))
+
+
+def until_empty(list_leftovers: Callable[[], list[str]]) -> None:
+    """The list has become empty; fails with what stays in it."""
     found: list[str] = []
 
     def is_clean() -> bool:
-        found[:] = leftovers.nothing_unowned(engine, is_resumable=is_resumable)
+        found[:] = list_leftovers()
         return not found
 
-    with suppress(AssertionError):
+    try:
         until_now(is_clean)
-    assert found == []
+    except AssertionError:
+        raise AssertionError("\n".join(["left behind:", *found])) from None
 
 
 def until_gone(pid: int) -> None:
