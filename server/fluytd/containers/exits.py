@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from fluytd import failpoints
 from fluytd.containers import delete, facts, model
@@ -58,9 +59,9 @@ def _finish(ctx: Context, entry: Entry, run: Run, ending: Ending | None) -> None
         )
     entry.exit_count += 1
     entry.last_exit = ended
-    ctx.record(entry, ended, facts.ended(ended, was_stop_requested=run.was_stop_requested))
+    recorded = ctx.record(entry, ended, facts.ended(ended, was_stop_requested=run.was_stop_requested))
     run.record_end(ended)
-    entry.release = ctx.spawn(_release(ctx, entry, run), f"release of {ended.id}")
+    entry.release = ctx.spawn(_release(ctx, entry, run, recorded), f"release of {ended.id}")
     if ended.spec.auto_remove:
         ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")
 
@@ -72,7 +73,9 @@ async def _kill_rest(ctx: Context, entry: Entry) -> None:
         _log.error("container %s: its processes cannot be killed: %s", entry.container.id, error)
 
 
-async def _release(ctx: Context, entry: Entry, run: Run) -> None:
+async def _release(ctx: Context, entry: Entry, run: Run, recorded: Awaitable[None]) -> None:
+    # Until the store knows the end, the exit record in the run directory is what a next daemon knows it by.
+    await recorded
     await ctx.workers.run(ctx.runtime.release, entry.container.id, run.process)
     if entry.run is run:
         entry.run = None

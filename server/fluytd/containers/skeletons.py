@@ -10,6 +10,7 @@ place belongs to no container: the next start of the daemon removes it.
 import itertools
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +40,8 @@ class Skeletons:
         self._prepared = f"{data_root}/prepared"
         self._removed = f"{data_root}/removed"
         self._ready: deque[str] = deque()
+        #: Two that prepare at once would each make what is missing.
+        self._preparing = threading.Lock()
         # Names of this daemon, unlike those of an earlier one whose trees may still stand.
         self._names = (f"{time.time_ns():x}-{number}" for number in itertools.count())
         for place in (self._prepared, self._removed):
@@ -57,11 +60,12 @@ class Skeletons:
 
     def prepare(self) -> None:
         """`READY_SKELETONS` wait. Raises OSError of the call that failed. Blocking."""
-        while len(self._ready) < READY_SKELETONS:
-            path = f"{self._prepared}/{next(self._names)}"
-            failpoints.hit("container.prepare.directories")
-            make(path)
-            self._ready.append(path)
+        with self._preparing:
+            while len(self._ready) < READY_SKELETONS:
+                path = f"{self._prepared}/{next(self._names)}"
+                failpoints.hit("container.prepare.directories")
+                make(path)
+                self._ready.append(path)
 
     def drop(self, path: str) -> None:
         """Nothing stands at `path` any more; an absent one is no error. Raises OSError of the rename."""

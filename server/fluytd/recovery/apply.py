@@ -120,6 +120,8 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
 
 def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
     container = entry.container
+    if container.state in model.STARTABLE:
+        container = model.starting(container)
     if container.state in (State.STARTING, State.UNKNOWN):
         container = model.adopted(
             container,

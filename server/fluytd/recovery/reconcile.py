@@ -28,7 +28,8 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Its supervisor answers: the container runs, and is watched again. A stop that was under way goes on."""
+    """Its supervisor answers: the container runs, and is watched again, also where the record of its start had not
+    reached the store. A stop that was under way goes on."""
 
     container_id: str
 
@@ -163,6 +164,8 @@ def _live(container: Container, observed: Observed) -> list[Action]:
 
 def _at_rest(container: Container, observed: Observed) -> list[Action]:
     id_ = container.id
+    if id_ in observed.supervisors:
+        return [Adopt(id_)]
     actions: list[Action] = []
     if id_ in observed.run_dirs or id_ in observed.groups:
         actions.append(Release(id_))

@@ -46,7 +46,9 @@ def record(state: State, *, auto_remove: bool = False, run_number: int = 1, cont
 HERE = frozenset({IDS[0]})
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING, State.STOPPING])
+@pytest.mark.parametrize(
+    "state", [State.CREATED, State.EXITED, State.STARTING, State.RUNNING, State.STOPPING, State.UNKNOWN]
+)
 def test_a_supervisor_that_answers_is_adopted(state: State) -> None:
     observed = Observed(run_dirs=HERE, groups=HERE, directories=HERE, supervisors=HERE)
     assert reconcile([record(state)], observed) == [Adopt(IDS[0])]
@@ -131,7 +133,7 @@ def test_everything_that_stands_has_an_owner_or_goes(
             assert len(told) == 1
             assert (Adopt in told) == (container.id in supervisors)
         elif container.state in (State.CREATED, State.EXITED):
-            assert Adopt not in mine
+            assert (Adopt in mine) == (container.id in supervisors)
             left = container.id in observed.run_dirs | groups
-            assert not left or Release in mine
+            assert not left or Release in mine or mine == [Adopt]
     assert actions == reconcile(list(reversed(containers)), replace(observed), unreadable)
