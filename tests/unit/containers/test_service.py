@@ -1,11 +1,12 @@
 """The verbs of the container service on fakes: states, events, what is left, and two callers at once."""
 
 import asyncio
+from collections.abc import Awaitable, Sequence
 
 import pytest
 
 from fluytd.containers.attach import AttachOptions, Detached
-from fluytd.containers.model import ExitStatus, State
+from fluytd.containers.model import Container, ExitStatus, State
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.run import Created, Exited, Output, Running
 from fluytd.containers.spec import ContainerSpec, PullPolicy
@@ -21,6 +22,7 @@ from fluytd.errors import (
     StorageFull,
     VersionConflict,
 )
+from fluytd.events.model import Fact
 from tests.support.fakes.containers import Bench
 from tests.support.wait import until
 
@@ -243,6 +245,30 @@ async def test_a_release_that_failed_is_tried_again_before_the_next_start(bench:
     await bench.service.wait("one", Condition.NOT_RUNNING)
     assert (await bench.service.start("one")).run_number == 2
     assert not bench.runtime.release_errors
+
+
+async def test_a_run_is_given_back_only_once_its_end_is_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, save = asyncio.Event(), bench.records.save
+
+    def save_slowly(container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+        written = save(container, facts, durable=durable)
+        return _after(stored, written) if container.state is State.EXITED else written
+
+    monkeypatch.setattr(bench.records, "save", save_slowly)
+    made = await bench.service.create(SPEC, "one")
+    await bench.service.start("one")
+    bench.process(made).end(ExitStatus(exit_code=3))
+    await bench.service.wait("one", Condition.NOT_RUNNING)
+    for _ in range(10):
+        await bench.service.ctx.workers.run(lambda: None)
+    assert made.id in bench.runtime.standing
+    stored.set()
+    await until(lambda: made.id not in bench.runtime.standing)
+
+
+async def _after(event: asyncio.Event, work: Awaitable[None]) -> None:
+    await event.wait()
+    await work
 
 
 async def test_s09_attaching_before_the_start_loses_nothing(bench: Bench) -> None:
