@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fluytd.errors import ArchiveInvalid, DigestMismatch, PlatformUnavailable, ReferenceInvalid, SizeMismatch
+from fluytd.errors import (
+    ArchiveInvalid,
+    DigestMismatch,
+    ManifestInvalid,
+    PlatformUnavailable,
+    ReferenceInvalid,
+    SizeMismatch,
+)
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import config as configs
 from fluytd.images import manifests
@@ -235,14 +242,20 @@ def _manifests_by_config(files: _Files) -> dict[Digest, tuple[bytes, Manifest]]:
     while pending:
         entry, depth = pending.pop()
         is_read = entry.is_index or entry.media_type in manifests.MANIFEST_TYPES
-        # Below the first level archives leave out what is of other platforms.
-        if not is_read or entry.is_attestation or (depth > 1 and not files.has(_blob_name(entry.digest))):
+        # Archives of one platform keep the whole index and leave the other platforms' blobs out.
+        may_be_absent = entry.is_index or depth > 1
+        if not is_read or entry.is_attestation or (may_be_absent and not files.has(_blob_name(entry.digest))):
             continue
         count += 1
         check_size(count, "MAX_ARCHIVE_MANIFESTS", MAX_ARCHIVE_MANIFESTS, OCI_INDEX_FILE)
         check_size(depth, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, OCI_INDEX_FILE)
         data = files.verified(entry, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES)
-        parsed = manifests.parse(data, entry.media_type, entry.digest)
+        try:
+            parsed = manifests.parse(data, entry.media_type, entry.digest)
+        except ManifestInvalid:
+            if depth == 1:
+                raise
+            continue  # an index may name what is no image; an image that is missed here is loaded by the listing alone
         if isinstance(parsed, Manifest):
             found[parsed.config.digest] = (data, parsed)
         else:

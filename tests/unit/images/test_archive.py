@@ -9,8 +9,9 @@ import pytest
 
 from fluytd.errors import ArchiveInvalid, DigestMismatch, LimitExceeded, ManifestInvalid
 from fluytd.images import archive
+from fluytd.images.manifests import MAX_INDEX_DEPTH
 from fluytd.images.platforms import Platform
-from tests.support import image_files, images
+from tests.support import image_files, images, tarball
 
 HOST = Platform("linux", "amd64")
 
@@ -91,3 +92,47 @@ def test_indexes_without_images_meet_a_limit_of_their_own() -> None:
     with pytest.raises(LimitExceeded) as refused:
         plan(image_files.oci_archive({"a:1": wide}))
     assert refused.value.metadata["limit"] == "MAX_ARCHIVE_MANIFESTS"
+
+
+def with_listing(image: images.Image, top: images.Tagged, *, absent: str = "") -> bytes:
+    """An archive of manifest.json over `image` and a layout whose only entry is `top`; one blob may be left out."""
+    blob = {digest: "blobs/" + digest.replace(":", "/") for digest in [*image.blobs, absent]}
+    files = image_files.layout_files({"a:1": top})
+    layers = [blob[layer.digest] for layer in image.layers]
+    listing = [{"Config": blob[image.config_digest], "RepoTags": ["a:1"], "Layers": layers}]
+    files["manifest.json"] = images.dump(listing)
+    files.pop(blob[absent], None)
+    return tarball.write_tar([tarball.file(name, data) for name, data in files.items()])
+
+
+def test_r17_a_manifest_below_indexes_is_the_listed_images_own() -> None:
+    image = small()
+    (found,) = plan(with_listing(image, images.index([images.index([image])])))
+    assert found.manifest == (image.manifest, image.media_type)
+
+
+def test_r17_what_is_no_image_or_absent_below_an_index_does_not_hinder_the_listing() -> None:
+    image, other = small(), images.image([], cmd=["other"])
+    artifact = images.image([], manifest={"config": {"mediaType": "a/b", "digest": image.config_digest, "size": 1}})
+    top = images.index([other, artifact, image])
+    (found,) = plan(with_listing(image, top, absent=other.digest))
+    assert found.manifest == (image.manifest, image.media_type)
+    # Without its index the image is known by the listing alone.
+    (found,) = plan(with_listing(image, top, absent=top.digest))
+    assert found.manifest is None
+
+
+def test_indexes_beside_a_listing_meet_the_same_limits() -> None:
+    image, empty = small(), images.index([])
+    wide = images.index([images.index([empty] * 900)] * 9)
+    deep: images.Tagged = image
+    for _ in range(MAX_INDEX_DEPTH):
+        deep = images.index([deep])
+    for top, limit in ((wide, "MAX_ARCHIVE_MANIFESTS"), (deep, "MAX_INDEX_DEPTH")):
+        data = tarball.write_tar(
+            [tarball.file(name, content) for name, content in (image_files.layout_files({"a:1": top})).items()]
+            + [tarball.file("manifest.json", b"[]")]
+        )
+        with pytest.raises(LimitExceeded) as refused:
+            plan(data)
+        assert refused.value.metadata["limit"] == limit
