@@ -57,7 +57,11 @@ async def test_a_caller_that_is_cancelled_twice_leaves_nothing_of_a_deleted_imag
     saver = await saver_of(world, files, one, leases)
     waiting = asyncio.Event()
 
-    hold = leases.hold
+    hold, delete = leases.hold, world.blobs.delete
+
+    async def slow_delete(digest: Digest) -> int:
+        await asyncio.sleep(0.01)
+        return await delete(digest)
 
     async def slow_hold(resource: str) -> None:
         await hold(resource)
@@ -65,6 +69,7 @@ async def test_a_caller_that_is_cancelled_twice_leaves_nothing_of_a_deleted_imag
         await asyncio.sleep(3600)
 
     leases.hold = slow_hold  # type: ignore[method-assign]
+    world.blobs.delete = slow_delete  # type: ignore[method-assign]
     task = asyncio.create_task(drained(saver))
     await waiting.wait()
     await world.catalogue.remove(one.id, True, 0, "root")
