@@ -53,9 +53,10 @@ class Daemon(Protocol):
 class Engine:
     """Starts a daemon; `kill` and `start` again on the same roots test what survives."""
 
-    def __init__(self, root: Path, *, options: Sequence[str] = ()) -> None:
-        """`options`: further arguments of the daemon."""
+    def __init__(self, root: Path, *, options: Sequence[str] = (), program: Path | None = None) -> None:
+        """`options`: further arguments of the daemon. `program`: an installed `fluytd` in place of the checkout's."""
         self.root = root
+        self._program = program
         self._options = tuple(options)
         self.cgroup_parent = f"fluyt-test-{os.getpid()}-{root.name}"[:60]
         self.start()

@@ -32,13 +32,14 @@ class Ended:
 class Program:
     """The program with one daemon's address in its environment."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, program: Path = PROGRAM) -> None:
+        self.program = program
         self.environment = {"PATH": os.environ["PATH"], "FLUYT_HOST": f"unix://{socket}"}
 
     def __call__(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
         """Runs to the end; `environment` is added to the program's own."""
         ended = subprocess.run(
-            [PROGRAM, *arguments],
+            [self.program, *arguments],
             input=stdin,
             env=self.environment | environment,
             capture_output=True,
@@ -60,7 +61,7 @@ class Program:
     def spawn(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """The command started, its three streams piped."""
         return subprocess.Popen(
-            [PROGRAM, *arguments],
+            [self.program, *arguments],
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
