@@ -8,6 +8,8 @@ from fluyt.v1 import containers_pb2
 from tests.e2e.containers.steps import IMAGE, listed
 from tests.support import image_files, images
 from tests.support.engine import Engine
+from tests.support.leftovers import nothing_unowned
+from tests.support.wait import until_now
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +18,8 @@ def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engin
     with Engine(tmp_path_factory.mktemp("ctrs")) as running:
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
         yield running
+        # Once, as it reads every blob. What was given up goes a moment later: files, supervisors, rows.
+        until_now(lambda: not nothing_unowned(running), "nothing is left that nothing owns")
 
 
 @pytest.fixture
