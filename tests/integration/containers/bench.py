@@ -10,7 +10,6 @@ from fluytd._core import cgroup, process
 from fluytd.clock import SystemClock
 from fluytd.containers.directories import ContainerDirectories
 from fluytd.containers.model import ExitStatus, ImageFacts
-from fluytd.registries.model import Credentials
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.run import Exited, Output, RunEvent
 from fluytd.containers.service import ContainerService
@@ -19,6 +18,7 @@ from fluytd.containers.supervisor import CoreRuntime
 from fluytd.logs.reader import LogReaders
 from fluytd.operations.model import Operation
 from fluytd.recovery.apply import Report, recover
+from fluytd.registries.model import Credentials
 from fluytd.state.containers import ContainerRecords
 from fluytd.state.db import Database
 from fluytd.workers import Workers
