@@ -27,6 +27,7 @@ from tests.recovery.crash import (
     wait_for_end,
 )
 from tests.support import leftovers
+from tests.support.wait import until_now
 
 #: Two processes beside the first, one of them in a session of its own.
 FAMILY = "setsid sleep 1000 & sleep 1000 & echo ran; wait"
@@ -48,9 +49,15 @@ AT_THE_END = ["supervisor.before_exit_record", "supervisor.after_exit_record"]
 
 
 def supervisor_of(engine: CrashedEngine, container: container_pb2.Container) -> int:
-    """The pid of the container's supervisor."""
-    found = [one.pid for one in leftovers.processes_of(engine) if one.is_supervisor and container.id in one.arguments]
-    assert len(found) == 1
+    """The pid of the container's supervisor, which takes the container's name a moment after it has told the start."""
+    found: list[int] = []
+
+    def is_found() -> bool:
+        ours = leftovers.processes_of(engine)
+        found[:] = [one.pid for one in ours if one.is_supervisor and container.id in one.arguments]
+        return len(found) == 1
+
+    until_now(is_found, f"one supervisor of {container.id}")
     return found[0]
 
 

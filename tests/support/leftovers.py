@@ -1,4 +1,4 @@
-"""What of an engine stands on the host that nothing owns: mounts, control groups, processes, files and rows.
+"""What of an engine stands on the host that nothing owns: mounts, cgroups, processes, files open and on disk, rows.
 
 It looks from outside: at /proc, at the cgroup file systems, at the engine's directories, and asks the API what there
 is to own things. It changes nothing.
@@ -83,7 +83,7 @@ def nothing_unowned(engine: Engine, *, is_resumable: bool = False) -> list[str]:
         *_places(engine),
         *_stores(engine, is_resumable=is_resumable),
         *_operations(engine),
-        *_spool_files(engine),
+        *_held_files(engine, {container.id for container in containers}),
     ]
 
 
@@ -198,14 +198,13 @@ def _processes(engine: Engine, live: dict[str, container_pb2.Container]) -> Iter
 
 
 def _abandoned() -> list[Process]:
-    # A daemon's supervisors are its children until they have a container, whose end they outlive by nothing.
-    processes = {process.pid: process for process in all_processes()}
-    return [
-        process
-        for process in processes.values()
-        if process.is_idle
-        and (process.parent not in processes or "fluytd" not in " ".join(processes[process.parent].arguments))
-    ]
+    # A supervisor without a container is its daemon's child, and ends with it. One whose daemon has ended is adopted by
+    # the nearest ancestor that adopts (pid 1 or a subreaper), which is one of this process too.
+    ancestors, pid = {1}, os.getpid()
+    while (process := process_of(pid)) is not None and process.parent not in ancestors:
+        ancestors.add(process.parent)
+        pid = process.parent
+    return [process for process in all_processes() if process.is_idle and process.parent in ancestors]
 
 
 def _places(engine: Engine) -> Iterator[str]:
@@ -288,10 +287,16 @@ def _operations(engine: Engine) -> list[str]:
     return [f"operation: {one.id} {one.subject}" for one in listed.operations if one.state == running]
 
 
-def _spool_files(engine: Engine) -> list[str]:
+def _held_files(engine: Engine, containers: set[str]) -> Iterator[str]:
+    """What the daemon has open of archives that were received, and of containers that are no more."""
     daemon = process_of(engine.process.pid)
-    files = [] if daemon is None else daemon.holds_below(engine.root / "data" / "ingest")
-    return [f"file held open: {name}" for name in files]
+    if daemon is None:
+        return
+    yield from (f"file held open: {name}" for name in daemon.holds_below(engine.root / "data" / "ingest"))
+    for place in (engine.root / "data" / "containers", engine.root / "run" / "containers"):
+        for name in daemon.holds_below(place):
+            if Path(name).relative_to(place).parts[0] not in containers:
+                yield f"file held open: {name}"
 
 
 def _rows(path: Path) -> Iterator[str]:
