@@ -1,14 +1,13 @@
-"""What a container's first process is: program, user, directory, environment, signals, and how its end is told."""
+"""What a container's first process is: program, directory, environment, signals, and how its end is told."""
 
 import concurrent.futures
-import dataclasses
 import time
 from typing import Any
 
 import pytest
 
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import container_pb2, container_spec_pb2, resources_pb2
+from fluyt.v1.types import container_pb2, resources_pb2
 from tests.e2e.containers.steps import (
     IMAGE,
     INVALID,
@@ -22,19 +21,12 @@ from tests.e2e.containers.steps import (
     refused_run,
     start,
     started,
-    status_of,
     wait,
 )
 from tests.support import images, tarball
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
-NOBODYS_USERS = (
-    "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/:/bin/sh\nevil:x:notanum:10::/:/bin/sh\n"
-    "huge:x:4294967296:10::/:/bin/sh\nminus:x:-1:10::/:/bin/sh\nbadgroup:x:7:x::/:/bin/sh\n"
-    "app:x:1001:1001:app:/home/app:/bin/sh\n"
-)
-GROUPS = "root:x:0:\napp:x:1001:\nextra:x:2000:app\nmore:x:2001:root,app\nbad:x:many:\nhuge:x:4294967296:\n"
 SCRIPT = tarball.file("bin/noshebang", "echo never\n", mode=0o755)
 PROGRAMS = (
     SCRIPT,
@@ -52,14 +44,6 @@ PROGRAMS = (
 def programs(container_engine: Engine) -> str:
     """An image with programs that cannot be executed, each for a reason of its own."""
     return load(container_engine, *PROGRAMS)
-
-
-@pytest.fixture(scope="module")
-def users(container_engine: Engine) -> str:
-    """An image whose user database is hostile."""
-    return load(
-        container_engine, tarball.file("etc/passwd", NOBODYS_USERS), tarball.file("etc/group", GROUPS), user="app"
-    )
 
 
 @pytest.mark.parametrize(
@@ -186,85 +170,6 @@ def test_t04_what_is_no_signal_is_refused(engine: Engine, bad: str) -> None:
     assert get(engine, container.id).state == container_pb2.Container.STATE_RUNNING
 
 
-@pytest.mark.parametrize(
-    ("user", "shown"),
-    [
-        ("", b"1001:1001"),
-        ("0", b"0:0"),
-        ("1000", b"1000:0"),  # never the user named 1000; a number without an entry has group 0
-        ("1001", b"1001:1001"),
-        ("5:6", b"5:6"),
-        ("app", b"1001:1001"),
-        ("app:extra", b"1001:2000"),
-        ("app:2005", b"1001:2005"),
-        ("5:extra", b"5:2000"),
-        ("2147483647", b"2147483647:0"),
-        ("app:", b"1001:1001"),
-        (":", b"0:0"),
-    ],
-)
-def test_t05_digits_are_numbers_and_names_are_the_images(engine: Engine, users: str, user: str, shown: bytes) -> None:
-    if user == "1000":
-        out = engine.run(users, "id", "-u", user=user)[0]
-        assert out == b"1000\n"
-        return
-    out, err, _ = engine.run(users, "sh", "-c", "echo $(id -u):$(id -g)", user=user)
-    assert (out, err) == (shown + b"\n", b"")
-
-
-@pytest.mark.parametrize(
-    "user",
-    [
-        "evil",
-        "huge",
-        "minus",
-        "badgroup",
-        "nobodyhere",
-        "2147483648",
-        "4294967295",
-        "4294967296",
-        "99999999999999999999",
-    ]
-    + ["-1", "0:-1", "app:nogroup", "app:bad", "app:huge", "app:4294967296", "0x0", "1:2:3", " 0"],
-)
-def test_t06_a_user_that_cannot_be_had_starts_nothing(engine: Engine, users: str, user: str) -> None:
-    assert refused_run(engine, "id", "-u", image=users, user=user)[:2] == (INVALID, "USER_INVALID")
-
-
-@pytest.mark.parametrize(
-    ("user", "added", "groups"),
-    [
-        ("1000:1000", ["2000"], {1000, 2000}),
-        ("app", [], {1001, 2000, 2001}),
-        ("app:extra", [], {2000}),
-        ("app:extra", ["more", "3000"], {2000, 2001, 3000}),
-        ("root", [], {0, 2001}),
-        ("5:6", [], {6}),
-    ],
-)
-def test_t07_the_process_has_its_group_and_the_further_ones(
-    engine: Engine, users: str, user: str, added: list[str], groups: set[int]
-) -> None:
-    out, _, _ = engine.run(users, "cat", "/proc/self/status", user=user, additional_groups=added)
-    assert {int(word) for word in status_of(out)["Groups"].split()} == groups
-
-
-@pytest.mark.parametrize("group", ["nosuch", "4294967296", "-1", "bad"])
-def test_t07_a_further_group_that_cannot_be_had_starts_nothing(engine: Engine, users: str, group: str) -> None:
-    refusal = refused_run(engine, "id", image=users, user="0", additional_groups=[group])
-    assert refusal[:2] == (INVALID, "USER_INVALID")
-
-
-@pytest.mark.parametrize(("user", "effective"), [("0", "00000000a80425fb"), ("1000", "0" * 16), ("app", "0" * 16)])
-def test_t08_capabilities_are_the_default_set_for_root_and_none_for_others(
-    engine: Engine, user: str, effective: str
-) -> None:
-    status = status_of(engine.run(IMAGE, "cat", "/proc/self/status", user=user)[0])
-    assert {status[name] for name in ("CapInh", "CapAmb")} == {"0" * 16}
-    assert {status[name] for name in ("CapPrm", "CapEff")} == {effective}
-    assert status["CapBnd"] == "00000000a80425fb"
-
-
 @pytest.mark.parametrize("directory", ["/tmp/new", "/a/b/c", "/tmp/", "/var/./run/x"])
 def test_t09_a_working_directory_that_is_missing_is_made(engine: Engine, directory: str) -> None:
     out, err, _ = engine.run(IMAGE, "sh", "-c", 'pwd; stat -c "%a %u" .', working_dir=directory)
@@ -275,8 +180,7 @@ def test_t09_a_working_directory_that_is_missing_is_made(engine: Engine, directo
 
 @pytest.mark.parametrize("directory", ["tmp", "./tmp", "/tmp/../etc", "/" + "x" * 4095])
 def test_t09_a_working_directory_that_is_no_clean_absolute_path_is_refused(engine: Engine, directory: str) -> None:
-    status, reason, _ = refused_run(engine, "pwd", working_dir=directory)
-    assert (status, reason) in {(INVALID, "FIELD_INVALID"), (INVALID, "LIMIT_EXCEEDED")}
+    assert refused_run(engine, "pwd", working_dir=directory)[:2] == (INVALID, "FIELD_INVALID")
 
 
 def test_t09_a_working_directory_that_is_a_file_starts_nothing_and_one_by_a_link_stays_inside(engine: Engine) -> None:
@@ -330,31 +234,6 @@ def test_t14_what_the_caller_sets_wins(engine: Engine) -> None:
     assert {"HOME=/h", "PATH=/bin", "HOSTNAME=mine", "TERM=dumb"} <= set(lines)
 
 
-@pytest.mark.parametrize("database", ["etc/passwd", "etc/group"])
-@pytest.mark.parametrize(
-    "member",
-    [
-        tarball.symlink("X", "/fifo"),
-        tarball.symlink("X", "/proc/self/../../etc/passwd"),
-        tarball.symlink("X", "../../../../../../etc/passwd"),
-        tarball.symlink("X", "/dev/zero"),
-        tarball.fifo("X"),
-        tarball.directory("X"),
-        tarball.file("X", b"app:x:1:1:" + b"a" * (33 << 20)),
-    ],
-    ids=["to-a-fifo", "through-proc", "upwards", "to-a-device", "fifo", "directory", "huge"],
-)
-def test_t15_a_hostile_user_database_neither_hangs_nor_reads_the_host(
-    engine: Engine, database: str, member: tarball.Entry
-) -> None:
-    hostile = dataclasses.replace(member, name=database)
-    image = load(engine, tarball.fifo("fifo"), hostile)
-    begun = time.monotonic()
-    wanted = "nobodyhere:nogrouphere" if database == "etc/passwd" else "0:nogrouphere"
-    assert refused_run(engine, "id", image=image, user=wanted)[1] == "USER_INVALID"
-    assert time.monotonic() - begun < 5
-
-
 HOG = 'x=$(head -c 200m /dev/zero | tr "\\0" a)'
 
 
@@ -369,30 +248,6 @@ def test_t16_a_container_over_its_memory_is_told_so_and_a_plain_kill_is_not(engi
     kill(engine, container.id)
     ended = wait(engine, container.id)
     assert (ended.oom_killed, exit_of(ended)) == (False, ("signal", 9))
-
-
-@pytest.mark.parametrize(
-    ("entrypoint", "args", "shown"),
-    [
-        (None, [], b"image image-arg\n"),
-        (None, ["own"], b"image own\n"),
-        (["echo", "e"], [], b"e\n"),
-        (["echo", "e"], ["a"], b"e a\n"),
-        ([], ["echo", "bare"], b"bare\n"),
-    ],
-)
-def test_entrypoint_and_arguments_are_put_together_as_docker_does(
-    engine: Engine, entrypoint: list[str] | None, args: list[str], shown: bytes
-) -> None:
-    image = load(engine, entrypoint=["echo", "image"], cmd=["image-arg"])
-    given = {} if entrypoint is None else {"entrypoint": container_spec_pb2.StringList(values=entrypoint)}
-    assert engine.run(image, *args, **given)[0] == shown
-
-
-def test_an_empty_entrypoint_drops_the_images_command_so_that_nothing_is_left(engine: Engine) -> None:
-    image = load(engine, entrypoint=["echo"], cmd=["x"])
-    refusal = refused_run(engine, image=image, entrypoint=container_spec_pb2.StringList())
-    assert refusal[:2] == (INVALID, "FIELD_INVALID")
 
 
 def test_the_host_name_is_the_one_asked_for_or_the_id_and_stands_in_hosts(engine: Engine) -> None:
