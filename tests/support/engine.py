@@ -86,10 +86,12 @@ class Engine:
 
     def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
         """A daemon of these arguments runs; what it says is appended to `fluytd.log`."""
+        command = [sys.executable, "-m", "fluytd"]
+        if self._program is not None:
+            command = [str(self._program)]
+            environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
         with (self.root / "fluytd.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "fluytd", *arguments], env=environment, stdout=log, stderr=log
-            )
+            return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """The daemon is dead by SIGKILL; containers run on."""
