@@ -113,7 +113,9 @@ impl Image {
         std::fs::create_dir_all(&work).unwrap();
         let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
         let set = |key: &str, value: &Path| rustix::mount::fsconfig_set_string(&fs, key, value).unwrap();
-        for layer_id in self.stack.iter().rev() {
+        // Overlay takes no layer twice; as the engine does, one that is named again shows at its upper place (case R16).
+        let mut stacked = std::collections::HashSet::new();
+        for layer_id in self.stack.iter().rev().filter(|layer_id| stacked.insert(*layer_id)) {
             set("lowerdir+", &self.store.lower_path(layer_id).unwrap());
         }
         set("upperdir", &upper);
