@@ -65,8 +65,8 @@ fn a_missing_interpreter_is_told_apart_from_a_missing_file() {
 
 #[test]
 fn no_command_at_all_is_refused_before_anything_is_done() {
-    fails(&command(&[]), "Spec", 125);
-    // A command without a name is looked for and not found, as a shell says it.
+    // A command without a name is one that is not found, as a shell says it.
+    fails(&command(&[]), "Spec", 127);
     fails(&command(&[""]), "Spec", 127);
 }
 
