@@ -44,6 +44,16 @@ fn kill(py: Python<'_>, parent: &str, name: &str) -> PyResult<()> {
 }
 
 #[pyfunction]
+fn freeze(py: Python<'_>, parent: &str, name: &str) -> PyResult<()> {
+    py.detach(|| host().and_then(|host| host.freeze(parent, name))).map_err(raise)
+}
+
+#[pyfunction]
+fn thaw(py: Python<'_>, parent: &str, name: &str) -> PyResult<()> {
+    py.detach(|| host().and_then(|host| host.thaw(parent, name))).map_err(raise)
+}
+
+#[pyfunction]
 fn remove(py: Python<'_>, parent: &str, name: &str, timeout_millis: u64) -> PyResult<()> {
     let timeout = Duration::from_millis(timeout_millis);
     py.detach(|| host().and_then(|host| host.remove(parent, name, timeout))).map_err(raise)
@@ -59,6 +69,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(layout, module)?)?;
     module.add_function(wrap_pyfunction!(list_groups, module)?)?;
     module.add_function(wrap_pyfunction!(kill, module)?)?;
+    module.add_function(wrap_pyfunction!(freeze, module)?)?;
+    module.add_function(wrap_pyfunction!(thaw, module)?)?;
     module.add_function(wrap_pyfunction!(remove, module)?)?;
     module.add_function(wrap_pyfunction!(read_file, module)?)
 }

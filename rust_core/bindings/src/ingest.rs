@@ -72,11 +72,11 @@ pub(crate) struct ArchiveEntry {
     link_name: String,
 }
 
-fn stores<'a>(content: &'a ContentStore, layers: &'a LayerStore) -> Stores<'a> {
+pub(crate) fn stores<'a>(content: &'a ContentStore, layers: &'a LayerStore) -> Stores<'a> {
     Stores { content: &content.inner, layers: &layers.inner }
 }
 
-fn task<'a>(progress: &'a Progress, cancel: &'a CancelToken) -> Task<'a> {
+pub(crate) fn task<'a>(progress: &'a Progress, cancel: &'a CancelToken) -> Task<'a> {
     Task { progress: &progress.inner, cancel: &cancel.inner }
 }
 
@@ -178,6 +178,11 @@ fn store_layer(
             ingest::store_layer(&range, expected_digest, expected_diff_id, stores, task(progress, cancel))
         })
         .map_err(raise)?;
+    stored_layer(py, stored)
+}
+
+/// A stored layer as Python sees it.
+pub(crate) fn stored_layer(py: Python<'_>, stored: ingest::StoredLayer) -> PyResult<StoredLayer> {
     Ok(StoredLayer {
         digest: stored.digest.to_string(),
         size_bytes: stored.size_bytes,

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod cgroup;
+mod changes;
 mod content;
 mod error;
 mod host;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     cancel::register(module)?;
     add_area(module, "cgroup", cgroup::register)?;
+    add_area(module, "changes", changes::register)?;
     add_area(module, "content", content::register)?;
     add_area(module, "host", host::register)?;
     add_area(module, "ingest", ingest::register)?;

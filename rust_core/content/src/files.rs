@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,14 @@ impl Directory {
     pub fn rename_to(&self, name: &str, target: &Self, new_name: &str) -> Result<(), IoError> {
         rustix::fs::renameat(&self.fd, name, &target.fd, new_name)
             .map_err(|errno| self.error("renameat", name, errno))
+    }
+
+    /// Gives a file without a name the name `name`, which must be free.
+    pub fn link(&self, file: BorrowedFd<'_>, name: &str) -> Result<(), IoError> {
+        // By its link in procfs: AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH. Source: open(2), O_TMPFILE.
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(rustix::fs::CWD, link, &self.fd, name, AtFlags::SYMLINK_FOLLOW)
+            .map_err(|errno| self.error("linkat", name, errno))
     }
 
     /// Writes back everything of the file system that holds this directory.

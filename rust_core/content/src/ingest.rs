@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use errors::IoError;
 use rustix::fs::OFlags;
 
 use crate::files::Directory;
+use crate::unnamed::UnnamedBlob;
 use crate::{ContentError, Digest, Hasher};
 
 /// The file with the bytes in a blob's ingest directory.
@@ -231,6 +233,18 @@ impl Ingest {
             self.restart()?;
             return Err(error);
         }
+        sys::failpoint::hit("content.ingest.complete");
+        mark_complete(&self.directory)
+    }
+
+    /// As [`complete`](Self::complete), with the bytes of `blob`, which were hashed as they were written and have this
+    /// digest, in the place of what was there. Blocking.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO_FAILED`.
+    pub(crate) fn complete_with(self, blob: &UnnamedBlob) -> Result<(), ContentError> {
+        self.directory.remove_file(DATA)?;
+        self.directory.link(blob.as_fd(), DATA)?;
         sys::failpoint::hit("content.ingest.complete");
         mark_complete(&self.directory)
     }

@@ -21,8 +21,10 @@ mod error;
 mod files;
 mod ingest;
 mod store;
+mod unnamed;
 
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::ContentError;
 pub use ingest::{Ingest, IngestInfo};
 pub use store::{Blob, BlobInfo, ContentStore, OpenedIngest, INDEX_MAX_BYTES, STAGED_BYTES_MAX};
+pub use unnamed::UnnamedBlob;

@@ -9,15 +9,18 @@
 //! decides nothing about what an image is or what becomes visible.
 
 mod archive;
+mod changes;
 mod error;
 mod feed;
 mod fetch;
 mod finish;
+mod gzip;
 mod local;
 mod progress;
 mod tee;
 
 pub use archive::{decompress_archive, list_archive, ArchiveEntry, ArchiveEntryKind};
+pub use changes::store_changes;
 pub use error::IngestError;
 pub use fetch::{extract_layer, fetch_blob, fetch_layer, RemoteBlob};
 pub use finish::finish_layer;

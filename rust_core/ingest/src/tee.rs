@@ -97,6 +97,7 @@ impl<'a> Tee<'a> {
             | LayerError::DataCorrupt { .. }
             | LayerError::Cancelled { .. }
             | LayerError::Mount { .. }
+            | LayerError::Unrepresentable { .. }
             | LayerError::FeatureMissing { .. } => false,
         };
         if !is_about_bytes {

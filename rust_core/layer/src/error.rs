@@ -60,6 +60,15 @@ pub enum Rule {
     /// A name or value that the kernel refuses.
     #[error("the extended attribute is malformed or refused by the kernel")]
     Xattr,
+    /// A record of a tar ends its key at the first `=`.
+    #[error("the name of an extended attribute holds `=`, which no tar can hold")]
+    XattrName,
+    /// In a layer the name would hide another one.
+    #[error("a name that begins with .wh. would hide another file in a layer")]
+    WhiteoutPrefix,
+    /// Overlayfs keeps what the directory or file holds elsewhere.
+    #[error("overlayfs keeps its content under another name (redirect_dir or metacopy)")]
+    Redirected,
 }
 
 /// A failure of the layer store.
@@ -84,6 +93,14 @@ pub enum LayerError {
         /// The entry's name, escaped and shortened.
         entry: String,
         /// The rule.
+        rule: Rule,
+    },
+    /// A file of a container that no layer can hold.
+    #[error("{path:?}: {rule}")]
+    Unrepresentable {
+        /// Its path from the container's root, escaped and shortened.
+        path: String,
+        /// What stands against it.
         rule: Rule,
     },
     /// The stream is not a whole, well-formed archive.
@@ -157,6 +174,7 @@ impl Catalogued for LayerError {
         match self {
             Self::Io(error) | Self::Source { error, .. } => error.reason(),
             Self::Rejected { .. } => "LAYER_REJECTED",
+            Self::Unrepresentable { .. } => "FILE_UNREPRESENTABLE",
             Self::Corrupt { .. } => "LAYER_CORRUPT",
             Self::DiffIdMismatch { .. } => "DIFF_ID_MISMATCH",
             Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
@@ -173,6 +191,9 @@ impl Catalogued for LayerError {
             Self::Io(error) | Self::Source { error, .. } => error.metadata(),
             Self::Rejected { digest, entry, rule } => {
                 vec![("digest", digest.clone()), ("entry", entry.clone()), ("rule", rule.to_string())]
+            }
+            Self::Unrepresentable { path, rule } => {
+                vec![("path", path.clone()), ("rule", rule.to_string())]
             }
             Self::Corrupt { digest, detail } => {
                 vec![("digest", digest.clone()), ("detail", detail.clone())]

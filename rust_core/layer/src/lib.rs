@@ -36,6 +36,7 @@
 //! stores what passes through it sees every byte.
 
 pub mod decompress;
+pub mod diff;
 mod directory;
 mod entry;
 mod erofs;

@@ -40,6 +40,11 @@ impl LowerView {
         Self { roots }
     }
 
+    /// The layers' roots, highest first.
+    pub(crate) fn into_roots(self) -> Vec<OwnedFd> {
+        self.roots
+    }
+
     /// True if there is no layer below.
     pub fn is_empty(&self) -> bool {
         self.roots.is_empty()

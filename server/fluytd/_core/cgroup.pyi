@@ -20,6 +20,13 @@ def list_groups(parent: str) -> list[str]:
 def kill(parent: str, name: str) -> None:
     """Every process of the group is killed (cgroup.kill, else freeze, signal, thaw). Idempotent. Blocking."""
 
+def freeze(parent: str, name: str) -> None:
+    """No process of the group runs until `thaw`. Idempotent. Raises CGROUP_BUSY if one does not stop in 2 s (the group is
+    thawed then), IO_FAILED (ENOENT for an absent group). Blocking."""
+
+def thaw(parent: str, name: str) -> None:
+    """The processes of the group run again. Idempotent. Raises IO_FAILED (ENOENT for an absent group). Blocking."""
+
 def remove(parent: str, name: str, timeout_millis: int) -> None:
     """The group is gone from all hierarchies; waits for its last process to leave. Idempotent. Raises CGROUP_BUSY. Blocking."""
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use content::ContentStore;
+use content::{ContentStore, UnnamedBlob};
 
 use crate::support::sha256;
 
@@ -12,11 +12,18 @@ const BLOBS: [&[u8]; 2] = [b"one", b"two"];
 
 fn work(store: &ContentStore) {
     let digests: Vec<_> = BLOBS.iter().map(|data| store.stage_bytes(data, None).unwrap()).collect();
+    store.delete_ingest(&stage_unnamed(store, b"three")).unwrap();
     store.stage_bytes(b"dropped", None).unwrap();
     store.delete_ingest(&sha256(b"dropped")).unwrap();
     store.publish(&digests).unwrap();
     store.write_index(br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
     store.delete(&digests[0]).unwrap();
+}
+
+fn stage_unnamed(store: &ContentStore, data: &[u8]) -> content::Digest {
+    let mut blob = UnnamedBlob::begin(store).unwrap();
+    blob.append(data).unwrap();
+    blob.stage(store, &|| false).unwrap().0
 }
 
 #[test]
@@ -26,9 +33,10 @@ fn a_death_at_any_failpoint_leaves_only_whole_blobs() {
         return;
     }
     for (failpoint, count) in [
-        ("content.ingest.open", 3),
-        ("content.ingest.complete", 3),
-        ("content.ingest.delete", 1),
+        ("content.ingest.open", 4),
+        ("content.ingest.complete", 4),
+        ("content.ingest.delete", 2),
+        ("content.unnamed.stage", 1),
         ("content.publish.sync", 1),
         ("content.publish.rename", 2),
         ("content.index.rename", 3),

@@ -3,11 +3,35 @@
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use content::{Algorithm, ContentError, ContentStore, Digest, OpenedIngest};
+use content::{Algorithm, ContentError, ContentStore, Digest, OpenedIngest, UnnamedBlob};
 use errors::Catalogued;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::support::{sha256, Scratch};
+
+#[test]
+fn a_blob_gets_its_name_once_it_is_whole_and_takes_the_place_of_a_partial_one() {
+    let scratch = Scratch::new();
+    let data: Vec<u8> = (0..700_000u32).map(|n| (n / 3) as u8).collect();
+    let mut partial = scratch.ingest(&data);
+    partial.append(&data[..10]).unwrap();
+    drop(partial);
+    let write = || {
+        let mut blob = UnnamedBlob::begin(&scratch.store).unwrap();
+        data.chunks(100_000).for_each(|piece| blob.append(piece).unwrap());
+        blob
+    };
+    drop(write());
+    assert_eq!(scratch.store.list_ingests().unwrap()[0].offset_bytes, 10, "a dropped one leaves nothing");
+    for _ in 0..2 {
+        assert_eq!(write().stage(&scratch.store, &|| false).unwrap(), (sha256(&data), 700_000));
+        assert!(scratch.store.list_ingests().unwrap()[0].is_complete);
+    }
+    scratch.store.publish(&[sha256(&data)]).unwrap();
+    assert!(scratch.store.verify(&sha256(&data)).unwrap());
+    write().stage(&scratch.store, &|| false).unwrap();
+    assert!(scratch.store.list_ingests().unwrap().is_empty(), "what is visible is not staged again");
+}
 
 #[test]
 fn a_partial_blob_is_resumed_where_it_stopped() {

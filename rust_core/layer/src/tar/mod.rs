@@ -1,6 +1,7 @@
-//! Reads a tar stream (v7, ustar, PAX, GNU) into validated [`Entry`](crate::Entry) values, bounded by named limits.
+//! Reads a tar stream (v7, ustar, PAX, GNU) into validated [`Entry`](crate::Entry) values, bounded by named limits, and
+//! writes such values (`write`).
 //!
-//! It writes nothing and interprets no whiteouts. It is our own reader and not the `tar` crate's because that one
+//! The reader interprets no whiteouts. It is our own reader and not the `tar` crate's because that one
 //! reads extended headers into memory without a bound, gives PAX sparse files with their map in the data (X17), has no
 //! bound on sparse maps (X18), and takes a stream that ends between two entries for whole (X16).
 //!
@@ -13,6 +14,7 @@ mod name;
 mod pax;
 mod reader;
 mod sparse;
+pub(crate) mod write;
 
 pub use chunks::{Chunks, FileChunks};
 pub use reader::{ArchiveEnd, TarReader};

@@ -150,7 +150,7 @@ pub fn request<'a>(limits: &'a Limits, progress: &'a AtomicU64) -> StageRequest<
 
 /// A detached mount: no namespace shows it, and it is gone with this value.
 pub struct Merged {
-    fd: OwnedFd,
+    pub fd: OwnedFd,
     /// What it shows; its files go after the mount.
     pub image: Image,
 }

@@ -2,6 +2,9 @@
 //! `directory`. The same modules are run on `erofs` and on images of both by `layer_erofs` and `layer_mixed`.
 
 mod attributes;
+mod diff;
+mod diff_model;
+mod diff_support;
 mod failpoints;
 mod hostile;
 mod image;

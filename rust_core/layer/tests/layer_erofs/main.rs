@@ -2,6 +2,12 @@
 
 #[path = "../layer/attributes.rs"]
 mod attributes;
+#[path = "../layer/diff.rs"]
+mod diff;
+#[path = "../layer/diff_model.rs"]
+mod diff_model;
+#[path = "../layer/diff_support.rs"]
+mod diff_support;
 #[path = "../layer/failpoints.rs"]
 mod failpoints;
 mod holes;

@@ -1,0 +1,154 @@
+//! `_core.changes`: what a container's writable layer gives back.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use layer::diff::{ChangeKind, TarStream, WritableTree};
+use layer::{LayerId, Limits};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::cancel::CancelToken;
+use crate::content::ContentStore;
+use crate::error::raise;
+use crate::ingest::{stored_layer, stores, task, Progress, StoredLayer};
+use crate::layer::{layer_ids, LayerStore};
+
+/// What a call is about.
+struct Source {
+    upper: PathBuf,
+    lowers: Vec<LayerId>,
+    subject: String,
+}
+
+impl Source {
+    fn new(upper_dir: &str, lower_layer_ids: &[String], subject: &str) -> PyResult<Self> {
+        let (upper, lowers) = (PathBuf::from(upper_dir), layer_ids(lower_layer_ids)?);
+        Ok(Self { upper, lowers, subject: subject.to_owned() })
+    }
+
+    fn open(&self, layers: &layer::LayerStore) -> Result<WritableTree, layer::LayerError> {
+        let view = layers.lower_view(&self.lowers)?;
+        WritableTree::open(&self.upper, view, &Limits::default(), &self.subject)
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.changes")]
+pub(crate) struct Change {
+    path: Py<PyBytes>,
+    kind: &'static str,
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.changes")]
+pub(crate) struct TreeArchive {
+    stream: Mutex<TarStream>,
+}
+
+#[pymethods]
+impl TreeArchive {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        upper_dir: &str,
+        lower_layer_ids: Vec<String>,
+        subject: &str,
+        layers: &LayerStore,
+    ) -> PyResult<Self> {
+        let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
+        let stream =
+            py.detach(|| source.open(&layers.inner).map(WritableTree::into_whole_tar)).map_err(raise)?;
+        Ok(Self { stream: Mutex::new(stream) })
+    }
+
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        max_bytes: usize,
+        cancel: &CancelToken,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let data = py
+            .detach(|| {
+                let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+                let (mut data, mut filled) = (vec![0; max_bytes], 0);
+                while filled < data.len() {
+                    match stream.read(&mut data[filled..], &|| cancel.inner.is_cancelled())? {
+                        0 => break,
+                        count => filled += count,
+                    }
+                }
+                data.truncate(filled);
+                Ok::<_, layer::LayerError>(data)
+            })
+            .map_err(raise)?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    #[getter]
+    fn entry_count(&self) -> u64 {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).facts().entry_count
+    }
+}
+
+#[pyfunction]
+fn list_changes(
+    py: Python<'_>,
+    upper_dir: &str,
+    lower_layer_ids: Vec<String>,
+    mount_points: Vec<String>,
+    subject: &str,
+    layers: &LayerStore,
+    cancel: &CancelToken,
+) -> PyResult<Vec<Change>> {
+    let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
+    let found = py
+        .detach(|| {
+            let is_cancelled = || cancel.inner.is_cancelled();
+            source.open(&layers.inner)?.changes(&bytes_of(mount_points), &is_cancelled)
+        })
+        .map_err(raise)?;
+    let convert = |change: layer::diff::Change| Change {
+        path: PyBytes::new(py, &change.path).unbind(),
+        kind: match change.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Modified => "modified",
+            ChangeKind::Deleted => "deleted",
+        },
+    };
+    Ok(found.into_iter().map(convert).collect())
+}
+
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+fn store_changes(
+    py: Python<'_>,
+    upper_dir: &str,
+    lower_layer_ids: Vec<String>,
+    mount_points: Vec<String>,
+    subject: &str,
+    content: &ContentStore,
+    layers: &LayerStore,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> PyResult<StoredLayer> {
+    let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
+    let stored = py
+        .detach(|| {
+            let tar = source.open(&layers.inner)?.into_layer_tar(&bytes_of(mount_points))?;
+            ingest::store_changes(tar, stores(content, layers), task(progress, cancel))
+        })
+        .map_err(raise)?;
+    stored_layer(py, stored)
+}
+
+fn bytes_of(paths: Vec<String>) -> Vec<Vec<u8>> {
+    paths.into_iter().map(String::into_bytes).collect()
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Change>()?;
+    module.add_class::<TreeArchive>()?;
+    module.add_function(wrap_pyfunction!(list_changes, module)?)?;
+    module.add_function(wrap_pyfunction!(store_changes, module)?)
+}
