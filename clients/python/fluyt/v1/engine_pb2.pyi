@@ -514,7 +514,9 @@ class CheckStorageRequest(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     repair: _builtins.bool
-    """OPTIONAL. Remove damaged content, and fetch it again where its registry is known. Default: false, only report."""
+    """OPTIONAL. Make damaged content again from what else is stored, or fetch it where its registry is known; delete what
+    nothing needs. Default: false, only report.
+    """
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     @_builtins.property
@@ -618,9 +620,9 @@ class StorageFinding(_message.Message):
     subject: _builtins.str
     """OUTPUT_ONLY. Digest of the blob or id of the layer."""
     is_repaired: _builtins.bool
-    """OUTPUT_ONLY. It was removed or fetched again."""
+    """OUTPUT_ONLY. It is whole again, or was deleted where nothing needs it."""
     action: _builtins.str
-    """OUTPUT_ONLY. What was done, one sentence; empty without `repair`."""
+    """OUTPUT_ONLY. What was done, or why nothing could be and what to do next; empty without `repair`."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """OUTPUT_ONLY. What is wrong."""

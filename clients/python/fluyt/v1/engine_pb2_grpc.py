@@ -87,8 +87,9 @@ class EngineServiceServicer:
 
     def CheckStorage(self, request, context):
         """Reads stored blobs and layers again and compares them with their digests. State needed: recovered. State after:
-        unchanged; with `repair`, damaged content is removed or fetched again. Idempotent. Cancel: the check stops between
-        two things; repairs made stay. The stream ends with `summary`.
+        unchanged; with `repair`, damaged content is made or fetched again, and what nothing needs is deleted; an image that
+        cannot be repaired stays listed. Running containers keep what they run on. Idempotent. Cancel: the check stops
+        between two things; repairs made stay. The stream ends with `summary`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

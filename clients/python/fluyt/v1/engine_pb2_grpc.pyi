@@ -47,8 +47,9 @@ class EngineServiceStub:
     """
     CheckStorage: _grpc.UnaryStreamMultiCallable[_engine_pb2.CheckStorageRequest, _engine_pb2.CheckStorageResponse]
     """Reads stored blobs and layers again and compares them with their digests. State needed: recovered. State after:
-    unchanged; with `repair`, damaged content is removed or fetched again. Idempotent. Cancel: the check stops between
-    two things; repairs made stay. The stream ends with `summary`.
+    unchanged; with `repair`, damaged content is made or fetched again, and what nothing needs is deleted; an image that
+    cannot be repaired stays listed. Running containers keep what they run on. Idempotent. Cancel: the check stops
+    between two things; repairs made stay. The stream ends with `summary`.
     """
 
 @_typing.type_check_only
@@ -70,8 +71,9 @@ class EngineServiceAsyncStub(EngineServiceStub):
     """
     CheckStorage: _aio.UnaryStreamMultiCallable[_engine_pb2.CheckStorageRequest, _engine_pb2.CheckStorageResponse]  # type: ignore[assignment]
     """Reads stored blobs and layers again and compares them with their digests. State needed: recovered. State after:
-    unchanged; with `repair`, damaged content is removed or fetched again. Idempotent. Cancel: the check stops between
-    two things; repairs made stay. The stream ends with `summary`.
+    unchanged; with `repair`, damaged content is made or fetched again, and what nothing needs is deleted; an image that
+    cannot be repaired stays listed. Running containers keep what they run on. Idempotent. Cancel: the check stops
+    between two things; repairs made stay. The stream ends with `summary`.
     """
 
 class EngineServiceServicer:
@@ -110,8 +112,9 @@ class EngineServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_engine_pb2.CheckStorageResponse], _abc.AsyncIterator[_engine_pb2.CheckStorageResponse]]:
         """Reads stored blobs and layers again and compares them with their digests. State needed: recovered. State after:
-        unchanged; with `repair`, damaged content is removed or fetched again. Idempotent. Cancel: the check stops between
-        two things; repairs made stay. The stream ends with `summary`.
+        unchanged; with `repair`, damaged content is made or fetched again, and what nothing needs is deleted; an image that
+        cannot be repaired stays listed. Running containers keep what they run on. Idempotent. Cancel: the check stops
+        between two things; repairs made stay. The stream ends with `summary`.
         """
 
 def add_EngineServiceServicer_to_server(servicer: EngineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -210,6 +210,7 @@ class Event(_message.Message):
     IMAGE_UNTAGGED_FIELD_NUMBER: _builtins.int
     IMAGE_DELETED_FIELD_NUMBER: _builtins.int
     IMAGE_BUILT_FIELD_NUMBER: _builtins.int
+    IMAGE_PINNED_FIELD_NUMBER: _builtins.int
     CONTAINER_CREATED_FIELD_NUMBER: _builtins.int
     CONTAINER_STARTED_FIELD_NUMBER: _builtins.int
     CONTAINER_START_FAILED_FIELD_NUMBER: _builtins.int
@@ -238,6 +239,7 @@ class Event(_message.Message):
     OPERATION_ENDED_FIELD_NUMBER: _builtins.int
     STORAGE_RECLAIMED_FIELD_NUMBER: _builtins.int
     STORAGE_DAMAGED_FIELD_NUMBER: _builtins.int
+    STORAGE_SHORT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """OUTPUT_ONLY. Number; each event has the one before plus 1."""
     actor: _builtins.str
@@ -291,6 +293,10 @@ class Event(_message.Message):
     @_builtins.property
     def image_built(self) -> Global___ImageBuilt:
         """An image was built."""
+
+    @_builtins.property
+    def image_pinned(self) -> Global___ImagePinned:
+        """An image was pinned, or is pinned no more."""
 
     @_builtins.property
     def container_created(self) -> Global___ContainerCreated:
@@ -404,6 +410,10 @@ class Event(_message.Message):
     def storage_damaged(self) -> Global___StorageDamaged:
         """Damaged content was found or repaired."""
 
+    @_builtins.property
+    def storage_short(self) -> Global___StorageShort:
+        """A collection of images could not free enough."""
+
     def __init__(
         self,
         *,
@@ -422,6 +432,7 @@ class Event(_message.Message):
         image_untagged: Global___ImageUntagged | None = ...,
         image_deleted: Global___ImageDeleted | None = ...,
         image_built: Global___ImageBuilt | None = ...,
+        image_pinned: Global___ImagePinned | None = ...,
         container_created: Global___ContainerCreated | None = ...,
         container_started: Global___ContainerStarted | None = ...,
         container_start_failed: Global___ContainerStartFailed | None = ...,
@@ -450,12 +461,13 @@ class Event(_message.Message):
         operation_ended: Global___OperationEnded | None = ...,
         storage_reclaimed: Global___StorageReclaimed | None = ...,
         storage_damaged: Global___StorageDamaged | None = ...,
+        storage_short: Global___StorageShort | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -678,23 +690,53 @@ class ImageDeleted(_message.Message):
 
     IMAGE_ID_FIELD_NUMBER: _builtins.int
     RECLAIMED_BYTES_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """OUTPUT_ONLY. Id of the image."""
     reclaimed_bytes: _builtins.int
     """OUTPUT_ONLY. Bytes freed."""
+    cause: _builtins.str
+    """OUTPUT_ONLY. Why: `request`, `prune`, or of an automatic collection `age`, `watermark`, `max_bytes`."""
     def __init__(
         self,
         *,
         image_id: _builtins.str = ...,
         reclaimed_bytes: _builtins.int = ...,
+        cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "reclaimed_bytes", b"reclaimed_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "image_id", b"image_id", "reclaimed_bytes", b"reclaimed_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageDeleted: _TypeAlias = ImageDeleted  # noqa: Y015
+
+@_typing.final
+class ImagePinned(_message.Message):
+    """An image was pinned, or is pinned no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    IS_PINNED_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """OUTPUT_ONLY. Id of the image."""
+    is_pinned: _builtins.bool
+    """OUTPUT_ONLY. It is pinned now."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        is_pinned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "is_pinned", b"is_pinned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePinned: _TypeAlias = ImagePinned  # noqa: Y015
 
 @_typing.final
 class ImageBuilt(_message.Message):
@@ -1487,7 +1529,7 @@ class StorageReclaimed(_message.Message):
     reclaimed_bytes: _builtins.int
     """OUTPUT_ONLY. Bytes freed."""
     cause: _builtins.str
-    """OUTPUT_ONLY. Why it was begun: `watermark`, `age` or `request`."""
+    """OUTPUT_ONLY. Why it was begun: `watermark`, `max_bytes`, `age` or `request`."""
     def __init__(
         self,
         *,
@@ -1527,3 +1569,27 @@ class StorageDamaged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StorageDamaged: _TypeAlias = StorageDamaged  # noqa: Y015
+
+@_typing.final
+class StorageShort(_message.Message):
+    """A collection of images could not free enough, since the others are used, pinned or too young. Told once until one
+    succeeds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISSING_BYTES_FIELD_NUMBER: _builtins.int
+    missing_bytes: _builtins.int
+    """OUTPUT_ONLY. Bytes that are still too many."""
+    def __init__(
+        self,
+        *,
+        missing_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_bytes", b"missing_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageShort: _TypeAlias = StorageShort  # noqa: Y015

@@ -65,6 +65,8 @@ class Image(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LAYER_COUNT_FIELD_NUMBER: _builtins.int
     CONTAINER_COUNT_FIELD_NUMBER: _builtins.int
+    IS_PINNED_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """OUTPUT_ONLY. Id: the digest of its config."""
     version: _builtins.int
@@ -79,6 +81,8 @@ class Image(_message.Message):
     """OUTPUT_ONLY. Number of its layers."""
     container_count: _builtins.int
     """OUTPUT_ONLY. Number of containers that use it, in any state."""
+    is_pinned: _builtins.bool
+    """OUTPUT_ONLY. Pinned, by SetImagePin or by the daemon's settings: no prune and no automatic collection takes it."""
     @_builtins.property
     def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OUTPUT_ONLY. References in full that name it, sorted; empty for a dangling image."""
@@ -111,6 +115,10 @@ class Image(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """OUTPUT_ONLY. Labels of its config."""
 
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """OUTPUT_ONLY. When it last came or a container was made of it, to the minute."""
+
     def __init__(
         self,
         *,
@@ -129,10 +137,12 @@ class Image(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         layer_count: _builtins.int = ...,
         container_count: _builtins.int = ...,
+        is_pinned: _builtins.bool = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["build_time", b"build_time", "create_time", b"create_time", "manifest", b"manifest", "platform", b"platform", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["build_time", b"build_time", "create_time", b"create_time", "last_use_time", b"last_use_time", "manifest", b"manifest", "platform", b"platform", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_time", b"build_time", "container_count", b"container_count", "content_size_bytes", b"content_size_bytes", "create_time", b"create_time", "id", b"id", "labels", b"labels", "layer_count", b"layer_count", "manifest", b"manifest", "platform", b"platform", "references", b"references", "repo_digests", b"repo_digests", "shared_size_bytes", b"shared_size_bytes", "size_bytes", b"size_bytes", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_time", b"build_time", "container_count", b"container_count", "content_size_bytes", b"content_size_bytes", "create_time", b"create_time", "id", b"id", "is_pinned", b"is_pinned", "labels", b"labels", "last_use_time", b"last_use_time", "layer_count", b"layer_count", "manifest", b"manifest", "platform", b"platform", "references", b"references", "repo_digests", b"repo_digests", "shared_size_bytes", b"shared_size_bytes", "size_bytes", b"size_bytes", "target", b"target", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,8 +364,8 @@ class ImageFilter(_message.Message):
     """OPTIONAL. Only images built after this image. Default: all."""
     @_builtins.property
     def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. Patterns of references, `*` stands for any run without a slash; a pattern without a tag fits every tag.
-        Default: all.
+        """OPTIONAL. Patterns of references: `*` stands for any run without a slash, `?` for one character, `[a-z]` and
+        `[^a-z]` for one of a set, `\\` takes the next one as it is; a pattern without a tag fits every tag. Default: all.
         """
 
     @_builtins.property
@@ -1210,12 +1220,17 @@ class PruneImagesRequest(_message.Message):
     ALL_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BY_POLICY_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """OPTIONAL. Also images with references, if no container uses them. Default: false."""
     dry_run: _builtins.bool
     """OPTIONAL. Only tell what would go. Default: false."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
+    by_policy: _builtins.bool
+    """OPTIONAL. Delete what an automatic collection would delete now, by the daemon's settings, whether collections are
+    enabled or not; excludes `filter` and `all`. Default: false.
+    """
     @_builtins.property
     def filter(self) -> Global___ImageFilter:
         """OPTIONAL. Which images. Default: dangling ones."""
@@ -1227,14 +1242,69 @@ class PruneImagesRequest(_message.Message):
         all: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        by_policy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "dry_run", b"dry_run", "filter", b"filter", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "by_policy", b"by_policy", "dry_run", b"dry_run", "filter", b"filter", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneImagesRequest: _TypeAlias = PruneImagesRequest  # noqa: Y015
+
+@_typing.final
+class SetImagePinRequest(_message.Message):
+    """Request of SetImagePin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    IS_PINNED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    """REQUIRED. The image."""
+    is_pinned: _builtins.bool
+    """OPTIONAL. Pin it (true) or end that (false). Default: false."""
+    request_id: _builtins.str
+    """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        is_pinned: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "is_pinned", b"is_pinned", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetImagePinRequest: _TypeAlias = SetImagePinRequest  # noqa: Y015
+
+@_typing.final
+class SetImagePinResponse(_message.Message):
+    """Response of SetImagePin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def image(self) -> Global___Image:
+        """OUTPUT_ONLY. The image as it is now."""
+
+    def __init__(
+        self,
+        *,
+        image: Global___Image | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetImagePinResponse: _TypeAlias = SetImagePinResponse  # noqa: Y015
 
 @_typing.final
 class PruneImagesResponse(_message.Message):

@@ -90,6 +90,11 @@ class ImageServiceStub:
                 request_serializer=fluyt_dot_v1_dot_images__pb2.ImportImageRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_images__pb2.ImportImageResponse.FromString,
                 _registered_method=True)
+        self.SetImagePin = channel.unary_unary(
+                '/fluyt.v1.ImageService/SetImagePin',
+                request_serializer=fluyt_dot_v1_dot_images__pb2.SetImagePinRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_images__pb2.SetImagePinResponse.FromString,
+                _registered_method=True)
         self.PruneImages = channel.unary_unary(
                 '/fluyt.v1.ImageService/PruneImages',
                 request_serializer=fluyt_dot_v1_dot_images__pb2.PruneImagesRequest.SerializeToString,
@@ -198,8 +203,16 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetImagePin(self, request, context):
+        """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
+        same. State needed: present. State after: as asked. Idempotent. Cancel: it may have been done already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PruneImages(self, request, context):
-        """Begins to delete images that no container uses and answers at once. State needed: none. State after: they are gone.
+        """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
         Idempotent in effect. Cancel: of this call does nothing to the operation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -263,6 +276,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.ImportImage,
                     request_deserializer=fluyt_dot_v1_dot_images__pb2.ImportImageRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_images__pb2.ImportImageResponse.SerializeToString,
+            ),
+            'SetImagePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetImagePin,
+                    request_deserializer=fluyt_dot_v1_dot_images__pb2.SetImagePinRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_images__pb2.SetImagePinResponse.SerializeToString,
             ),
             'PruneImages': grpc.unary_unary_rpc_method_handler(
                     servicer.PruneImages,
@@ -568,6 +586,33 @@ class ImageService:
             '/fluyt.v1.ImageService/ImportImage',
             fluyt_dot_v1_dot_images__pb2.ImportImageRequest.SerializeToString,
             fluyt_dot_v1_dot_images__pb2.ImportImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetImagePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.ImageService/SetImagePin',
+            fluyt_dot_v1_dot_images__pb2.SetImagePinRequest.SerializeToString,
+            fluyt_dot_v1_dot_images__pb2.SetImagePinResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,8 +86,12 @@ class ImageServiceStub:
     then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
     Cancel: as LoadImages.
     """
+    SetImagePin: _grpc.UnaryUnaryMultiCallable[_images_pb2.SetImagePinRequest, _images_pb2.SetImagePinResponse]
+    """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
+    same. State needed: present. State after: as asked. Idempotent. Cancel: it may have been done already.
+    """
     PruneImages: _grpc.UnaryUnaryMultiCallable[_images_pb2.PruneImagesRequest, _images_pb2.PruneImagesResponse]
-    """Begins to delete images that no container uses and answers at once. State needed: none. State after: they are gone.
+    """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
     Idempotent in effect. Cancel: of this call does nothing to the operation.
     """
 
@@ -149,8 +153,12 @@ class ImageServiceAsyncStub(ImageServiceStub):
     then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
     Cancel: as LoadImages.
     """
+    SetImagePin: _aio.UnaryUnaryMultiCallable[_images_pb2.SetImagePinRequest, _images_pb2.SetImagePinResponse]  # type: ignore[assignment]
+    """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
+    same. State needed: present. State after: as asked. Idempotent. Cancel: it may have been done already.
+    """
     PruneImages: _aio.UnaryUnaryMultiCallable[_images_pb2.PruneImagesRequest, _images_pb2.PruneImagesResponse]  # type: ignore[assignment]
-    """Begins to delete images that no container uses and answers at once. State needed: none. State after: they are gone.
+    """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
     Idempotent in effect. Cancel: of this call does nothing to the operation.
     """
 
@@ -265,12 +273,21 @@ class ImageServiceServicer:
         Cancel: as LoadImages.
         """
 
+    def SetImagePin(
+        self,
+        request: _images_pb2.SetImagePinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.SetImagePinResponse, _abc.Awaitable[_images_pb2.SetImagePinResponse]]:
+        """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
+        same. State needed: present. State after: as asked. Idempotent. Cancel: it may have been done already.
+        """
+
     def PruneImages(
         self,
         request: _images_pb2.PruneImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.PruneImagesResponse, _abc.Awaitable[_images_pb2.PruneImagesResponse]]:
-        """Begins to delete images that no container uses and answers at once. State needed: none. State after: they are gone.
+        """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
         Idempotent in effect. Cancel: of this call does nothing to the operation.
         """
 
