@@ -98,6 +98,15 @@ impl ContentStore {
         py.detach(|| self.inner.write_index(data)).map_err(raise)
     }
 
+    fn replace(&self, py: Python<'_>, digest: &str, source: &ContentStore) -> PyResult<()> {
+        let digest = self::digest(digest)?;
+        py.detach(|| self.inner.replace(&digest, &source.inner)).map_err(raise)
+    }
+
+    fn write_layout(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.write_layout()).map_err(raise)
+    }
+
     fn verify(&self, py: Python<'_>, digest: &str) -> PyResult<bool> {
         let digest = self::digest(digest)?;
         py.detach(|| self.inner.verify(&digest)).map_err(raise)

@@ -30,6 +30,17 @@ pub(crate) struct LayerCheck {
     checked_bytes: u64,
 }
 
+impl LayerCheck {
+    fn new(found: Verified, progress: &AtomicU64) -> Self {
+        let (is_checkable, damage) = match found {
+            Verified::Sound => (true, String::new()),
+            Verified::Damaged { detail } => (true, detail),
+            Verified::NotKept => (false, String::new()),
+        };
+        Self { is_checkable, damage, checked_bytes: progress.load(Ordering::Relaxed) }
+    }
+}
+
 impl From<layer::LayerInfo> for LayerInfo {
     fn from(info: layer::LayerInfo) -> Self {
         Self {
@@ -63,10 +74,14 @@ pub(crate) fn layer_ids(texts: &[String]) -> PyResult<Vec<LayerId>> {
 #[pymethods]
 impl LayerStore {
     #[new]
-    #[pyo3(signature = (data_root, kind="directory"))]
-    fn new(py: Python<'_>, data_root: &str, kind: &str) -> PyResult<Self> {
-        let store = py.detach(|| layer::LayerStore::open(Path::new(data_root), kind)).map_err(raise)?;
-        Ok(Self { inner: Arc::new(store) })
+    #[pyo3(signature = (data_root, kind="directory", below=None))]
+    fn new(py: Python<'_>, data_root: &str, kind: &str, below: Option<&LayerStore>) -> PyResult<Self> {
+        let (path, below) = (Path::new(data_root), below.map(|store| Arc::clone(&store.inner)));
+        let open = || match below {
+            Some(below) => layer::LayerStore::open_beside(path, kind, below),
+            None => layer::LayerStore::open(path, kind),
+        };
+        Ok(Self { inner: Arc::new(py.detach(open).map_err(raise)?) })
     }
 
     #[getter]
@@ -86,6 +101,10 @@ impl LayerStore {
 
     fn list(&self, py: Python<'_>) -> PyResult<Vec<LayerInfo>> {
         Ok(py.detach(|| self.inner.list()).map_err(raise)?.into_iter().map(LayerInfo::from).collect())
+    }
+
+    fn ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(py.detach(|| self.inner.ids()).map_err(raise)?.iter().map(ToString::to_string).collect())
     }
 
     fn list_staged(&self, py: Python<'_>) -> PyResult<Vec<String>> {
@@ -122,12 +141,29 @@ impl LayerStore {
         let found = py
             .detach(|| self.inner.verify(&id, &progress, &|| cancel.inner.is_cancelled()))
             .map_err(raise)?;
-        let (is_checkable, damage) = match found {
-            Verified::Sound => (true, String::new()),
-            Verified::Damaged { detail } => (true, detail),
-            Verified::NotKept => (false, String::new()),
-        };
-        Ok(LayerCheck { is_checkable, damage, checked_bytes: progress.load(Ordering::Relaxed) })
+        Ok(LayerCheck::new(found, &progress))
+    }
+
+    fn compare(
+        &self,
+        py: Python<'_>,
+        layer_id: &str,
+        made: &LayerStore,
+        written_since_seconds: i64,
+        cancel: &CancelToken,
+    ) -> PyResult<LayerCheck> {
+        let id = self::layer_id(layer_id)?;
+        let progress = AtomicU64::new(0);
+        let is_cancelled = || cancel.inner.is_cancelled();
+        let found = py
+            .detach(|| self.inner.compare(&id, &made.inner, written_since_seconds, &progress, &is_cancelled))
+            .map_err(raise)?;
+        Ok(LayerCheck::new(found, &progress))
+    }
+
+    fn replace(&self, py: Python<'_>, layer_id: &str, source: &LayerStore) -> PyResult<()> {
+        let id = self::layer_id(layer_id)?;
+        py.detach(|| self.inner.replace(&id, &source.inner)).map_err(raise)
     }
 }
 

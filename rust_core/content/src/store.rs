@@ -219,6 +219,24 @@ impl ContentStore {
         Ok(self.blobs.sync()?)
     }
 
+    /// The blob that `from`, a store of the same file system, has staged is the visible one here, whatever was visible
+    /// before, by one rename that leaves no moment without a blob. Durable. Blocking.
+    ///
+    /// # Errors
+    /// `BLOB_NOT_FOUND` if `from` has it not; `IO_FAILED`, `STORAGE_FULL`.
+    pub fn replace(&self, digest: &Digest, from: &Self) -> Result<(), ContentError> {
+        let staged = from.staged_dir(digest)?;
+        sys::failpoint::hit("content.replace.sync");
+        from.ingests.sync_file_system()?;
+        let target = self.blobs.make_dir(digest.algorithm().name())?;
+        sys::failpoint::hit("content.replace.rename");
+        staged.rename_to(DATA, &target, digest.hex())?;
+        target.sync()?;
+        staged.remove_file(COMPLETE)?;
+        from.ingests.remove_dir(digest.hex())?;
+        Ok(())
+    }
+
     /// The ingest directory of a staged blob. A blob marked complete before the last boot is hashed again first.
     fn staged_dir(&self, digest: &Digest) -> Result<Directory, ContentError> {
         let not_found = || ContentError::BlobNotFound { digest: digest.clone() };
@@ -340,6 +358,15 @@ impl ContentStore {
         check_limit("index_max_bytes", INDEX_MAX_BYTES, data.len() as u64, || INDEX_NAME.to_owned())?;
         let _guard = self.index_lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace_file(INDEX_NAME, data)
+    }
+
+    /// `content/oci-layout` is what it was made as, replaced atomically. Durable. Blocking.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO_FAILED`.
+    pub fn write_layout(&self) -> Result<(), ContentError> {
+        let _guard = self.index_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace_file(LAYOUT_NAME, LAYOUT)
     }
 
     fn replace_file(&self, name: &str, data: &[u8]) -> Result<(), ContentError> {

@@ -35,6 +35,7 @@
 //! The source is the blob as it came, compressed or not, and is read to its end, so that a reader which hashes or
 //! stores what passes through it sees every byte.
 
+mod compare;
 pub mod decompress;
 pub mod diff;
 mod directory;

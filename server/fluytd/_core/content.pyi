@@ -47,5 +47,10 @@ class ContentStore:
         """Drops a partial or staged blob. Idempotent. Blocking."""
     def write_index(self, data: bytes) -> None:
         """Replaces `content/index.json` atomically. Durable. Blocking."""
+    def replace(self, digest: str, source: ContentStore) -> None:
+        """The blob that `source` has staged is the visible one, whatever was visible before, atomically.
+        Raises BLOB_NOT_FOUND, IO_FAILED, STORAGE_FULL. Durable. Blocking."""
+    def write_layout(self) -> None:
+        """Replaces `content/oci-layout` by what it was made as, atomically. Durable. Blocking."""
     def verify(self, digest: str) -> bool:
         """Re-reads a visible blob and tells whether it still has its digest. Raises BLOB_NOT_FOUND. Blocking."""

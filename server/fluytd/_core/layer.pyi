@@ -10,7 +10,7 @@ from . import CancelToken
 class LayerCheck:
     @property
     def is_checkable(self) -> bool:
-        """False for a kind that keeps no archive: only extracting the blob again could tell then."""
+        """False for a kind that keeps no archive: `LayerStore.compare` tells then."""
     @property
     def damage(self) -> str:
         """What differs from what was stored, in words; empty for a sound layer."""
@@ -43,10 +43,10 @@ class LayerInfo:
 class LayerStore:
     """The layers below `<data_root>/layers`. Safe to share between threads."""
 
-    def __new__(cls, data_root: str, kind: str = "directory") -> LayerStore:
+    def __new__(cls, data_root: str, kind: str = "directory", below: LayerStore | None = None) -> LayerStore:
         """Opens the store; layers of any kind are read. `kind` is how new ones are written: `directory`, `erofs`, or
         `auto`, which is `erofs` where a try succeeds and `directory` elsewhere. Raises KERNEL_FEATURE_MISSING for a kind
-        this host lacks. Blocking."""
+        this host lacks. With `below`, layers that are settled here may stand on those of that store. Blocking."""
     @property
     def kind(self) -> str:
         """How new layers are written: `directory` or `erofs`."""
@@ -57,6 +57,8 @@ class LayerStore:
         """A visible layer, or None. Blocking."""
     def list(self) -> builtins.list[LayerInfo]:
         """All visible layers, no order. Blocking."""
+    def ids(self) -> builtins.list[str]:
+        """The ids of all visible layers, no order, damaged ones included. Blocking."""
     def list_staged(self) -> builtins.list[str]:
         """Names of layers that are not visible yet. Blocking."""
     def delete_staged(self, name: str) -> None:
@@ -77,3 +79,12 @@ class LayerStore:
     def verify(self, layer_id: str, cancel: CancelToken) -> LayerCheck:
         """Reads a visible layer again and compares it with its diff_id and the digest of its index. Changes nothing.
         Raises LAYER_NOT_FOUND, DATA_CORRUPT, IO_FAILED, CANCELLED. Blocking (as long as reading the layer takes)."""
+    def compare(self, layer_id: str, made: LayerStore, written_since_seconds: int, cancel: CancelToken) -> LayerCheck:
+        """Compares a visible layer of the kind `directory` with what `made` has staged of the same blob, begun not
+        before `written_since_seconds` of the epoch: names, types, content, links, owners, modes, times, attributes.
+        Changes nothing. Raises LAYER_NOT_FOUND, DATA_CORRUPT, IO_FAILED, CANCELLED. Blocking (reads both whole)."""
+    def replace(self, layer_id: str, source: LayerStore) -> None:
+        """The layer that `source` has staged is the visible one, atomically; what was visible stands in `source` as one
+        of the `.deleted-...` of its `list_staged`. Paths that `lower_path` gave before go on showing what they showed;
+        those of a directory for as long as that one is not removed. Raises LAYER_NOT_FOUND, IO_FAILED, STORAGE_FULL.
+        Durable. Blocking."""

@@ -8,6 +8,7 @@
 //! <data root>/layers/.deleted-<n>-…/        being removed
 //! ```
 
+mod replace;
 mod staging;
 mod verify;
 
@@ -16,7 +17,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use errors::IoError;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -52,6 +53,8 @@ pub struct LayerStore {
     chosen: usize,
     /// Why `auto` did not choose `erofs`; empty if it did, or was not asked.
     choice_detail: String,
+    /// Where lower layers are looked for that are not here.
+    below: Option<Arc<LayerStore>>,
     writing: Mutex<HashSet<String>>,
     written: Condvar,
     counter: AtomicU64,
@@ -78,7 +81,8 @@ impl LayerStore {
         let (writing, written) = (Mutex::default(), Condvar::new());
         let kinds: [Box<dyn Store>; 2] = [Box::new(DirectoryStore), Box::new(ErofsStore::default())];
         let (chosen, choice_detail, counter) = (0, String::new(), AtomicU64::new(0));
-        let mut store = Self { root, path, kinds, chosen, choice_detail, writing, written, counter };
+        let below = None;
+        let mut store = Self { root, path, kinds, chosen, choice_detail, below, writing, written, counter };
         if kind != "directory" {
             match store.try_erofs() {
                 Ok(()) => store.chosen = 1,
@@ -90,6 +94,15 @@ impl LayerStore {
             }
         }
         Ok(store)
+    }
+
+    /// As `open`, for a store in which layers of the store `below` are made again: layers that it settles may stand on
+    /// those of `below`. Blocking.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_beside(data_root: &Path, kind: &str, below: Arc<Self>) -> Result<Self, LayerError> {
+        Ok(Self { below: Some(below), ..Self::open(data_root, kind)? })
     }
 
     /// The kind in which new layers are written.
@@ -214,11 +227,18 @@ impl LayerStore {
     /// As `stat`.
     pub fn list(&self) -> Result<Vec<LayerInfo>, LayerError> {
         let mut layers = Vec::new();
-        for name in self.names()? {
-            let Ok(layer_id) = LayerId::parse(&name) else { continue };
+        for layer_id in self.ids()? {
             layers.extend(self.stat(&layer_id)?);
         }
         Ok(layers)
+    }
+
+    /// The ids of all visible layers, no order, damaged ones included. Blocking.
+    ///
+    /// # Errors
+    /// `IO_FAILED`.
+    pub fn ids(&self) -> Result<Vec<LayerId>, LayerError> {
+        Ok(self.names()?.iter().filter_map(|name| LayerId::parse(name).ok()).collect())
     }
 
     /// What is not visible: layers staged or being written by their id (or `import-…`), and removals that were cut
@@ -376,14 +396,20 @@ impl LayerStore {
         kind.lower_path(&self.path.join(layer_id.as_str()))
     }
 
+    /// The root of a whole layer, visible or staged.
+    fn open_layer(&self, layer_id: &LayerId) -> Result<OwnedFd, LayerError> {
+        let (folder, name) = self.folder_of(layer_id)?;
+        self.kind_of(folder.as_fd(), &name)?.open_root(&self.path.join(&name))
+    }
+
     /// A view over layers that are visible or staged, given lowest first; it keeps them open. Blocking.
     ///
     /// # Errors
     /// As `lower_path`.
     pub fn lower_view(&self, layer_ids: &[LayerId]) -> Result<LowerView, LayerError> {
-        let open = |layer_id| {
-            let (folder, name) = self.folder_of(layer_id)?;
-            self.kind_of(folder.as_fd(), &name)?.open_root(&self.path.join(&name))
+        let open = |layer_id| match (self.open_layer(layer_id), &self.below) {
+            (Err(LayerError::NotFound { .. }), Some(below)) => below.open_layer(layer_id),
+            (opened, _) => opened,
         };
         Ok(LowerView::new(layer_ids.iter().map(open).collect::<Result<_, _>>()?))
     }

@@ -10,6 +10,7 @@ use content::{Digest, Hasher};
 use errors::IoError;
 
 use super::LayerStore;
+use crate::compare::Comparison;
 use crate::{LayerError, LayerId};
 
 /// Bytes hashed between two looks at the cancel flag.
@@ -25,7 +26,7 @@ pub enum Verified {
         /// What differs, in words.
         detail: String,
     },
-    /// Its kind keeps no archive, so only extracting the blob again could tell.
+    /// Its kind keeps no archive: `compare` tells, with a layer made of the same blob again.
     NotKept,
 }
 
@@ -50,6 +51,10 @@ impl LayerStore {
             return Err(not_found());
         };
         let path = self.path.join(name);
+        let own = LayerId::from_diff_id(&meta.diff_id);
+        if own != *layer_id && !name.starts_with("chain-") {
+            return Ok(Verified::Damaged { detail: format!("its meta.json is that of layer {own}") });
+        }
         let look = Look { path: &path, progress, is_cancelled };
         let checks = [
             (kind.archive(folder.as_fd()), "archive", Some(meta.diff_id)),
@@ -74,6 +79,41 @@ impl LayerStore {
             }
         }
         Ok(if has_kept { Verified::Sound } else { Verified::NotKept })
+    }
+}
+
+impl LayerStore {
+    /// Whether the visible layer of the kind `directory` is the same tree as the one that `made`, a store of the same
+    /// file system, has staged of the same blob not before `written_since_seconds` (seconds of the epoch): names,
+    /// types, content, links, owners, modes, times and extended attributes. `progress` counts bytes compared. Changes
+    /// nothing. Blocking.
+    ///
+    /// # Errors
+    /// `LAYER_NOT_FOUND` for one that either has not; `DATA_CORRUPT` for a damaged `meta.json`; `IO_FAILED`,
+    /// `CANCELLED`.
+    pub fn compare(
+        &self,
+        layer_id: &LayerId,
+        made: &Self,
+        written_since_seconds: i64,
+        progress: &AtomicU64,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Verified, LayerError> {
+        let not_found = || LayerError::NotFound { layer_id: layer_id.to_string() };
+        let has = self.stat(layer_id)?.ok_or_else(not_found)?;
+        let should = made.stat_staged(layer_id)?.ok_or_else(not_found)?;
+        if (&has.diff_id, has.size_bytes, &has.facts) != (&should.diff_id, should.size_bytes, &should.facts) {
+            return Ok(Verified::Damaged { detail: "its meta.json tells of another layer".to_owned() });
+        }
+        let compared = |count| {
+            progress.fetch_add(count, Ordering::Relaxed);
+        };
+        let comparison = Comparison { written_since_seconds, compared: &compared, is_cancelled };
+        let (stored, fresh) = (self.open_layer(layer_id)?, made.open_layer(layer_id)?);
+        Ok(match comparison.difference(stored, fresh)? {
+            Some(detail) => Verified::Damaged { detail },
+            None => Verified::Sound,
+        })
     }
 }
 

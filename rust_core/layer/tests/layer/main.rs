@@ -16,6 +16,7 @@ mod model;
 mod model_over_links;
 mod parents;
 mod peers;
+mod replace;
 mod sparse;
 mod store;
 mod streams;
