@@ -4,6 +4,7 @@ Start: roots, records, stores, services, sockets (calls are refused still), reco
 undo stands on one stack, so that a start that fails and a stop are the same way back.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -20,7 +21,9 @@ from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
 from fluytd.api.server import Server
-from fluytd.checks.service import StorageChecker
+from fluytd.checks.repair import Repairer
+from fluytd.checks.service import StorageChecker, Stored
+from fluytd.checks.store import CoreWorkshop
 from fluytd.clock import SystemClock
 from fluytd.config import Config
 from fluytd.containers.directories import ContainerDirectories
@@ -32,10 +35,13 @@ from fluytd.containers.supervisor import CoreRuntime
 from fluytd.content.store import CoreBlobs
 from fluytd.errors import EngineError, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
-from fluytd.events.model import EngineStarted, EngineStopping, Fact, NewEvent
+from fluytd.events.model import EngineStarted, EngineStopping, Event, Fact, NewEvent
 from fluytd.events.service import EventService
 from fluytd.gc.collect import Collector
+from fluytd.gc.images import ImageCollection
 from fluytd.gc.leases import Leases
+from fluytd.gc.model import DiskFacts
+from fluytd.gc.settings import collection_limits, collection_settings, pinned_patterns
 from fluytd.host import probe
 from fluytd.host.service import HostService
 from fluytd.ids import ImageReference
@@ -46,7 +52,7 @@ from fluytd.images.load import Loader
 from fluytd.images.lookup import Lookup
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.ports import Holder
-from fluytd.images.prune import Pruner
+from fluytd.images.prune import Collect, Pruner
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher
 from fluytd.images.registry import CoreRegistry, RegistrySettings
@@ -56,10 +62,11 @@ from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
 from fluytd.images.usage import usage
+from fluytd.images.uses import ImageUses
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.operations.model import Operation, OperationKind
-from fluytd.operations.service import OperationService
+from fluytd.operations.service import OperationHandle, OperationService
 from fluytd.recovery.apply import recover
 from fluytd.registries.model import Credentials, Proxies
 from fluytd.requests.service import RequestService
@@ -170,7 +177,20 @@ class Engine:
             max_size_bytes=config.load_max_bytes,
             layers_per_image=config.layers_per_image,
         )
-        importer = Importer(blobs, ingester, assembler, catalogue, collector, clock)
+        uses = ImageUses(database, clock)
+        collection = ImageCollection(
+            catalogue,
+            uses,
+            collector,
+            containers,
+            leases,
+            collection_settings(config),
+            pinned_patterns(config),
+            clock,
+            lambda: disk_of(host),
+            lambda fact: tell(database, identity, fact),
+        )
+        database.deliver_to(hearing(bus, uses, collection))
         image_service = ImageService(
             catalogue,
             operations,
@@ -178,36 +198,68 @@ class Engine:
             puller,
             Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
             loader,
-            importer,
+            Importer(blobs, ingester, assembler, catalogue, collector, clock),
             Saver(blobs, catalogue, leases, collector, workers),
-            Pruner(catalogue, collector, containers),
+            Pruner(catalogue, collector, containers, collection.is_pinned, collect_with(collection)),
             collector,
             containers,
+            uses,
+            collection.is_pinned,
         )
-        spool = Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)
-        logs = LogService(containers, log_readers.follow, workers, clock)
+        repairer = await self._repairer(blobs, layers, registry, workers, catalogue, lambda: containers)
+        stored = Stored(blobs, layers, catalogue.table, catalogue, catalogue)
         server = Server(
             config,
             requests,
             [
-                EngineServicer(engine, host, StorageChecker(blobs, layers, catalogue.table, leases, _core.CancelToken)),
+                EngineServicer(
+                    engine,
+                    host,
+                    StorageChecker(
+                        stored,
+                        leases,
+                        collector,
+                        repairer,
+                        _core.CancelToken,
+                        lambda fact: tell(database, fact.subject, fact),
+                    ),
+                ),
                 OperationServicer(operations),
                 EventServicer(events, clock),
                 ContainerServicer(containers, requests),
-                LogServicer(logs),
-                ImageServicer(image_service, spool),
+                LogServicer(LogService(containers, log_readers.follow, workers, clock)),
+                ImageServicer(image_service, Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)),
             ],
         )
         undo.push_async_callback(server.stop, config.drain_seconds)
         await server.start()
-        await catalogue.open()
-        await operations.open()
+        for part in (catalogue, uses, operations):
+            await part.open()
         report = await recover(containers.ctx)
-        await collector.recover()
+        for swept in (collector, repairer):
+            await swept.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
+        undo.push_async_callback(ended, asyncio.ensure_future(collection.run(config.image_collection_interval_seconds)))
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
+
+    async def _repairer(
+        self,
+        blobs: CoreBlobs,
+        layers: CoreLayers,
+        registry: CoreRegistry,
+        workers: Workers,
+        catalogue: Catalogue,
+        containers: Callable[[], ContainerService],
+    ) -> Repairer:
+        def runs_on(layer_id: str) -> bool:
+            entries = (entry.container for entry in containers().ctx.table)
+            return any(one.is_live and layer_id in one.image.layer_ids for one in entries)
+
+        root = self._config.data_root
+        workshop = await workers.run(CoreWorkshop, root, blobs, layers, registry.core, workers, runs_on)
+        return Repairer(workshop, catalogue.table, blobs, catalogue)
 
     def _containers(
         self, database: Database, workers: Workers, images: PresentImages, log_readers: LogReaders
@@ -274,6 +326,46 @@ def pull_with(operations: OperationService, puller: Puller) -> Pull:
     return pull
 
 
+async def disk_of(host: HostService) -> DiskFacts:
+    """The file system of the data root now."""
+    storage = await host.storage()
+    return DiskFacts(storage.total_bytes, storage.available_bytes)
+
+
+def collect_with(collection: ImageCollection) -> Collect:
+    """What a prune by the settings calls."""
+
+    async def collect(handle: OperationHandle, is_dry_run: bool) -> tuple[tuple[str, ...], int]:
+        if not is_dry_run:
+            return await collection.collect(handle)
+        found = await collection.preview()
+        return tuple(image_id for image_id, _ in found.doomed), found.reclaimed_bytes
+
+    return collect
+
+
+def hearing(bus: EventBus, uses: ImageUses, collection: ImageCollection) -> Callable[[list[Event]], None]:
+    """Who hears of the events of each commit: watchers, and those who keep account of images."""
+
+    def deliver(events: list[Event]) -> None:
+        bus.publish(events)
+        if uses.hear(events):
+            collection.want()
+
+    return deliver
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    """The task was told to end, and has; a bug in it is logged."""
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    except Exception:  # noqa: BLE001 - a stop goes on to its end
+        _log.exception("a task of the engine had failed")
+
+
 def registry_settings(config: Config) -> RegistrySettings:
     """How registries are reached."""
     has_auth_file = config.registry_auth_file != Path()
@@ -324,6 +416,7 @@ def limits_of(config: Config) -> list[tuple[str, int, str, str]]:
         ("log_segment_count", config.log_segment_count, "count", "segments of a container's log that are kept"),
         ("event_log_events", config.event_log_events, "count", "events that are kept"),
         ("operation_history", config.operation_history, "count", "ended operations that are kept"),
+        *collection_limits(config),
     ]
 
 

@@ -72,6 +72,21 @@ class Config:
     load_max_bytes: int = 64 * _GIB
     #: Partial downloads and staged content older than this are swept.
     ingest_max_age_seconds: int = 7 * 24 * 3600
+    #: Whether images that are not used go by themselves, by the bounds below (table `image_collection` of the file).
+    image_collection_enabled: bool = False
+    #: Per cent of the data root's file system in use at which images begin to go, and down to which; 0 for never.
+    image_collection_high_water_percent: int = field(default=85, metadata={"least": 0})
+    image_collection_low_water_percent: int = field(default=75, metadata={"least": 0})
+    #: Most bytes of all images; 0 for no bound.
+    image_collection_max_bytes: int = 0
+    #: Images used or come since then stay.
+    image_collection_min_age_seconds: int = field(default=3600, metadata={"least": 0})
+    #: Images unused for longer go, however much space there is; 0 for no bound.
+    image_collection_max_age_seconds: int = 0
+    #: How often it is looked, besides at the start and after each image that comes.
+    image_collection_interval_seconds: int = 300
+    #: Patterns of references of images that stay, divided by commas (in the file also a list), as lists filter them.
+    image_collection_pinned: str = ""
     #: How long a stopping daemon waits for running calls.
     drain_seconds: int = 10
     log_level: str = "info"
@@ -84,6 +99,9 @@ _TEXT_CHOICES = {
     "log_format": ("plain", "json"),
     "layer_store": ("auto", "directory", "erofs"),
 }
+#: Tables of the file; a setting `max_bytes` in one is the setting `image_collection_max_bytes`.
+_TABLES = ("image_collection",)
+_WHOLE_PERCENT = 100
 _ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
 
 
@@ -110,13 +128,28 @@ def load(arguments: Sequence[str]) -> Config:
 def _from_file(path: Path | None) -> dict[str, object]:
     chosen = path or DEFAULT_CONFIG_PATH
     try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8"))
+        return _flat(tomllib.loads(chosen.read_text(encoding="utf-8")))
     except FileNotFoundError:
         if path is None:
             return {}
         raise FieldInvalid(field="config", rule=f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FieldInvalid(field="config", rule=f"{chosen} cannot be read: {error}") from error
+
+
+def _flat(values: dict[str, object]) -> dict[str, object]:
+    """The settings of tables under their whole names; lists of texts as one text."""
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        members = value.items() if name in _TABLES and isinstance(value, dict) else ()
+        for member, given in members:
+            is_list = isinstance(given, list) and all(isinstance(one, str) for one in given)
+            found[f"{name}_{member}"] = ",".join(given) if is_list else given
+        if name not in _TABLES:
+            found[name] = value
+        elif not isinstance(value, dict):
+            raise FieldInvalid(field=name, rule="must be a table")
+    return found
 
 
 def _from_environment(values: dict[str, object]) -> dict[str, object]:
@@ -127,6 +160,9 @@ def _from_environment(values: dict[str, object]) -> dict[str, object]:
 
 
 def _from_text(name: str, text: str) -> object:
+    if isinstance(_DEFAULTS[name], bool):
+        # What is neither is refused where types are checked.
+        return {"true": True, "false": False}.get(text, text)
     if not isinstance(_DEFAULTS[name], int):
         return text
     try:
@@ -141,16 +177,26 @@ def _build(values: dict[str, object]) -> Config:
         if name not in _DEFAULTS:
             raise FieldInvalid(field=name, rule="is not a setting")
         checked[name] = _check(name, value)
-    return Config(**checked)  # type: ignore[arg-type] # each value was checked against its default's type
+    config = Config(**checked)  # type: ignore[arg-type] # each value was checked against its default's type
+    high, low = config.image_collection_high_water_percent, config.image_collection_low_water_percent
+    if high and low > high:
+        raise FieldInvalid(field="image_collection_low_water_percent", rule="must not be above the high water mark")
+    return config
 
 
 def _check(name: str, value: object) -> object:
     default = _DEFAULTS[name]
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise FieldInvalid(field=name, rule="must be true or false")
+        return value
     if isinstance(default, int):
         # What is 0 by default is a bound that may be absent.
-        least = min(1, default)
+        least = _LEAST.get(name, min(1, default))
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise FieldInvalid(field=name, rule=f"must be a whole number of at least {least}")
+        if name.endswith("_percent") and value > _WHOLE_PERCENT:
+            raise FieldInvalid(field=name, rule=f"must be at most {_WHOLE_PERCENT}")
         return value
     if not isinstance(value, str):
         raise FieldInvalid(field=name, rule="must be text")
@@ -167,3 +213,6 @@ def _check(name: str, value: object) -> object:
 
 
 _DEFAULTS: dict[str, object] = {setting.name: setting.default for setting in fields(Config)}
+_LEAST: dict[str, int] = {
+    setting.name: setting.metadata["least"] for setting in fields(Config) if "least" in setting.metadata
+}

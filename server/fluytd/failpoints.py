@@ -49,6 +49,12 @@ CATALOGUE: dict[str, str] = {
             "deleted",
         )
     },
+    "check.blob.replace": "a blob that was made again taking the place of a damaged one",
+    "check.layer.make": "making a layer again",
+    "check.layer.replace": "a layer that was made again taking the place of a damaged one",
+    "check.source.fetch": "the fetching of a blob that is damaged or missing",
+    "collection.image.delete": "the deletion of an image by a collection",
+    "image.pin.record": "the record that an image is pinned",
     "recovery.apply": "each action of a recovery",
     "gc.blob.delete": "the removal of a blob that nothing needs",
     "gc.ingest.delete": "the removal of a partial download",

@@ -12,6 +12,8 @@ from tests.support import image_files, images, leftovers
 from tests.support.preloaded_fluytd import Preloaded
 from tests.support.registry import RealRegistry
 
+#: A collection that is asked for takes every image that may go; none runs by itself.
+COLLECT_ALL = ("--image-collection-max-bytes", "1", "--image-collection-min-age-seconds", "0")
 #: Whatever drives a daemon needs these.
 NEEDS = ("root", "busybox", "docker-registry")
 
@@ -42,7 +44,7 @@ def crashed_engine(
     tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded, registry: str
 ) -> Iterator[CrashedEngine]:
     """The engine of the whole run."""
-    with CrashedEngine(tmp_path_factory.mktemp("crash"), preloaded, registry) as running:
+    with CrashedEngine(tmp_path_factory.mktemp("crash"), preloaded, registry, options=COLLECT_ALL) as running:
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
         yield running
 

@@ -6,17 +6,30 @@ from pathlib import Path
 import pytest
 
 from fluytd import failpoints
-from tests.recovery import container_scenarios, image_scenarios, test_supervisor_killed
+from tests.recovery import (
+    collection_scenarios,
+    container_scenarios,
+    image_scenarios,
+    repair_scenarios,
+    test_supervisor_killed,
+)
 from tests.recovery.crash import CrashedEngine, Scenario, crash
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Failpoint of the daemon -> how it is reached.
-SCENARIOS = {**container_scenarios.SCENARIOS, **image_scenarios.SCENARIOS}
+SCENARIOS = {
+    **container_scenarios.SCENARIOS,
+    **image_scenarios.SCENARIOS,
+    **repair_scenarios.SCENARIOS,
+    **collection_scenarios.SCENARIOS,
+}
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
+    *collection_scenarios.FURTHER,
     *container_scenarios.CORE_SCENARIOS.items(),
     *image_scenarios.CORE_SCENARIOS.items(),
+    *repair_scenarios.CORE_SCENARIOS.items(),
 ]
 #: Failpoints of the core behind calls that the API does not have yet.
 UNREACHED = {"cgroup.update"}
@@ -38,6 +51,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *container_scenarios.CORE_SCENARIOS,
         *image_scenarios.CORE_SCENARIOS,
         *image_scenarios.EROFS_SCENARIOS,
+        *repair_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
         *UNREACHED,

@@ -210,6 +210,8 @@ def _abandoned() -> list[Process]:
 def _places(engine: Engine) -> Iterator[str]:
     data = engine.root / "data"
     yield from (f"removed: {name}" for name in _names(data / "removed"))
+    for place in ("ingest", "layers"):
+        yield from (f"repair: {place}/{name}" for name in _names(data / "repair" / place))
     prepared = sorted((data / "prepared").iterdir())
     if len(prepared) > MAX_PREPARED:
         yield f"{len(prepared)} prepared directories"

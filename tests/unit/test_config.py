@@ -68,3 +68,42 @@ def test_a_bound_that_may_be_absent_is_not_negative(tmp_path: Path) -> None:
     file.write_text("registry_upload_chunk_bytes = -1\n")
     with pytest.raises(FieldInvalid, match="at least 0"):
         load(["--config", str(file)])
+
+
+def test_a_table_holds_the_settings_of_a_collection_of_images(tmp_path: Path) -> None:
+    file = tmp_path / "fluytd.toml"
+    file.write_text('[image_collection]\nenabled = true\nhigh_water_percent = 0\npinned = ["a/*", "b"]\n')
+    config = load(["--config", str(file), "--image-collection-max-bytes", "7"])
+    assert (config.image_collection_enabled, config.image_collection_high_water_percent) == (True, 0)
+    assert (config.image_collection_pinned, config.image_collection_max_bytes) == ("a/*,b", 7)
+    assert load(["--config", str(file), "--image-collection-enabled", "false"]).image_collection_enabled is False
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("image_collection = 1", "image_collection"),
+        ("[image_collection]\nnonsense = 1", "image_collection_nonsense"),
+        ("[image_collection]\nenabled = 1", "image_collection_enabled"),
+        ("[image_collection]\nhigh_water_percent = 101", "image_collection_high_water_percent"),
+        ("[image_collection]\nlow_water_percent = -1", "image_collection_low_water_percent"),
+        (
+            "[image_collection]\nhigh_water_percent = 50\nlow_water_percent = 51",
+            "image_collection_low_water_percent",
+        ),
+        ("[image_collection]\ninterval_seconds = 0", "image_collection_interval_seconds"),
+        ("[image_collection]\npinned = [1]", "image_collection_pinned"),
+        ("[other]\nenabled = true", "other"),
+    ],
+)
+def test_a_wrong_setting_of_a_table_is_named(tmp_path: Path, text: str, field: str) -> None:
+    file = tmp_path / "fluytd.toml"
+    file.write_text(text)
+    with pytest.raises(FieldInvalid) as caught:
+        load(["--config", str(file)])
+    assert caught.value.metadata["field"] == field
+
+
+def test_a_flag_on_the_command_line_is_true_or_false() -> None:
+    with pytest.raises(FieldInvalid, match="true or false"):
+        load(["--image-collection-enabled", "perhaps"])

@@ -11,7 +11,6 @@ from fluytd.api.convert.engine import to_capability, to_check_event, to_disk_usa
 from fluytd.api.convert.values import timestamp_of
 from fluytd.checks.service import StorageChecker
 from fluytd.containers.model import LIVE
-from fluytd.errors import FieldNotBuilt
 from fluytd.host.service import HostService
 from fluytd.images.usage import ImageUsage, Usage
 
@@ -114,8 +113,6 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     async def CheckStorage(
         self, request: engine_pb2.CheckStorageRequest, context: Any
     ) -> AsyncIterator[engine_pb2.CheckStorageResponse]:
-        if request.repair:
-            raise FieldNotBuilt(field="repair")
-        async with aclosing(self._checker.check(request.subjects)) as events:
+        async with aclosing(self._checker.check(request.subjects, repair=request.repair)) as events:
             async for event in events:
                 yield to_check_event(event)

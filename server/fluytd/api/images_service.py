@@ -8,7 +8,7 @@ from fluyt.v1 import images_pb2, images_pb2_grpc
 from fluytd.api.convert import images as convert
 from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.operations import to_loaded_images, to_operation
-from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, to_page_token
+from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, timestamp_of, to_page_token
 from fluytd.errors import FieldInvalid
 from fluytd.ids import ImageReference
 from fluytd.images.filters import ImageFilter
@@ -153,8 +153,19 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         )
 
     async def PruneImages(self, request: images_pb2.PruneImagesRequest, context: Any) -> images_pb2.PruneImagesResponse:
-        options = PruneOptions(self._filter(request.filter), has_all=request.all, is_dry_run=request.dry_run)
+        if request.by_policy and (request.all or request.HasField("filter")):
+            raise FieldInvalid(field="by_policy", rule="excludes filter and all")
+        options = PruneOptions(
+            self._filter(request.filter),
+            has_all=request.all,
+            is_dry_run=request.dry_run,
+            is_by_policy=request.by_policy,
+        )
         return images_pb2.PruneImagesResponse(operation=to_operation(await self._images.prune(options)))
+
+    async def SetImagePin(self, request: images_pb2.SetImagePinRequest, context: Any) -> images_pb2.SetImagePinResponse:
+        image = await self._images.pin(_given(request.image), is_pinned=request.is_pinned, actor=ACTOR)
+        return images_pb2.SetImagePinResponse(image=self._message(image))
 
     def _find(self, text: str) -> Image:
         image, _ = self._images.catalogue.table.find(_given(text))
@@ -162,13 +173,16 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
 
     def _message(self, image: Image) -> images_pb2.Image:
         table = self._images.catalogue.table
-        return convert.to_image(
+        message = convert.to_image(
             image,
             table.references(image.id),
             table.repo_digests(image.id),
             table.shared_size_bytes(image),
             self._images.container_count(image),
         )
+        message.is_pinned = self._images.is_pinned(image)
+        message.last_use_time.CopyFrom(timestamp_of(self._images.uses.last_use_unix_nanos(image)))
+        return message
 
     def _filter(self, message: images_pb2.ImageFilter) -> ImageFilter:
         return ImageFilter(

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from fluytd.errors import Failure
 from fluytd.ids import Digest
-from fluytd.images.model import Image
+from fluytd.images.model import Image, ImageLayer
+
+#: Subject of the file that makes the blobs an OCI image layout, and of the one beside it that says so.
+INDEX_FILE: Final = "content/index.json"
+LAYOUT_FILE: Final = "content/oci-layout"
 
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What is to be read: blobs and layers, each once, in order."""
+    """What is to be read: files of the layout, blobs and layers, each once, in order."""
 
     blobs: tuple[Digest, ...]
     layers: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
         """Things to be read."""
-        return len(self.blobs) + len(self.layers)
+        return len(self.files) + len(self.blobs) + len(self.layers)
 
 
 def subjects_of(images: Iterable[Image], blobs: Iterable[Digest], layers: Iterable[str]) -> Subjects:
@@ -47,6 +53,9 @@ class Finding:
     failure: Failure
     #: Images that need it, by name where they have one.
     references: Sequence[str]
+    is_repaired: bool = False
+    #: What was done, or why nothing was; empty where no repair was asked for.
+    action: str = ""
 
 
 @dataclass(slots=True)
@@ -55,6 +64,7 @@ class Summary:
 
     checked_count: int = 0
     damaged_count: int = 0
+    repaired_count: int = 0
     checked_bytes: int = 0
 
 
@@ -67,3 +77,35 @@ class Checked:
     checked_bytes: int = 0
     #: False if it holds nothing that it could be compared with.
     is_checkable: bool = field(default=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What became of a repair."""
+
+    is_repaired: bool
+    #: One sentence.
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a layer is made of."""
+
+    layer: ImageLayer
+    #: Lowest first.
+    lower_layer_ids: tuple[str, ...]
+
+    @property
+    def layer_id(self) -> str:
+        """Where it stands."""
+        return self.layer.layer_id
+
+
+def recipe_of(layer_id: str, images: Iterable[Image]) -> Recipe | None:
+    """How the layer is made, as the first image tells that has it; None if no image has it."""
+    for image in images:
+        for position, layer in enumerate(image.layers):
+            if layer.layer_id == layer_id:
+                return Recipe(layer, tuple(below.layer_id for below in image.layers[:position]))
+    return None

@@ -1,24 +1,30 @@
-"""What a check needs of the stores and the images."""
+"""What a check and a repair need of the stores, the registries and the images."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from fluytd.checks.model import Checked
+from fluytd.checks.model import Checked, Recipe
 from fluytd.content.ports import Blob
 from fluytd.ids import Digest
 from fluytd.images.model import Image
-from fluytd.images.ports import Layer
+from fluytd.images.ports import Layer, Source
 from fluytd.operations.ports import CancelToken
 
 
 class CheckedBlobs(Protocol):
-    """Visible blobs."""
+    """Visible blobs and the two files beside them."""
 
     async def list_blobs(self) -> list[Blob]:
         """All of them, no order."""
 
     async def verify(self, digest: Digest) -> Checked:
         """The blob was read again and compared with its digest. Raises BLOB_NOT_FOUND, IO_FAILED."""
+
+    async def read_file(self, name: str, max_size_bytes: int) -> bytes:
+        """`index.json` or `oci-layout`, cut at so many bytes; empty if it is absent. Raises IO_FAILED."""
+
+    async def write_layout(self) -> None:
+        """`oci-layout` is what it ought to be, atomically. Raises IO_FAILED, STORAGE_FULL."""
 
 
 class CheckedLayers(Protocol):
@@ -45,3 +51,64 @@ class CheckedImages(Protocol):
 
     def references(self, image_id: str) -> tuple[str, ...]:
         """Its names, sorted."""
+
+    def repo_digests(self, image_id: str) -> tuple[str, ...]:
+        """`<repository>@<digest>` of the registries that it is known to come from or to stand in, sorted."""
+
+
+class CheckedIndex(Protocol):
+    """index.json as the records would have it."""
+
+    def render_index(self) -> bytes:
+        """The bytes that it ought to have."""
+
+    async def settled(self) -> None:
+        """Returns once every change that had begun is written."""
+
+    async def mend_index(self) -> None:
+        """It has them. Raises IO_FAILED, STORAGE_FULL."""
+
+
+class Workshop(Protocol):
+    """A place beside the stores in which content is made again, out of sight, for one caller at a time.
+
+    What fails or is cut short changes nothing that is visible; `clear` takes away what it leaves. All that takes a
+    cancel token raises CANCELLED.
+    """
+
+    async def fetch_blob(self, source: Source, cancel: CancelToken) -> None:
+        """The blob is made, from its registry. Raises as `images.ports.Ingester.fetch_blob`."""
+
+    async def fetch_manifest(self, source: Source, cancel: CancelToken) -> None:
+        """The manifest is made, from its registry. Raises as `images.ports.Registry.fetch_manifest`."""
+
+    async def write_blob(self, data: bytes, digest: Digest) -> None:
+        """The blob is made, of these bytes. Raises DIGEST_MISMATCH, STORAGE_FULL, IO_FAILED."""
+
+    async def copy_archive(self, layer_id: str, digest: Digest, cancel: CancelToken) -> bool:
+        """The blob is made, of the archive that the layer keeps; False if it keeps none. Raises DIGEST_MISMATCH."""
+
+    async def put_blob(self, digest: Digest) -> None:
+        """The blob that was made is the visible one, by one rename, durably. Raises STORAGE_FULL, IO_FAILED."""
+
+    async def make_layer(self, recipe: Recipe, *, as_directory: bool, cancel: CancelToken) -> None:
+        """The layer is made of its visible blob, over the visible layers below it.
+
+        Raises as `images.ports.Ingester.fetch_layer` and `finish_layer`, BLOB_NOT_FOUND.
+        """
+
+    async def make_layer_of_archive(self, recipe: Recipe, cancel: CancelToken) -> bool:
+        """The layer is made of the archive that it keeps itself; False if it keeps none. Raises DIFF_ID_MISMATCH."""
+
+    async def compare_layer(self, layer_id: str, cancel: CancelToken) -> Checked:
+        """The visible layer, kept as a directory, was compared with the one that was made as such.
+
+        Raises LAYER_NOT_FOUND, DATA_CORRUPT, IO_FAILED.
+        """
+
+    async def put_layer(self, layer_id: str) -> None:
+        """The layer that was made is the visible one, by one rename, durably; what was is kept as long as a container
+        runs on it. Raises STORAGE_FULL, IO_FAILED."""
+
+    async def clear(self) -> None:
+        """Nothing is left there but layers that a container still runs on. Raises IO_FAILED."""

@@ -64,6 +64,24 @@ class CoreBlobs:
         size_bytes = blob.size_bytes if blob is not None else 0
         return Checked("" if is_sound else "the blob has another digest than its name", size_bytes)
 
+    async def read_file(self, name: str, max_size_bytes: int) -> bytes:
+        """See `checks.ports.CheckedBlobs.read_file`."""
+        return await self._workers.run(self._read_file, name, max_size_bytes)
+
+    def _read_file(self, name: str, max_size_bytes: int) -> bytes:
+        path = self._blobs_root.parent / name
+        try:
+            with path.open("rb") as file:
+                return file.read(max_size_bytes)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise IoFailed(operation="read", path=str(path), errno=error.errno) from error
+
+    async def write_layout(self) -> None:
+        """See `checks.ports.CheckedBlobs.write_layout`."""
+        await self._workers.run(self.core.write_layout)
+
     async def delete(self, digest: Digest) -> int:
         """See `ports.Blobs.delete`."""
         return await self._workers.run(self.core.delete, digest)

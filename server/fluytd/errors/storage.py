@@ -1,6 +1,15 @@
 """Catalogue entries about bytes, digests, layers and archives."""
 
-from fluytd.errors.base import Code, DataCorrupt, EngineError, Internal, InvalidInput, NotFound, ResourceExhausted
+from fluytd.errors.base import (
+    Code,
+    DataCorrupt,
+    EngineError,
+    Internal,
+    InvalidInput,
+    NotFound,
+    ResourceExhausted,
+    WrongState,
+)
 
 
 class IoFailed(
@@ -131,6 +140,16 @@ class ArchiveInvalid(
     next_step="Send an OCI layout, an OCI archive or a docker-archive, as tar, optionally compressed by gzip or zstd.",
 ):
     """An image archive that cannot be read as one."""
+
+
+class ContentOrphaned(
+    WrongState,
+    reason="CONTENT_ORPHANED",
+    keys="subject",
+    text="nothing needs the stored content {subject}",
+    next_step="Run CheckStorage with repair, or restart the daemon: both delete it.",
+):
+    """A blob or layer that no image, container or work in flight needs; it takes space and does no harm."""
 
 
 class DataCorruptOnDisk(

@@ -85,6 +85,16 @@ class ImageDeleted:
 
     image_id: str
     reclaimed_bytes: int
+    #: Why: `request`, `prune`, or of an automatic collection `age`, `watermark`, `max_bytes`.
+    cause: str = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePinned:
+    """An image was pinned, or is pinned no more."""
+
+    image_id: str
+    is_pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,13 @@ class StorageReclaimed:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageShort:
+    """A collection found too few images that may go."""
+
+    missing_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StorageDamaged:
     """Damaged content was found."""
 
@@ -233,6 +250,7 @@ Fact = (
     | ImageTagged
     | ImageUntagged
     | ImageDeleted
+    | ImagePinned
     | ContainerCreated
     | ContainerStarted
     | ContainerStartFailed
@@ -247,6 +265,7 @@ Fact = (
     | OperationStarted
     | OperationEnded
     | StorageReclaimed
+    | StorageShort
     | StorageDamaged
 )
 

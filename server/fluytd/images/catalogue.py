@@ -209,11 +209,11 @@ class Catalogue:
             return Removal(references, image)
 
     async def remove_unused(
-        self, image_id: str, is_wanted: Callable[[Image, tuple[str, ...]], bool], actor: str
+        self, image_id: str, is_wanted: Callable[[Image, tuple[str, ...]], bool], actor: str, *, cause: str = "prune"
     ) -> Image | None:
         """The image is gone if it is here, `is_wanted` of it and its references, and in no container; it as it was.
 
-        None if it stays. Raises STORAGE_FULL, IO_FAILED.
+        `cause`: see `events.model.ImageDeleted`. None if it stays. Raises STORAGE_FULL, IO_FAILED.
         """
         async with self._lock:
             image = self.table.get(image_id)
@@ -222,14 +222,14 @@ class Catalogue:
             references = self.table.references(image_id)
             if not is_wanted(image, references):
                 return None
-            await self._remove(image, references, actor)
+            await self._remove(image, references, actor, cause)
             return image
 
-    async def _remove(self, image: Image, references: tuple[str, ...], actor: str) -> None:
+    async def _remove(self, image: Image, references: tuple[str, ...], actor: str, cause: str = "request") -> None:
         repo_digests = self.table.repo_digests(image.id)
         # Out of memory first: from here on no container can be made of it, whatever is awaited.
         self.table.remove(image.id)
-        fact = ImageDeleted(image.id, self.reclaimable_bytes(image))
+        fact = ImageDeleted(image.id, self.reclaimable_bytes(image), cause)
 
         def record(txn: Transaction) -> None:
             for reference in references:
@@ -288,13 +288,26 @@ class Catalogue:
         for image_id, version in versions.items():
             self.table.put(replace(self._present(image_id), version=version))
 
+    def render_index(self) -> bytes:
+        """index.json as it ought to be now."""
+        images = sorted(self.table, key=lambda image: (image.create_time_unix_nanos, image.id))
+        return index_file.render((image, self.table.references(image.id)) for image in images)
+
+    async def settled(self) -> None:
+        """Returns once every change that had begun is written."""
+        async with self._lock:
+            return
+
+    async def mend_index(self) -> None:
+        """index.json is what it ought to be. Raises STORAGE_FULL, IO_FAILED."""
+        async with self._lock:
+            await self._blobs.write_index(self.render_index())
+
     async def _write_index(self) -> None:
         """index.json names the images as they are. It is made from the records, so that a failure is mended by the next
         change or start and fails nobody."""
-        images = sorted(self.table, key=lambda image: (image.create_time_unix_nanos, image.id))
-        data = index_file.render((image, self.table.references(image.id)) for image in images)
         try:
-            await self._blobs.write_index(data)
+            await self._blobs.write_index(self.render_index())
         except EngineError as error:
             _log.warning("content/index.json could not be written and is behind: %s", error)
 

@@ -1,10 +1,11 @@
-"""Deleting images that no container uses. Each goes as DeleteImage takes it, one after the other.
+"""Deleting images that no container uses and nobody pinned. Each goes as DeleteImage takes it, one after the other.
 
 A prune that is cancelled, fails or is killed has taken away some of the images whole and none in part.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fluytd.gc.collect import Collector
@@ -19,6 +20,10 @@ from fluytd.operations.service import OperationHandle
 MAX_LISTED: Final = 10_000
 
 
+#: Collects by the settings, or with True only tells what would go; gives ids of images and bytes.
+Collect = Callable[[OperationHandle, bool], Awaitable[tuple[tuple[str, ...], int]]]
+
+
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
     """What may go."""
@@ -27,6 +32,8 @@ class PruneOptions:
     #: Also images with references. A condition that asks for images with references says the same.
     has_all: bool
     is_dry_run: bool
+    #: What an automatic collection would take, and nothing else.
+    is_by_policy: bool = False
 
     def accepts(self, image: Image, references: Iterable[str]) -> bool:
         """True if the image with these references may go, as long as no container uses it."""
@@ -38,10 +45,20 @@ class PruneOptions:
 class Pruner:
     """Takes away what is out of use."""
 
-    def __init__(self, catalogue: Catalogue, collector: Collector, containers: ContainersUsingImage) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        collector: Collector,
+        containers: ContainersUsingImage,
+        is_pinned: Callable[[Image], bool],
+        collect: Collect,
+    ) -> None:
+        """`is_pinned`: True of images that stay; `collect`: does what an automatic collection does."""
         self._catalogue = catalogue
         self._collector = collector
         self._containers = containers
+        self._is_pinned = is_pinned
+        self._collect = collect
 
     async def prune(self, options: PruneOptions, handle: OperationHandle) -> PruneResult:
         """The images that fit and that no container uses are gone, with what only they needed; oldest first.
@@ -49,10 +66,13 @@ class Pruner:
         With `is_dry_run` nothing changes and the result tells what would be gone. One that is used, or does not fit any
         more, when its turn comes stays. Raises CANCELLED, STORAGE_FULL, IO_FAILED; what was taken away till then is.
         """
+        if options.is_by_policy:
+            return await self._prune_by_policy(handle, is_dry_run=options.is_dry_run)
         table = self._catalogue.table
         images = sorted(table, key=lambda image: (image.create_time_unix_nanos, image.id))
         if options.is_dry_run:
-            found = [one for one in images if options.accepts(one, table.references(one.id)) and self._is_unused(one)]
+            found = [one for one in images if self._may_go(one, table.references(one.id), options)]
+            found = [one for one in found if not self._containers.holders(one.id)]
             reclaimed_bytes = would_reclaim(found, table, self._containers.uses_layer)
             handle.update(PruneProgress(len(images), reclaimed_bytes))
             return _result([image.id for image in found], reclaimed_bytes)
@@ -61,7 +81,8 @@ class Pruner:
         for position, image in enumerate(images):
             handle.check()
             handle.update(PruneProgress(position, reclaimed_bytes))
-            removed = await self._catalogue.remove_unused(image.id, options.accepts, handle.actor)
+            may_go = partial(self._may_go, options=options)
+            removed = await self._catalogue.remove_unused(image.id, may_go, handle.actor)
             if removed is not None:
                 swept = await self._collector.sweep(removed.blob_sizes, removed.layer_sizes)
                 deleted.append(removed.id)
@@ -69,8 +90,13 @@ class Pruner:
         handle.update(PruneProgress(len(images), reclaimed_bytes))
         return _result(deleted, reclaimed_bytes)
 
-    def _is_unused(self, image: Image) -> bool:
-        return not self._containers.holders(image.id)
+    def _may_go(self, image: Image, references: Iterable[str], options: PruneOptions) -> bool:
+        return options.accepts(image, references) and not self._is_pinned(image)
+
+    async def _prune_by_policy(self, handle: OperationHandle, *, is_dry_run: bool) -> PruneResult:
+        image_ids, reclaimed_bytes = await self._collect(handle, is_dry_run)
+        handle.update(PruneProgress(len(image_ids), reclaimed_bytes))
+        return _result(list(image_ids), reclaimed_bytes)
 
 
 def would_reclaim(going: Collection[Image], present: Iterable[Image], is_used_layer: Callable[[str], bool]) -> int:

@@ -18,6 +18,7 @@ from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher, plan
 from fluytd.images.save import Saver, Sent
 from fluytd.images.spool import Received
+from fluytd.images.uses import ImageUses
 from fluytd.operations.model import LoadResult, Operation, OperationKind
 from fluytd.operations.service import OperationHandle, OperationService
 from fluytd.registries.model import Credentials
@@ -39,8 +40,13 @@ class ImageService:
         pruner: Pruner,
         collector: Collector,
         containers: ContainersUsingImage,
+        uses: ImageUses,
+        is_pinned: Callable[[Image], bool],
     ) -> None:
+        """`is_pinned`: True of images that no prune and no collection takes."""
         self.catalogue = catalogue
+        self.uses = uses
+        self.is_pinned = is_pinned
         self._operations = operations
         self._lookup = lookup
         self._puller = puller
@@ -124,6 +130,12 @@ class ImageService:
         return await self._operations.begin(
             OperationKind.PRUNE_IMAGES, "images", lambda handle: self._pruner.prune(options, handle)
         )
+
+    async def pin(self, text: str, *, is_pinned: bool, actor: str) -> Image:
+        """The image is pinned or not. Raises IMAGE_NOT_FOUND and its kin, STORAGE_FULL."""
+        image, _ = self.catalogue.table.find(text)
+        await self.uses.pin(image, is_pinned=is_pinned, actor=actor)
+        return image
 
     async def _done(
         self,

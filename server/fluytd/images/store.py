@@ -11,6 +11,7 @@ from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerInfo, LayerStore
 from fluytd._core.registry import RegistryClient
 from fluytd.checks.model import Checked
+from fluytd.errors import DataCorrupt
 from fluytd.ids import Digest
 from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
 from fluytd.images.registry import core_credentials, core_token
@@ -36,7 +37,18 @@ class CoreLayers:
 
     async def list_layers(self) -> list[Layer]:
         """See `ports.Layers.list_layers`."""
-        return [_layer(info) for info in await self._workers.run_transfer(self.core.list)]
+        return await self._workers.run_transfer(self._list_layers)
+
+    def _list_layers(self) -> list[Layer]:
+        return [self._stat(layer_id) for layer_id in self.core.ids()]
+
+    def _stat(self, layer_id: str) -> Layer:
+        try:
+            info = self.core.stat(layer_id)
+        except DataCorrupt:
+            info = None
+        # A folder without a readable meta.json is a layer all the same: it can be damaged, repaired, swept.
+        return _layer(info) if info is not None else Layer(layer_id, 0, depends_on_lower=False)
 
     async def delete(self, layer_id: str) -> None:
         """See `ports.Layers.delete`."""

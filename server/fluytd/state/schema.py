@@ -7,6 +7,7 @@
                   `record` is JSON (manifest, config, layers with their sizes)
     image_names   a reference in full -> the image it names now; an image without a name is dangling
     image_repo_digests  `<repository>@<digest>` that an image came by
+    image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
     request_ids   what a request id was used for and what it was answered
@@ -79,6 +80,14 @@ MIGRATIONS: Final = (
         create_time_unix_nanos INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX request_ids_by_time ON request_ids(create_time_unix_nanos);
+    """,
+    # Uses and pins of images.
+    """
+    CREATE TABLE image_uses (
+        image_id TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,
+        last_use_unix_nanos INTEGER NOT NULL,
+        is_pinned INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
     """,
 )
 

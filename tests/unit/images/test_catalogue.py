@@ -218,9 +218,21 @@ def test_conditions_of_different_kinds_must_all_hold() -> None:
         ("a", "a**", True),
         ("ab", "a", False),
         ("a" * 5000, "*a" * 50 + "b", False),
-        ("a?[b]", "a?[b]", True),
-        ("axb", "a?b", False),
+        ("a?[b]", r"a\?\[b]", True),
+        ("axb", "a?b", True),
+        ("a/b", "a?b", False),
+        ("ab", "a[a-c]", True),
+        ("ad", "a[a-c]", False),
+        ("ad", "a[^a-cx]", True),
+        ("ax", "a[^a-cx]", False),
+        ("a-", r"a[\-]", True),
+        ("ab1", "a*[0-9]", True),
+        ("a", "a[", False),
+        ("a", "a[]", False),
+        ("ab", "a[b", False),
+        ("a", "a\\", False),
+        ("a-", "a[a-]", False),
     ],
 )
-def test_a_star_is_any_run_without_a_slash(text: str, pattern: str, fits: bool) -> None:
+def test_a_pattern_fits_as_gos_path_match_says(text: str, pattern: str, fits: bool) -> None:
     assert glob(text, pattern) is fits

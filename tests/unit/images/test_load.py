@@ -132,6 +132,8 @@ def service(world: World) -> ImageService:
         unused,
         world.collector,
         FakeHolders(),
+        unused,
+        unused,
     )
 
 

@@ -23,8 +23,11 @@ def handle_of(flag: Flag | None = None) -> OperationHandle:
     return OperationHandle(OperationId.new(), "root", flag or Flag())
 
 
-def pruner(world: World) -> Pruner:
-    return Pruner(world.catalogue, world.collector, world.holders)
+def pruner(world: World, *pinned: str) -> Pruner:
+    async def collect(handle: OperationHandle, is_dry_run: bool) -> tuple[tuple[str, ...], int]:
+        return ("by policy",), int(is_dry_run)
+
+    return Pruner(world.catalogue, world.collector, world.holders, lambda image: image.id in pinned, collect)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +66,8 @@ async def test_an_image_that_came_into_use_or_got_a_name_meanwhile_stays(world: 
         await add(world.catalogue, one)
     remove = world.catalogue.remove_unused
 
-    async def changing(image_id: str, *rest: object) -> object:
-        removed = await remove(image_id, *rest)  # type: ignore[arg-type]
+    async def changing(image_id: str, *rest: object, **options: object) -> object:
+        removed = await remove(image_id, *rest, **options)  # type: ignore[arg-type]
         world.holders.by_image[second.id] = [Holder("c1", is_running=False)]
         world.catalogue.table.name("docker.io/library/new:1", third.id)
         return removed
@@ -114,3 +117,22 @@ async def test_its_result_survives_a_restart(world: World) -> None:
     again = OperationService(world.database, world.operations._clock, Flag, history=10)
     await again.open()
     assert again.get(begun.id).result == done.result
+
+
+async def test_a_pinned_image_stays_and_is_not_told_of(world: World) -> None:
+    first, second = image(1, "a"), image(2, "b")
+    for one in (first, second):
+        await add(world.catalogue, one)
+    for is_dry_run in (True, False):
+        result = await pruner(world, first.id).prune(replace(EVERY, is_dry_run=is_dry_run), handle_of())
+        assert result.deleted == (second.id,)
+    assert [one.id for one in world.catalogue.table] == [first.id]
+
+
+async def test_a_prune_by_policy_is_a_collection(world: World) -> None:
+    await add(world.catalogue, image(1, "a"))
+    for is_dry_run in (True, False):
+        options = replace(EVERY, is_by_policy=True, is_dry_run=is_dry_run)
+        result = await pruner(world).prune(options, handle_of())
+        assert result == PruneResult(("by policy",), int(is_dry_run), 1)
+    assert len(list(world.catalogue.table)) == 1

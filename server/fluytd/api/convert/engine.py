@@ -41,11 +41,18 @@ def to_check_event(event: Progress | Finding | Summary) -> engine_pb2.CheckStora
         return engine_pb2.CheckStorageResponse(progress=progress)
     if isinstance(event, Finding):
         finding = engine_pb2.StorageFinding(
-            subject=event.subject, failure=to_failure(event.failure), references=event.references
+            subject=event.subject,
+            failure=to_failure(event.failure),
+            is_repaired=event.is_repaired,
+            action=event.action,
+            references=event.references,
         )
         return engine_pb2.CheckStorageResponse(finding=finding)
     summary = engine_pb2.StorageCheckSummary(
-        checked_count=event.checked_count, damaged_count=event.damaged_count, checked_bytes=event.checked_bytes
+        checked_count=event.checked_count,
+        damaged_count=event.damaged_count,
+        repaired_count=event.repaired_count,
+        checked_bytes=event.checked_bytes,
     )
     return engine_pb2.CheckStorageResponse(summary=summary)
 
