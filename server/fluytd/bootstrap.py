@@ -26,7 +26,9 @@ from fluytd.checks.service import StorageChecker, Stored
 from fluytd.checks.store import CoreWorkshop
 from fluytd.clock import SystemClock
 from fluytd.config import Config
+from fluytd.containers.archives import CoreTrees
 from fluytd.containers.directories import ContainerDirectories
+from fluytd.containers.files import ContainerFiles
 from fluytd.containers.images import PresentImages, Pull
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
@@ -47,6 +49,7 @@ from fluytd.host.service import HostService
 from fluytd.ids import ImageReference
 from fluytd.images.assemble import Assembler
 from fluytd.images.catalogue import Catalogue
+from fluytd.images.commit import Committer
 from fluytd.images.imports import Importer
 from fluytd.images.load import Loader
 from fluytd.images.lookup import Lookup
@@ -206,6 +209,11 @@ class Engine:
             uses,
             collection.is_pinned,
         )
+        files = ContainerFiles(
+            containers.ctx,
+            CoreTrees(layers.core, workers),
+            Committer(blobs, ingester, assembler, catalogue, collector, clock),
+        )
         repairer = await self._repairer(blobs, layers, registry, workers, catalogue, lambda: containers)
         stored = Stored(blobs, layers, catalogue.table, catalogue, catalogue)
         server = Server(
@@ -226,7 +234,7 @@ class Engine:
                 ),
                 OperationServicer(operations),
                 EventServicer(events, clock),
-                ContainerServicer(containers, requests),
+                ContainerServicer(containers, files, requests),
                 LogServicer(LogService(containers, log_readers.follow, workers, clock)),
                 ImageServicer(image_service, Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)),
             ],

@@ -31,6 +31,8 @@ CATALOGUE: dict[str, str] = {
     "container.exit.record": "the record that it has ended",
     "container.exit.cgroup": "the removal of its control groups",
     "container.exit.run_dir": "the removal of its run directory",
+    "container.commit.freeze": "the freezing of a container whose files are read",
+    "container.commit.thaw": "the thawing of it",
     "container.delete.record": "the record that it is being deleted",
     "container.delete.files": "the removal of its files",
     "container.delete.directories": "the removal of its directories, also of an undone creation",
@@ -56,6 +58,10 @@ CATALOGUE: dict[str, str] = {
     "collection.image.delete": "the deletion of an image by a collection",
     "image.pin.record": "the record that an image is pinned",
     "recovery.apply": "each action of a recovery",
+    "commit.config.stage": "the staging of the config of a commit",
+    "commit.layer.store": "the reading and staging of a container's changes",
+    "commit.manifest.stage": "the staging of the manifest of a commit",
+    "commit.record": "the record of a committed image",
     "gc.blob.delete": "the removal of a blob that nothing needs",
     "gc.ingest.delete": "the removal of a partial download",
     "gc.layer.delete": "the removal of a layer that nothing needs",
@@ -83,7 +89,7 @@ CATALOGUE: dict[str, str] = {
     "pull.record": "the record of a pulled image",
     **{
         f"{verb}.{what}.publish": f"making {what} visible"
-        for verb in ("pull", "load", "import")
+        for verb in ("pull", "load", "import", "commit")
         for what in ("blobs", "layers")
     },
 }

@@ -27,4 +27,4 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use error::ContentError;
 pub use ingest::{Ingest, IngestInfo};
 pub use store::{Blob, BlobInfo, ContentStore, OpenedIngest, INDEX_MAX_BYTES, STAGED_BYTES_MAX};
-pub use unnamed::UnnamedBlob;
+pub use unnamed::{StagedBlob, UnnamedBlob};

@@ -18,6 +18,17 @@ pub struct UnnamedBlob {
     size_bytes: u64,
 }
 
+/// A blob that has got its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// False if it was there already, staged or visible.
+    pub is_new: bool,
+}
+
 impl UnnamedBlob {
     /// A file without a name on the file system of `store`. Blocking.
     ///
@@ -43,7 +54,7 @@ impl UnnamedBlob {
     }
 
     /// The blob is whole and staged for `publish` under its digest; or it was there already, staged or visible.
-    /// Returns digest and size in bytes. Waits while another thread writes the same digest. Blocking.
+    /// Waits while another thread writes the same digest. Blocking.
     ///
     /// # Errors
     /// `CANCELLED`, `STORAGE_FULL`, `IO_FAILED`.
@@ -51,16 +62,17 @@ impl UnnamedBlob {
         self,
         store: &ContentStore,
         is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<(Digest, u64), ContentError> {
+    ) -> Result<StagedBlob, ContentError> {
         let digest = self.hasher.clone().finish();
-        match store.open_ingest(&digest, self.size_bytes, is_cancelled)? {
-            OpenedIngest::Present { .. } => {}
+        let is_new = match store.open_ingest(&digest, self.size_bytes, is_cancelled)? {
+            OpenedIngest::Present { .. } => false,
             OpenedIngest::Writing(ingest) => {
                 sys::failpoint::hit("content.unnamed.stage");
                 ingest.complete_with(&self)?;
+                true
             }
-        }
-        Ok((digest, self.size_bytes))
+        };
+        Ok(StagedBlob { digest, size_bytes: self.size_bytes, is_new })
     }
 
     /// How long it is.

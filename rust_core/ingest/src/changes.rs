@@ -1,6 +1,6 @@
 //! The layer of a container's changes, stored as if it had been pulled.
 
-use content::{Algorithm, Hasher, UnnamedBlob};
+use content::{Algorithm, Hasher, StagedBlob, UnnamedBlob};
 use layer::diff::TarStream;
 use layer::{Compression, LayerId};
 
@@ -44,12 +44,17 @@ pub fn store_changes(
         gzip.write(&buffer[..count], &mut sink)?;
     }
     gzip.finish(&mut sink)?;
-    let (digest, size_bytes) = blob.stage(stores.content, &is_cancelled)?;
+    let StagedBlob { digest, size_bytes, is_new } = blob.stage(stores.content, &is_cancelled)?;
     sys::failpoint::hit("ingest.changes.staged");
     let diff_id = diff_id.finish();
     let layer = match stores.layers.find(&LayerId::from_diff_id(&diff_id))? {
         Some(layer) => layer,
-        None => unpack(&digest, &diff_id, stores, task)?,
+        None => unpack(&digest, &diff_id, stores, task).inspect_err(|_| {
+            // Nobody could resume it: the same changes are read anew. What cannot be deleted is swept with its age.
+            if is_new {
+                let _ = stores.content.delete_ingest(&digest);
+            }
+        })?,
     };
     task.progress.enter(Phase::Done);
     Ok(StoredLayer { digest, size_bytes, diff_id, media_type: Compression::Gzip.media_type(), layer })

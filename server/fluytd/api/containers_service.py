@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
-from fluyt.v1 import containers_pb2, containers_pb2_grpc
+from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
+from fluytd.api.convert import container_files
 from fluytd.api.convert.auth import from_auth, without_auth
 from fluytd.api.convert.container_specs import from_spec
 from fluytd.api.convert.containers import (
@@ -23,6 +24,7 @@ from fluytd.api.convert.containers import (
 from fluytd.api.convert.operations import to_operation
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
 from fluytd.containers.attach import Detached, Session
+from fluytd.containers.files import ContainerFiles
 from fluytd.containers.model import Container
 from fluytd.containers.query import newest_first
 from fluytd.containers.run import Created, Exited, Launched, Output, Pulling, RunEvent, Running
@@ -36,6 +38,8 @@ MAX_PAGE_SIZE: Final = 1_000
 MAX_PAGE_BYTES: Final = 768 * 1024
 #: Most bytes of input in one message.
 MAX_STDIN_BYTES: Final = 256 * 1024
+#: Who is told as the actor until callers by TCP have names of their own in image events.
+ACTOR: Final = "root"
 RUN_RPC: Final = "/fluyt.v1.ContainerService/RunContainer"
 
 _Run = containers_pb2.RunContainerResponse
@@ -45,9 +49,13 @@ _Attach = containers_pb2.AttachContainerResponse
 class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     """Makes, runs, ends and shows containers for callers."""
 
-    def __init__(self, containers: ContainerService, requests: RequestService) -> None:
-        """Serves `containers`. `requests`: keeps which container a request id of RunContainer stands for."""
+    def __init__(self, containers: ContainerService, files: ContainerFiles, requests: RequestService) -> None:
+        """Serves `containers` and their `files`.
+
+        `requests`: keeps which container a request id of RunContainer stands for.
+        """
         self._containers = containers
+        self._files = files
         self._requests = requests
 
     async def CreateContainer(
@@ -191,6 +199,34 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     ) -> containers_pb2.WaitContainerResponse:
         container = await self._containers.wait(from_reference(request), from_condition(request.condition))
         return containers_pb2.WaitContainerResponse(container=to_container(container))
+
+    async def ListChanges(
+        self, request: container_files_pb2.ListChangesRequest, context: Any
+    ) -> container_files_pb2.ListChangesResponse:
+        after = container_files.from_position(request.page_token)
+        limit = page_size(
+            request.page_size, default=container_files.DEFAULT_CHANGES, maximum=container_files.MAX_CHANGES
+        )
+        changes = await self._files.list_changes(from_reference(request))
+        return container_files.to_changes(changes, after, limit, MAX_PAGE_BYTES)
+
+    async def ExportContainer(
+        self, request: container_files_pb2.ExportContainerRequest, context: Any
+    ) -> AsyncIterator[container_files_pb2.ExportContainerResponse]:
+        async with aclosing(self._files.export(from_reference(request))) as parts:
+            async for part in parts:
+                yield container_files.to_export_part(part)
+
+    async def CommitContainer(
+        self, request: containers_pb2.CommitContainerRequest, context: Any
+    ) -> containers_pb2.CommitContainerResponse:
+        wanted = container_files.from_commit(request)
+        committed = await self._files.commit(from_reference(request), wanted, ACTOR)
+        return containers_pb2.CommitContainerResponse(
+            image_id=committed.image.id,
+            manifest_digest=committed.image.manifest.digest,
+            layer_size_bytes=committed.layer_size_bytes,
+        )
 
     async def AttachContainer(
         self, request: AsyncIterator[containers_pb2.AttachContainerRequest], context: Any

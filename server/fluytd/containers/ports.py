@@ -12,7 +12,9 @@ from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
+from fluytd.images.commit import CommitOptions, Committed, Hold, Tree
 from fluytd.operations.model import Operation
+from fluytd.operations.ports import CancelToken
 from fluytd.registries.model import Credentials
 
 
@@ -122,6 +124,13 @@ class Runtime(Protocol):
     def kill_group(self, container_id: str) -> None:
         """Every process of the container is killed. Idempotent. Blocking."""
 
+    def freeze(self, container_id: str) -> None:
+        """No process of the container runs until `thaw`. Idempotent. Raises CGROUP_BUSY if one does not hold still,
+        IO_FAILED if none is left. Blocking."""
+
+    def thaw(self, container_id: str) -> None:
+        """The processes of the container run. Idempotent. Raises IO_FAILED if none is left. Blocking."""
+
     def release(self, container_id: str, process: Process | None) -> None:
         """Supervisor, control groups and run directory of an ended run are gone; `process` is closed. Idempotent.
         Raises CGROUP_BUSY, IO_FAILED. Blocking."""
@@ -171,6 +180,55 @@ class Directories(Protocol):
 
     def list(self) -> list[str]:
         """Ids that have a directory. Blocking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A path that differs from the image's."""
+
+    #: Absolute, inside.
+    path: bytes
+    #: `added`, `modified` or `deleted`.
+    kind: str
+
+
+class TreeArchive(Protocol):
+    """A container's tree as tar, made while it is read; by one thread at a time."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """The next bytes, fewer only at the end, none after it.
+
+        Raises LIMIT_EXCEEDED, IO_FAILED, CANCELLED. Blocking.
+        """
+
+    @property
+    def entry_count(self) -> int:
+        """Entries so far."""
+
+
+class Trees(Protocol):
+    """Writable layers, read in place."""
+
+    def new_cancel_token(self) -> CancelToken:
+        """A token that its calls look at."""
+
+    async def list_changes(self, tree: Tree, cancel: CancelToken) -> Sequence[Change]:
+        """All changes, a directory before what is in it.
+
+        Raises FILE_UNREPRESENTABLE, LIMIT_EXCEEDED, LAYER_NOT_FOUND, IO_FAILED, CANCELLED.
+        """
+
+    def open_archive(self, tree: Tree, cancel: CancelToken) -> TreeArchive:
+        """The whole tree. Raises LAYER_NOT_FOUND, IO_FAILED. Blocking."""
+
+
+class Commits(Protocol):
+    """Makes images; implemented by `images.commit.Committer`."""
+
+    async def commit(
+        self, tree: Tree, options: CommitOptions, hold: Hold, cancel: CancelToken, actor: str
+    ) -> Committed:
+        """See `images.commit.Committer.commit`."""
 
 
 class Images(Protocol):

@@ -222,6 +222,11 @@ def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
     return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
 
 
+def mount_points(spec: ContainerSpec, paths: StartPaths) -> tuple[str, ...]:
+    """Every place inside on which a start mounts something, the kernel's file systems included."""
+    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(spec, paths)))
+
+
 def _bind(mount: BindSpec) -> core.Mount:
     return core.Mount("bind", mount.source, mount.target, is_read_only=mount.read_only)
 

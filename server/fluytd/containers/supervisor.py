@@ -83,6 +83,16 @@ class CoreRuntime:
         _check_name(container_id)
         cgroup.kill(self._settings.cgroup_parent, container_id)
 
+    def freeze(self, container_id: str) -> None:
+        """See `ports.Runtime.freeze`."""
+        _check_name(container_id)
+        cgroup.freeze(self._settings.cgroup_parent, container_id)
+
+    def thaw(self, container_id: str) -> None:
+        """See `ports.Runtime.thaw`."""
+        _check_name(container_id)
+        cgroup.thaw(self._settings.cgroup_parent, container_id)
+
     def release(self, container_id: str, process: Process | None) -> None:
         """See `ports.Runtime.release`."""
         if process is not None:

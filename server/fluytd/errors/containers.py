@@ -113,6 +113,16 @@ class CursorInvalid(
     """A log cursor that was not made by this engine for this log."""
 
 
+class FileUnrepresentable(
+    WrongState,
+    reason="FILE_UNREPRESENTABLE",
+    keys="path rule",
+    text="the container's file {path} cannot stand in a layer: {rule}",
+    next_step="Remove or rename the file in the container, then repeat.",
+):
+    """A file of a container that an image layer cannot hold without saying something else."""
+
+
 class SupervisorLost(
     Internal,
     reason="SUPERVISOR_LOST",

@@ -55,6 +55,16 @@ class ImageImported:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCommitted:
+    """An image was made of a container."""
+
+    image_id: str
+    reference: str
+    container_id: str
+    container_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePushed:
     """An image was pushed."""
 
@@ -246,6 +256,7 @@ Fact = (
     | ImagePulled
     | ImageLoaded
     | ImageImported
+    | ImageCommitted
     | ImagePushed
     | ImageTagged
     | ImageUntagged

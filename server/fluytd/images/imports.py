@@ -1,8 +1,9 @@
 """Making an image of a root file system: one layer, and a config of what the caller changes. It reads no registry."""
 
+import copy
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -109,21 +110,25 @@ class Importer:
         return LoadResult((LoadedImage(image.id, image.manifest.digest, names),))
 
 
-def run_config(changes: Sequence[str]) -> dict[str, object]:
+def run_config(
+    changes: Sequence[str], base: Mapping[str, object] | None = None, field: str = "options.changes"
+) -> dict[str, object]:
     """What stands below `config` of an image's config, from Dockerfile instructions, the later over the earlier.
 
     Raises FIELD_INVALID for an instruction that is not known, malformed or too long.
+    `base`: what stood there before, without null values; it is not changed. `field`: the request's, for errors.
+
     Source: the options of `docker import --change`.
     """
     if len(changes) > MAX_CHANGES:
-        raise FieldInvalid(field="options.changes", rule=f"more than MAX_CHANGES ({MAX_CHANGES}) instructions")
-    run: dict[str, object] = {}
+        raise FieldInvalid(field=field, rule=f"more than MAX_CHANGES ({MAX_CHANGES}) instructions")
+    run: dict[str, object] = copy.deepcopy(dict(base or {}))
     for index, change in enumerate(changes):
-        field = f"options.changes[{index}]"
+        name_of_change = f"{field}[{index}]"
         if len(change) > MAX_CHANGE_LENGTH:
-            raise FieldInvalid(field=field, rule=f"longer than MAX_CHANGE_LENGTH ({MAX_CHANGE_LENGTH})")
+            raise FieldInvalid(field=name_of_change, rule=f"longer than MAX_CHANGE_LENGTH ({MAX_CHANGE_LENGTH})")
         name, _, rest = change.strip().partition(" ")
-        _apply(run, name.upper(), rest.strip(), field)
+        _apply(run, name.upper(), rest.strip(), name_of_change)
     return run
 
 
@@ -147,9 +152,9 @@ def _apply(run: dict[str, object], name: str, rest: str, field: str) -> None:
         if name == "LABEL":
             cast("dict[str, str]", run.setdefault("Labels", {})).update(pairs)
         else:
-            env = cast("list[str]", run.setdefault("Env", []))
-            kept_env = [one for one in env if one.partition("=")[0] not in pairs]
-            run["Env"] = kept_env + [f"{key}={value}" for key, value in pairs.items()]
+            # A variable that is set again keeps its place.
+            variables = {one.partition("=")[0]: one for one in cast("list[str]", run.get("Env", []))}
+            run["Env"] = list((variables | {key: f"{key}={value}" for key, value in pairs.items()}).values())
     else:
         known = "CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL"
         raise FieldInvalid(field=field, rule=f"must be one of {known}")

@@ -31,6 +31,7 @@ LAYER_TYPES = frozenset(
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     }
 )
+_DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 #: Annotation by which BuildKit marks an entry as something about another entry, not an image.
 _ATTESTATION = "vnd.docker.reference.type"
 
@@ -40,6 +41,14 @@ MAX_LAYERS = 500
 MAX_INDEX_ENTRIES = 1_000
 #: Most indexes within each other.
 MAX_INDEX_DEPTH = 4
+
+
+def oci_layer_type(media_type: str) -> str:
+    """The OCI media type of a layer of Docker's, which is the same bytes; any other as it is."""
+    for docker, oci in ((_DOCKER_LAYER, _OCI_LAYER), (_DOCKER_FOREIGN_LAYER, _OCI_FOREIGN_LAYER)):
+        if media_type == docker or media_type.startswith(f"{docker}."):
+            return oci + media_type.removeprefix(docker).replace(".", "+")
+    return media_type
 
 
 @dataclass(frozen=True, slots=True)

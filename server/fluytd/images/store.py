@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluytd._core import CancelToken as CoreCancelToken
-from fluytd._core import ingest
+from fluytd._core import changes, ingest
 from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerInfo, LayerStore
 from fluytd._core.registry import RegistryClient
 from fluytd.checks.model import Checked
 from fluytd.errors import DataCorrupt
 from fluytd.ids import Digest
+from fluytd.images.commit import Tree
 from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
 from fluytd.images.registry import core_credentials, core_token
 from fluytd.operations.ports import CancelToken
@@ -153,9 +154,22 @@ class CoreIngester:
             _core_counters(counters),
             core_token(cancel),
         )
-        return StoredLayer(
-            Digest(stored.digest), stored.size_bytes, Digest(stored.diff_id), stored.media_type, _layer(stored.layer)
+        return _stored(stored)
+
+    async def store_changes(self, tree: Tree, counters: Counters, cancel: CancelToken) -> StoredLayer:
+        """See `images.commit.Changes.store_changes`."""
+        stored = await self._workers.run_transfer(
+            changes.store_changes,
+            tree.upper_dir,
+            list(tree.layer_ids),
+            list(tree.mount_points),
+            tree.subject,
+            self._content,
+            self._layers,
+            _core_counters(counters),
+            core_token(cancel),
         )
+        return _stored(stored)
 
     async def finish_layer(self, stack: Stack, cancel: CancelToken) -> Layer:
         """See `ports.Ingester.finish_layer`."""
@@ -188,6 +202,12 @@ def _open_archive(fd: int, max_size_bytes: int, max_entries: int, cancel: CoreCa
 
 def _layer(info: LayerInfo) -> Layer:
     return Layer(info.layer_id, info.size_bytes, info.depends_on_lower)
+
+
+def _stored(stored: ingest.StoredLayer) -> StoredLayer:
+    return StoredLayer(
+        Digest(stored.digest), stored.size_bytes, Digest(stored.diff_id), stored.media_type, _layer(stored.layer)
+    )
 
 
 def _core_counters(counters: Counters) -> ingest.Progress:

@@ -80,6 +80,8 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
         return
     match action:
         case decided.Adopt():
+            # A daemon that died while it read the container's files may have left it frozen.
+            await ctx.workers.run(ctx.runtime.thaw, entry.container.id)
             _adopt(ctx, entry, processes.pop(entry.container.id))
             report.adopted_count += 1
         case decided.MarkExited(ending=ending):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -12,6 +12,7 @@ from fluyt.v1 import containers_pb2_grpc
 from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.clock import SystemClock
+from fluytd.containers.files import ContainerFiles
 from fluytd.requests.service import RequestService
 from tests.integration.containers.bench import CoreBench
 from tests.integration.containers.test_containers import pytestmark as needs
@@ -24,7 +25,8 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
     bench = CoreBench(tmp_path)
     await bench.open()
     server = grpc.aio.server()
-    servicer = ContainerServicer(bench.service, RequestService(bench.db, SystemClock()))
+    no_files = cast("ContainerFiles", None)  # the tests here ask for none
+    servicer = ContainerServicer(bench.service, no_files, RequestService(bench.db, SystemClock()))
     containers_pb2_grpc.add_ContainerServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"unix:{tmp_path}/socket")
     await server.start()

@@ -143,6 +143,8 @@ class FakeRuntime:
     endings: dict[str, Ending] = field(default_factory=dict)
     standing: set[str] = field(default_factory=set)
     killed_groups: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    thawed: list[str] = field(default_factory=list)
     start_error: EngineError | None = None
     release_errors: list[EngineError] = field(default_factory=list)
     start_delay: asyncio.Event | None = None
@@ -168,6 +170,14 @@ class FakeRuntime:
 
     def kill_group(self, container_id: str) -> None:
         self.killed_groups.append(container_id)
+
+    def freeze(self, container_id: str) -> None:
+        """See `ports.Runtime.freeze`."""
+        self.frozen.append(container_id)
+
+    def thaw(self, container_id: str) -> None:
+        """See `ports.Runtime.thaw`."""
+        self.thawed.append(container_id)
 
     def release(self, container_id: str, process: Process | None) -> None:
         if self.release_errors:

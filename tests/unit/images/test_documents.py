@@ -253,7 +253,7 @@ def test_a_chain_id_stands_for_the_whole_stack() -> None:
         ([], {}),
         (["CMD ls -l"], {"Cmd": ["/bin/sh", "-c", "ls -l"]}),
         (['cmd ["ls"]', "CMD []"], {"Cmd": []}),
-        (["ENV a=1 b=2", "ENV a=3"], {"Env": ["b=2", "a=3"]}),
+        (["ENV a=1 b=2", "ENV a=3"], {"Env": ["a=3", "b=2"]}),
         (["ENV a b c"], {"Env": ["a=b c"]}),
         (["ENV a='b c' d="], {"Env": ["a=b c", "d="]}),
         (["LABEL a=1", "LABEL a=2 b=3"], {"Labels": {"a": "2", "b": "3"}}),

@@ -211,6 +211,7 @@ class Event(_message.Message):
     IMAGE_DELETED_FIELD_NUMBER: _builtins.int
     IMAGE_BUILT_FIELD_NUMBER: _builtins.int
     IMAGE_PINNED_FIELD_NUMBER: _builtins.int
+    IMAGE_COMMITTED_FIELD_NUMBER: _builtins.int
     CONTAINER_CREATED_FIELD_NUMBER: _builtins.int
     CONTAINER_STARTED_FIELD_NUMBER: _builtins.int
     CONTAINER_START_FAILED_FIELD_NUMBER: _builtins.int
@@ -297,6 +298,10 @@ class Event(_message.Message):
     @_builtins.property
     def image_pinned(self) -> Global___ImagePinned:
         """An image was pinned, or is pinned no more."""
+
+    @_builtins.property
+    def image_committed(self) -> Global___ImageCommitted:
+        """An image was made of a container."""
 
     @_builtins.property
     def container_created(self) -> Global___ContainerCreated:
@@ -433,6 +438,7 @@ class Event(_message.Message):
         image_deleted: Global___ImageDeleted | None = ...,
         image_built: Global___ImageBuilt | None = ...,
         image_pinned: Global___ImagePinned | None = ...,
+        image_committed: Global___ImageCommitted | None = ...,
         container_created: Global___ContainerCreated | None = ...,
         container_started: Global___ContainerStarted | None = ...,
         container_start_failed: Global___ContainerStartFailed | None = ...,
@@ -463,11 +469,11 @@ class Event(_message.Message):
         storage_damaged: Global___StorageDamaged | None = ...,
         storage_short: Global___StorageShort | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "image_committed", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -599,6 +605,40 @@ class ImageImported(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageImported: _TypeAlias = ImageImported  # noqa: Y015
+
+@_typing.final
+class ImageCommitted(_message.Message):
+    """An image was made of a container."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    CONTAINER_NAME_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """OUTPUT_ONLY. Id of the image."""
+    reference: _builtins.str
+    """OUTPUT_ONLY. Reference; empty if none."""
+    container_id: _builtins.str
+    """OUTPUT_ONLY. Id of the container."""
+    container_name: _builtins.str
+    """OUTPUT_ONLY. Name of the container."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+        container_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "container_name", b"container_name", "image_id", b"image_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageCommitted: _TypeAlias = ImageCommitted  # noqa: Y015
 
 @_typing.final
 class ImagePushed(_message.Message):

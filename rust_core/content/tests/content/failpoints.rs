@@ -23,7 +23,7 @@ fn work(store: &ContentStore) {
 fn stage_unnamed(store: &ContentStore, data: &[u8]) -> content::Digest {
     let mut blob = UnnamedBlob::begin(store).unwrap();
     blob.append(data).unwrap();
-    blob.stage(store, &|| false).unwrap().0
+    blob.stage(store, &|| false).unwrap().digest
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use content::{Algorithm, ContentError, ContentStore, Digest, OpenedIngest, UnnamedBlob};
+use content::{Algorithm, ContentError, ContentStore, Digest, OpenedIngest, StagedBlob, UnnamedBlob};
 use errors::Catalogued;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -23,8 +23,9 @@ fn a_blob_gets_its_name_once_it_is_whole_and_takes_the_place_of_a_partial_one() 
     };
     drop(write());
     assert_eq!(scratch.store.list_ingests().unwrap()[0].offset_bytes, 10, "a dropped one leaves nothing");
-    for _ in 0..2 {
-        assert_eq!(write().stage(&scratch.store, &|| false).unwrap(), (sha256(&data), 700_000));
+    for is_new in [true, false] {
+        let staged = StagedBlob { digest: sha256(&data), size_bytes: 700_000, is_new };
+        assert_eq!(write().stage(&scratch.store, &|| false).unwrap(), staged);
         assert!(scratch.store.list_ingests().unwrap()[0].is_complete);
     }
     scratch.store.publish(&[sha256(&data)]).unwrap();

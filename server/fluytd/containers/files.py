@@ -1,0 +1,97 @@
+"""What callers do with a container's files as a whole: list what was changed, send them, make an image of them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from fluytd.containers import commit
+from fluytd.containers.commit import CommitRequest, check_readable, tree_of
+from fluytd.containers.context import Context
+from fluytd.containers.ports import Change, Commits, Trees
+from fluytd.errors import ContainerNotFound
+from fluytd.ids import Digest
+from fluytd.images.commit import Committed
+
+T = TypeVar("T")
+
+#: Bytes of one part of an export, all but the last; what the API promises as the most.
+CHUNK_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The end of an export: all of it was sent."""
+
+    size_bytes: int
+    entry_count: int
+    #: Of all its bytes.
+    digest: Digest
+
+
+class ContainerFiles:
+    """Belongs to the event loop. A reference is an id, a beginning of one, or a name."""
+
+    def __init__(self, ctx: Context, trees: Trees, commits: Commits) -> None:
+        """Over the containers of `ctx`."""
+        self._ctx = ctx
+        self._trees = trees
+        self._commits = commits
+
+    async def list_changes(self, reference: str) -> Sequence[Change]:
+        """All that differs from the image, a directory before what is in it.
+
+        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CONTAINER_WRONG_STATE, FILE_UNREPRESENTABLE, LIMIT_EXCEEDED.
+        """
+        tree = tree_of(self._ctx, check_readable(self._ctx.table.find(reference)))
+        cancel = self._trees.new_cancel_token()
+        try:
+            return await self._trees.list_changes(tree, cancel)
+        finally:
+            cancel.cancel()
+
+    async def export(self, reference: str) -> AsyncGenerator[bytes | Exported, None]:
+        """Yields the tar of the whole tree in parts of at most CHUNK_BYTES, then `Exported`.
+
+        Nothing is read ahead of the caller, however slow, and nothing is locked: a container that runs goes on, and
+        changes what is not read yet.
+
+        Raises as `list_changes`; CONTAINER_NOT_FOUND also if it is deleted meanwhile, then without `Exported`.
+        """
+        entry = self._ctx.table.find(reference)
+        tree = tree_of(self._ctx, check_readable(entry))
+        cancel = self._trees.new_cancel_token()
+        archive = await self._ctx.workers.run(self._trees.open_archive, tree, cancel)
+        hasher, size = hashlib.sha256(), 0
+        while chunk := await self._call(lambda: archive.read(CHUNK_BYTES)):
+            hasher.update(chunk)
+            size += len(chunk)
+            yield chunk
+        if entry.removed.is_set():
+            raise ContainerNotFound(id=entry.container.id)
+        yield Exported(size, archive.entry_count, Digest("sha256:" + hasher.hexdigest()))
+
+    async def commit(self, reference: str, request: CommitRequest, actor: str) -> Committed:
+        """See `commit.commit`. Cancelled before the image is visible, it leaves nothing, and has ended on return."""
+        entry = self._ctx.table.find(reference)
+        cancel = self._trees.new_cancel_token()
+        work = commit.commit(self._ctx, entry, request, self._commits, cancel, actor)
+        task = self._ctx.spawn(work, "commit")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancel.cancel()
+            await asyncio.wait({task})
+            raise
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        """The call's result, from a worker thread. Even where the await is cancelled, the call has ended on return."""
+        work = asyncio.ensure_future(self._ctx.workers.run(call))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # taken note of: nobody is left to hear of it
+            raise
