@@ -122,7 +122,7 @@ class Engine:
         layers = await workers.run(open_layers, config, workers)
         containers: ContainerService
         # The two ask each other: images whether a container stands on them, containers what they are made of.
-        catalogue = Catalogue(database, blobs, _Late(lambda: containers))
+        catalogue = Catalogue(database, blobs, _Late(lambda: containers), host_platform())
         leases = Leases()
         collector = Collector(blobs, layers, leases, catalogue, ingest_max_age_seconds=config.ingest_max_age_seconds)
         registry = CoreRegistry(registry_settings(config), blobs.core, workers)
@@ -202,7 +202,7 @@ class Engine:
             Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
             loader,
             Importer(blobs, ingester, assembler, catalogue, collector, clock),
-            Saver(blobs, catalogue, leases, collector, workers),
+            Saver(blobs, blobs, catalogue, leases, collector, workers),
             Pruner(catalogue, collector, containers, collection.is_pinned, collect_with(collection)),
             collector,
             containers,

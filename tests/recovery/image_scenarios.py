@@ -21,6 +21,8 @@ MARK = tarball.file("half", "whole\n")
 PLAIN = images.busybox_image(images.layer(MARK))
 #: Its upper layer has a link to a file of the lower one, so that it is finished over it.
 LINKED = images.busybox_image(images.layer(tarball.hardlink("busybox-half", "bin/busybox"), MARK))
+#: The same for two platforms.
+INDEX = images.index([PLAIN, images.busybox_image(images.layer(MARK), architecture="s390x")])
 #: Its config says of the upper layer what is not so.
 LYING = images.image(
     PLAIN.layers, config=images.config_json([images.busybox_layer().diff_id, images.digest_of(b"another")], cmd=["sh"])
@@ -71,6 +73,31 @@ def pull(engine: CrashedEngine) -> None:
     """PullImage to its end."""
     operation = engine.pull(f"{engine.registry}/{REPOSITORY}:1")
     assert operation.state == SUCCEEDED, operation
+
+
+def index_in_registry(engine: CrashedEngine) -> None:
+    """The registry has an index of it."""
+    image_files.push(engine.registry, REPOSITORY, "1", INDEX)
+
+
+def pulled_by_manifest(engine: CrashedEngine) -> None:
+    """The registry has an index of the image, which is here without a name."""
+    index_in_registry(engine)
+    operation = engine.pull(f"{engine.registry}/{REPOSITORY}@{PLAIN.digest}")
+    assert operation.state == SUCCEEDED, operation
+
+
+def load_index(engine: CrashedEngine) -> None:
+    """LoadImages of an index."""
+    engine.load(image_files.oci_archive({REFERENCE: INDEX}))
+
+
+def load_index_again(engine: CrashedEngine) -> None:
+    """As `load_again`, by the index."""
+    for reference in names(engine):
+        is_whole(engine, reference)
+    load_index(engine)
+    whole_then_removed(engine, REFERENCE)
 
 
 def loaded(engine: CrashedEngine) -> None:
@@ -216,6 +243,9 @@ LOADING_LINKED = Scenario(load_linked, load_linked_again)
 REFUSING = Scenario(load_lying, refused_again)
 IMPORTING = Scenario(import_rootfs, import_again)
 PULLING = Scenario(pull, pull_again, in_registry)
+PULLING_INDEX = Scenario(pull, pull_again, index_in_registry)
+PULLING_ITS_INDEX = Scenario(pull, pull_again, pulled_by_manifest)
+LOADING_INDEX = Scenario(load_index, load_index_again)
 PUSHING = Scenario(push, push_again, loaded)
 TAGGING = Scenario(tag, tag_again, loaded)
 UNTAGGING = Scenario(untag, untag_again, loaded_and_tagged)
@@ -241,10 +271,13 @@ SCENARIOS = {
     "load.spool": LOADING,
     "load.config.stage": LOADING,
     "load.layer.store": LOADING,
+    "load.index.stage": LOADING_INDEX,
     "load.manifest.stage": LOADING,
     "load.blobs.publish": LOADING,
     "load.layers.publish": LOADING,
     "load.record": LOADING,
+    "pull.index.publish": PULLING_ITS_INDEX,
+    "pull.index.stage": PULLING_INDEX,
     "pull.manifest.stage": PULLING,
     "pull.config.fetch": PULLING,
     "pull.layer.fetch": PULLING,

@@ -15,7 +15,7 @@ from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import ImportOptions, run_config
 from fluytd.images.load import LoadOptions
 from fluytd.images.model import Image
-from fluytd.images.platforms import host_platform
+from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.prune import PruneOptions
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
@@ -82,10 +82,8 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return response
 
     async def GetImage(self, request: images_pb2.GetImageRequest, context: Any) -> images_pb2.GetImageResponse:
-        image = self._find(request.image)
+        image = self._find(request.image, convert.given_platform(request))
         table = self._images.catalogue.table
-        if request.HasField("platform"):
-            image = table.for_platform(image, convert.from_platform(request.platform, "platform"), request.image)
         shared = {layer.layer_id for layer in image.layers if table.is_shared(layer.layer_id)}
         return images_pb2.GetImageResponse(
             image=self._message(image),
@@ -98,7 +96,9 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         reference = ImageReference.parse(request.reference)
         if reference.digest is not None:
             raise FieldInvalid(field="reference", rule="must not have a digest")
-        image = await self._images.catalogue.tag(_given(request.image), reference, request.expected_version, ACTOR)
+        image = await self._images.catalogue.tag(
+            _given(request.image), reference, request.expected_version, ACTOR, convert.given_platform(request)
+        )
         return images_pb2.TagImageResponse(image=self._message(image))
 
     async def UntagImage(self, request: images_pb2.UntagImageRequest, context: Any) -> images_pb2.UntagImageResponse:
@@ -107,7 +107,11 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
 
     async def DeleteImage(self, request: images_pb2.DeleteImageRequest, context: Any) -> images_pb2.DeleteImageResponse:
         deletion = await self._images.delete(
-            _given(request.image), force=request.force, expected_version=request.expected_version, actor=ACTOR
+            _given(request.image),
+            force=request.force,
+            expected_version=request.expected_version,
+            actor=ACTOR,
+            platform=convert.given_platform(request),
         )
         return convert.to_deletion(deletion)
 
@@ -167,8 +171,8 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         image = await self._images.pin(_given(request.image), is_pinned=request.is_pinned, actor=ACTOR)
         return images_pb2.SetImagePinResponse(image=self._message(image))
 
-    def _find(self, text: str) -> Image:
-        image, _ = self._images.catalogue.table.find(_given(text))
+    def _find(self, text: str, platform: Platform | None = None) -> Image:
+        image, _ = self._images.catalogue.table.find(_given(text), platform)
         return image
 
     def _message(self, image: Image) -> images_pb2.Image:

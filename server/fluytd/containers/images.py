@@ -33,11 +33,15 @@ class PresentImages:
 
     async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
         """See `ports.Images.find`."""
-        image, name = self._table.find(reference)
-        if platform is not None and not _fits(image.platform, platform):
+        if platform is None:
+            return facts_of(*self._table.find(reference))
+        match = self._table.lookup(reference)
+        fitting = [image for image in match.images if _fits(image.platform, platform)]
+        if not fitting:
             wanted = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
-            raise PlatformUnavailable(reference=reference, platform=wanted, available=str(image.platform))
-        return facts_of(image, name)
+            available = list(dict.fromkeys(str(image.platform) for image in match.images))
+            raise PlatformUnavailable(reference=reference, platform=wanted, available=available)
+        return facts_of(self._table.choose(fitting, None, reference), match.name)
 
     def pull(
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None

@@ -9,7 +9,7 @@ Source: OCI image-spec image-layout.md; moby image/tarexport.
 
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fluytd.errors import (
@@ -81,6 +81,19 @@ class ArchiveLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveIndex:
+    """An index with its exact bytes."""
+
+    descriptor: Descriptor
+    data: bytes
+    entry_count: int
+
+
+#: The outermost first.
+ArchiveWay = tuple[ArchiveIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveImage:
     """One image to load."""
 
@@ -90,6 +103,8 @@ class ArchiveImage:
     #: The manifest's exact bytes and type; None where the archive has none, so that one must be written.
     manifest: tuple[bytes, str] | None
     references: tuple[ImageReference, ...]
+    #: The indexes by which it stands in the archive.
+    way: ArchiveWay = ()
 
 
 def plan(
@@ -113,18 +128,49 @@ def plan(
     """
     files = _Files(entries, read)
     if files.has(DOCKER_LISTING):
-        images = _docker_images(files)
+        images = _of_platforms(_docker_images(files), platforms)
     elif files.has(OCI_INDEX_FILE):
         images = _Layout(files, platforms, host, base_name).images()
     else:
         raise ArchiveInvalid(entry=DOCKER_LISTING, rule=f"neither it nor {OCI_INDEX_FILE} is there")
     if not images:
         raise ArchiveInvalid(entry=DOCKER_LISTING, rule="the archive holds no image")
+    images = [_without_wrapper(image) for image in images]
     if base_name is not None and len(images) == 1 and not images[0].references:
-        one = images[0]
-        named = (base_name.with_default_tag(),)
-        return [ArchiveImage(one.config_data, one.config, one.layers, one.manifest, named)]
+        return [replace(images[0], references=(base_name.with_default_tag(),))]
     return images
+
+
+def _without_wrapper(image: ArchiveImage) -> ArchiveImage:
+    """An index of one manifest says nothing that the manifest does not: archives have it for the sake of its name."""
+    is_wrapped = len(image.way) == 1 and image.way[0].entry_count == 1
+    return replace(image, way=()) if is_wrapped else image
+
+
+def _of_platforms(images: list[ArchiveImage], platforms: Sequence[Platform]) -> list[ArchiveImage]:
+    """Of images that stand in a list one beside the other those of the wanted platforms; all where none is wanted.
+
+    Images of one index, or of one name, are each other's alternatives. Raises PLATFORM_UNAVAILABLE for a platform that
+    no image of the list serves.
+    """
+    if not platforms:
+        return images
+    groups: dict[object, list[ArchiveImage]] = {}
+    for position, image in enumerate(images):
+        key = image.way[0].descriptor.digest if image.way else image.references or position
+        groups.setdefault(key, []).append(image)
+    chosen: list[ArchiveImage] = []
+    served: set[Platform] = set()
+    for group in groups.values():
+        offered = [image.config.platform for image in group]
+        positions = {wanted: at for wanted in platforms if (at := best(wanted, offered)) is not None}
+        served |= positions.keys()
+        chosen += [group[position] for position in dict.fromkeys(positions.values())]
+    for wanted in platforms:
+        if wanted not in served:
+            available = list(dict.fromkeys(str(image.config.platform) for image in images))
+            raise PlatformUnavailable(reference=DOCKER_LISTING, platform=wanted, available=available)
+    return chosen
 
 
 def _refuse(entry: str) -> Refuse:
@@ -198,10 +244,6 @@ def _image(files: _Files, data: bytes, manifest: Manifest, config: ImageConfig, 
     return ArchiveImage(config_data, config, layers, (data, manifest.media_type), ())
 
 
-def _with_names(image: ArchiveImage, references: Iterable[ImageReference]) -> ArchiveImage:
-    return ArchiveImage(image.config_data, image.config, image.layers, image.manifest, tuple(references))
-
-
 def _docker_images(files: _Files) -> list[ArchiveImage]:
     refuse = _refuse(DOCKER_LISTING)
     listing = files.document(DOCKER_LISTING)
@@ -209,10 +251,23 @@ def _docker_images(files: _Files) -> list[ArchiveImage]:
         raise refuse("it must be a list")
     check_size(len(listing), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, DOCKER_LISTING)
     by_config = _manifests_by_config(files)
-    return [_docker_image(files, Fields(item, f"[{i}]", refuse), by_config) for i, item in enumerate(listing)]
+    images = [_docker_image(files, Fields(item, f"[{i}]", refuse), by_config) for i, item in enumerate(listing)]
+    return _with_names_of_indexes(images)
 
 
-def _docker_image(files: _Files, item: Fields, by_config: dict[Digest, tuple[bytes, Manifest]]) -> ArchiveImage:
+def _with_names_of_indexes(images: list[ArchiveImage]) -> list[ArchiveImage]:
+    """A name that the listing gives to one image of an index is a name of the index: its other images have it too.
+
+    A name stands in the listing only once, since older loaders take each image of it for the whole.
+    """
+    names: dict[Digest, dict[ImageReference, None]] = {}
+    for image in images:
+        if image.way:
+            names.setdefault(image.way[0].descriptor.digest, {}).update(dict.fromkeys(image.references))
+    return [replace(one, references=tuple(names[one.way[0].descriptor.digest])) if one.way else one for one in images]
+
+
+def _docker_image(files: _Files, item: Fields, by_config: "dict[Digest, _Listed]") -> ArchiveImage:
     name = item.text("Config")
     config_data = files.content(name, "MAX_CONFIG_BYTES", MAX_CONFIG_BYTES)
     paths = item.texts("Layers")
@@ -222,8 +277,9 @@ def _docker_image(files: _Files, item: Fields, by_config: dict[Digest, tuple[byt
     if any(reference.tag is None for reference in names):
         raise item.refuse("RepoTags", "must have a tag each")
     found = by_config.get(Digest.of(config_data)) or by_config.get(Digest.of(config_data, "sha512"))
-    if found and [_blob_name(layer.digest) for layer in found[1].layers] == list(paths):
-        return _with_names(_image(files, *found, config, config_data), names)
+    if found and [_blob_name(layer.digest) for layer in found.manifest.layers] == list(paths):
+        image = _image(files, found.data, found.manifest, config, config_data)
+        return replace(image, references=tuple(names), way=found.way)
     entries = [files.find(path) for path in paths]
     layers = tuple(
         ArchiveLayer(entry.offset_bytes, entry.size_bytes, None, diff_id, "")
@@ -232,15 +288,25 @@ def _docker_image(files: _Files, item: Fields, by_config: dict[Digest, tuple[byt
     return ArchiveImage(config_data, config, layers, None, tuple(names))
 
 
-def _manifests_by_config(files: _Files) -> dict[Digest, tuple[bytes, Manifest]]:
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A manifest of a layout."""
+
+    data: bytes
+    manifest: Manifest
+    way: ArchiveWay
+
+
+def _manifests_by_config(files: _Files) -> dict[Digest, _Listed]:
     """Manifests of the OCI layout that stands beside a manifest.json; those that are not whole are left out."""
     if not files.has(OCI_INDEX_FILE):
         return {}
-    found: dict[Digest, tuple[bytes, Manifest]] = {}
-    pending = [(entry, 1) for entry in _top_index(files).entries]
+    found: dict[Digest, _Listed] = {}
+    pending: list[tuple[Descriptor, ArchiveWay]] = [(entry, ()) for entry in _top_index(files).entries]
     count = 0
     while pending:
-        entry, depth = pending.pop()
+        entry, way = pending.pop()
+        depth = len(way) + 1
         is_read = entry.is_index or entry.media_type in manifests.MANIFEST_TYPES
         # Archives of one platform keep the whole index and leave the other platforms' blobs out.
         may_be_absent = entry.is_index or depth > 1
@@ -257,10 +323,15 @@ def _manifests_by_config(files: _Files) -> dict[Digest, tuple[bytes, Manifest]]:
                 raise
             continue  # an index may name what is no image; an image that is missed here is loaded by the listing alone
         if isinstance(parsed, Manifest):
-            found[parsed.config.digest] = (data, parsed)
+            found[parsed.config.digest] = _Listed(data, parsed, way)
         else:
-            pending += [(child, depth + 1) for child in parsed.entries]
+            below = (*way, _archive_index(entry, parsed, data))
+            pending += [(child, below) for child in parsed.entries]
     return found
+
+
+def _archive_index(entry: Descriptor, parsed: Index, data: bytes) -> ArchiveIndex:
+    return ArchiveIndex(Descriptor(parsed.media_type, entry.digest, len(data)), data, len(parsed.entries))
 
 
 def _top_index(files: _Files) -> Index:
@@ -290,10 +361,9 @@ class _Layout:
             if entry.is_attestation:
                 continue
             names = self._names(entry)
-            below = self._below(entry, 1)
+            below = self._below(entry, ())
             chosen = self._chosen(below, entry) if entry.is_index else below
-            # A reference names one image: the first, which is the host's where the archive has it.
-            found += [_with_names(image, names if i == 0 else ()) for i, image in enumerate(chosen)]
+            found += [replace(image, references=tuple(names)) for image in chosen]
             check_size(len(found), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, OCI_INDEX_FILE)
         return found
 
@@ -317,8 +387,8 @@ class _Layout:
         except ReferenceInvalid:
             raise ReferenceInvalid(reference=name, rule="the archive's annotation is not a tag") from None
 
-    def _below(self, entry: Descriptor, depth: int) -> list[ArchiveImage]:
-        check_size(depth, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, OCI_INDEX_FILE)
+    def _below(self, entry: Descriptor, way: ArchiveWay) -> list[ArchiveImage]:
+        check_size(len(way) + 1, "MAX_INDEX_DEPTH", MAX_INDEX_DEPTH, OCI_INDEX_FILE)
         self._manifest_count += 1
         check_size(self._manifest_count, "MAX_ARCHIVE_MANIFESTS", MAX_ARCHIVE_MANIFESTS, OCI_INDEX_FILE)
         data = self._files.verified(entry, "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES)
@@ -326,12 +396,13 @@ class _Layout:
         if isinstance(parsed, Manifest):
             config_data = self._files.verified(parsed.config, "MAX_CONFIG_BYTES", MAX_CONFIG_BYTES)
             config = configs.parse(config_data, len(parsed.layers), entry.digest)
-            return [_image(self._files, data, parsed, config, config_data)]
+            return [replace(_image(self._files, data, parsed, config, config_data), way=way)]
+        way = (*way, _archive_index(entry, parsed, data))
         found: list[ArchiveImage] = []
         for child in parsed.entries:
             # Archives of one platform keep the whole index and leave the other platforms' blobs out.
             if not child.is_attestation and self._files.has(_blob_name(child.digest)):
-                found += self._below(child, depth + 1)
+                found += self._below(child, way)
                 check_size(len(found), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, OCI_INDEX_FILE)
         return found
 

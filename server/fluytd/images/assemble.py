@@ -15,7 +15,7 @@ from fluytd.content.ports import Blobs
 from fluytd.ids import Digest
 from fluytd.images.config import ImageConfig, chain_ids
 from fluytd.images.manifests import Descriptor
-from fluytd.images.model import Image, ImageLayer
+from fluytd.images.model import Image, ImageLayer, Way
 from fluytd.images.ports import Ingester, Layer, Layers, Stack
 from fluytd.operations.service import OperationHandle
 
@@ -35,6 +35,8 @@ class Draft:
     config: ImageConfig
     #: Blob and unpacked layer, lowest first.
     layers: tuple[tuple[Descriptor, Layer], ...]
+    #: The indexes by which it came; empty for none.
+    way: Way = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Assembler:
             config=draft.config,
             layers=tuple(found),
             create_time_unix_nanos=self._clock.now_unix_nanos(),
+            ways=(draft.way,) if draft.way else (),
         )
         kept = {layer.layer_id for layer in found}
         return Finished(image, tuple(layer_id for layer_id in superseded if layer_id not in kept))

@@ -15,23 +15,15 @@ from fluytd.events.model import Fact, ImageDeleted, ImageTagged, ImageUntagged, 
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import index_file
 from fluytd.images.model import Image
+from fluytd.images.naming import Addition, plan_additions
+from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage
-from fluytd.images.table import ImageTable
+from fluytd.images.table import ImageTable, Name
 from fluytd.state import images as rows
 from fluytd.state.db import Database, Transaction
 
+__all__ = ["Added", "Addition", "Catalogue", "Removal"]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """An image that is whole, and what it is to be called."""
-
-    image: Image
-    #: References in full; each is taken from the image that has it.
-    names: tuple[str, ...]
-    repo_digests: tuple[str, ...]
-    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +32,29 @@ class Added:
 
     #: As they are now, in the order of the additions.
     images: tuple[Image, ...]
-    #: Images as they were that came anew by another manifest: their blobs and layers may be out of use.
+    #: Images as they were that need less now: they came anew by another manifest, or have left an index.
     replaced: tuple[Image, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a deletion decided: references taken away, and the image where it is gone."""
+    """What a deletion decided: references that name nothing any more, and the images that are gone."""
 
     untagged: tuple[str, ...]
-    image: Image | None
+    images: tuple[Image, ...]
 
 
 class Catalogue:
     """All images. Belongs to the event loop."""
 
-    def __init__(self, db: Database, blobs: Blobs, containers: ContainersUsingImage) -> None:
+    def __init__(
+        self, db: Database, blobs: Blobs, containers: ContainersUsingImage, host: Platform | None = None
+    ) -> None:
+        """`host`: see `ImageTable`."""
         self._db = db
         self._blobs = blobs
         self._containers = containers
-        self.table = ImageTable()
+        self.table = ImageTable(host)
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
@@ -67,8 +62,8 @@ class Catalogue:
         images, names, repo_digests = await self._db.read(rows.load_all)
         for image in images:
             self.table.put(image)
-        for reference, image_id in names:
-            self.table.name(reference, image_id)
+        for reference, name in names.items():
+            self.table.set_name(reference, name)
         for reference, image_id in repo_digests:
             self.table.add_repo_digest(reference, image_id)
         await self._write_index()
@@ -92,121 +87,145 @@ class Catalogue:
         time it came. Raises STORAGE_FULL, IO_FAILED.
         """
         async with self._lock:
-            images = [self._merged(addition.image) for addition in additions]
-            before = [one for image in images if (one := self.table.get(image.id)) is not None]
-            moved = [
-                ImageUntagged(name, holder)
-                for addition in additions
-                for name in addition.names
-                if (holder := self.table.named(name)) is not None and holder != addition.image.id
-            ]
-            versions = self._next_versions({fact.image_id for fact in moved} - {image.id for image in images})
+            changes = plan_additions(self.table, additions)
+            before = [one for image_id in changes.images if (one := self.table.get(image_id)) is not None]
+            images = [changes.images[addition.image.id] for addition in additions]
 
             def record(txn: Transaction) -> None:
-                for image, addition in zip(images, additions, strict=True):
+                for image in changes.images.values():
                     rows.save(txn, image)
-                    for name in addition.names:
-                        rows.name(txn, name, image.id)
+                for reference, name in changes.names.items():
+                    rows.name(txn, reference, name)
+                for image, addition in zip(images, additions, strict=True):
                     for repo_digest in addition.repo_digests:
                         rows.add_repo_digest(txn, repo_digest, image.id)
                     txn.emit(NewEvent(addition.fact, image.id, image.config.labels, actor))
-                for image_id, version in versions.items():
-                    rows.save_version(txn, image_id, version)
-                for fact in moved:
-                    txn.emit(NewEvent(fact, fact.image_id, actor=actor))
+                for reference, image_id in changes.lost:
+                    txn.emit(NewEvent(ImageUntagged(reference, image_id), image_id, actor=actor))
 
             await self._db.write(record, durable=True)
-            for image, addition in zip(images, additions, strict=True):
+            for image in changes.images.values():
                 self.table.put(image)
-                for name in addition.names:
-                    self.table.name(name, image.id)
+            for reference, name in changes.names.items():
+                self.table.set_name(reference, name)
+            for addition in additions:
                 for repo_digest in addition.repo_digests:
-                    self.table.add_repo_digest(repo_digest, image.id)
-            self._set_versions(versions)
+                    self.table.add_repo_digest(repo_digest, addition.image.id)
             await self._write_index()
-            replaced = [one for one in before if one.manifest != self._present(one.id).manifest]
+            replaced = [one for one in before if not one.blob_sizes.keys() <= changes.images[one.id].blob_sizes.keys()]
             return Added(tuple(images), tuple(replaced))
 
-    async def record_push(self, image: Image, repo_digest: str, fact: Fact, actor: str) -> None:
-        """The push is told, and the image, if it is still here, known by this `<repository>@<digest>` too.
+    async def record_push(self, images: Sequence[Image], repo_digest: str, fact: Fact, actor: str) -> None:
+        """The push is told, and those of the images that are still here are known by this `<repository>@<digest>` too.
 
         Raises STORAGE_FULL, IO_FAILED.
         """
         async with self._lock:
-            is_here = self.table.get(image.id) is not None
-            versions = self._next_versions({image.id} if is_here else set())
+            present = [image for image in images if self.table.get(image.id) is not None]
+            versions = self._next_versions({image.id for image in present})
+            subject = images[0]
 
             def record(txn: Transaction) -> None:
-                if is_here:
+                for image in present:
                     rows.add_repo_digest(txn, repo_digest, image.id)
                     rows.save_version(txn, image.id, versions[image.id])
-                txn.emit(NewEvent(fact, image.id, image.config.labels, actor))
+                txn.emit(NewEvent(fact, subject.id, subject.config.labels, actor))
 
             await self._db.write(record, durable=True)
-            if is_here:
+            for image in present:
                 self.table.add_repo_digest(repo_digest, image.id)
             self._set_versions(versions)
 
-    async def tag(self, text: str, reference: ImageReference, expected_version: int, actor: str) -> Image:
-        """The reference names the image. Raises IMAGE_NOT_FOUND and its kin, VERSION_CONFLICT."""
+    async def tag(
+        self,
+        text: str,
+        reference: ImageReference,
+        expected_version: int,
+        actor: str,
+        platform: Platform | None = None,
+    ) -> Image:
+        """The reference names what `text` stands for: all its platforms, or the image of this one.
+
+        Returns the image that serves the platform, or the host. Raises IMAGE_NOT_FOUND and its kin, VERSION_CONFLICT,
+        PLATFORM_UNAVAILABLE.
+        """
         full = str(reference.with_default_tag())
         async with self._lock:
-            image, _ = self.table.find(text)
+            match = self.table.lookup(text)
+            image = self.table.choose(match.images, platform, text)
             _check_version(image, expected_version)
-            previous = self.table.named(full)
-            if previous == image.id:
+            is_one = platform is not None and len(match.images) > 1
+            named = match.images if not is_one else (image,)
+            name = Name(image.manifest.digest if is_one else match.target, tuple(one.id for one in named))
+            before = self.table.named(full)
+            if before is not None and (before == name or (before.image_ids == name.image_ids and not match.name)):
                 return image
-            versions = self._next_versions({image.id} | ({previous} if previous else set()))
-            fact = ImageTagged(full, image.id, previous or "")
+            lost = [one for one in (before.image_ids if before is not None else ()) if one not in name.image_ids]
+            versions = self._next_versions({*name.image_ids, *lost})
+            previous = before.image_ids[0] if before is not None else ""
 
             def record(txn: Transaction) -> None:
-                rows.name(txn, full, image.id)
+                rows.name(txn, full, name)
                 for image_id, version in versions.items():
                     rows.save_version(txn, image_id, version)
-                txn.emit(NewEvent(fact, image.id, image.config.labels, actor))
+                for one in named:
+                    fact = ImageTagged(full, one.id, previous if previous != one.id else "")
+                    txn.emit(NewEvent(fact, one.id, one.config.labels, actor))
 
             failpoints.hit("image.tag.record")
             await self._db.write(record, durable=True)
-            self.table.name(full, image.id)
+            self.table.set_name(full, name)
             self._set_versions(versions)
             await self._write_index()
             return self._present(image.id)
 
     async def untag(self, text: str, expected_version: int, actor: str) -> Image:
-        """The reference names nothing; its image stays, dangling if that was its last. Raises IMAGE_NOT_FOUND."""
+        """The reference names nothing; its images stay, dangling if it was their last. Raises IMAGE_NOT_FOUND."""
         full = str(ImageReference.parse(text).with_default_tag())
         async with self._lock:
-            image_id = self.table.named(full)
-            if image_id is None:
+            if self.table.named(full) is None:
                 raise ImageNotFound(reference=text)
-            image = self._present(image_id)
+            match = self.table.lookup(full)
+            image = self.table.choose(match.images, None, full)
             _check_version(image, expected_version)
-            await self._untag(image, full, actor)
-            return self._present(image_id)
+            await self._untag(match.images, full, actor)
+            return self._present(image.id)
 
-    async def remove(self, text: str, force: bool, expected_version: int, actor: str) -> Removal:
-        """The reference is taken away, or the image is gone with all of them. A refusal changes nothing (case L07).
+    async def remove(
+        self, text: str, force: bool, expected_version: int, actor: str, platform: Platform | None = None
+    ) -> Removal:
+        """The reference is taken away, or images are gone with all their references. A refusal changes nothing (L07).
 
-        By a reference that is not the image's last, only that goes. By the last one or by id the image goes: never
-        while a container of it runs; while an ended one has it, or by id while it has several references, only with
-        `force`.
+        By a reference it is taken from the images of all its platforms, and those go whose last it was. By id, by
+        digest or by reference and platform the image goes. An image never goes while a container of it runs; while an
+        ended one has it, or by id while it has several references, only with `force`.
 
-        Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, IMAGE_IN_USE, VERSION_CONFLICT.
+        Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, IMAGE_IN_USE, VERSION_CONFLICT, PLATFORM_UNAVAILABLE.
         """
         async with self._lock:
-            image, name = self.table.find(text)
+            match = self.table.lookup(text)
+            image = self.table.choose(match.images, platform, text)
             _check_version(image, expected_version)
-            references = self.table.references(image.id)
-            if name and len(references) > 1:
-                await self._untag(image, name, actor)
-                return Removal((name,), None)
-            if len(references) > 1 and not force:
-                raise ImageInUse(reference=text, holder_ids=references)
-            holders = self._containers.holders(image.id)
-            if any(holder.is_running for holder in holders) or (holders and not force):
-                raise ImageInUse(reference=text, holder_ids=[holder.container_id for holder in holders])
-            await self._remove(image, references, actor)
-            return Removal(references, image)
+            chosen = match.images if platform is None else (image,)
+            is_by_name = bool(match.name) and platform is None
+            going = [one for one in chosen if not is_by_name or len(self.table.references(one.id)) == 1]
+            for one in going:
+                self._check_unused(one, text, force)
+            untagged: set[str] = set()
+            if is_by_name and len(going) < len(chosen):
+                await self._untag([one for one in chosen if one not in going], match.name, actor)
+                untagged = {match.name}
+            if going:
+                untagged |= await self._remove(going, actor)
+            return Removal(tuple(sorted(untagged)), tuple(going))
+
+    def _check_unused(self, image: Image, text: str, force: bool) -> None:
+        references = self.table.references(image.id)
+        if len(references) > 1 and not force:
+            raise ImageInUse(reference=text, holder_ids=references)
+        holders = self._containers.holders(image.id)
+        if any(holder.is_running for holder in holders) or (holders and not force):
+            raise ImageInUse(reference=text, holder_ids=[holder.container_id for holder in holders])
 
     async def remove_unused(
         self, image_id: str, is_wanted: Callable[[Image, tuple[str, ...]], bool], actor: str, *, cause: str = "prune"
@@ -222,45 +241,59 @@ class Catalogue:
             references = self.table.references(image_id)
             if not is_wanted(image, references):
                 return None
-            await self._remove(image, references, actor, cause)
+            await self._remove([image], actor, cause)
             return image
 
-    async def _remove(self, image: Image, references: tuple[str, ...], actor: str, cause: str = "request") -> None:
-        repo_digests = self.table.repo_digests(image.id)
-        # Out of memory first: from here on no container can be made of it, whatever is awaited.
-        self.table.remove(image.id)
-        fact = ImageDeleted(image.id, self.reclaimable_bytes(image), cause)
+    async def _remove(self, images: Sequence[Image], actor: str, cause: str = "request") -> set[str]:
+        """The images are gone, all or none; returns those of their references that name nothing any more."""
+        references = {image.id: self.table.references(image.id) for image in images}
+        repo_digests = {image.id: self.table.repo_digests(image.id) for image in images}
+        names = {one: name for each in references.values() for one in each if (name := self.table.named(one))}
+        # Out of memory first: from here on no container can be made of them, whatever is awaited.
+        facts: list[ImageDeleted] = []
+        for image in images:
+            self.table.remove(image.id)
+            facts.append(ImageDeleted(image.id, self.reclaimable_bytes(image), cause))
 
         def record(txn: Transaction) -> None:
-            for reference in references:
-                txn.emit(NewEvent(ImageUntagged(reference, image.id), image.id, image.config.labels, actor))
-            rows.delete(txn, image.id)
-            txn.emit(NewEvent(fact, image.id, image.config.labels, actor))
+            for image, fact in zip(images, facts, strict=True):
+                for reference in references[image.id]:
+                    txn.emit(NewEvent(ImageUntagged(reference, image.id), image.id, image.config.labels, actor))
+                rows.delete(txn, image.id)
+                txn.emit(NewEvent(fact, image.id, image.config.labels, actor))
 
         try:
             failpoints.hit("image.delete.record")
             await self._db.write(record, durable=True)
         except EngineError:
-            self.table.put(image)
-            for reference in references:
-                self.table.name(reference, image.id)
-            for reference in repo_digests:
-                self.table.add_repo_digest(reference, image.id)
+            for image in images:
+                self.table.put(image)
+                for reference in repo_digests[image.id]:
+                    self.table.add_repo_digest(reference, image.id)
+            for reference, name in names.items():
+                self.table.set_name(reference, name)
             raise
         failpoints.hit("image.delete.index")
         await self._write_index()
+        return {reference for reference in names if self.table.named(reference) is None}
 
-    async def _untag(self, image: Image, full: str, actor: str) -> None:
-        versions = self._next_versions({image.id})
+    async def _untag(self, images: Sequence[Image], full: str, actor: str) -> None:
+        """These images lose the name; it goes with its last image."""
+        versions = self._next_versions({image.id for image in images})
+        before = self.table.named(full)
+        gone = {image.id for image in images}
+        left = tuple(one for one in (before.image_ids if before is not None else ()) if one not in gone)
+        name = Name(before.target if before is not None else Digest(""), left)
 
         def record(txn: Transaction) -> None:
-            rows.unname(txn, full)
-            rows.save_version(txn, image.id, versions[image.id])
-            txn.emit(NewEvent(ImageUntagged(full, image.id), image.id, image.config.labels, actor))
+            rows.name(txn, full, name)
+            for image in images:
+                rows.save_version(txn, image.id, versions[image.id])
+                txn.emit(NewEvent(ImageUntagged(full, image.id), image.id, image.config.labels, actor))
 
         failpoints.hit("image.untag.record")
         await self._db.write(record, durable=True)
-        self.table.unname(full)
+        self.table.set_name(full, name)
         self._set_versions(versions)
         await self._write_index()
 
@@ -275,12 +308,6 @@ class Catalogue:
             raise ImageNotFound(reference=image_id)
         return image
 
-    def _merged(self, image: Image) -> Image:
-        before = self.table.get(image.id)
-        if before is None:
-            return image
-        return replace(image, create_time_unix_nanos=before.create_time_unix_nanos, version=before.version + 1)
-
     def _next_versions(self, image_ids: set[str]) -> dict[str, int]:
         return {image_id: self._present(image_id).version + 1 for image_id in image_ids}
 
@@ -291,7 +318,7 @@ class Catalogue:
     def render_index(self) -> bytes:
         """index.json as it ought to be now."""
         images = sorted(self.table, key=lambda image: (image.create_time_unix_nanos, image.id))
-        return index_file.render((image, self.table.references(image.id)) for image in images)
+        return index_file.render(images, self.table.names)
 
     async def settled(self) -> None:
         """Returns once every change that had begun is written."""

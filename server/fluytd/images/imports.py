@@ -16,8 +16,9 @@ from fluytd.gc.collect import Collector
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import config, write_manifest
 from fluytd.images.assemble import Assembler, Draft, possible_layer_ids
-from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.catalogue import Catalogue
 from fluytd.images.manifests import OCI_MANIFEST, Descriptor
+from fluytd.images.naming import Addition
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import FilePart, Ingester
 from fluytd.images.progress import LayerTrack

@@ -4,12 +4,13 @@ Source: OCI image-spec image-layout.md and annotations.md; containerd's annotati
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fluytd.images.manifests import OCI_INDEX, Descriptor
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
+from fluytd.images.table import Name
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
@@ -17,11 +18,25 @@ _CONTAINERD_NAME = "io.containerd.image.name"
 Entry = dict[str, Any]
 
 
-def render(images: Iterable[tuple[Image, tuple[str, ...]]]) -> bytes:
-    """The file for these images with their references in full; one entry a reference, one for an image without any."""
+def render(images: Sequence[Image], names: Mapping[str, Name]) -> bytes:
+    """The file for these images and what references in full name of them.
+
+    One entry a reference: the manifest, or the index where it names several images, since readers take a name that
+    stands there twice for a mistake. One without a name for each image that no other entry leads to.
+    """
+    by_id = {str(image.id): image for image in images}
     entries: list[Entry] = []
-    for image, references in images:
-        entries += [entry(image.manifest, image.platform, name) for name in references or ("",)]
+    led_to: set[str] = set()
+    for reference, name in sorted(names.items()):
+        named = [by_id[image_id] for image_id in name.image_ids]
+        index = next((way[0] for image in named if (way := image.way(name.target)) is not None), None)
+        if len(named) > 1 and index is not None:
+            entries.append(entry(index, None, reference))
+            led_to |= {image.id for image in named if image.way(name.target) is not None}
+        else:
+            entries.append(entry(named[0].manifest, named[0].platform, reference))
+            led_to.add(named[0].id)
+    entries += [entry(image.manifest, image.platform, "") for image in images if image.id not in led_to]
     return dump(entries)
 
 

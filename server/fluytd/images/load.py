@@ -18,10 +18,11 @@ from fluytd.ids import Digest, ImageReference
 from fluytd.images import archive, write_manifest
 from fluytd.images.archive import MAX_ARCHIVE_ENTRIES, ArchiveImage, ArchiveLayer
 from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids, run_all
-from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.catalogue import Catalogue
 from fluytd.images.flights import Flights
 from fluytd.images.manifests import OCI_MANIFEST, Descriptor
 from fluytd.images.model import Image
+from fluytd.images.naming import Addition
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Counters, FilePart, Ingester, StoredLayer
 from fluytd.images.progress import LayerTrack
@@ -157,8 +158,14 @@ class Loader:
         await lease.add([manifest.digest])
         failpoints.hit("load.manifest.stage")
         await self._blobs.stage(data, manifest.digest)
+        way = tuple(index.descriptor for index in image.way)
+        await lease.add([descriptor.digest for descriptor in way])
+        for index in image.way:
+            failpoints.hit("load.index.stage")
+            await self._blobs.stage(index.data, index.descriptor.digest)
         parts = tuple((descriptor, stored.layer) for descriptor, stored in layers)
-        draft = Draft(manifest, manifest, config_digest, image.config_data, image.config, parts)
+        target = way[0] if way else manifest
+        draft = Draft(manifest, target, config_digest, image.config_data, image.config, parts, way)
         return await self._assembler.finish(draft, handle)
 
     async def _store_layers(

@@ -12,7 +12,7 @@ from fluytd.images.documents import MAX_CONFIG_BYTES, check_size
 from fluytd.images.manifests import Descriptor, Manifest
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Ingester, Source
-from fluytd.images.resolve import Resolved, Resolver
+from fluytd.images.resolve import Resolver
 from fluytd.operations.ports import CancelToken
 from fluytd.registries.model import Credentials
 
@@ -61,14 +61,13 @@ class Lookup:
         self, reference: ImageReference, wanted: Platform, credentials: Credentials, token: CancelToken
     ) -> Found:
         found = await self._resolver.resolve(reference, wanted, token, credentials)
-        manifest, platforms = found.manifest, found.platforms
-        if found.document is not None and found.manifest == found.target:
-            platform = await self._platform(reference, found.document, credentials, token)
+        chosen, platforms = found.chosen, found.platforms
+        if chosen is not None and not chosen.indexes:
+            platform = await self._platform(reference, chosen.document, credentials, token)
             platforms = (platform,)
-            manifest = manifest if wanted.fitness(platform) is not None else None
-        return Found(
-            reference, found.target, manifest, tuple(dict.fromkeys(platforms)), _layers_size(found) if manifest else 0
-        )
+            chosen = chosen if wanted.fitness(platform) is not None else None
+        manifest, size_bytes = (chosen.manifest, _layers_size(chosen.document)) if chosen is not None else (None, 0)
+        return Found(reference, found.target, manifest, tuple(dict.fromkeys(platforms)), size_bytes)
 
     async def _platform(
         self, reference: ImageReference, document: Manifest, credentials: Credentials, token: CancelToken
@@ -87,6 +86,5 @@ class Lookup:
         return configs.parse(data, len(document.layers), config.digest).platform
 
 
-def _layers_size(found: Resolved) -> int:
-    layers = found.document.layers if found.document is not None else ()
-    return sum({layer.digest: layer.size_bytes for layer in layers}.values())
+def _layers_size(document: Manifest) -> int:
+    return sum({layer.digest: layer.size_bytes for layer in document.layers}.values())

@@ -12,6 +12,9 @@ from fluytd.images.config import ImageConfig
 from fluytd.images.manifests import Descriptor
 from fluytd.images.platforms import Platform
 
+#: Indexes from the one that a reference names down to the one that lists a manifest, the outermost first.
+Way = tuple[Descriptor, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLayer:
@@ -30,7 +33,7 @@ class ImageLayer:
 
 @dataclass(frozen=True)
 class Image:
-    """One image that is whole: each blob and layer of it is visible."""
+    """One image of one platform that is whole: each blob and layer of it is visible."""
 
     id: Digest
     manifest: Descriptor
@@ -44,6 +47,12 @@ class Image:
     create_time_unix_nanos: int
     #: Grows with every change of its references.
     version: int = 1
+    #: By which indexes it came, of those that are kept for it; none where its manifest alone was asked for.
+    ways: tuple[Way, ...] = ()
+
+    def way(self, target: Digest) -> Way | None:
+        """The indexes from `target` down to its manifest; None where they are not kept for it."""
+        return next((way for way in self.ways if way[0].digest == target), None)
 
     @property
     def platform(self) -> Platform:
@@ -61,20 +70,25 @@ class Image:
         return sum(self.layer_sizes.values())
 
     @cached_property
-    def blob_sizes(self) -> dict[Digest, int]:
-        """Bytes of every blob it needs, each once."""
+    def content_sizes(self) -> dict[Digest, int]:
+        """Bytes of its manifest, its config and its compressed layers, each once."""
         sizes = {self.manifest.digest: self.manifest.size_bytes, self.id: len(self.config_text.encode())}
         return sizes | {layer.descriptor.digest: layer.descriptor.size_bytes for layer in self.layers}
 
+    @cached_property
+    def blob_sizes(self) -> dict[Digest, int]:
+        """Bytes of every blob that is kept for it, each once: its content, and the indexes by which it came."""
+        return self.content_sizes | {index.digest: index.size_bytes for way in self.ways for index in way}
+
     @property
     def blob_digests(self) -> tuple[Digest, ...]:
-        """Every blob it needs, each once."""
+        """Every blob that is kept for it, each once."""
         return tuple(self.blob_sizes)
 
     @property
     def content_size_bytes(self) -> int:
-        """Bytes of its blobs."""
-        return sum(self.blob_sizes.values())
+        """Bytes of its manifest, its config and its compressed layers."""
+        return sum(self.content_sizes.values())
 
     @property
     def history_layers(self) -> list[ImageLayer | None]:

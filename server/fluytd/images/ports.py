@@ -152,6 +152,9 @@ class PushRegistry(Protocol):
         `Registry.fetch_manifest`.
         """
 
+    async def has_manifest(self, to: Destination, digest: Digest, cancel: CancelToken) -> bool:
+        """True if the repository has a manifest or index of this digest. Raises as `Registry.fetch_manifest`."""
+
     async def push_manifest(
         self, to: Destination, reference: str, media_type: str, data: bytes, cancel: CancelToken
     ) -> Digest:

@@ -27,15 +27,16 @@ from fluytd.gc.leases import Lease
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import config as configs
 from fluytd.images.assemble import Assembler, Draft, Finished, possible_layer_ids, run_all
-from fluytd.images.catalogue import Addition, Catalogue
+from fluytd.images.catalogue import Catalogue
 from fluytd.images.config import ImageConfig
 from fluytd.images.documents import MAX_CONFIG_BYTES, check_size
 from fluytd.images.flights import Flights
 from fluytd.images.manifests import Descriptor, Manifest
+from fluytd.images.naming import Addition
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Counters, Ingester, Layer, Source
 from fluytd.images.progress import LayerTrack
-from fluytd.images.resolve import Resolver
+from fluytd.images.resolve import Chosen, Resolver
 from fluytd.operations.model import PullPhase, PullProgress, PullResult
 from fluytd.operations.ports import CancelToken
 from fluytd.operations.service import OperationHandle
@@ -89,20 +90,25 @@ class Puller:
         """
         progress = _Progress()
         handle.track(progress.snapshot)
-        found = await self._resolver.manifest(reference, wanted, handle.cancel_token, credentials)
-        if found.manifest is None or found.document is None:
-            raise AssertionError("a resolved manifest has a document")
-        progress.manifest_digest = found.manifest.digest
-        wanted_image = _Wanted(reference, wanted, found.target, found.manifest, found.document, found.data, credentials)
+        target, chosen = await self._resolver.manifest(reference, wanted, handle.cancel_token, credentials)
+        progress.manifest_digest = chosen.manifest.digest
+        wanted_image = _Wanted(reference, wanted, target, chosen, credentials)
         async with self._collector.unless_added() as published, self._collector.staging(_is_resumed) as lease:
+            await lease.add([index.digest for index in chosen.way])
+            for index in chosen.indexes:
+                failpoints.hit("pull.index.stage")
+                await self._blobs.stage(index.data, index.descriptor.digest)
             present = await self._present(wanted_image, lease)
             finished = present or await self._fetch(wanted_image, lease, progress, handle)
             published.append(finished.image)
             progress.platform, progress.phase = str(finished.image.platform), PullPhase.PUBLISHING
             if present is None:
                 await self._assembler.publish([finished.image], "pull")
+            elif chosen.way:
+                failpoints.hit("pull.index.publish")
+                await self._blobs.publish([index.digest for index in chosen.way])
             failpoints.hit("pull.record")
-            added = await self._catalogue.add([_addition(reference, found.target, finished)], handle.actor)
+            added = await self._catalogue.add([_addition(wanted_image, finished)], handle.actor)
         await self._collector.discard_staged(finished.superseded)
         await self._collector.sweep_replaced(added.replaced)
         progress.phase = PullPhase.DONE
@@ -110,8 +116,8 @@ class Puller:
         return PullResult(
             reference=str(reference),
             image_id=added.images[0].id,
-            manifest_digest=found.manifest.digest,
-            target_digest=found.target.digest,
+            manifest_digest=chosen.manifest.digest,
+            target_digest=target.digest,
             was_present=present is not None,
             fetched_bytes=sum(tracks.values()),
         )
@@ -148,14 +154,15 @@ class Puller:
         await lease.add([*image.blob_digests, *image.lower_layer_ids])
         if self._catalogue.with_manifest(wanted.manifest.digest) is not image:
             return None
-        return Finished(replace(image, target=wanted.target), ())
+        ways = (wanted.chosen.way,) if wanted.chosen.way else ()
+        return Finished(replace(image, target=wanted.target, ways=ways), ())
 
     async def _fetch(self, wanted: "_Wanted", lease: Lease, progress: _Progress, handle: OperationHandle) -> Finished:
         manifest = wanted.document
         await lease.add([wanted.manifest.digest, manifest.config.digest])
         await lease.add([layer.digest for layer in manifest.layers])
         failpoints.hit("pull.manifest.stage")
-        await self._blobs.stage(wanted.data, wanted.manifest.digest)
+        await self._blobs.stage(wanted.chosen.data, wanted.manifest.digest)
         config_data = await self._fetch_config(wanted, handle)
         config = configs.parse(config_data, len(manifest.layers), manifest.config.digest)
         if wanted.platform.fitness(config.platform) is None:
@@ -170,7 +177,8 @@ class Puller:
         progress.platform, progress.phase = str(config.platform), PullPhase.FETCHING
         layers = await self._fetch_layers(wanted, config, progress, handle)
         handle.check()
-        draft = Draft(wanted.manifest, wanted.target, manifest.config.digest, config_data, config, layers)
+        way = wanted.chosen.way
+        draft = Draft(wanted.manifest, wanted.target, manifest.config.digest, config_data, config, layers, way)
         finished = await self._assembler.finish(draft, handle)
         handle.check()
         return finished
@@ -214,10 +222,16 @@ class _Wanted:
     reference: ImageReference
     platform: Platform
     target: Descriptor
-    manifest: Descriptor
-    document: Manifest
-    data: bytes
+    chosen: Chosen
     credentials: Credentials
+
+    @property
+    def manifest(self) -> Descriptor:
+        return self.chosen.manifest
+
+    @property
+    def document(self) -> Manifest:
+        return self.chosen.document
 
     def source(self, blob: Descriptor) -> Source:
         named = self.reference
@@ -241,13 +255,14 @@ def _is_resumed(failure: BaseException) -> bool:
     return not isinstance(failure, _GIVEN_UP)
 
 
-def _addition(reference: ImageReference, target: Descriptor, finished: Finished) -> Addition:
-    image = finished.image
+def _addition(wanted: _Wanted, finished: Finished) -> Addition:
+    reference, image = wanted.reference, finished.image
     # With a digest the reference names content that never changes; it is no name that could move.
     names = () if reference.digest is not None else (str(reference),)
     return Addition(
         image=image,
         names=names,
-        repo_digests=(f"{reference.name}@{target.digest}",),
+        repo_digests=(f"{reference.name}@{wanted.target.digest}",),
         fact=ImagePulled(str(reference), image.id, image.manifest.digest),
+        listed=wanted.chosen.listed,
     )

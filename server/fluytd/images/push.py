@@ -6,23 +6,22 @@ the registry without the name; blobs that arrived serve the next push.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
-from fluytd.errors import FieldInvalid, ImageNotFound, PlatformUnavailable
+from fluytd.errors import FieldInvalid, ImageNotFound
 from fluytd.events.model import ImagePushed
-from fluytd.gc.leases import Lease, Leases
+from fluytd.gc.leases import Leases
 from fluytd.ids import Digest, ImageReference
-from fluytd.images import manifests
 from fluytd.images.assemble import run_all
 from fluytd.images.catalogue import Catalogue
-from fluytd.images.documents import MAX_MANIFEST_BYTES
-from fluytd.images.manifests import Descriptor, Index, Manifest
+from fluytd.images.indexes import Document, made, of_platforms, read, read_whole
+from fluytd.images.manifests import Descriptor, Manifest
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Destination, PushRegistry, UploadCounters
-from fluytd.images.table import ImageTable
+from fluytd.images.table import ImageTable, Match
 from fluytd.operations.model import LayerPhase, LayerProgress, PushProgress, PushResult
 from fluytd.operations.service import OperationHandle
 from fluytd.registries.model import Credentials
@@ -34,9 +33,9 @@ _NOT_SENT = ("nondistributable", "foreign")
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One image and the reference to write for it."""
+    """Images of one reference or digest, and the reference to write for them."""
 
-    image: Image
+    match: Match
     target: ImageReference
 
 
@@ -69,15 +68,6 @@ class _Progress:
         return PushProgress(self.reference, tuple(track.progress for track in self.tracks))
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """A manifest or index with its bytes."""
-
-    descriptor: Descriptor
-    data: bytes
-    parsed: Manifest | Index
-
-
 class Pusher:
     """Brings images to registries."""
 
@@ -106,7 +96,7 @@ class Pusher:
     ) -> PushResult:
         """The registry has every image under its reference. The result's digest is that of the last one.
 
-        Raises BLOB_NOT_FOUND, PLATFORM_UNAVAILABLE, and as `PushRegistry`.
+        Raises BLOB_NOT_FOUND, PLATFORM_UNAVAILABLE, LIMIT_EXCEEDED, and as `PushRegistry`.
         """
         progress = _Progress()
         handle.track(progress.snapshot)
@@ -125,14 +115,16 @@ class Pusher:
         progress: _Progress,
         handle: OperationHandle,
     ) -> tuple[Digest, int]:
-        image, target = push.image, push.target
+        target = push.target
         to = Destination(target.domain, target.path, credentials)
+        images = of_platforms(self._catalogue.table, push.match.images, platforms, target.familiar)
         async with self._leases.lease() as lease:
-            await lease.add(image.blob_digests)
-            if self._catalogue.table.get(image.id) is None:
-                raise ImageNotFound(reference=image.id)
-            documents = await self._documents(image, platforms, target, lease)
-            sent_bytes = await self._send_blobs(image, documents, to, progress, handle)
+            for image in images:
+                await lease.add(image.blob_digests)
+                if self._catalogue.table.get(image.id) is None:
+                    raise ImageNotFound(reference=image.id)
+            documents = await self._documents(images, push.match.target, to, handle)
+            sent_bytes = await self._send_blobs(images, documents, to, progress, handle)
             top = documents[-1]
             failpoints.hit("push.manifest")
             for document in documents[:-1]:
@@ -141,56 +133,37 @@ class Pusher:
         digest = top.descriptor.digest
         failpoints.hit("push.record")
         fact = ImagePushed(str(target), digest)
-        await self._catalogue.record_push(image, f"{target.name}@{digest}", fact, handle.actor)
+        await self._catalogue.record_push(images, f"{target.name}@{digest}", fact, handle.actor)
         return digest, sent_bytes
 
     async def _documents(
-        self, image: Image, platforms: Sequence[Platform], target: ImageReference, lease: Lease
-    ) -> list[_Document]:
-        """Manifests to write, the one that gets the name last: all of the image's index where all of it is here and no
-        platform was asked for, else its own manifest alone."""
-        if image.target.is_index and not platforms:
-            whole = await self._index(image.target, lease)
-            if whole:
-                return whole
-        if platforms and not any(platform.fitness(image.platform) is not None for platform in platforms):
-            raise PlatformUnavailable(reference=target.familiar, platform=platforms[0], available=image.platform)
-        return [await self._read(image.manifest)]
+        self, images: Sequence[Image], target: Digest, to: Destination, handle: OperationHandle
+    ) -> list[Document]:
+        """Manifests to write, the one that gets the name last.
 
-    async def _index(self, descriptor: Descriptor, lease: Lease) -> list[_Document]:
-        """The index after all that it names; empty where a part of it is not here."""
-        await lease.add([descriptor.digest])
-        if not await self._blobs.has(descriptor.digest):
-            return []
-        top = await self._read(descriptor)
-        found: list[_Document] = []
-        for entry in top.parsed.entries if isinstance(top.parsed, Index) else ():
-            await lease.add([entry.digest])
-            if entry.is_index or not await self._blobs.has(entry.digest):
-                return []
-            document = await self._read(entry)
-            if isinstance(document.parsed, Manifest):
-                needed = [document.parsed.config.digest, *(layer.digest for layer in document.parsed.layers)]
-                await lease.add(needed)
-                if not all([await self._blobs.has(digest) for digest in needed]):
-                    return []
-            found.append(document)
-        return [*found, top]
+        The index as it came, where all that it names is sent or there; else an index of what is sent, or the one
+        manifest. Nothing is named that the registry does not get.
+        """
 
-    async def _read(self, descriptor: Descriptor) -> _Document:
-        data = await self._blobs.read(descriptor.digest, MAX_MANIFEST_BYTES)
-        parsed = manifests.parse(data, descriptor.media_type, descriptor.digest)
-        return _Document(replace(descriptor, media_type=parsed.media_type), data, parsed)
+        async def is_there(descriptor: Descriptor) -> bool:
+            handle.check()
+            return await self._registry.has_manifest(to, descriptor.digest, handle.cancel_token)
+
+        own = [await read(self._blobs, image.manifest) for image in images]
+        whole = await read_whole(self._blobs, images, target, is_there)
+        if whole or len(own) == 1:
+            return [*own, *whole]
+        return [*own, made(images)]
 
     async def _send_blobs(
         self,
-        image: Image,
-        documents: Sequence[_Document],
+        images: Sequence[Image],
+        documents: Sequence[Document],
         to: Destination,
         progress: _Progress,
         handle: OperationHandle,
     ) -> int:
-        diff_ids = {layer.descriptor.digest: layer.diff_id for layer in image.layers}
+        diff_ids = {layer.descriptor.digest: layer.diff_id for image in images for layer in image.layers}
         layers: dict[Digest, _Track] = {}
         configs: dict[Digest, _Track] = {}
         for document in documents:
@@ -218,7 +191,7 @@ class Pusher:
         return sum(await run_all([send(track) for track in tracks]))
 
     async def _send_manifest(
-        self, document: _Document, reference: str, to: Destination, handle: OperationHandle
+        self, document: Document, reference: str, to: Destination, handle: OperationHandle
     ) -> None:
         handle.check()
         await self._registry.push_manifest(
@@ -253,13 +226,13 @@ def plan(table: ImageTable, reference: str, target: str, *, all_tags: bool) -> l
     """
     if all_tags:
         return _all_tags(table, reference, target)
-    image, name = table.find(reference)
-    if not target and not name:
+    match = table.lookup(reference)
+    if not target and not match.name:
         raise FieldInvalid(field="target_reference", rule="must be given for an image named by id or digest")
-    written = ImageReference.parse(target or name).with_default_tag()
+    written = ImageReference.parse(target or match.name).with_default_tag()
     if written.digest is not None:
         raise FieldInvalid(field="target_reference" if target else "reference", rule="must not have a digest")
-    return [Push(image, written)]
+    return [Push(match, written)]
 
 
 def _all_tags(table: ImageTable, reference: str, target: str) -> list[Push]:
@@ -270,10 +243,10 @@ def _all_tags(table: ImageTable, reference: str, target: str) -> list[Push]:
     if not written.is_name_only:
         raise FieldInvalid(field="target_reference", rule="must have no tag where all tags are pushed")
     found: list[Push] = []
-    for image in table:
-        for name in map(ImageReference.parse, table.references(image.id)):
-            if name.name == repository.name:
-                found.append(Push(image, ImageReference(written.domain, written.path, name.tag)))
+    for full in table.names:
+        name = ImageReference.parse(full)
+        if name.name == repository.name:
+            found.append(Push(table.lookup(full), ImageReference(written.domain, written.path, name.tag)))
     if not found:
         raise ImageNotFound(reference=reference)
     return sorted(found, key=lambda push: str(push.target))

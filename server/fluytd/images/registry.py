@@ -6,6 +6,7 @@ from pathlib import Path
 from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import registry as core
 from fluytd._core.content import ContentStore
+from fluytd.errors import ImageNotFound
 from fluytd.ids import Digest
 from fluytd.images.ports import Destination, RemoteManifest, UploadCounters
 from fluytd.operations.ports import CancelToken
@@ -86,6 +87,14 @@ class CoreRegistry:
             core_credentials(to.credentials),
         )
         return pushed == "sent"
+
+    async def has_manifest(self, to: Destination, digest: Digest, cancel: CancelToken) -> bool:
+        """See `ports.PushRegistry.has_manifest`."""
+        try:
+            await self.fetch_manifest(to.registry, to.repository, digest, cancel, to.credentials)
+        except ImageNotFound:
+            return False
+        return True
 
     async def push_manifest(
         self, to: Destination, reference: str, media_type: str, data: bytes, cancel: CancelToken

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Seque
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeVar
 
-from fluytd.content.ports import BlobFiles
+from fluytd.content.ports import BlobFiles, Blobs
 from fluytd.errors import DigestMismatch, ImageNotFound, IoFailed, SizeMismatch
 from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Leases
 from fluytd.ids import Digest
 from fluytd.images.catalogue import Catalogue
+from fluytd.images.indexes import read_whole
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.save_plan import ArchiveFile, Saved, layout, select
@@ -43,8 +44,16 @@ class Saver:
     """Sends images to callers."""
 
     def __init__(
-        self, blobs: BlobFiles, catalogue: Catalogue, leases: Leases, collector: Collector, workers: Workers
+        self,
+        content: Blobs,
+        blobs: BlobFiles,
+        catalogue: Catalogue,
+        leases: Leases,
+        collector: Collector,
+        workers: Workers,
     ) -> None:
+        """`content`, `blobs`: the same store, for indexes as a whole and for all else piece by piece."""
+        self._content = content
         self._blobs = blobs
         self._catalogue = catalogue
         self._leases = leases
@@ -59,13 +68,15 @@ class Saver:
         IO_FAILED for a store that is damaged, then without `Sent`.
         """
         saved = select(self._catalogue.table, texts, platforms)
-        files = layout(saved)
         try:
             async with self._leases.lease() as lease:
-                await lease.add(file.digest for file in files if file.digest is not None)
+                for image in _images(saved):
+                    await lease.add(image.blob_digests)
                 for image in _images(saved):
                     if self._catalogue.table.get(image.id) is None:
                         raise ImageNotFound(reference=image.id)
+                wholes = {one.target: await read_whole(self._content, one.images, one.target) for one in saved}
+                files = layout(saved, wholes)
                 stream = _Stream(self._blobs, files)
                 try:
                     await self._call(stream.check)

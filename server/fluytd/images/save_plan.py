@@ -7,17 +7,18 @@ Source: OCI image-spec image-layout.md; moby image/tarexport.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fluytd.errors import FieldInvalid, PlatformUnavailable
+from fluytd.errors import FieldInvalid
 from fluytd.ids import Digest
 from fluytd.images import index_file
 from fluytd.images.archive import DOCKER_LISTING, MAX_ARCHIVE_IMAGES, OCI_INDEX_FILE, OCI_LAYOUT_FILE
 from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
-from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor
+from fluytd.images.indexes import Document, made, of_platforms
+from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST
 from fluytd.images.model import Image
-from fluytd.images.platforms import Platform, best
+from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
 
 _OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -32,6 +33,8 @@ class Saved:
     name: str
     #: At least one; the first is what the name stands for where only one can have it.
     images: tuple[Image, ...]
+    #: What the name was resolved to: an index, or a manifest.
+    target: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ def select(table: ImageTable, texts: Sequence[str], platforms: Sequence[Platform
     """The images that are asked for, in that order, each name and each unnamed image once.
 
     Args:
-        texts: references, digests, ids or prefixes of ids. A reference, or the digest of an index, stands for the
-            images of all platforms that came by the same index; an id for that one.
+        texts: references, digests, ids or prefixes of ids. A reference, or the digest of an index, stands for its
+            images of all platforms that are here; an id for that one.
         platforms: of each the best of those images; empty for all.
 
     Raises FIELD_INVALID where nothing is asked for, IMAGE_NOT_FOUND and its kin, PLATFORM_UNAVAILABLE, LIMIT_EXCEEDED.
@@ -60,35 +63,24 @@ def select(table: ImageTable, texts: Sequence[str], platforms: Sequence[Platform
     check_size(len(texts), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, _SUBJECT)
     found: dict[tuple[str, ...], Saved] = {}
     for text in texts:
-        image, name = table.find(text)
-        images = _of_platforms(table, image, name, text, platforms)
-        found.setdefault((name, *(one.id for one in images)), Saved(name, images))
+        match = table.lookup(text)
+        chosen = of_platforms(table, match.images, platforms, text)
+        first = table.choose(chosen, None, text)
+        others = sorted((one for one in chosen if one is not first), key=lambda one: (str(one.platform), one.id))
+        images = (first, *others)
+        found.setdefault((match.name, *(one.id for one in images)), Saved(match.name, images, match.target))
     check_size(sum(len(one.images) for one in found.values()), "MAX_ARCHIVE_IMAGES", MAX_ARCHIVE_IMAGES, _SUBJECT)
     # An image that is there under a name needs no entry without one.
     named = {image.id for one in found.values() if one.name for image in one.images}
     return [one for one in found.values() if one.name or not named.issuperset(image.id for image in one.images)]
 
 
-def _of_platforms(
-    table: ImageTable, image: Image, name: str, text: str, platforms: Sequence[Platform]
-) -> tuple[Image, ...]:
-    others = [one for one in table if one.target.digest == image.target.digest and one.id != image.id]
-    kin = [image, *sorted(others, key=lambda one: (str(one.platform), one.id))]
-    if not platforms:
-        is_index_named = image.target.digest in text and image.target.digest != image.manifest.digest
-        return tuple(kin) if name or is_index_named else (image,)
-    offered = [one.platform for one in kin]
-    chosen: dict[str, Image] = {}
-    for wanted in platforms:
-        position = best(wanted, offered)
-        if position is None:
-            raise PlatformUnavailable(reference=text, platform=wanted, available=list(dict.fromkeys(map(str, offered))))
-        chosen[kin[position].id] = kin[position]
-    return tuple(chosen.values())
-
-
-def layout(saved: Sequence[Saved]) -> list[ArchiveFile]:
+def layout(saved: Sequence[Saved], wholes: Mapping[Digest, Sequence[Document]] | None = None) -> list[ArchiveFile]:
     """The files of the archive, listings first, every blob once; the same images give the same files.
+
+    Args:
+        wholes: of targets all of whose images are saved: the index with those below it, itself last. It stands in the
+            archive as it came; other images of one name get an index that is made for them.
 
     Raises LIMIT_EXCEEDED if a listing would be larger than loaders take.
     """
@@ -100,7 +92,7 @@ def layout(saved: Sequence[Saved]) -> list[ArchiveFile]:
         for image in one.images:
             by_id[image.id] = image
             names.setdefault(image.id, [])
-            for digest, size_bytes in image.blob_sizes.items():
+            for digest, size_bytes in image.content_sizes.items():
                 blobs.setdefault(blob_name(digest), ArchiveFile(blob_name(digest), size_bytes, digest=digest))
         if one.name:
             names[one.images[0].id].append(one.name)
@@ -109,10 +101,13 @@ def layout(saved: Sequence[Saved]) -> list[ArchiveFile]:
         if len(one.images) == 1 and one.images[0].manifest.media_type == OCI_MANIFEST:
             entries.append(index_file.entry(one.images[0].manifest, one.images[0].platform, one.name))
             continue
-        data = index_file.dump([index_file.entry(image.manifest, image.platform, "") for image in one.images])
-        index = Descriptor(OCI_INDEX, Digest.of(data), len(data))
-        blobs[blob_name(index.digest)] = ArchiveFile(blob_name(index.digest), len(data), data)
-        entries.append(index_file.entry(index, None, one.name))
+        documents = (wholes or {}).get(one.target, ())
+        if not documents or documents[-1].descriptor.media_type != OCI_INDEX:
+            documents = [made(one.images)]
+        for document in documents:
+            name = blob_name(document.descriptor.digest)
+            blobs[name] = ArchiveFile(name, len(document.data), document.data)
+        entries.append(index_file.entry(documents[-1].descriptor, None, one.name))
     listing = [_docker_entry(image, names[image_id]) for image_id, image in by_id.items()]
     return [
         _listing(OCI_LAYOUT_FILE, _OCI_LAYOUT),

@@ -170,11 +170,13 @@ class ImageService:
         """Containers that are made of it."""
         return len(self._containers.holders(image.id))
 
-    async def delete(self, text: str, *, force: bool, expected_version: int, actor: str) -> Deletion:
+    async def delete(
+        self, text: str, *, force: bool, expected_version: int, actor: str, platform: Platform | None = None
+    ) -> Deletion:
         """See `Catalogue.remove`; what nothing needs any more is swept. Raises what it raises."""
-        removal = await self.catalogue.remove(text, force, expected_version, actor)
-        if removal.image is None:
-            return Deletion(removal.untagged, (), 0)
-        image = removal.image
-        swept = await self._collector.sweep(image.blob_sizes, image.layer_sizes)
-        return Deletion(removal.untagged, (image.id, *swept.deleted), swept.reclaimed_bytes)
+        removal = await self.catalogue.remove(text, force, expected_version, actor, platform)
+        blobs = {digest: size for image in removal.images for digest, size in image.blob_sizes.items()}
+        layers = {layer_id: size for image in removal.images for layer_id, size in image.layer_sizes.items()}
+        swept = await self._collector.sweep(blobs, layers)
+        ids = tuple(image.id for image in removal.images)
+        return Deletion(removal.untagged, (*ids, *swept.deleted), swept.reclaimed_bytes)

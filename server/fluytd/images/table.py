@@ -1,7 +1,12 @@
-"""All images in memory, by id and by name, and what is counted over all of them. It does no I/O."""
+"""All images in memory, by id and by name, and what is counted over all of them. It does no I/O.
+
+A reference names what a registry gave for it, and of that the images that are here: one for each platform that was
+pulled or loaded. Who asks for one image gets the one that serves the platform best, the host's unless he says another.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fluytd.errors import DigestInvalid, ImageAmbiguous, ImageNotFound, PlatformUnavailable, ReferenceInvalid
@@ -15,6 +20,33 @@ MIN_ID_PREFIX_CHARS = 4
 _LISTED_MATCHES = 5
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _ID_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a reference in full names."""
+
+    #: The index or manifest that it was resolved to.
+    target: Digest
+    #: Those images of it that are here, in the order in which they came; at least one.
+    image_ids: tuple[str, ...]
+
+    @staticmethod
+    def of(image: Image) -> "Name":
+        """A name of this image alone."""
+        return Name(image.target.digest, (image.id,))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a text stands for."""
+
+    #: At least one; several where a reference or the digest of an index was given.
+    images: tuple[Image, ...]
+    #: The reference in full by which they were found; empty if by id or digest.
+    name: str
+    #: What they were found as: an index, or a manifest.
+    target: Digest
 
 
 class Shared:
@@ -53,11 +85,13 @@ class Shared:
 class ImageTable:
     """Images, their references and their repository digests."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Platform | None = None) -> None:
+        """`host`: the platform that is chosen where none is asked for; None for the image that came first."""
+        self._host = host
         self._images: dict[str, Image] = {}
-        #: Reference in full -> image id.
-        self._names: dict[str, str] = {}
-        self._repo_digests: dict[str, str] = {}
+        self._names: dict[str, Name] = {}
+        #: `<repository>@<digest>` -> ids of images, in the order in which they came.
+        self._repo_digests: dict[str, tuple[str, ...]] = {}
         #: Layers and blobs of all images.
         self.layers = Shared()
         self.blobs = Shared()
@@ -83,16 +117,25 @@ class ImageTable:
             self.blobs.drop(before.blob_digests)
 
     def remove(self, image_id: str) -> None:
-        """The image and all its references are gone."""
+        """The image is gone; names that name no other image are gone too."""
         self._uncount(image_id)
         self._images.pop(image_id, None)
-        for names in (self._names, self._repo_digests):
-            for name in [name for name, holder in names.items() if holder == image_id]:
-                del names[name]
+        for reference, name in list(self._names.items()):
+            if image_id in name.image_ids:
+                self.set_name(reference, Name(name.target, without(name.image_ids, image_id)))
+        for reference, holders in list(self._repo_digests.items()):
+            if image_id in holders:
+                left = without(holders, image_id)
+                self._repo_digests[reference] = left
+                if not left:
+                    del self._repo_digests[reference]
 
-    def name(self, reference: str, image_id: str) -> None:
-        """The reference names this image and no other."""
-        self._names[reference] = image_id
+    def set_name(self, reference: str, name: Name) -> None:
+        """The reference names these images and no others; nothing if there is none."""
+        if name.image_ids:
+            self._names[reference] = name
+        else:
+            self._names.pop(reference, None)
 
     def unname(self, reference: str) -> None:
         """The reference names nothing."""
@@ -100,19 +143,24 @@ class ImageTable:
 
     def add_repo_digest(self, reference: str, image_id: str) -> None:
         """The image came by this `<repository>@<digest>`."""
-        self._repo_digests[reference] = image_id
+        self._repo_digests[reference] = tuple(dict.fromkeys((*self._repo_digests.get(reference, ()), image_id)))
 
-    def named(self, reference: str) -> str | None:
-        """The id of the image that the reference in full names."""
+    def named(self, reference: str) -> Name | None:
+        """What the reference in full names."""
         return self._names.get(reference)
+
+    @property
+    def names(self) -> Mapping[str, Name]:
+        """All names; not to be changed."""
+        return self._names
 
     def references(self, image_id: str) -> tuple[str, ...]:
         """References of an image, sorted."""
-        return tuple(sorted(name for name, holder in self._names.items() if holder == image_id))
+        return tuple(sorted(reference for reference, name in self._names.items() if image_id in name.image_ids))
 
     def repo_digests(self, image_id: str) -> tuple[str, ...]:
         """Repository digests of an image, sorted."""
-        return tuple(sorted(name for name, holder in self._repo_digests.items() if holder == image_id))
+        return tuple(sorted(name for name, holders in self._repo_digests.items() if image_id in holders))
 
     def shared_size_bytes(self, image: Image) -> int:
         """Bytes of those of its layers that another image has too."""
@@ -130,46 +178,53 @@ class ImageTable:
         """True if the blob belongs to an image."""
         return self.blobs.users(digest) > 0
 
-    def find(self, text: str) -> tuple[Image, str]:
-        """The image that a reference, repository digest, id or unique prefix of an id stands for.
+    def find(self, text: str, wanted: Platform | None = None) -> tuple[Image, str]:
+        """The one image that `lookup` finds, or of several the one that serves best; with the name it was found by.
 
-        Returns it with the reference in full by which it was found, empty if it was found by id or digest. A name wins
-        over a prefix of an id, as in Docker. Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, REFERENCE_INVALID.
+        `wanted`: None for the host's platform, where one of them serves it, else for the first that came. Raises what
+        `lookup` raises; PLATFORM_UNAVAILABLE for a platform that was asked for.
         """
-        image = self._by_id(text)
-        if image is not None:
-            return image, ""
-        found = self._by_name(text)
-        if found is not None:
-            return found
-        return self._by_prefix(text), ""
+        match = self.lookup(text)
+        return self.choose(match.images, wanted, text), match.name
 
-    def _by_id(self, text: str) -> Image | None:
-        if text.startswith(("sha256:", "sha512:")):
-            try:
-                digest = Digest.parse(text)
-            except DigestInvalid:
-                return None
-            return self._images.get(digest) or self.by_manifest(digest)
-        return self._images.get("sha256:" + text) if len(text) == _ID_DIGITS else None
+    def choose(self, images: Sequence[Image], wanted: Platform | None, text: str) -> Image:
+        """Of these images the one that serves the platform best; as `find`. `text`: how they were asked for."""
+        offered = [image.platform for image in images]
+        if wanted is None:
+            return images[(best(self._host, offered) if self._host is not None else None) or 0]
+        position = best(wanted, offered)
+        if position is None:
+            raise PlatformUnavailable(reference=text, platform=wanted, available=list(dict.fromkeys(map(str, offered))))
+        return images[position]
+
+    def lookup(self, text: str) -> Match:
+        """The images that a reference, repository digest, digest, id or unique prefix of an id stands for.
+
+        An id stands for one image, a reference and the digest of an index for those of all platforms that are here. A
+        name wins over a prefix of an id, as in Docker. Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, REFERENCE_INVALID.
+        """
+        found = self._by_digest(text) or self._by_name(text)
+        return found if found is not None else _alone(self._by_prefix(text))
+
+    def _by_digest(self, text: str) -> Match | None:
+        if not text.startswith(("sha256:", "sha512:")):
+            found = self._images.get("sha256:" + text) if len(text) == _ID_DIGITS else None
+            return _alone(found) if found is not None else None
+        try:
+            digest = Digest.parse(text)
+        except DigestInvalid:
+            return None
+        found = self._images.get(digest) or self.by_manifest(digest)
+        if found is not None:
+            return _alone(found)
+        below = tuple(one for one in self if digest == one.target.digest or one.way(digest) is not None)
+        return Match(below, "", digest) if below else None
 
     def by_manifest(self, digest: Digest) -> Image | None:
-        """The image whose manifest or target has the digest."""
-        return next((image for image in self if digest in {image.manifest.digest, image.target.digest}), None)
+        """The image that has this manifest."""
+        return next((image for image in self if digest == image.manifest.digest), None)
 
-    def for_platform(self, image: Image, wanted: Platform, text: str) -> Image:
-        """Of the images that came by the same index as `image`, and itself, the one that serves the platform best.
-
-        `text`: how it was asked for. Raises PLATFORM_UNAVAILABLE.
-        """
-        kin = [image, *(one for one in self if one.target.digest == image.target.digest and one.id != image.id)]
-        position = best(wanted, [one.platform for one in kin])
-        if position is None:
-            available = list(dict.fromkeys(str(one.platform) for one in kin))
-            raise PlatformUnavailable(reference=text, platform=wanted, available=available)
-        return kin[position]
-
-    def _by_name(self, text: str) -> tuple[Image, str] | None:
+    def _by_name(self, text: str) -> Match | None:
         try:
             reference = ImageReference.parse(text)
         except ReferenceInvalid:
@@ -177,16 +232,14 @@ class ImageTable:
                 return None
             raise
         if reference.digest is not None:
-            return self._by_repo_digest(reference)
+            holders = self._repo_digests.get(f"{reference.name}@{reference.digest}", ())
+            return Match(self._of(holders), "", reference.digest) if holders else None
         full = str(reference.with_default_tag())
-        image_id = self._names.get(full)
-        return (self._images[image_id], full) if image_id is not None else None
+        name = self._names.get(full)
+        return Match(self._of(name.image_ids), full, name.target) if name is not None else None
 
-    def _by_repo_digest(self, reference: ImageReference) -> tuple[Image, str] | None:
-        holder = self._repo_digests.get(f"{reference.name}@{reference.digest}")
-        if holder is None:
-            return None
-        return self._images[holder], ""
+    def _of(self, image_ids: Iterable[str]) -> tuple[Image, ...]:
+        return tuple(self._images[image_id] for image_id in image_ids)
 
     def _by_prefix(self, text: str) -> Image:
         digits = text.removeprefix("sha256:")
@@ -199,6 +252,15 @@ class ImageTable:
         if not matches:
             raise ImageNotFound(reference=text)
         return matches[0]
+
+
+def without(image_ids: Iterable[str], image_id: str) -> tuple[str, ...]:
+    """The ids but for one, in order."""
+    return tuple(one for one in image_ids if one != image_id)
+
+
+def _alone(image: Image) -> Match:
+    return Match((image,), "", image.manifest.digest)
 
 
 def _is_id_prefix(text: str) -> bool:

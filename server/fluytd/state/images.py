@@ -8,6 +8,7 @@ from fluytd.ids import Digest
 from fluytd.images import config as configs
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import Image, ImageLayer
+from fluytd.images.table import Name
 from fluytd.state.db import Transaction
 
 
@@ -16,6 +17,7 @@ def save(txn: Transaction, image: Image) -> None:
     record = {
         "manifest": _dump(image.manifest),
         "target": _dump(image.target),
+        "ways": [[_dump(index) for index in way] for way in image.ways],
         "config": image.config_text,
         "layers": [
             {
@@ -45,9 +47,11 @@ def delete(txn: Transaction, image_id: str) -> None:
     txn.execute("DELETE FROM images WHERE id = ?", (image_id,))
 
 
-def name(txn: Transaction, reference: str, image_id: str) -> None:
-    """The reference names the image."""
-    txn.execute("INSERT OR REPLACE INTO image_names VALUES (?, ?)", (reference, image_id))
+def name(txn: Transaction, reference: str, named: Name) -> None:
+    """The reference names these images and no others."""
+    unname(txn, reference)
+    rows = [(reference, image_id, position, named.target) for position, image_id in enumerate(named.image_ids)]
+    txn.execute_many("INSERT INTO image_names VALUES (?, ?, ?, ?)", rows)
 
 
 def unname(txn: Transaction, reference: str) -> None:
@@ -60,12 +64,26 @@ def add_repo_digest(txn: Transaction, reference: str, image_id: str) -> None:
     txn.execute("INSERT OR REPLACE INTO image_repo_digests VALUES (?, ?)", (reference, image_id))
 
 
-def load_all(txn: Transaction) -> tuple[list[Image], list[tuple[str, str]], list[tuple[str, str]]]:
-    """All images, then (reference, image id) of all names and of all repository digests. Raises DATA_CORRUPT."""
+def load_all(txn: Transaction) -> tuple[list[Image], dict[str, Name], list[tuple[str, str]]]:
+    """All images, what each reference names, and (reference, image id) of all repository digests.
+
+    Raises DATA_CORRUPT.
+    """
     images = [_image(*row) for row in txn.all("SELECT id, version, create_time_unix_nanos, record FROM images")]
-    names = txn.all("SELECT reference, image_id FROM image_names")
+    names: dict[str, Name] = {}
+    query = "SELECT reference, image_id, target FROM image_names ORDER BY reference, position"
+    for reference, image_id, target in txn.all(query):
+        before = names[reference].image_ids if reference in names else ()
+        names[reference] = Name(_digest(target, f"state.db: name {reference}"), (*before, image_id))
     repo_digests = txn.all("SELECT reference, image_id FROM image_repo_digests")
-    return images, [(row[0], row[1]) for row in names], [(row[0], row[1]) for row in repo_digests]
+    return images, names, [(row[0], row[1]) for row in repo_digests]
+
+
+def _digest(text: str, path: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except EngineError as error:
+        raise DataCorruptOnDisk(path=path, detail=str(error)) from error
 
 
 def _image(image_id: str, version: int, create_time: int, record: str) -> Image:
@@ -91,6 +109,8 @@ def _image(image_id: str, version: int, create_time: int, record: str) -> Image:
             layers=layers,
             create_time_unix_nanos=create_time,
             version=version,
+            # Records of the first version have none.
+            ways=tuple(tuple(map(_load, way)) for way in values.get("ways", ())),
         )
     except (KeyError, TypeError, ValueError, EngineError) as error:
         raise DataCorruptOnDisk(path=f"state.db: image {image_id}", detail=str(error)) from error

@@ -4,9 +4,10 @@
 
     containers    one row a container, written through from memory; `record` is JSON (spec, state, exit, ...)
     images        one row an image that is whole: its blobs and layers were published before the row was written;
-                  `record` is JSON (manifest, config, layers with their sizes)
-    image_names   a reference in full -> the image it names now; an image without a name is dangling
-    image_repo_digests  `<repository>@<digest>` that an image came by
+                  `record` is JSON (manifest, indexes it came by, config, layers with their sizes)
+    image_names   a reference in full -> the images it names now, one a platform, and the index or manifest that it was
+                  resolved to; an image without a name is dangling
+    image_repo_digests  `<repository>@<digest>` that images came by
     image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
@@ -88,6 +89,32 @@ MIGRATIONS: Final = (
         last_use_unix_nanos INTEGER NOT NULL,
         is_pinned INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    """,
+    # A reference names the images of several platforms.
+    """
+    CREATE TABLE new_image_names (
+        reference TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        PRIMARY KEY (reference, image_id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO new_image_names
+        SELECT reference, image_id, 0, json_extract(record, '$.target.digest')
+        FROM image_names JOIN images ON images.id = image_id;
+    DROP TABLE image_names;
+    ALTER TABLE new_image_names RENAME TO image_names;
+    CREATE INDEX image_names_by_image ON image_names(image_id);
+
+    CREATE TABLE new_image_repo_digests (
+        reference TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+        PRIMARY KEY (reference, image_id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO new_image_repo_digests SELECT reference, image_id FROM image_repo_digests;
+    DROP TABLE image_repo_digests;
+    ALTER TABLE new_image_repo_digests RENAME TO image_repo_digests;
+    CREATE INDEX image_repo_digests_by_image ON image_repo_digests(image_id);
     """,
 )
 

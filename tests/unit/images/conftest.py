@@ -63,10 +63,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await database.open()
     blobs, layers, registry, holders = FakeBlobs(log), FakeLayers(log), FakeRegistry(), FakeHolders()
     ingester = FakeIngester(registry, blobs, layers)
-    catalogue = Catalogue(database, blobs, holders)
+    host = Platform.normalised("linux", HOST_ARCHITECTURE)
+    catalogue = Catalogue(database, blobs, holders, host)
     collector = Collector(blobs, layers, Leases(), catalogue, ingest_max_age_seconds=60)
     assembler, resolver = Assembler(blobs, layers, ingester, clock), Resolver(registry)
-    host = Platform.normalised("linux", HOST_ARCHITECTURE)
     operations = OperationService(database, clock, Flag, history=10)
     (tmp_path / "ingest").mkdir()
     yield World(

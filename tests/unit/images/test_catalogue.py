@@ -9,7 +9,6 @@ from fluytd.errors import (
     ImageAmbiguous,
     ImageInUse,
     ImageNotFound,
-    PlatformUnavailable,
     ReferenceInvalid,
     StorageFull,
     VersionConflict,
@@ -21,7 +20,6 @@ from fluytd.images.catalogue import Added, Addition, Catalogue
 from fluytd.images.filters import ImageFilter, glob
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import Image, ImageLayer
-from fluytd.images.platforms import Platform
 from fluytd.images.ports import Holder
 from tests.support import images
 from tests.unit.images.conftest import World
@@ -137,14 +135,14 @@ async def test_l07_a_refusal_changes_nothing(world: World) -> None:
             await world.catalogue.remove(one.id, force, 0, "root")
     assert len(world.catalogue.table.references(one.id)) == 2
     # One of two names goes even so: its containers keep the image.
-    assert (await world.catalogue.remove("app:1", False, 0, "root")).image is None
+    assert (await world.catalogue.remove("app:1", False, 0, "root")).images == ()
     with pytest.raises(ImageInUse) as held:
         await world.catalogue.remove("app:2", True, 0, "root")
     assert held.value.metadata["holder_ids"] == "c1"
     world.holders.by_image[one.id] = [Holder("c1", is_running=False)]
     with pytest.raises(ImageInUse):
         await world.catalogue.remove("app:2", False, 0, "root")
-    assert (await world.catalogue.remove("app:2", True, 0, "root")).image is not None
+    assert (await world.catalogue.remove("app:2", True, 0, "root")).images != ()
 
 
 async def test_what_a_deleted_image_alone_needed_is_counted(world: World) -> None:
@@ -159,21 +157,6 @@ async def test_what_a_deleted_image_alone_needed_is_counted(world: World) -> Non
     assert not world.catalogue.needs_layer(Digest.of(b"a").hex)
     world.holders.used_layers.add(Digest.of(b"a").hex)
     assert world.catalogue.needs_layer(Digest.of(b"a").hex)
-
-
-async def test_platforms_that_came_by_one_index(world: World) -> None:
-    index = Descriptor(images.OCI_INDEX, Digest.of(b"index"), 9)
-    here = replace(image(1, "a", architecture="amd64"), target=index)
-    there = replace(image(2, "b", architecture="arm", variant="v6"), target=index)
-    stranger = image(3, "c", architecture="s390x")
-    for one in (here, there, stranger):
-        await add(world.catalogue, one)
-    table = world.catalogue.table
-    assert table.for_platform(here, Platform.normalised("linux", "arm", "v7"), "app").id == there.id
-    assert table.for_platform(there, Platform.normalised("linux", "amd64", "v3"), "app").id == here.id
-    with pytest.raises(PlatformUnavailable) as refused:
-        table.for_platform(here, Platform.normalised("linux", "s390x"), "app")
-    assert refused.value.metadata["available"] == "linux/amd64, linux/arm/v6"
 
 
 def test_conditions_of_different_kinds_must_all_hold() -> None:

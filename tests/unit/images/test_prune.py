@@ -10,6 +10,7 @@ from fluytd.images import prune as pruning
 from fluytd.images.filters import ImageFilter
 from fluytd.images.ports import Holder
 from fluytd.images.prune import PruneOptions, Pruner, would_reclaim
+from fluytd.images.table import Name
 from fluytd.operations.model import OperationKind, OperationState, PruneProgress, PruneResult
 from fluytd.operations.service import OperationHandle, OperationService
 from tests.support.fakes.images import Flag
@@ -69,7 +70,7 @@ async def test_an_image_that_came_into_use_or_got_a_name_meanwhile_stays(world: 
     async def changing(image_id: str, *rest: object, **options: object) -> object:
         removed = await remove(image_id, *rest, **options)  # type: ignore[arg-type]
         world.holders.by_image[second.id] = [Holder("c1", is_running=False)]
-        world.catalogue.table.name("docker.io/library/new:1", third.id)
+        world.catalogue.table.set_name("docker.io/library/new:1", Name.of(third))
         return removed
 
     world.catalogue.remove_unused = changing  # type: ignore[method-assign, assignment]

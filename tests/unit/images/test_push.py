@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from fluytd.images.model import Image, ImageLayer
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Destination
 from fluytd.images.push import Pusher, mount_sources, plan
-from fluytd.images.table import ImageTable
+from fluytd.images.table import ImageTable, Name
 from fluytd.operations.model import LayerPhase, PushProgress
 from fluytd.operations.service import OperationHandle
 from fluytd.registries.model import Credentials
@@ -47,7 +48,14 @@ def stored(tagged: images.Image, target: Tagged | None = None) -> Image:
         config=config,
         layers=layers,
         create_time_unix_nanos=0,
+        ways=() if top is tagged else ((Descriptor(media_type, Digest(top.digest), len(data)),),),
     )
+
+
+def descriptor(tagged: Tagged) -> Descriptor:
+    """Of its manifest or index."""
+    media_type, data = tagged.manifests[tagged.digest]
+    return Descriptor(media_type, Digest(tagged.digest), len(data))
 
 
 def small(name: str, **values: Any) -> images.Image:
@@ -78,7 +86,10 @@ class Destinations:
         self.content = content
         self.blobs: dict[str, str] = {}
         self.manifests: list[tuple[str, str]] = []
+        self.sent: dict[str, bytes] = {}
         self.credentials: set[Credentials] = set()
+        #: Manifests that were there before.
+        self.known: set[str] = set()
 
     def new_upload_counters(self) -> Any:
         return SimpleNamespace(phase="waiting", sent_bytes=0)
@@ -90,9 +101,13 @@ class Destinations:
         counters.phase = "done" if is_new else "present"
         return is_new
 
+    async def has_manifest(self, to: Destination, digest: Digest, cancel: Any) -> bool:
+        return digest in self.known
+
     async def push_manifest(self, to: Destination, reference: str, media_type: str, data: bytes, cancel: Any) -> Digest:
         assert all(digest in self.blobs for digest in needed_by(data))
         self.manifests.append((reference, media_type))
+        self.sent[reference] = data
         return Digest(images.digest_of(data))
 
 
@@ -106,15 +121,16 @@ def needed_by(data: bytes) -> list[str]:
 class Case:
     """A pusher over fakes."""
 
-    def __init__(self, blobs: Iterable[Tagged], image: Image) -> None:
+    def __init__(self, blobs: Iterable[Tagged], *present: Image) -> None:
         content: dict[str, bytes] = {}
         for tagged in blobs:
             content |= tagged.blobs
             content |= {digest: data for digest, (_, data) in tagged.manifests.items()}
         self.registry = Destinations(Content(content))
         self.table = ImageTable()
-        self.table.put(image)
-        self.table.name("r.example/app:1", image.id)
+        for image in present:
+            self.table.put(image)
+        self.table.set_name("r.example/app:1", Name(present[0].target.digest, tuple(one.id for one in present)))
         self.recorded: list[str] = []
         catalogue = SimpleNamespace(table=self.table, record_push=self._record)
         self.pusher = Pusher(
@@ -122,7 +138,7 @@ class Case:
         )
         self.progress: list[PushProgress] = []
 
-    async def _record(self, image: Image, repo_digest: str, fact: object, actor: str) -> None:
+    async def _record(self, images: Sequence[Image], repo_digest: str, fact: object, actor: str) -> None:
         self.recorded.append(repo_digest)
 
     async def push(self, platforms: Sequence[Platform] = ()) -> Any:
@@ -149,32 +165,66 @@ async def test_an_image_is_sent_whole_before_its_name() -> None:
     assert case.progress[0].layers[0].diff_id == tagged.layers[0].diff_id
 
 
-async def test_an_index_is_pushed_where_all_of_it_is_here() -> None:
+async def test_an_index_is_pushed_as_it_came_where_all_of_it_is_here() -> None:
     here, other = small("a"), small("b", architecture="s390x")
     index = images.index([here, other])
-    case = Case([here, other, index], stored(here, index))
+    case = Case([here, other, index], stored(other, index), stored(here, index))
     result = await case.push()
     assert result.digest == index.digest
-    assert [reference for reference, _ in case.registry.manifests] == [here.digest, other.digest, "1"]
+    assert [reference for reference, _ in case.registry.manifests] == [other.digest, here.digest, "1"]
+    assert case.registry.sent["1"] == index.manifest
 
 
-async def test_of_an_index_with_missing_parts_the_images_own_manifest_is_pushed() -> None:
+async def test_of_an_index_of_which_one_platform_is_here_the_manifest_is_pushed() -> None:
     here, other = small("a"), small("b", architecture="s390x")
     index = images.index([here, other])
-    cases: list[list[Tagged]] = [[here], [here, index]]
-    for present in cases:
-        case = Case(present, stored(here, index))
-        for digest in other.blobs:
-            case.registry.content.blobs.pop(digest, None)
-        assert (await case.push()).digest == here.digest
-        assert [reference for reference, _ in case.registry.manifests] == ["1"]
+    case = Case([here, index], stored(here, index))
+    assert (await case.push()).digest == here.digest
+    assert [reference for reference, _ in case.registry.manifests] == ["1"]
 
 
-async def test_a_platform_that_was_asked_for_is_pushed_alone_or_refused() -> None:
+async def test_of_an_index_of_which_several_platforms_are_here_an_index_of_those_is_pushed() -> None:
+    first, second, absent = (small(name, architecture=name) for name in ("arm64", "s390x", "riscv64"))
+    index = images.index([first, absent, second])
+    digests = set()
+    for order in ((first, second), (second, first)):
+        case = Case([first, second, index], *(stored(one, index) for one in order))
+        digests.add((await case.push()).digest)
+        sent = json.loads(case.registry.sent["1"])
+        assert [entry["digest"] for entry in sent["manifests"]] == [first.digest, second.digest]
+        assert [entry["platform"]["architecture"] for entry in sent["manifests"]] == ["arm64", "s390x"]
+    assert len(digests) == 1
+
+
+async def test_r12_an_attestation_is_named_only_where_the_registry_has_it() -> None:
+    here = small("a")
+    attestation = {"mediaType": images.OCI_MANIFEST, "digest": "sha256:" + "ab" * 32, "size": 7}
+    unknown = attestation | {"platform": {"os": "unknown", "architecture": "unknown"}}
+    index = images.index([here], descriptors=[here.descriptor(), unknown])
+    case = Case([here, index], stored(here, index))
+    assert (await case.push()).digest == here.digest
+    case = Case([here, index], stored(here, index))
+    case.registry.known.add("sha256:" + "ab" * 32)
+    assert (await case.push()).digest == index.digest
+
+
+async def test_an_index_in_an_index_is_pushed_before_it() -> None:
+    here, other = small("a"), small("b", architecture="s390x")
+    inner = images.index([other])
+    index = images.index([here, inner])
+    other_way = replace(stored(other, index), ways=((descriptor(index), descriptor(inner)),))
+    case = Case([here, other, index], stored(here, index), other_way)
+    assert (await case.push()).digest == index.digest
+    assert [reference for reference, _ in case.registry.manifests] == [here.digest, other.digest, inner.digest, "1"]
+
+
+async def test_platforms_that_are_asked_for_are_pushed_alone_or_refused() -> None:
     here, other = small("a"), small("b", architecture="s390x")
     index = images.index([here, other])
-    case = Case([here, other, index], stored(here, index))
-    assert (await case.push([Platform.normalised("linux", images.HOST_ARCHITECTURE, "")])).digest == here.digest
+    case = Case([here, other, index], stored(here, index), stored(other, index))
+    host, second = Platform.normalised("linux", images.HOST_ARCHITECTURE), Platform.normalised("linux", "s390x")
+    assert (await case.push([host])).digest == here.digest
+    assert (await case.push([second, host])).digest == index.digest
     with pytest.raises(PlatformUnavailable):
         await case.push([Platform.normalised("linux", "ppc64le", "")])
 
@@ -211,7 +261,7 @@ def named(*names: str) -> ImageTable:
     image = stored(small("a"))
     table.put(image)
     for name in names:
-        table.name(name, image.id)
+        table.set_name(name, Name.of(image))
     return table
 
 

@@ -41,7 +41,7 @@ async def saver_of(world: World, files: Files, one: Image, leases: Leases) -> Sa
         world.blobs.visible[digest] = b""
     await add(world.catalogue, one, "app:1")
     collector = Collector(world.blobs, world.layers, leases, world.catalogue, ingest_max_age_seconds=60)
-    return Saver(files, world.catalogue, leases, collector, Workers(1, 1))
+    return Saver(world.blobs, files, world.catalogue, leases, collector, Workers(1, 1))
 
 
 async def drained(saver: Saver) -> None:

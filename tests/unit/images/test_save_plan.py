@@ -10,11 +10,12 @@ from fluytd.errors import FieldInvalid, ImageNotFound, LimitExceeded, PlatformUn
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import save_plan
 from fluytd.images.archive import MAX_ARCHIVE_IMAGES
-from fluytd.images.manifests import Descriptor
+from fluytd.images.indexes import Document
+from fluytd.images.manifests import Descriptor, Index
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.save_plan import layout, select
-from fluytd.images.table import ImageTable
+from fluytd.images.table import ImageTable, Name
 from tests.support import images
 from tests.unit.images.test_catalogue import image
 
@@ -22,11 +23,13 @@ INDEX = Descriptor(images.OCI_INDEX, Digest.of(b"index"), 9)
 
 
 def table_of(*named: tuple[Image, Sequence[str]]) -> ImageTable:
-    table = ImageTable()
+    table = ImageTable(Platform.normalised("linux", "arm64"))
     for one, names in named:
         table.put(one)
         for name in names:
-            table.name(str(ImageReference.parse(name).with_default_tag()), one.id)
+            full = str(ImageReference.parse(name).with_default_tag())
+            before = table.named(full)
+            table.set_name(full, Name(one.target.digest, (*(before.image_ids if before else ()), one.id)))
     return table
 
 
@@ -41,7 +44,7 @@ def three_platforms() -> tuple[Image, Image, Image]:
 
 def test_a_name_stands_for_all_platforms_of_its_index_and_an_id_for_one() -> None:
     amd64, arm, arm64 = three_platforms()
-    table = table_of((amd64, ()), (arm, ()), (arm64, ["app:1"]), (image(9), ["other:1"]))
+    table = table_of((amd64, ["app:1"]), (arm, ["app:1"]), (arm64, ["app:1"]), (image(9), ["other:1"]))
     (named,) = select(table, ["app:1"], [])
     assert (named.name, named.images) == ("docker.io/library/app:1", (arm64, amd64, arm))
     for text in (amd64.id, amd64.id[7:19], amd64.manifest.digest):
@@ -52,7 +55,7 @@ def test_a_name_stands_for_all_platforms_of_its_index_and_an_id_for_one() -> Non
 
 def test_platforms_that_are_asked_for_are_served_best_and_each_once() -> None:
     amd64, arm, arm64 = three_platforms()
-    table = table_of((amd64, ["app:1"]), (arm, ()), (arm64, ()))
+    table = table_of((amd64, ["app:1"]), (arm, ["app:1"]), (arm64, ["app:1"]))
     wanted = [Platform.normalised("linux", "arm", "v7"), Platform.normalised("linux", "arm", "v6")]
     assert [one.images for one in select(table, ["app:1"], wanted)] == [(arm,)]
     with pytest.raises(PlatformUnavailable) as refused:
@@ -99,14 +102,24 @@ def test_listings_come_first_then_blobs_in_order_each_once() -> None:
 
 def test_platforms_stand_in_an_index_of_their_own_and_one_of_them_has_dockers_name() -> None:
     amd64, arm, arm64 = three_platforms()
-    files = {
-        file.name: file for file in layout(select(table_of((arm, ["app:1"]), (amd64, ()), (arm64, ())), ["app:1"], []))
-    }
+    saved = select(table_of((arm, ["app:1"]), (amd64, ["app:1"]), (arm64, ["app:1"])), ["app:1"], [])
+    files = {file.name: file for file in layout(saved)}
     (entry,) = json.loads(files["index.json"].data or b"")["manifests"]
     index = files[save_plan.blob_name(Digest.parse(entry["digest"]))]
     assert (entry["mediaType"], entry["size"]) == (images.OCI_INDEX, index.size_bytes)
     listed = json.loads(index.data or b"")["manifests"]
-    assert [one["digest"] for one in listed] == [arm.manifest.digest, amd64.manifest.digest, arm64.manifest.digest]
-    assert listed[0]["platform"] == {"os": "linux", "architecture": "arm", "variant": "v6"}
+    assert [one["digest"] for one in listed] == [amd64.manifest.digest, arm.manifest.digest, arm64.manifest.digest]
+    assert listed[1]["platform"] == {"os": "linux", "architecture": "arm", "variant": "v6"}
     listing = json.loads(files["manifest.json"].data or b"")
     assert [one["RepoTags"] for one in listing] == [["docker.io/library/app:1"], [], []]
+    assert listing[0]["Config"].endswith(arm64.id.hex)
+
+
+def test_an_index_all_of_whose_images_are_saved_stands_in_it_as_it_came() -> None:
+    amd64, arm, arm64 = three_platforms()
+    saved = select(table_of((arm, ["app:1"]), (amd64, ["app:1"]), (arm64, ["app:1"])), ["app:1"], [])
+    document = Document(replace(INDEX, size_bytes=5), b"index", Index(images.OCI_INDEX, ()))
+    files = {file.name: file for file in layout(saved, {INDEX.digest: [document]})}
+    (entry,) = json.loads(files["index.json"].data or b"")["manifests"]
+    assert entry["digest"] == INDEX.digest
+    assert files[save_plan.blob_name(INDEX.digest)].data == b"index"

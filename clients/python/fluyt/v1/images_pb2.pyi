@@ -750,6 +750,7 @@ class TagImageRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """REQUIRED. The image."""
     reference: _builtins.str
@@ -758,6 +759,10 @@ class TagImageRequest(_message.Message):
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     expected_version: _builtins.int
     """OPTIONAL. Fail with VERSION_CONFLICT unless the image has this version. Default: 0, any."""
+    @_builtins.property
+    def platform(self) -> _platform_pb2.Platform:
+        """OPTIONAL. Name only the image of this platform. Default: all platforms of a reference that are present."""
+
     def __init__(
         self,
         *,
@@ -765,10 +770,11 @@ class TagImageRequest(_message.Message):
         reference: _builtins.str = ...,
         request_id: _builtins.str = ...,
         expected_version: _builtins.int = ...,
+        platform: _platform_pb2.Platform | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "image", b"image", "reference", b"reference", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "image", b"image", "platform", b"platform", "reference", b"reference", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -862,6 +868,7 @@ class DeleteImageRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """REQUIRED. The image."""
     force: _builtins.bool
@@ -870,6 +877,12 @@ class DeleteImageRequest(_message.Message):
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     expected_version: _builtins.int
     """OPTIONAL. Fail with VERSION_CONFLICT unless the image has this version. Default: 0, any."""
+    @_builtins.property
+    def platform(self) -> _platform_pb2.Platform:
+        """OPTIONAL. Delete only the image of this platform, as if it were named by id. Default: the reference goes, and with
+        it the images of all its platforms whose last it was.
+        """
+
     def __init__(
         self,
         *,
@@ -877,10 +890,11 @@ class DeleteImageRequest(_message.Message):
         force: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         expected_version: _builtins.int = ...,
+        platform: _platform_pb2.Platform | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "force", b"force", "image", b"image", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "force", b"force", "image", b"image", "platform", b"platform", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

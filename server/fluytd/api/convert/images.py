@@ -59,6 +59,13 @@ def from_platform(message: platform_pb2.Platform, field: str) -> Platform:
     return wanted
 
 
+def given_platform(
+    request: images_pb2.GetImageRequest | images_pb2.TagImageRequest | images_pb2.DeleteImageRequest,
+) -> Platform | None:
+    """The platform that a request names; None if it names none. Raises FIELD_INVALID."""
+    return from_platform(request.platform, "platform") if request.HasField("platform") else None
+
+
 def to_found(found: Found) -> images_pb2.ResolveImageResponse:
     """What a registry has under a reference."""
     return images_pb2.ResolveImageResponse(
