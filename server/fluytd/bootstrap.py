@@ -30,6 +30,7 @@ from fluytd.containers.archives import CoreTrees
 from fluytd.containers.directories import ContainerDirectories
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.images import PresentImages, Pull
+from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
@@ -148,6 +149,7 @@ class Engine:
         log_readers = started_log_readers(undo)
         containers = await workers.run(self._containers, database, workers, images, log_readers)
         undo.push_async_callback(containers.close)
+        meter = Meter(containers.ctx)
         host = HostService(probe, workers, config.data_root)
         facts = await host.facts()
         engine = EngineFacts(
@@ -168,6 +170,7 @@ class Engine:
             image_usage=lambda: usage(
                 catalogue.table, (entry.container.image.image_id for entry in containers.ctx.table)
             ),
+            container_usage=meter.usage,
         )
         loader = Loader(
             blobs,
@@ -193,7 +196,7 @@ class Engine:
             lambda: disk_of(host),
             lambda fact: tell(database, identity, fact),
         )
-        database.deliver_to(hearing(bus, uses, collection))
+        database.deliver_to(hearing(bus, uses, collection, meter))
         image_service = ImageService(
             catalogue,
             operations,
@@ -247,7 +250,7 @@ class Engine:
         for swept in (collector, repairer):
             await swept.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
-        undo.push_async_callback(ended, asyncio.ensure_future(collection.run(config.image_collection_interval_seconds)))
+        begin_background(undo, meter, collection, config.image_collection_interval_seconds)
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
@@ -352,15 +355,23 @@ def collect_with(collection: ImageCollection) -> Collect:
     return collect
 
 
-def hearing(bus: EventBus, uses: ImageUses, collection: ImageCollection) -> Callable[[list[Event]], None]:
+def hearing(bus: EventBus, uses: ImageUses, collection: ImageCollection, meter: Meter) -> Callable[[list[Event]], None]:
     """Who hears of the events of each commit: watchers, and those who keep account of images."""
 
     def deliver(events: list[Event]) -> None:
         bus.publish(events)
+        meter.hear(events)
         if uses.hear(events):
             collection.want()
 
     return deliver
+
+
+def begin_background(undo: AsyncExitStack, meter: Meter, collection: ImageCollection, interval_seconds: float) -> None:
+    """Containers are known and counted, and images collected, until the stack is unwound."""
+    meter.open()
+    for work in (collection.run(interval_seconds), meter.run()):
+        undo.push_async_callback(ended, asyncio.ensure_future(work))
 
 
 async def ended(task: "asyncio.Task[None]") -> None:

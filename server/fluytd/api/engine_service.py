@@ -10,7 +10,7 @@ from fluyt.v1.types import container_pb2
 from fluytd.api.convert.engine import to_capability, to_check_event, to_disk_usage, to_host
 from fluytd.api.convert.values import timestamp_of
 from fluytd.checks.service import StorageChecker
-from fluytd.containers.model import LIVE
+from fluytd.containers.meter import ContainerUsage
 from fluytd.host.service import HostService
 from fluytd.images.usage import ImageUsage, Usage
 
@@ -40,6 +40,7 @@ class EngineFacts:
     container_counts: Callable[[], Mapping[str, int]]
     image_count: Callable[[], int]
     image_usage: Callable[[], ImageUsage]
+    container_usage: Callable[[], ContainerUsage]
 
 
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
@@ -100,14 +101,14 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     async def GetDiskUsage(
         self, request: engine_pb2.GetDiskUsageRequest, context: Any
     ) -> engine_pb2.GetDiskUsageResponse:
-        images, counts = self._facts.image_usage(), self._facts.container_counts()
-        live_count = sum(count for state, count in counts.items() if state in LIVE)
-        # What containers write is not recorded: counted exactly, weighed as nothing. Logs are left out altogether.
-        containers = Usage(sum(counts.values()), live_count, 0, 0, is_estimate=True)
+        images, containers = self._facts.image_usage(), self._facts.container_usage()
         return engine_pb2.GetDiskUsageResponse(
             content=to_disk_usage(images.blobs),
             layers=to_disk_usage(images.layers),
-            containers=to_disk_usage(containers),
+            containers=to_disk_usage(containers.writable),
+            logs=to_disk_usage(containers.logs),
+            # There can be none yet: nothing makes them.
+            volumes=to_disk_usage(Usage(0, 0, 0, 0)),
         )
 
     async def CheckStorage(

@@ -113,6 +113,17 @@ class ContainerDirectories:
         size, _, is_complete = host.directory_usage(f"{self._root}/{container_id}/upper", MAX_COUNTED_ENTRIES)
         return size, not is_complete
 
+    def log_usage(self, container_id: str) -> int:
+        """Bytes of a container's log, 0 if it has gone. Raises IO_FAILED. Blocking (some stats)."""
+        path = self.log_dir(container_id)
+        try:
+            with os.scandir(path) as entries:
+                return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise _failed("stat", path, error) from error
+
     def log_dir(self, container_id: str) -> str:
         """See `ports.Directories.log_dir`."""
         return f"{self._root}/{container_id}/log"

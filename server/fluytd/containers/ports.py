@@ -175,6 +175,9 @@ class Directories(Protocol):
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         """(bytes in the writable layer, whether that is only a lower bound). Blocking."""
 
+    def log_usage(self, container_id: str) -> int:
+        """Bytes of the container's log; 0 if it has gone. Blocking."""
+
     def log_dir(self, container_id: str) -> str:
         """Absolute path of the log directory. Never blocks."""
 

@@ -1,10 +1,13 @@
 """What the engine says it stores, compared with its disk."""
 
+from pathlib import Path
+
 from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, images_pb2
 from fluyt.v1.types import container_spec_pb2
 from tests.e2e.images.steps import ended, load, small_layer
 from tests.support import image_files, images
 from tests.support.engine import Engine
+from tests.support.wait import until_now
 
 
 def disk_usage(engine: Engine) -> engine_pb2.GetDiskUsageResponse:
@@ -40,7 +43,7 @@ def test_blobs_and_layers_are_those_on_disk_and_what_a_container_uses_is_active(
         kept = len(second.manifest) + len(second.config) + len(shared.blob)
         assert used.content.reclaimable_bytes == found.content.size_bytes - kept
         assert used.layers.reclaimable_bytes == 10
-        assert (used.containers.count, used.containers.active_count, used.containers.is_estimate) == (1, 0, True)
+        assert (used.containers.count, used.containers.active_count, used.containers.is_estimate) == (1, 0, False)
         # A prune frees what was said, and it is not said any more.
         pruned = ended(engine, engine.images.PruneImages(images_pb2.PruneImagesRequest(all=True)).operation)
         said = used.content.reclaimable_bytes + used.layers.reclaimable_bytes
@@ -53,6 +56,32 @@ def test_blobs_and_layers_are_those_on_disk_and_what_a_container_uses_is_active(
         engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="user", force=True))
 
 
-def test_what_is_not_recorded_is_left_out(engine: Engine) -> None:
-    found = disk_usage(engine)
-    assert [name for name in ("logs", "volumes", "build_cache") if found.HasField(name)] == []
+def test_what_containers_write_and_log_is_counted(tmp_path: Path) -> None:
+    with Engine(tmp_path) as engine:
+        load(engine, image_files.oci_archive({"busybox:1": images.busybox_image()}))
+        empty = disk_usage(engine)
+        assert (empty.containers.count, empty.containers.size_bytes, empty.containers.is_estimate) == (0, 0, False)
+        assert (empty.logs.count, empty.volumes.count, empty.HasField("volumes")) == (0, 0, True)
+        assert not empty.HasField("build_cache")
+        script = "head -c 70000 /dev/zero > /written; seq 1000; echo ready; sleep 1000"
+        engine.start_container("busybox:1", "writer", "sh", "-c", script)
+        until_now(lambda: b"ready" in engine.logs("writer"))
+        running = disk_usage(engine)
+        assert (running.containers.count, running.containers.active_count) == (1, 1)
+        # It runs: what it wrote since it was counted last is not told.
+        assert running.containers.is_estimate
+        kill = containers_pb2.KillContainerRequest(container="writer")
+        engine.containers.KillContainer(kill)
+        until_now(lambda: not disk_usage(engine).containers.is_estimate, "the ended container is counted")
+        ended_usage = disk_usage(engine)
+        assert ended_usage.containers.size_bytes >= 70_000
+        assert ended_usage.containers.reclaimable_bytes == ended_usage.containers.size_bytes
+        logs = [path.stat().st_size for path in (tmp_path / "data" / "containers").glob("*/log/*")]
+        assert (ended_usage.logs.size_bytes, ended_usage.logs.is_estimate) == (sum(logs), False)
+        # It is known again after a crash, once it was counted.
+        engine.kill()
+        engine.start()
+        until_now(lambda: not disk_usage(engine).containers.is_estimate, "it is counted again")
+        assert disk_usage(engine) == ended_usage
+        engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="writer"))
+        assert disk_usage(engine) == empty

@@ -229,6 +229,9 @@ class FakeDirectories:
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         return 5, False
 
+    def log_usage(self, container_id: str) -> int:
+        return 0
+
     def log_dir(self, container_id: str) -> str:
         return f"/d/{container_id}/log"
 
