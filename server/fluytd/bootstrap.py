@@ -183,19 +183,7 @@ class Engine:
             max_size_bytes=config.load_max_bytes,
             layers_per_image=config.layers_per_image,
         )
-        uses = ImageUses(database, clock)
-        collection = ImageCollection(
-            catalogue,
-            uses,
-            collector,
-            containers,
-            leases,
-            collection_settings(config),
-            pinned_patterns(config),
-            clock,
-            lambda: disk_of(host),
-            lambda fact: tell(database, identity, fact),
-        )
+        uses, collection = self._collecting(database, catalogue, collector, containers, leases, host, identity)
         database.deliver_to(hearing(bus, uses, collection, meter))
         image_service = ImageService(
             catalogue,
@@ -247,13 +235,36 @@ class Engine:
         for part in (catalogue, uses, operations):
             await part.open()
         report = await recover(containers.ctx)
-        for swept in (collector, repairer):
-            await swept.recover()
+        await swept(collector, repairer)
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
         begin_background(undo, meter, collection, config.image_collection_interval_seconds)
         undo.callback(bus.close)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
+
+    def _collecting(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        collector: Collector,
+        containers: ContainerService,
+        leases: Leases,
+        host: HostService,
+        identity: str,
+    ) -> tuple[ImageUses, ImageCollection]:
+        config, uses = self._config, ImageUses(database, self._clock)
+        return uses, ImageCollection(
+            catalogue,
+            uses,
+            collector,
+            containers,
+            leases,
+            collection_settings(config),
+            pinned_patterns(config),
+            self._clock,
+            lambda: disk_of(host),
+            lambda fact: tell(database, identity, fact),
+        )
 
     async def _repairer(
         self,
@@ -365,6 +376,12 @@ def hearing(bus: EventBus, uses: ImageUses, collection: ImageCollection, meter: 
             collection.want()
 
     return deliver
+
+
+async def swept(collector: Collector, repairer: Repairer) -> None:
+    """What an interrupted deletion, pull or repair left is gone."""
+    await collector.recover()
+    await repairer.recover()
 
 
 def begin_background(undo: AsyncExitStack, meter: Meter, collection: ImageCollection, interval_seconds: float) -> None:

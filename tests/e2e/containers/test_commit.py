@@ -79,9 +79,7 @@ def _events(engine: Engine) -> Iterator[events_pb2.Event]:
 
 def test_the_config_is_the_images_with_the_containers_own_and_the_changes_over_it(engine: Engine) -> None:
     image = load(engine, cmd=["sh"], env=["PATH=/bin", "KEPT=1", "GONE=1", "LATE=1"], labels={"base": "1"})
-    container = files.ended(
-        engine, "true", image=image, env=["OWN=2", "GONE"], labels={"own": "2"}, working_dir="/tmp"
-    )
+    container = files.ended(engine, "true", image=image, env=["OWN=2", "GONE"], labels={"own": "2"}, working_dir="/tmp")
     changes = ["ENV LATE=3 MORE=4", "LABEL changed=5", 'CMD ["cat", "/x"]', "USER 1000", "EXPOSE 80", "VOLUME /v"]
     run = files.check_config(engine, files.commit(engine, container, changes=changes))["config"]
     assert run["Env"] == ["PATH=/bin", "KEPT=1", "LATE=3", "OWN=2", "MORE=4"]
