@@ -92,6 +92,10 @@ class ImageTable:
         self._names: dict[str, Name] = {}
         #: `<repository>@<digest>` -> ids of images, in the order in which they came.
         self._repo_digests: dict[str, tuple[str, ...]] = {}
+        # The same the other way round, so that what is told of one image costs the same however many there are.
+        self._references_of: dict[str, set[str]] = {}
+        self._repo_digests_of: dict[str, set[str]] = {}
+        self._by_manifest: dict[str, str] = {}
         #: Layers and blobs of all images.
         self.layers = Shared()
         self.blobs = Shared()
@@ -107,12 +111,14 @@ class ImageTable:
         """The image is there; one of the same id is replaced, its references stay."""
         self._uncount(image.id)
         self._images[image.id] = image
+        self._by_manifest[image.manifest.digest] = image.id
         self.layers.add(image.layer_sizes)
         self.blobs.add(image.blob_sizes)
 
     def _uncount(self, image_id: str) -> None:
         before = self._images.get(image_id)
         if before is not None:
+            self._by_manifest.pop(before.manifest.digest, None)
             self.layers.drop(before.layer_sizes)
             self.blobs.drop(before.blob_digests)
 
@@ -120,30 +126,37 @@ class ImageTable:
         """The image is gone; names that name no other image are gone too."""
         self._uncount(image_id)
         self._images.pop(image_id, None)
-        for reference, name in list(self._names.items()):
-            if image_id in name.image_ids:
-                self.set_name(reference, Name(name.target, without(name.image_ids, image_id)))
-        for reference, holders in list(self._repo_digests.items()):
-            if image_id in holders:
-                left = without(holders, image_id)
-                self._repo_digests[reference] = left
-                if not left:
-                    del self._repo_digests[reference]
+        for reference in self.references(image_id):
+            name = self._names[reference]
+            self.set_name(reference, Name(name.target, without(name.image_ids, image_id)))
+        for reference in self.repo_digests(image_id):
+            left = without(self._repo_digests[reference], image_id)
+            self._repo_digests[reference] = left
+            if not left:
+                del self._repo_digests[reference]
+        self._repo_digests_of.pop(image_id, None)
 
     def set_name(self, reference: str, name: Name) -> None:
         """The reference names these images and no others; nothing if there is none."""
+        self.unname(reference)
         if name.image_ids:
             self._names[reference] = name
-        else:
-            self._names.pop(reference, None)
+        for image_id in name.image_ids:
+            self._references_of.setdefault(image_id, set()).add(reference)
 
     def unname(self, reference: str) -> None:
         """The reference names nothing."""
-        self._names.pop(reference, None)
+        before = self._names.pop(reference, None)
+        for image_id in before.image_ids if before is not None else ():
+            references = self._references_of[image_id]
+            references.remove(reference)
+            if not references:
+                del self._references_of[image_id]
 
     def add_repo_digest(self, reference: str, image_id: str) -> None:
         """The image came by this `<repository>@<digest>`."""
         self._repo_digests[reference] = tuple(dict.fromkeys((*self._repo_digests.get(reference, ()), image_id)))
+        self._repo_digests_of.setdefault(image_id, set()).add(reference)
 
     def named(self, reference: str) -> Name | None:
         """What the reference in full names."""
@@ -156,11 +169,11 @@ class ImageTable:
 
     def references(self, image_id: str) -> tuple[str, ...]:
         """References of an image, sorted."""
-        return tuple(sorted(reference for reference, name in self._names.items() if image_id in name.image_ids))
+        return tuple(sorted(self._references_of.get(image_id, ())))
 
     def repo_digests(self, image_id: str) -> tuple[str, ...]:
         """Repository digests of an image, sorted."""
-        return tuple(sorted(name for name, holders in self._repo_digests.items() if image_id in holders))
+        return tuple(sorted(self._repo_digests_of.get(image_id, ())))
 
     def shared_size_bytes(self, image: Image) -> int:
         """Bytes of those of its layers that another image has too."""
@@ -222,7 +235,7 @@ class ImageTable:
 
     def by_manifest(self, digest: Digest) -> Image | None:
         """The image that has this manifest."""
-        return next((image for image in self if digest == image.manifest.digest), None)
+        return self._images.get(self._by_manifest.get(digest, ""))
 
     def _by_name(self, text: str) -> Match | None:
         try:

@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from fluytd.images.model import Image
-from fluytd.images.table import ImageTable
+from fluytd.images.table import ImageTable, Name
 from fluytd.images.usage import usage
 from tests.unit.images.test_catalogue import image
 
@@ -15,8 +15,10 @@ def table_of(count: int) -> tuple[ImageTable, Image]:
     """So many images over one base, each with a layer of its own; and one of them."""
     table = ImageTable()
     made = [image(number, "base", f"own{number}") for number in range(count)]
-    for one in made:
+    for number, one in enumerate(made):
         table.put(one)
+        table.set_name(f"docker.io/library/app:{number}", Name(one.manifest.digest, (one.id,)))
+        table.add_repo_digest(f"docker.io/library/app@{one.manifest.digest}", one.id)
     return table, made[3]
 
 
@@ -45,6 +47,10 @@ def test_disk_usage_and_sizes_take_the_same_work_whatever_number_of_images_there
         lambda table, one: one.size_bytes,
         lambda table, one: table.get(one.id),
         lambda table, one: table.find(one.id),
+        lambda table, one: table.references(one.id),
+        lambda table, one: table.repo_digests(one.id),
+        lambda table, one: table.by_manifest(one.manifest.digest),
+        lambda table, one: table.find("app:3"),
     ]
     few, many = table_of(10), table_of(500)
     for call in asked:
