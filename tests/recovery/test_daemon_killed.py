@@ -8,6 +8,7 @@ import pytest
 from fluytd import failpoints
 from tests.recovery import (
     collection_scenarios,
+    commit_scenarios,
     container_scenarios,
     image_scenarios,
     repair_scenarios,
@@ -22,6 +23,7 @@ SCENARIOS = {
     **image_scenarios.SCENARIOS,
     **repair_scenarios.SCENARIOS,
     **collection_scenarios.SCENARIOS,
+    **commit_scenarios.SCENARIOS,
 }
 CASES = [
     *SCENARIOS.items(),
@@ -30,6 +32,7 @@ CASES = [
     *container_scenarios.CORE_SCENARIOS.items(),
     *image_scenarios.CORE_SCENARIOS.items(),
     *repair_scenarios.CORE_SCENARIOS.items(),
+    *commit_scenarios.CORE_SCENARIOS.items(),
 ]
 #: Failpoints of the core behind calls that the API does not have yet.
 UNREACHED = {"cgroup.update"}
@@ -52,6 +55,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *image_scenarios.CORE_SCENARIOS,
         *image_scenarios.EROFS_SCENARIOS,
         *repair_scenarios.CORE_SCENARIOS,
+        *commit_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
         *UNREACHED,

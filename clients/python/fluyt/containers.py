@@ -1,12 +1,12 @@
-"""Containers: run, create, start, stop, wait, look at, delete."""
+"""Containers: run, create, start, stop, wait, look at, commit, export, delete."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grpc
 
 from fluyt.errors import iterate, translated
-from fluyt.v1 import containers_pb2, containers_pb2_grpc
-from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2
+from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
+from fluyt.v1.types import archive_pb2, container_filter_pb2, container_pb2, container_spec_pb2
 
 Condition = containers_pb2.WaitContainerRequest.Condition
 #: Added to the number of the signal that ended a process, as shells do.
@@ -93,6 +93,59 @@ def delete(
         response: containers_pb2.DeleteContainerResponse = containers_pb2_grpc.ContainerServiceStub(
             connection
         ).DeleteContainer(request)
+    return response
+
+
+def changes(connection: grpc.Channel, container: str) -> Iterator[archive_pb2.FileChange]:
+    """What differs from its image, a directory before what is in it, fetched page by page."""
+    stub = containers_pb2_grpc.ContainerServiceStub(connection)
+    token = ""
+    while True:
+        request = container_files_pb2.ListChangesRequest(container=container, page_token=token)
+        with translated():
+            page = stub.ListChanges(request)
+        yield from page.changes
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def export(connection: grpc.Channel, container: str) -> Iterator[bytes]:
+    """Its whole file tree as tar, in parts. An iteration that ends by itself has given all of it; else it raises."""
+    request = container_files_pb2.ExportContainerRequest(container=container)
+    for part in iterate(containers_pb2_grpc.ContainerServiceStub(connection).ExportContainer(request)):
+        if part.WhichOneof("part") == "chunk":
+            yield part.chunk
+
+
+def commit(
+    connection: grpc.Channel,
+    container: str,
+    reference: str = "",
+    *,
+    changes: Sequence[str] = (),
+    message: str = "",
+    author: str = "",
+    no_pause: bool = False,
+    request_id: str = "",
+) -> containers_pb2.CommitContainerResponse:
+    """An image of its present file tree.
+
+    `changes`: Dockerfile instructions over its config; `no_pause`: let it run on meanwhile.
+    """
+    request = containers_pb2.CommitContainerRequest(
+        container=container,
+        reference=reference,
+        changes=changes,
+        message=message,
+        author=author,
+        no_pause=no_pause,
+        request_id=request_id,
+    )
+    with translated():
+        response: containers_pb2.CommitContainerResponse = containers_pb2_grpc.ContainerServiceStub(
+            connection
+        ).CommitContainer(request)
     return response
 
 

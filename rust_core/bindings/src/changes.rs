@@ -1,6 +1,7 @@
 //! `_core.changes`: what a container's writable layer gives back.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use layer::diff::{ChangeKind, TarStream, WritableTree};
@@ -43,7 +44,9 @@ pub(crate) struct Change {
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.changes")]
 pub(crate) struct TreeArchive {
-    stream: Mutex<TarStream>,
+    /// `None` once it is closed.
+    stream: Mutex<Option<TarStream>>,
+    entry_count: AtomicU64,
 }
 
 #[pymethods]
@@ -59,7 +62,7 @@ impl TreeArchive {
         let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
         let stream =
             py.detach(|| source.open(&layers.inner).map(WritableTree::into_whole_tar)).map_err(raise)?;
-        Ok(Self { stream: Mutex::new(stream) })
+        Ok(Self { stream: Mutex::new(Some(stream)), entry_count: AtomicU64::new(0) })
     }
 
     fn read<'py>(
@@ -71,6 +74,7 @@ impl TreeArchive {
         let data = py
             .detach(|| {
                 let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(stream) = stream.as_mut() else { return Ok(Vec::new()) };
                 let (mut data, mut filled) = (vec![0; max_bytes], 0);
                 while filled < data.len() {
                     match stream.read(&mut data[filled..], &|| cancel.inner.is_cancelled())? {
@@ -79,15 +83,20 @@ impl TreeArchive {
                     }
                 }
                 data.truncate(filled);
+                self.entry_count.store(stream.facts().entry_count, Ordering::Relaxed);
                 Ok::<_, layer::LayerError>(data)
             })
             .map_err(raise)?;
         Ok(PyBytes::new(py, &data))
     }
 
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None);
+    }
+
     #[getter]
     fn entry_count(&self) -> u64 {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner).facts().entry_count
+        self.entry_count.load(Ordering::Relaxed)
     }
 }
 

@@ -29,6 +29,8 @@ class TreeArchive:
     def read(self, max_bytes: int, cancel: CancelToken) -> bytes:
         """The next bytes, fewer than `max_bytes` only at the end, none after it. Raises FILE_UNREPRESENTABLE,
         LIMIT_EXCEEDED, IO_FAILED, CANCELLED. Blocking (reads files)."""
+    def close(self) -> None:
+        """Its files are closed; nothing more is read. Idempotent. Waits for a `read` under way."""
     @property
     def entry_count(self) -> int:
         """Entries so far; all of them once `read` has answered nothing."""

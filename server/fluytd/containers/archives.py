@@ -53,6 +53,10 @@ class _Archive:
         """See `ports.TreeArchive.read`."""
         return self._core.read(max_bytes, self._cancel)
 
+    def close(self) -> None:
+        """See `ports.TreeArchive.close`."""
+        self._core.close()
+
     @property
     def entry_count(self) -> int:
         """See `ports.TreeArchive.entry_count`."""

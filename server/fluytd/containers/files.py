@@ -1,7 +1,6 @@
 """What callers do with a container's files as a whole: list what was changed, send them, make an image of them."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -10,8 +9,6 @@ from fluytd.containers import commit
 from fluytd.containers.commit import CommitRequest, check_readable, tree_of
 from fluytd.containers.context import Context
 from fluytd.containers.ports import Change, Commits, Trees
-from fluytd.errors import ContainerNotFound
-from fluytd.ids import Digest
 from fluytd.images.commit import Committed
 
 T = TypeVar("T")
@@ -26,8 +23,6 @@ class Exported:
 
     size_bytes: int
     entry_count: int
-    #: Of all its bytes.
-    digest: Digest
 
 
 class ContainerFiles:
@@ -57,20 +52,23 @@ class ContainerFiles:
         Nothing is read ahead of the caller, however slow, and nothing is locked: a container that runs goes on, and
         changes what is not read yet.
 
-        Raises as `list_changes`; CONTAINER_NOT_FOUND also if it is deleted meanwhile, then without `Exported`.
+        Raises as `list_changes`; CONTAINER_NOT_FOUND or CONTAINER_WRONG_STATE also if it is deleted meanwhile, without
+        `Exported` then.
         """
         entry = self._ctx.table.find(reference)
         tree = tree_of(self._ctx, check_readable(entry))
         cancel = self._trees.new_cancel_token()
         archive = await self._ctx.workers.run(self._trees.open_archive, tree, cancel)
-        hasher, size = hashlib.sha256(), 0
-        while chunk := await self._call(lambda: archive.read(CHUNK_BYTES)):
-            hasher.update(chunk)
-            size += len(chunk)
-            yield chunk
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=entry.container.id)
-        yield Exported(size, archive.entry_count, Digest("sha256:" + hasher.hexdigest()))
+        size = 0
+        try:
+            while chunk := await self._call(lambda: archive.read(CHUNK_BYTES)):
+                size += len(chunk)
+                yield chunk
+        finally:
+            await self._call(archive.close)
+        # Of one that is being deleted, files were missing from some moment on.
+        check_readable(entry)
+        yield Exported(size, archive.entry_count)
 
     async def commit(self, reference: str, request: CommitRequest, actor: str) -> Committed:
         """See `commit.commit`. Cancelled before the image is visible, it leaves nothing, and has ended on return."""

@@ -204,6 +204,9 @@ class TreeArchive(Protocol):
         Raises LIMIT_EXCEEDED, IO_FAILED, CANCELLED. Blocking.
         """
 
+    def close(self) -> None:
+        """Its files are closed. Idempotent. Blocking: waits for a `read` under way."""
+
     @property
     def entry_count(self) -> int:
         """Entries so far."""

@@ -1,4 +1,4 @@
-"""What the tests of a container's files do again and again: commits, exports and lists of changes, and judges of them."""
+"""What the tests of a container's files do again and again: commits, exports, lists of changes, judges of them."""
 
 import gzip
 import hashlib
@@ -109,3 +109,10 @@ def check_config(engine: Engine, committed: containers_pb2.CommitContainerRespon
 def delete_image(engine: Engine, image: str, *, force: bool = True) -> None:
     """DeleteImage."""
     engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=image, force=force))
+
+
+def changes_page(engine: Engine, container: str, token: str) -> container_files_pb2.ListChangesResponse:
+    """One page."""
+    request = container_files_pb2.ListChangesRequest(container=container, page_token=token)
+    answer: container_files_pb2.ListChangesResponse = engine.containers.ListChanges(request)
+    return answer

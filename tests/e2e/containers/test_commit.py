@@ -107,12 +107,22 @@ def test_a_running_container_holds_still_meanwhile_and_runs_on(engine: Engine) -
         assert engine.run("made/live:1", "test", "-e", "/one")[2].exit_code == 0
 
 
-def test_b23_m10_a_moved_directory_of_the_image_is_whole_in_the_committed_one(engine: Engine) -> None:
+@pytest.mark.parametrize("script", ["mv /foo /foo2", "cp -a /foo /foo2 && rm -r /foo"])
+def test_b23_a_moved_directory_of_the_image_is_whole_in_the_committed_one(engine: Engine, script: str) -> None:
     image = load(engine, *_tree())
-    container = files.ended(engine, "mv /foo /foo2; mv /kept /etc2", image=image)
+    container = files.ended(engine, script, image=image)
     files.commit(engine, container, "made/moved:1")
-    out, _, last = engine.run("made/moved:1", "sh", "-c", "cat /foo2/bar /etc2/kept; ls -d /foo /kept")
-    assert (out, last.exit_code) == (b"bar\nkept\n", 1)
+    out, _, last = engine.run("made/moved:1", "sh", "-c", "cat /foo2/bar; ls -d /foo")
+    assert (out, last.exit_code) == (b"bar\n", 1)
+
+
+def test_m10_a_rename_of_the_images_directory_succeeds_by_copying_and_an_export_has_it(engine: Engine) -> None:
+    image = load(engine, *_tree())
+    container = files.ended(engine, "mv /kept /kept2; mv /a /b", image=image)
+    exported = files.members(files.export(engine, container))
+    assert {"kept2/kept", "b/c/old"} <= set(exported)
+    assert not {"kept", "a"} & set(exported)
+    assert {"D /kept", "A /kept2", "A /kept2/kept", "D /a"} <= set(files.changes(engine, container))
 
 
 def test_b24_a_directory_that_was_made_anew_shows_nothing_of_the_old_one(engine: Engine) -> None:
