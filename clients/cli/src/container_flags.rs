@@ -288,6 +288,14 @@ pub fn parse_platform(text: &str) -> Result<types::Platform, Failure> {
     })
 }
 
+/// Every platform of a flag that may be repeated.
+///
+/// # Errors
+/// As [`parse_platform`].
+pub fn parse_platforms(texts: &[String]) -> Result<Vec<types::Platform>, Failure> {
+    texts.iter().map(|text| parse_platform(text)).collect()
+}
+
 fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     let mut tmpfs = types::TmpfsMount::default();

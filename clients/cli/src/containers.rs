@@ -11,8 +11,9 @@ use crate::api::v1::{
     DeleteContainerRequest, GetContainerRequest, KillContainerRequest, ListContainersRequest,
     StartContainerRequest, StopContainerRequest, WaitContainerRequest,
 };
+use crate::clock::now_seconds;
 use crate::failure::Failure;
-use crate::images::{self, now_seconds};
+use crate::images;
 use crate::render::{self, Format};
 use crate::run::exit_code;
 use crate::units;
@@ -162,6 +163,33 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
     Ok(filter)
 }
 
+/// The newest containers that fit, at most `bound`, fetched page by page.
+///
+/// # Errors
+/// What the engine answers.
+pub async fn all(
+    channel: Channel,
+    filter: &ContainerFilter,
+    include_size: bool,
+    bound: usize,
+) -> Result<Vec<Container>, Failure> {
+    let mut client = ContainerServiceClient::new(channel);
+    let mut found: Vec<Container> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let filter = Some(filter.clone());
+        let request = ListContainersRequest { page_token, filter, include_size, ..Default::default() };
+        let page = client.list_containers(request).await?.into_inner();
+        found.extend(page.containers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() || found.len() >= bound {
+            break;
+        }
+    }
+    found.truncate(bound);
+    Ok(found)
+}
+
 /// Runs `fluyt ps`.
 ///
 /// # Errors
@@ -173,24 +201,7 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
     if !is_all {
         filter.states.extend([State::Running, State::Paused, State::Stopping].map(i32::from));
     }
-    let mut client = ContainerServiceClient::new(channel);
-    let mut found: Vec<Container> = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListContainersRequest {
-            page_token,
-            filter: Some(filter.clone()),
-            include_size: command.size,
-            ..Default::default()
-        };
-        let page = client.list_containers(request).await?.into_inner();
-        found.extend(page.containers);
-        page_token = page.next_page_token;
-        if page_token.is_empty() || bound.is_some_and(|bound| found.len() >= bound) {
-            break;
-        }
-    }
-    found.truncate(bound.unwrap_or(usize::MAX));
+    let found = all(channel, &filter, command.size, bound.unwrap_or(usize::MAX)).await?;
     if command.format == Format::Json {
         render::json_lines(&found)?;
     } else if command.quiet {
@@ -203,7 +214,8 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
     Ok(0)
 }
 
-fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> String {
+/// Containers as `fluyt ps` shows them.
+pub fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> String {
     let now = now_seconds();
     let mut header = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
     if with_size {
@@ -419,7 +431,7 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
                 }
             }
         }
-        match images::get(channel.clone(), name).await {
+        match images::get(channel.clone(), name, None).await {
             Ok(image) => print(&image, command.format)?,
             Err(failure) => {
                 if is_image_only || failure.reason != "IMAGE_NOT_FOUND" {

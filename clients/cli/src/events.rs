@@ -6,8 +6,8 @@ use tonic::transport::Channel;
 use crate::api::v1::event_service_client::EventServiceClient;
 use crate::api::v1::watch_events_response::Message;
 use crate::api::v1::{Event, EventFilter, WatchEventsRequest};
+use crate::clock::parse_timestamp;
 use crate::failure::Failure;
-use crate::images::now_seconds;
 use crate::render::{self, Format};
 use crate::units;
 
@@ -54,14 +54,7 @@ pub async fn run(channel: Channel, command: EventsCommand) -> Result<u8, Failure
             }
         }
     }
-    let time = |text: &str| {
-        units::parse_time(text, i128::from(now_seconds()) * 1_000_000_000)
-            .map(|nanos| prost_types::Timestamp {
-                seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-                nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
-            })
-            .map_err(|message| Failure::usage(message, ""))
-    };
+    let time = |text: &str| parse_timestamp(text).map_err(|message| Failure::usage(message, ""));
     let request = WatchEventsRequest {
         from_sequence: command.from_sequence.unwrap_or_default(),
         since_time: command.since.as_deref().map(time).transpose()?,

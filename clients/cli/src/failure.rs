@@ -84,6 +84,11 @@ impl Failure {
         Self::new(format!("cannot write to standard output: {error}"), "")
     }
 
+    /// The caller ended the command by a signal; `exit_code` is 128 and the signal's number.
+    pub fn interrupted(message: impl Into<String>, next_step: impl Into<String>, exit_code: u8) -> Self {
+        Self { exit_code, ..Self::new(message, next_step) }
+    }
+
     /// A failure that the engine recorded on an operation or a container.
     pub fn recorded(failure: &crate::api::v1::types::Failure) -> Self {
         Self {

@@ -2,7 +2,9 @@
 //! It knows nothing that the API does not say.
 
 mod api;
+mod clock;
 mod completion;
+mod confirm;
 mod connect;
 mod container_flags;
 mod containers;
@@ -10,15 +12,18 @@ mod credentials;
 mod engine;
 mod events;
 mod failure;
+mod files;
 mod flag_values;
 mod images;
+mod interrupt;
 mod login;
 mod logs;
 mod operations;
+mod output_file;
 mod progress;
-mod push;
 mod render;
 mod run;
+mod system;
 mod units;
 
 use std::process::ExitCode;
@@ -73,16 +78,24 @@ enum Command {
     Ps(containers::ListCommand),
     /// Print a container's output
     Logs(logs::LogsCommand),
+    /// Make an image of a container's files
+    Commit(files::CommitCommand),
+    /// List what a container changed of its image
+    Diff(files::DiffCommand),
+    /// Write a container's files to an archive
+    Export(files::ExportCommand),
     /// Show all about containers or images
     Inspect(containers::InspectCommand),
     /// Pull an image from a registry
     Pull(images::PullCommand),
     /// Push an image to a registry
-    Push(push::PushCommand),
+    Push(images::PushCommand),
     /// Keep credentials for a registry
     Login(login::LoginCommand),
     /// Forget credentials for a registry
     Logout(login::LogoutCommand),
+    /// Write images to an archive
+    Save(images::SaveCommand),
     /// Load images from an archive
     Load(images::LoadCommand),
     /// Make an image of a root file system
@@ -95,6 +108,12 @@ enum Command {
     Rmi(images::RemoveCommand),
     /// Show how an image was made
     History(images::HistoryCommand),
+    /// Images: all that can be done with them
+    #[command(subcommand)]
+    Image(images::Command),
+    /// The engine's disk and host
+    #[command(subcommand)]
+    System(system::Command),
     /// Show what happens on the engine
     Events(events::EventsCommand),
     /// Pulls, loads and other long work
@@ -121,17 +140,23 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Rm(command) => containers::remove(channel, command).await,
         Command::Ps(command) => containers::list(channel, command).await,
         Command::Logs(command) => logs::run(channel, command).await,
+        Command::Commit(command) => files::commit(channel, command).await,
+        Command::Diff(command) => files::diff(channel, command).await,
+        Command::Export(command) => files::export(channel, command).await,
         Command::Inspect(command) => containers::inspect(channel, command).await,
         Command::Pull(command) => images::pull(channel, command).await,
-        Command::Push(command) => push::push(channel, command).await,
+        Command::Push(command) => images::push(channel, command).await,
         Command::Login(command) => login::login(channel, command).await,
         Command::Logout(command) => login::logout(command).await,
+        Command::Save(command) => images::save(channel, command).await,
         Command::Load(command) => images::load(channel, command).await,
         Command::Import(command) => images::import(channel, command).await,
         Command::Images(command) => images::list(channel, command).await,
         Command::Tag(command) => images::tag(channel, command).await,
         Command::Rmi(command) => images::remove(channel, command).await,
         Command::History(command) => images::history(channel, command).await,
+        Command::Image(command) => images::run(channel, command).await,
+        Command::System(command) => system::run(channel, command).await,
         Command::Events(command) => events::run(channel, command).await,
         Command::Operation(command) => operations::run(channel, command).await,
         Command::Info(command) => engine::info(channel, command).await,
@@ -141,9 +166,9 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
     }
 }
 
-/// Exit code of a failure: 125 to 127 for commands that run a container, 1 for the others.
+/// Exit code of a failure: 125 to 127 for commands that run a container, 1 for the others; of an interrupted one its own.
 fn failure_exit_code(failure: &Failure, is_container: bool) -> u8 {
-    if is_container {
+    if is_container || failure.exit_code >= 128 {
         failure.exit_code
     } else {
         1
@@ -211,12 +236,18 @@ mod tests {
         assert!(Cli::try_parse_from(["fluyt", "run", "-m512m", "-eA=b", "busybox"]).is_ok());
     }
 
+    /// Of the command, or of each below it.
+    fn has_examples(command: &clap::Command) -> bool {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let mut below = command.get_subcommands().filter(|below| below.get_name() != "info").peekable();
+        help.contains("Example") || (below.peek().is_some() && below.all(has_examples))
+    }
+
     #[test]
     fn every_command_has_examples() {
         for command in Cli::command().get_subcommands() {
             let is_plain = ["info", "version", "doctor"].contains(&command.get_name());
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(is_plain || help.contains("Example"), "{}", command.get_name());
+            assert!(is_plain || has_examples(command), "{}", command.get_name());
         }
     }
 }

@@ -1,0 +1,174 @@
+//! `fluyt images`.
+
+use clap::Args;
+use tonic::transport::Channel;
+
+use super::filter;
+use crate::api::v1::image_service_client::ImageServiceClient;
+use crate::api::v1::{Image, ImageFilter, ListImagesRequest};
+use crate::clock::{ago, now_seconds};
+use crate::failure::Failure;
+use crate::render::{self, Format};
+use crate::units;
+
+/// `fluyt images`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fluyt images
+  fluyt images -q --filter dangling=true
+  fluyt images --digests 'registry.example.com/team/*'
+  fluyt images --format json")]
+pub struct ListCommand {
+    /// Taken for Docker's sake: every image is listed already, there are no hidden ones
+    #[arg(short, long)]
+    all: bool,
+    /// Print only ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print whole ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print the digests that registries gave
+    #[arg(long)]
+    digests: bool,
+    /// reference=PATTERN, label=NAME[=VALUE], dangling=true|false, before=IMAGE or since=IMAGE
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
+    /// Output
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Only images of this repository or reference
+    reference: Option<String>,
+}
+
+/// Every image that fits, fetched page by page, newest first.
+///
+/// # Errors
+/// What the engine answers.
+pub async fn all(channel: Channel, filter: &ImageFilter) -> Result<Vec<Image>, Failure> {
+    let mut client = ImageServiceClient::new(channel);
+    let mut found = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListImagesRequest { page_token, filter: Some(filter.clone()), ..Default::default() };
+        let page = client.list_images(request).await?.into_inner();
+        found.extend(page.images);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Runs `fluyt images`.
+///
+/// # Errors
+/// A filter that is not known, or what the engine answers.
+pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure> {
+    let mut filter = filter::parse(&command.filter, false)?;
+    filter.references.extend(command.reference);
+    let found = all(channel, &filter).await?;
+    if command.format == Format::Json {
+        render::json_lines(&found)?;
+    } else if command.quiet {
+        for image in &found {
+            render::line(shown_id(image, command.no_trunc))?;
+        }
+    } else {
+        let now = now_seconds();
+        let rows: Vec<Vec<String>> =
+            found.iter().flat_map(|image| rows(image, command.no_trunc, command.digests, now)).collect();
+        let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+        if command.digests {
+            header.insert(2, "DIGEST");
+        }
+        render::line(render::table(&header, &rows))?;
+    }
+    Ok(0)
+}
+
+fn shown_id(image: &Image, no_trunc: bool) -> &str {
+    if no_trunc {
+        &image.id
+    } else {
+        render::short_id(&image.id)
+    }
+}
+
+/// One row a reference; one with `<none>` for an image without.
+fn rows(image: &Image, no_trunc: bool, digests: bool, now: i64) -> Vec<Vec<String>> {
+    let bare = [String::new()];
+    let references = if image.references.is_empty() { bare.as_slice() } else { &image.references };
+    references
+        .iter()
+        .map(|reference| {
+            let (repository, tag) = repository_and_tag(reference);
+            let mut row = vec![
+                repository,
+                tag,
+                shown_id(image, no_trunc).to_owned(),
+                ago(image.build_time.as_ref().or(image.create_time.as_ref()), now),
+                units::human_bytes(image.size_bytes),
+            ];
+            if digests {
+                row.insert(2, digest_of(image, &row[0]));
+            }
+            row
+        })
+        .collect()
+}
+
+/// The digest by which the registry of this repository knows the image.
+fn digest_of(image: &Image, repository: &str) -> String {
+    image
+        .repo_digests
+        .iter()
+        .filter_map(|text| text.split_once('@'))
+        .find(|(name, _)| repository_and_tag(name).0 == repository)
+        .map_or_else(|| "<none>".to_owned(), |(_, digest)| digest.to_owned())
+}
+
+/// Repository, in the short form that people type, and tag; `<none>` for what a reference lacks.
+pub fn repository_and_tag(reference: &str) -> (String, String) {
+    let none = || "<none>".to_owned();
+    if reference.is_empty() {
+        return (none(), none());
+    }
+    let short = reference
+        .strip_prefix("docker.io/library/")
+        .or_else(|| reference.strip_prefix("docker.io/"))
+        .unwrap_or(reference);
+    let (name, digest) = short.split_once('@').map_or((short, None), |(name, digest)| (name, Some(digest)));
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
+        _ => (name.to_owned(), digest.map_or_else(none, str::to_owned)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_shown_as_people_type_it() {
+        let split = repository_and_tag;
+        assert_eq!(split("docker.io/library/debian:12"), ("debian".into(), "12".into()));
+        assert_eq!(split("localhost:5000/a/b:c"), ("localhost:5000/a/b".into(), "c".into()));
+        assert_eq!(split("localhost:5000/a"), ("localhost:5000/a".into(), "<none>".into()));
+        assert_eq!(split("localhost:5000/a@sha256:0"), ("localhost:5000/a".into(), "sha256:0".into()));
+        assert_eq!(split(""), ("<none>".into(), "<none>".into()));
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_rows_own_repository() {
+        let image = Image {
+            id: "sha256:0123456789abcdef".into(),
+            references: vec!["docker.io/library/a:1".into(), "host:5000/b:2".into(), "c:3".into()],
+            repo_digests: vec!["docker.io/library/a@sha256:aa".into(), "host:5000/b@sha256:bb".into()],
+            ..Default::default()
+        };
+        let digests: Vec<String> =
+            rows(&image, false, true, 0).into_iter().map(|row| row[2].clone()).collect();
+        assert_eq!(digests, ["sha256:aa", "sha256:bb", "<none>"]);
+    }
+}

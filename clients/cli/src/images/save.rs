@@ -1,0 +1,82 @@
+//! `fluyt save`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use tonic::transport::Channel;
+
+use crate::api::v1::image_service_client::ImageServiceClient;
+use crate::api::v1::{save_images_response::Part, SaveImagesRequest};
+use crate::container_flags::parse_platforms;
+use crate::failure::Failure;
+use crate::interrupt::Interrupts;
+use crate::output_file::OutputFile;
+use crate::progress;
+use crate::render;
+
+/// `fluyt save`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fluyt save -o app.tar team/app:1 team/app:2
+  fluyt save team/app:1 | zstd > app.tar.zst
+  fluyt save team/app:1 | ssh other fluyt load")]
+pub struct SaveCommand {
+    /// File to write; it appears when it is whole. Default: standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Platforms to save; default: all that are present
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// Print no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Images: references, digests or ids
+    #[arg(required = true)]
+    images: Vec<String>,
+}
+
+/// Runs `fluyt save`: one OCI archive that `docker load` takes too. Ctrl-C gives it up and leaves no file.
+///
+/// # Errors
+/// Standard output is a terminal, the file cannot be written, or what the engine answers.
+pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure> {
+    if command.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "an archive is not for a terminal",
+            "name a file with --output, or pass it on with a pipe",
+        ));
+    }
+    let platforms = parse_platforms(&command.platform)?;
+    let request = SaveImagesRequest { images: command.images, platforms };
+    let mut parts = ImageServiceClient::new(channel).save_images(request).await?.into_inner();
+    let mut interrupts = Interrupts::new()?;
+    // Made after the engine has taken the request, so that a name that is not there does not touch the disk.
+    let mut file = command.output.as_deref().map(OutputFile::create).transpose()?;
+    let bar = progress::receiving(command.quiet || command.output.is_none());
+    let mut received: i64 = 0;
+    let complete = loop {
+        let part = tokio::select! {
+            part = parts.message() => part?.and_then(|message| message.part),
+            code = interrupts.next() => return Err(Failure::interrupted("save given up", "", code)),
+        };
+        match part {
+            Some(Part::Chunk(chunk)) => {
+                received = received.saturating_add(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
+                bar.inc(chunk.len() as u64);
+                match &mut file {
+                    Some(file) => file.write(&chunk)?,
+                    None => render::bytes(&chunk, false)?,
+                }
+            }
+            Some(Part::Complete(complete)) => break complete,
+            None => return Err(Failure::cut_off("save")),
+        }
+    };
+    bar.finish_and_clear();
+    if complete.size_bytes != received {
+        return Err(Failure::cut_off("save"));
+    }
+    file.map_or(Ok(()), OutputFile::finish)?;
+    Ok(0)
+}
