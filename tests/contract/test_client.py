@@ -37,6 +37,14 @@ class Engine(engine_pb2_grpc.EngineServiceServicer):
     async def GetVersion(self, request: Any, context: Any) -> engine_pb2.GetVersionResponse:  # noqa: N802
         return engine_pb2.GetVersionResponse(version="9.9.9")
 
+    async def GetDiskUsage(self, request: Any, context: Any) -> engine_pb2.GetDiskUsageResponse:  # noqa: N802
+        return engine_pb2.GetDiskUsageResponse(logs=engine_pb2.DiskUsage(size_bytes=7))
+
+    async def CheckStorage(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        finding = engine_pb2.StorageFinding(subject=request.subjects[0], is_repaired=request.repair)
+        yield engine_pb2.CheckStorageResponse(finding=finding)
+        yield engine_pb2.CheckStorageResponse(summary=engine_pb2.StorageCheckSummary(damaged_count=1))
+
 
 class Containers(containers_pb2_grpc.ContainerServiceServicer):
     def __init__(self) -> None:
@@ -80,6 +88,13 @@ class Images(images_pb2_grpc.ImageServiceServicer):
         image = operation_pb2.LoadedImage(image_id=str(size), references=[parts[0].options.reference])
         return images_pb2.LoadImagesResponse(images=[image])
 
+    async def SetImagePin(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return images_pb2.SetImagePinResponse(image=images_pb2.Image(id=request.image, is_pinned=request.is_pinned))
+
+    async def PruneImages(self, request: Any, context: Any) -> Any:  # noqa: N802
+        words = [name for name in ("all", "by_policy", "dry_run") if getattr(request, name)]
+        return images_pb2.PruneImagesResponse(operation=operation_pb2.Operation(id=" ".join(["prune", *words])))
+
 
 class Operations(operations_pb2_grpc.OperationServiceServicer):
     async def WatchOperation(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
@@ -87,6 +102,8 @@ class Operations(operations_pb2_grpc.OperationServiceServicer):
         yield operations_pb2.WatchOperationResponse(sequence=1, operation=running)
         ended = operation_pb2.Operation(id=request.id, sequence=2, state=State.STATE_SUCCEEDED)
         ended.pull_result.image_id = "sha256:1"
+        if request.id.startswith("prune"):
+            ended.prune_result.deleted.append(request.id)
         if request.id == "bad":
             metadata = {"reference": "bad"}
             ended = operation_pb2.Operation(
@@ -124,6 +141,20 @@ async def ask(directory: Path, call: Callable[[grpc.Channel], T], servicer: Any 
 
     async with serving(directory, servicers):
         return await asyncio.to_thread(on_thread)
+
+
+async def test_pins_and_prunes(tmp_path: Path) -> None:
+    assert (await ask(tmp_path, lambda connection: images.pin(connection, "a"))).is_pinned
+    assert not (await ask(tmp_path, lambda connection: images.pin(connection, "a", is_pinned=False))).is_pinned
+    found = await ask(tmp_path, lambda connection: images.prune(connection, by_policy=True, dry_run=True))
+    assert list(found.deleted) == ["prune by_policy dry_run"]
+
+
+async def test_storage_is_weighed_and_checked(tmp_path: Path) -> None:
+    assert (await ask(tmp_path, engine.disk_usage)).logs.size_bytes == 7
+    steps = await ask(tmp_path, lambda connection: list(engine.check_storage(connection, ["x"], repair=True)))
+    assert (steps[0].finding.subject, steps[0].finding.is_repaired) == ("x", True)
+    assert steps[-1].summary.damaged_count == 1
 
 
 async def test_version(tmp_path: Path) -> None:

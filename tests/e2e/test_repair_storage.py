@@ -141,6 +141,15 @@ def test_a_manifest_that_others_wrote_is_fetched_again(engine: Engine, registry:
     assert blob(engine, image.digest).read_bytes() == before
 
 
+def test_an_index_is_fetched_again(engine: Engine, registry: FaultyRegistry) -> None:
+    index = images.index([images.image([TREE]), images.image([UPPER], architecture="s390x")])
+    registry.put("team/app", "1", index)
+    assert engine.pull(f"{registry.address}/team/app:1").failure.reason == ""
+    blob(engine, index.digest).unlink()
+    (found,) = repaired(engine)
+    assert (found.subject, "fetched from" in found.action) == (index.digest, True)
+
+
 def test_what_no_registry_has_is_told_and_the_image_stays_listed(engine: Engine) -> None:
     engine.load(image_files.oci_archive({"app:1": IMAGE}))
     digest = IMAGE.layers[0].digest

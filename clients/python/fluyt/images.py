@@ -1,4 +1,4 @@
-"""Images: pull, load, import, list, look at, tag, delete."""
+"""Images: pull, load, import, list, look at, tag, pin, prune, delete."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -111,6 +111,33 @@ def delete(
     with translated():
         response: images_pb2.DeleteImageResponse = images_pb2_grpc.ImageServiceStub(connection).DeleteImage(request)
     return response
+
+
+def pin(connection: grpc.Channel, image: str, *, is_pinned: bool = True, request_id: str = "") -> images_pb2.Image:
+    """No prune and no automatic collection takes the image, or with False that ends. Returns it as it is now."""
+    request = images_pb2.SetImagePinRequest(image=image, is_pinned=is_pinned, request_id=request_id)
+    with translated():
+        response: images_pb2.SetImagePinResponse = images_pb2_grpc.ImageServiceStub(connection).SetImagePin(request)
+    return response.image
+
+
+def prune(
+    connection: grpc.Channel,
+    *,
+    filter: images_pb2.ImageFilter | None = None,
+    all: bool = False,
+    by_policy: bool = False,
+    dry_run: bool = False,
+    request_id: str = "",
+) -> operation_pb2.PruneResult:
+    """Images that no container uses and nobody pinned are gone: dangling ones, those of `filter`, with `all` also those
+    with references, or with `by_policy` those that an automatic collection would take. `dry_run`: only tells which."""
+    request = images_pb2.PruneImagesRequest(
+        filter=filter, all=all, by_policy=by_policy, dry_run=dry_run, request_id=request_id
+    )
+    with translated():
+        operation = images_pb2_grpc.ImageServiceStub(connection).PruneImages(request).operation
+    return operations.wait(connection, operation.id).prune_result
 
 
 def save(connection: grpc.Channel, images: Iterable[str], target: BinaryIO) -> None:

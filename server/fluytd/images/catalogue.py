@@ -18,7 +18,7 @@ from fluytd.images.model import Image
 from fluytd.images.naming import Addition, plan_additions
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage
-from fluytd.images.table import ImageTable, Name
+from fluytd.images.table import ImageTable, Match, Name
 from fluytd.state import images as rows
 from fluytd.state.db import Database, Transaction
 
@@ -196,8 +196,9 @@ class Catalogue:
     ) -> Removal:
         """The reference is taken away, or images are gone with all their references. A refusal changes nothing (L07).
 
-        By a reference it is taken from the images of all its platforms, and those go whose last it was. By id, by
-        digest or by reference and platform the image goes. An image never goes while a container of it runs; while an
+        By a reference it is taken from the images of all its platforms, and those go whose last it was. By
+        `<repository>@<digest>` that goes, as in Docker, while they have a name or another such. By id, by digest or by
+        reference and platform the image goes. An image never goes while a container of it runs; while an
         ended one has it, or by id while it has several references, only with `force`.
 
         Raises IMAGE_NOT_FOUND, IMAGE_AMBIGUOUS, IMAGE_IN_USE, VERSION_CONFLICT, PLATFORM_UNAVAILABLE.
@@ -206,6 +207,10 @@ class Catalogue:
             match = self.table.lookup(text)
             image = self.table.choose(match.images, platform, text)
             _check_version(image, expected_version)
+            repo_digest = self._spare_repo_digest(text, match) if platform is None else ""
+            if repo_digest:
+                await self._drop_repo_digest(repo_digest, match, actor)
+                return Removal((repo_digest,), ())
             chosen = match.images if platform is None else (image,)
             is_by_name = bool(match.name) and platform is None
             going = [one for one in chosen if not is_by_name or len(self.table.references(one.id)) == 1]
@@ -218,6 +223,29 @@ class Catalogue:
             if going:
                 untagged |= await self._remove(going, actor)
             return Removal(tuple(sorted(untagged)), tuple(going))
+
+    def _spare_repo_digest(self, text: str, match: Match) -> str:
+        """The repository digest that is written in `text`, if all its images have a name or another one besides."""
+        if "@" not in text:
+            return ""
+        reference = ImageReference.parse(text)
+        written = f"{reference.name}@{reference.digest}"
+        others = [len(self.table.references(one.id)) + len(self.table.repo_digests(one.id)) - 1 for one in match.images]
+        return written if all(others) else ""
+
+    async def _drop_repo_digest(self, repo_digest: str, match: Match, actor: str) -> None:
+        versions = self._next_versions({one.id for one in match.images})
+
+        def record(txn: Transaction) -> None:
+            rows.drop_repo_digest(txn, repo_digest)
+            for one in match.images:
+                rows.save_version(txn, one.id, versions[one.id])
+                txn.emit(NewEvent(ImageUntagged(repo_digest, one.id), one.id, one.config.labels, actor))
+
+        failpoints.hit("image.untag.record")
+        await self._db.write(record, durable=True)
+        self.table.drop_repo_digest(repo_digest)
+        self._set_versions(versions)
 
     def _check_unused(self, image: Image, text: str, force: bool) -> None:
         references = self.table.references(image.id)

@@ -158,6 +158,11 @@ class ImageTable:
         self._repo_digests[reference] = tuple(dict.fromkeys((*self._repo_digests.get(reference, ()), image_id)))
         self._repo_digests_of.setdefault(image_id, set()).add(reference)
 
+    def drop_repo_digest(self, reference: str) -> None:
+        """No image is known by this `<repository>@<digest>`."""
+        for image_id in self._repo_digests.pop(reference, ()):
+            self._repo_digests_of[image_id].discard(reference)
+
     def named(self, reference: str) -> Name | None:
         """What the reference in full names."""
         return self._names.get(reference)

@@ -64,6 +64,11 @@ def add_repo_digest(txn: Transaction, reference: str, image_id: str) -> None:
     txn.execute("INSERT OR REPLACE INTO image_repo_digests VALUES (?, ?)", (reference, image_id))
 
 
+def drop_repo_digest(txn: Transaction, reference: str) -> None:
+    """No image is known by this `<repository>@<digest>`."""
+    txn.execute("DELETE FROM image_repo_digests WHERE reference = ?", (reference,))
+
+
 def load_all(txn: Transaction) -> tuple[list[Image], dict[str, Name], list[tuple[str, str]]]:
     """All images, what each reference names, and (reference, image id) of all repository digests.
 

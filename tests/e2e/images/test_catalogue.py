@@ -116,6 +116,10 @@ def test_filters_of_a_list(engine: Engine) -> None:
     assert ids(engine, references=["*"]) == {new}
     assert ids(engine, references=["docker.io/*/*:1"]) == {old, middle}
     assert ids(engine, references=["app:3", "team/old"]) == {old}
+    assert ids(engine, references=["team/[n-o]*"]) == {old, middle}
+    assert ids(engine, references=["team/[^n]??"]) == {old}
+    assert ids(engine, references=["a??:[0-9]"]) == {new}
+    assert ids(engine, references=["team"]) == ids(engine, references=["team/["]) == set()
     assert ids(engine, labels=["tier"]) == {old, middle}
     assert ids(engine, labels=["tier=front"]) == {middle}
     assert ids(engine, labels=["tier", "other"]) == set()
@@ -224,6 +228,46 @@ def test_l07_by_id_with_two_tags_is_refused_without_force(engine: Engine) -> Non
     assert sorted(answer.untagged) == ["docker.io/library/app:1", "docker.io/library/app:2"]
     assert first in answer.deleted
     assert listed(engine) == []
+
+
+def test_l07_by_digest_only_that_goes_while_there_is_a_name(engine: Engine, registry: FaultyRegistry) -> None:
+    image = small_image()
+    registry.put("app", "1", image)
+    tagged, by_digest = f"{registry.address}/app:1", f"{registry.address}/app@{image.digest}"
+    pull(engine, tagged)
+    before = stored(engine)
+    answer = delete(engine, by_digest)
+    assert (list(answer.untagged), list(answer.deleted)) == ([by_digest], [])
+    assert stored(engine) == before
+    assert (list(get(engine, tagged).image.repo_digests), get(engine, tagged).image.version) == ([], 2)
+    assert refused(lambda: get(engine, by_digest)).reason == "IMAGE_NOT_FOUND"
+    delete(engine, tagged)
+    # With the last that names it the image goes, whether that is a tag or not.
+    pull(engine, by_digest)
+    answer = delete(engine, by_digest)
+    assert image.config_digest in answer.deleted
+    assert listed(engine) == []
+
+
+def test_l07_a_shortened_id_that_fits_two_images_takes_neither(engine: Engine) -> None:
+    found: dict[str, str] = {}
+    for number in range(2_000):
+        image = images.image([small_layer(data=b"same")], cmd=[str(number)])
+        prefix = image.config_digest[7:11]
+        if prefix in found:
+            break
+        found[prefix] = str(number)
+    else:
+        raise AssertionError("no two ids begin alike")
+    first = images.image(image.layers, cmd=[found[prefix]])
+    load(engine, image_files.oci_archive({"one:1": first, "two:1": image}))
+    before = stored(engine)
+    for force in (False, True):
+        assert refused(lambda force=force: delete(engine, prefix, force=force)).reason == "IMAGE_AMBIGUOUS"  # type: ignore[misc]
+    assert stored(engine) == before
+    digits = next(n for n in range(4, 64) if first.config_digest[7 : 7 + n] != image.config_digest[7 : 7 + n])
+    assert first.config_digest in delete(engine, first.config_digest[7 : 7 + digits]).deleted
+    assert [one.id for one in listed(engine)] == [image.config_digest]
 
 
 def test_l07_what_another_image_needs_stays(engine: Engine) -> None:

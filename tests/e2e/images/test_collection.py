@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
-from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, events_pb2, images_pb2
+from fluyt import errors
+from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, events_pb2, images_pb2, operations_pb2
 from fluyt.v1.types import container_spec_pb2, operation_pb2
-from tests.e2e.images.steps import ended, get, listed, load, pull, refused, small_image, small_layer
+from tests.e2e.images.steps import CANCELLED, ended, get, listed, load, pull, refused, small_image, small_layer
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.images import Image
-from tests.support.registry import FaultyRegistry
+from tests.support.registry import FaultyRegistry, blob_path, delay
 from tests.support.wait import until_now
 
 OFF = ("--image-collection-high-water-percent", "0", "--image-collection-low-water-percent", "0")
@@ -241,3 +243,70 @@ def test_collections_never_take_what_pulls_and_loads_need(tmp_path: Path, regist
         assert checked[-1].summary.damaged_count == 0, checked
         collect(engine)
         assert ids(engine) == set()
+
+
+def test_a_push_keeps_what_it_sends(tmp_path: Path, registry: FaultyRegistry) -> None:
+    with engine_with(tmp_path, "--image-collection-max-bytes", "1") as engine:
+        image = images.image([small_layer("pushed", b"p" * 300_000)])
+        load(engine, image_files.oci_archive({"app:1": image}))
+        asked = blob_path("team/app", image.layers[0].digest)
+        for digest in image.blobs:
+            registry.always(blob_path("team/app", digest), delay(8))
+        pushed = engine.images.PushImage(
+            images_pb2.PushImageRequest(reference="app:1", target_reference=f"{registry.address}/team/app:1")
+        ).operation
+        until_now(lambda: registry.requests_for(asked), "the push asks for its blob")
+        assert list(collect(engine).deleted) == []
+        assert ids(engine) == {image.config_digest}
+        engine.operations.CancelOperation(operations_pb2.CancelOperationRequest(id=pushed.id))
+        assert ended(engine, pushed).state == CANCELLED
+        assert list(collect(engine).deleted) == [image.config_digest]
+
+
+def test_containers_are_made_of_whole_images_or_not_at_all(tmp_path: Path) -> None:
+    with engine_with(tmp_path, "--image-collection-max-bytes", "1") as engine:
+        archive = image_files.oci_archive({"busybox:1": images.busybox_image()})
+        request = images_pb2.PruneImagesRequest(by_policy=True)
+        spec = container_spec_pb2.ContainerSpec(image="busybox:1", args=["echo", "whole"])
+        for number in range(6):
+            load(engine, archive)
+            begun = [engine.images.PruneImages(request).operation for _ in range(2)]
+            reason, created = "", None
+            try:
+                created = engine.containers.CreateContainer(
+                    containers_pb2.CreateContainerRequest(spec=spec, name=f"c{number}")
+                ).container
+            except grpc.RpcError as error:
+                reason = errors.from_rpc_error(error).reason
+            assert reason in {"", "IMAGE_NOT_FOUND"}
+            for operation in begun:
+                assert ended(engine, operation).failure.reason == ""
+            if created is None:
+                continue
+            # The image that it was made of is here, and its layers are.
+            assert ids(engine)
+            engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=created.id))
+            engine.containers.WaitContainer(containers_pb2.WaitContainerRequest(container=created.id))
+            assert engine.logs(created.id) == b"whole\n"
+            engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=created.id))
+
+
+def test_a_commit_beside_collections_leaves_an_image_that_is_whole_or_none(tmp_path: Path) -> None:
+    with engine_with(tmp_path, "--image-collection-max-bytes", "1") as engine:
+        load(engine, image_files.oci_archive({"busybox:1": images.busybox_image()}))
+        spec = container_spec_pb2.ContainerSpec(image="busybox:1", args=["sh", "-c", "echo x > /made"])
+        engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name="source"))
+        engine.containers.StartContainer(containers_pb2.StartContainerRequest(container="source"))
+        engine.containers.WaitContainer(containers_pb2.WaitContainerRequest(container="source"))
+        request = images_pb2.PruneImagesRequest(by_policy=True)
+        for number in range(4):
+            begun = [engine.images.PruneImages(request).operation for _ in range(2)]
+            engine.containers.CommitContainer(
+                containers_pb2.CommitContainerRequest(container="source", reference=f"made:{number}")
+            )
+            for operation in begun:
+                assert ended(engine, operation).failure.reason == ""
+            stub = engine_pb2_grpc.EngineServiceStub(engine.channel)
+            checked = list(stub.CheckStorage(engine_pb2.CheckStorageRequest()))
+            assert checked[-1].summary.damaged_count == 0, checked
+        engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="source"))
