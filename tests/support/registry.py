@@ -173,6 +173,8 @@ class FaultyRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Header and body are two writes: the second would wait 40 ms for the acknowledgement of the first.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 registry._answer(self)
