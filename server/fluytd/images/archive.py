@@ -34,6 +34,8 @@ MAX_ARCHIVE_ENTRIES = 200_000
 MAX_ARCHIVE_IMAGES = 1_000
 #: Manifests and indexes that are read of one archive, each time counted: an index may name another many times.
 MAX_ARCHIVE_MANIFESTS = 4_000
+#: Bytes of manifests, indexes and configs that are read of one archive, each time counted, as above.
+MAX_ARCHIVE_DOCUMENT_BYTES = 64 * 1024 * 1024
 #: Most links that are followed from one name.
 MAX_LINKS = 16
 
@@ -183,6 +185,7 @@ class _Files:
     def __init__(self, entries: Iterable[Entry], read: Callable[[int, int], bytes]) -> None:
         self._entries = {entry.name: entry for entry in entries}
         self._read = read
+        self._document_bytes = 0
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -208,6 +211,8 @@ class _Files:
         """A small file's bytes. Raises ARCHIVE_INVALID, LIMIT_EXCEEDED."""
         entry = self.find(name)
         check_size(entry.size_bytes, limit, limit_value, name)
+        self._document_bytes += entry.size_bytes
+        check_size(self._document_bytes, "MAX_ARCHIVE_DOCUMENT_BYTES", MAX_ARCHIVE_DOCUMENT_BYTES, name)
         return self._read(entry.offset_bytes, entry.size_bytes)
 
     def document(self, name: str) -> object:

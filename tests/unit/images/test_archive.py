@@ -1,6 +1,7 @@
 """What an archive of images is read as, from its entries alone."""
 
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,12 +79,36 @@ def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
         plan(data.replace(manifest, manifest.replace(b"schemaVersion", b"schemaVersioN")))
 
 
-def test_an_index_that_names_another_many_times_meets_a_limit() -> None:
-    lowest = images.index([small()] * 900)
-    top = images.index([images.index([lowest] * 900)])
+def repeated(tagged: images.Tagged, count: int) -> images.Index:
+    """An index that names one thing many times, which is held once."""
+    return images.index([tagged], descriptors=[tagged.descriptor()] * count)
+
+
+def test_an_index_that_names_another_many_times_meets_a_limit_early() -> None:
+    read_bytes = 0
+    entries, read = opened(image_files.oci_archive({"a:1": repeated(repeated(repeated(small(), 900), 900), 1)}))
+
+    def counted(offset: int, size: int) -> bytes:
+        nonlocal read_bytes
+        read_bytes += size
+        return read(offset, size)
+
     with pytest.raises(LimitExceeded) as refused:
-        plan(image_files.oci_archive({"a:1": top}))
-    assert refused.value.metadata["limit"] in {"MAX_ARCHIVE_IMAGES", "MAX_ARCHIVE_MANIFESTS"}
+        archive.plan(entries, counted, (), HOST)
+    assert refused.value.metadata["limit"] == "MAX_ARCHIVE_IMAGES"
+    assert read_bytes < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("is_index", [True, False])
+def test_a_great_document_that_is_named_many_times_meets_a_limit_of_bytes(is_index: bool) -> None:
+    annotations = {"annotations": {"a": "x" * (3 * 1024 * 1024)}}
+    great: images.Tagged = images.image([], manifest=annotations)
+    if is_index:
+        great = images.Index(images.dump(json.loads(images.index([]).manifest) | annotations), (), images.OCI_INDEX)
+    with pytest.raises(LimitExceeded) as refused:
+        plan(image_files.oci_archive({"a:1": repeated(great, 900)}))
+    assert refused.value.metadata["limit"] == "MAX_ARCHIVE_DOCUMENT_BYTES"
+    assert refused.value.metadata["limit_value"] == str(64 * 1024 * 1024)
 
 
 def test_indexes_without_images_meet_a_limit_of_their_own() -> None:
