@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -458,6 +459,31 @@ def test_a_layer_without_a_readable_record_does_not_keep_the_daemon_from_startin
     engine.start()
     (found,) = repaired(engine)
     assert found.subject == layer(engine, TREE).name
+
+
+def test_an_image_whose_record_is_damaged_is_told_and_loses_nothing(engine: Engine) -> None:
+    archive = image_files.oci_archive({"app:1": IMAGE})
+    engine.load(archive)
+    engine.load(image_files.oci_archive({"plain:1": PLAIN}))
+    files = set((engine.root / "data" / "content" / "blobs").glob("*/*"))
+    engine.kill()
+    with contextlib.closing(sqlite3.connect(engine.root / "data" / "state.db")) as records:
+        records.execute("UPDATE images SET record = '{' WHERE id = ?", (IMAGE.config_digest,))
+        records.commit()
+    engine.start()
+    listed = engine.images.ListImages(images_pb2.ListImagesRequest()).images
+    assert [image.id for image in listed] == [PLAIN.config_digest]
+    for _ in range(2):
+        (found,), summary = check(engine, repair=True)
+        assert (found.subject, found.failure.reason) == (IMAGE.config_digest, "DATA_CORRUPT")
+        assert (found.is_repaired, summary.damaged_count) == (False, 1)
+        assert "pulled or loaded again" in found.action
+    assert set((engine.root / "data" / "content" / "blobs").glob("*/*")) == files
+    engine.load(archive)
+    assert check(engine)[0] == []
+    for name in ("app:1", "plain:1"):
+        engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=name))
+    assert list((engine.root / "data" / "content" / "blobs").glob("*/*")) == []
 
 
 def test_each_finding_is_an_event(engine: Engine, registry: FaultyRegistry) -> None:

@@ -15,16 +15,18 @@ LAYOUT_FILE: Final = "content/oci-layout"
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What is to be read: files of the layout, blobs and layers, each once, in order."""
+    """What is looked at: records, files of the layout, blobs and layers, each once, in order."""
 
     blobs: tuple[Digest, ...]
     layers: tuple[str, ...]
     files: tuple[str, ...] = ()
+    #: Ids of images whose records cannot be read.
+    records: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
         """Things to be read."""
-        return len(self.files) + len(self.blobs) + len(self.layers)
+        return len(self.records) + len(self.files) + len(self.blobs) + len(self.layers)
 
 
 def subjects_of(images: Iterable[Image], blobs: Iterable[Digest], layers: Iterable[str]) -> Subjects:

@@ -1,10 +1,11 @@
 """What a check and a repair need of the stores, the registries and the images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from fluytd.checks.model import Checked, Recipe
 from fluytd.content.ports import Blob
+from fluytd.errors import Failure
 from fluytd.ids import Digest
 from fluytd.images.model import Image
 from fluytd.images.ports import Layer, Source
@@ -57,7 +58,11 @@ class CheckedImages(Protocol):
 
 
 class CheckedIndex(Protocol):
-    """index.json as the records would have it."""
+    """The records of images, and index.json as they would have it."""
+
+    @property
+    def unreadable(self) -> Mapping[str, Failure]:
+        """Ids of images whose records cannot be read, and why."""
 
     def render_index(self) -> bytes:
         """The bytes that it ought to have."""

@@ -102,6 +102,12 @@ class StorageChecker:
         cancel = self._new_cancel_token()
         try:
             yield Progress(0, subjects.count, 0)
+            for image_id in subjects.records:
+                summary.checked_count += 1
+                summary.damaged_count += 1
+                action = "its image must be pulled or loaded again; until then no content is deleted" if repair else ""
+                yield Finding(image_id, self._index.unreadable[image_id], (image_id,), action=action)
+                yield Progress(summary.checked_count, subjects.count, summary.checked_bytes)
             for subject in (*subjects.files, *subjects.blobs, *subjects.layers):
                 finding = await self._visit(subject, summary, cancel, is_named=bool(named), is_repair=repair)
                 if finding is not None:
@@ -128,7 +134,8 @@ class StorageChecker:
     async def _everything(self) -> Subjects:
         blobs = sorted(blob.digest for blob in await self._blobs.list_blobs())
         layers = sorted(layer.layer_id for layer in await self._layers.list_layers())
-        return replace(subjects_of(self._images, blobs, layers), files=(LAYOUT_FILE, INDEX_FILE))
+        found = subjects_of(self._images, blobs, layers)
+        return replace(found, files=(LAYOUT_FILE, INDEX_FILE), records=tuple(self._index.unreadable))
 
     async def _visit(
         self, subject: str, summary: Summary, cancel: CancelToken, *, is_named: bool, is_repair: bool

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fluytd import failpoints
 from fluytd.content.ports import Blobs
-from fluytd.errors import EngineError, ImageInUse, ImageNotFound, VersionConflict
+from fluytd.errors import EngineError, Failure, ImageInUse, ImageNotFound, VersionConflict
 from fluytd.events.model import Fact, ImageDeleted, ImageTagged, ImageUntagged, NewEvent
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import index_file
@@ -55,17 +55,26 @@ class Catalogue:
         self._blobs = blobs
         self._containers = containers
         self.table = ImageTable(host)
+        #: Ids of images whose records cannot be read, and why. What they are made of nobody knows: until they are here
+        #: anew all content counts as needed.
+        self.unreadable: dict[str, Failure] = {}
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
-        """The table is that of the records, and index.json says the same. Raises DATA_CORRUPT."""
-        images, names, repo_digests = await self._db.read(rows.load_all)
-        for image in images:
+        """The table is that of the records, and index.json says the same.
+
+        An image whose record cannot be read is not in the table and is `unreadable`. Raises DATA_CORRUPT.
+        """
+        loaded = await self._db.read(rows.load_all)
+        for image in loaded.images:
             self.table.put(image)
-        for reference, name in names.items():
+        for reference, name in loaded.names.items():
             self.table.set_name(reference, name)
-        for reference, image_id in repo_digests:
+        for reference, image_id in loaded.repo_digests:
             self.table.add_repo_digest(reference, image_id)
+        self.unreadable = loaded.unreadable
+        for image_id, failure in loaded.unreadable.items():
+            _log.error("image %s: its record cannot be read, and no content is swept: %s", image_id, failure.message)
         await self._write_index()
 
     def with_manifest(self, digest: Digest) -> Image | None:
@@ -74,11 +83,12 @@ class Catalogue:
 
     def needs_blob(self, digest: str) -> bool:
         """See `gc.ports.Needs`."""
-        return self.table.has_blob(digest)
+        return self.table.has_blob(digest) or bool(self.unreadable)
 
     def needs_layer(self, layer_id: str) -> bool:
         """See `gc.ports.Needs`."""
-        return self.table.has_layer(layer_id) or self._containers.uses_layer(layer_id)
+        is_used = self.table.has_layer(layer_id) or self._containers.uses_layer(layer_id)
+        return is_used or bool(self.unreadable)
 
     async def add(self, additions: Sequence[Addition], actor: str) -> Added:
         """All these images are here and have their names, recorded durably, or none.
@@ -106,6 +116,7 @@ class Catalogue:
             await self._db.write(record, durable=True)
             for image in changes.images.values():
                 self.table.put(image)
+                self.unreadable.pop(image.id, None)
             for reference, name in changes.names.items():
                 self.table.set_name(reference, name)
             for addition in additions:

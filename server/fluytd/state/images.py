@@ -1,9 +1,10 @@
 """Rows of `images`, `image_names` and `image_repo_digests` <-> `Image`."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from fluytd.errors import DataCorruptOnDisk, EngineError
+from fluytd.errors import DataCorruptOnDisk, EngineError, Failure
 from fluytd.ids import Digest
 from fluytd.images import config as configs
 from fluytd.images.manifests import Descriptor
@@ -69,19 +70,36 @@ def drop_repo_digest(txn: Transaction, reference: str) -> None:
     txn.execute("DELETE FROM image_repo_digests WHERE reference = ?", (reference,))
 
 
-def load_all(txn: Transaction) -> tuple[list[Image], dict[str, Name], list[tuple[str, str]]]:
-    """All images, what each reference names, and (reference, image id) of all repository digests.
+@dataclass(frozen=True, slots=True)
+class LoadedImages:
+    """What the records tell."""
 
-    Raises DATA_CORRUPT.
-    """
-    images = [_image(*row) for row in txn.all("SELECT id, version, create_time_unix_nanos, record FROM images")]
-    names: dict[str, Name] = {}
+    images: list[Image]
+    #: What each reference names.
+    names: dict[str, Name]
+    #: (reference, image id) of all repository digests.
+    repo_digests: list[tuple[str, str]]
+    #: Id of each image whose row cannot be read, and why; no name and no repository digest above leads to one.
+    unreadable: dict[str, Failure]
+
+
+def load_all(txn: Transaction) -> LoadedImages:
+    """All images. Raises DATA_CORRUPT for a name whose row cannot be read."""
+    loaded = LoadedImages([], {}, [], {})
+    for image_id, *row in txn.all("SELECT id, version, create_time_unix_nanos, record FROM images"):
+        try:
+            loaded.images.append(_image(image_id, *row))
+        except DataCorruptOnDisk as error:
+            loaded.unreadable[image_id] = error.failure
+    names = loaded.names
     query = "SELECT reference, image_id, target FROM image_names ORDER BY reference, position"
     for reference, image_id, target in txn.all(query):
-        before = names[reference].image_ids if reference in names else ()
-        names[reference] = Name(_digest(target, f"state.db: name {reference}"), (*before, image_id))
+        if image_id not in loaded.unreadable:
+            before = names[reference].image_ids if reference in names else ()
+            names[reference] = Name(_digest(target, f"state.db: name {reference}"), (*before, image_id))
     repo_digests = txn.all("SELECT reference, image_id FROM image_repo_digests")
-    return images, names, [(row[0], row[1]) for row in repo_digests]
+    loaded.repo_digests.extend((row[0], row[1]) for row in repo_digests if row[1] not in loaded.unreadable)
+    return loaded
 
 
 def _digest(text: str, path: str) -> Digest:

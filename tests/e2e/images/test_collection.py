@@ -12,7 +12,18 @@ import pytest
 from fluyt import errors
 from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, events_pb2, images_pb2, operations_pb2
 from fluyt.v1.types import container_spec_pb2, operation_pb2
-from tests.e2e.images.steps import CANCELLED, ended, get, listed, load, pull, refused, small_image, small_layer
+from tests.e2e.images.steps import (
+    CANCELLED,
+    ended,
+    get,
+    import_rootfs,
+    listed,
+    load,
+    pull,
+    refused,
+    small_image,
+    small_layer,
+)
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.images import Image
@@ -222,7 +233,9 @@ def shared_images(count: int) -> list[Image]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_collections_never_take_what_pulls_and_loads_need(tmp_path: Path, registry: FaultyRegistry, seed: int) -> None:
+def test_collections_never_take_what_pulls_loads_and_imports_need(
+    tmp_path: Path, registry: FaultyRegistry, seed: int
+) -> None:
     made = shared_images(6)
     for number, image in enumerate(made):
         registry.put(f"race{number}", "1", image)
@@ -234,6 +247,7 @@ def test_collections_never_take_what_pulls_and_loads_need(tmp_path: Path, regist
             ]
             prunes = [engine.images.PruneImages(images_pb2.PruneImagesRequest(by_policy=True)) for _ in range(4)]
             load(engine, image_files.oci_archive({"loaded:1": made[seed]}))
+            import_rootfs(engine, made[seed].layers[0].blob)
             for one in [*begun, *prunes]:
                 operation = ended(engine, one.operation)
                 assert operation.failure.reason == "", operation
