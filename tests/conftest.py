@@ -66,7 +66,9 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "userns": _kernel("user_namespaces"),
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
-    **{name: _program(name) for name in ("cargo", "docker-registry", "openssl", "podman", "skopeo", "umoci")},
+    **{
+        name: _program(name) for name in ("cargo", "docker-registry", "dockerd", "openssl", "podman", "skopeo", "umoci")
+    },
 }
 
 
