@@ -1,15 +1,17 @@
 """Images: pull, load, import, list, look at, tag, pin, prune, delete."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 import grpc
 
 from fluyt import operations
-from fluyt.errors import iterate, translated
+from fluyt.errors import DataCorrupt, iterate, translated
 from fluyt.v1 import images_pb2, images_pb2_grpc
-from fluyt.v1.types import operation_pb2, platform_pb2
+from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2
 
 #: Bytes of an archive sent in one message.
 CHUNK_BYTES: Final = 512 * 1024
@@ -22,17 +24,80 @@ def pull(
     reference: str,
     *,
     platform: platform_pb2.Platform | None = None,
+    all_tags: bool = False,
+    auth: registry_auth_pb2.RegistryAuth | None = None,
     request_id: str = "",
     on_progress: Progress | None = None,
 ) -> operation_pb2.PullResult:
-    """The image is present. `on_progress` gets the operation at each change. Raises what the pull failed of."""
-    request = images_pb2.PullImageRequest(reference=reference, platform=platform, request_id=request_id)
+    """The image is present; with `all_tags` every tag of the repository that `reference` names.
+
+    An exception of `on_progress`, KeyboardInterrupt among them, does nothing to the pull: `begin_pull` and
+    `operations.cancel` do.
+
+    Args:
+        platform: which one of an index; None: the engine's host's.
+        auth: credentials; None: those that the daemon has for the registry.
+        on_progress: gets the operation at each change.
+
+    Raises:
+        FluytError: what the pull failed of; Cancelled if somebody cancelled it.
+    """
+    operation = begin_pull(
+        connection, reference, platform=platform, all_tags=all_tags, auth=auth, request_id=request_id
+    )
+    return _followed(connection, operation, on_progress).pull_result
+
+
+def begin_pull(
+    connection: grpc.Channel,
+    reference: str,
+    *,
+    platform: platform_pb2.Platform | None = None,
+    all_tags: bool = False,
+    auth: registry_auth_pb2.RegistryAuth | None = None,
+    request_id: str = "",
+) -> operation_pb2.Operation:
+    """The operation of a pull that has begun: `operations.watch`, `wait` and `cancel` take its id."""
+    request = images_pb2.PullImageRequest(
+        reference=reference, platform=platform, all_tags=all_tags, auth=auth, request_id=request_id
+    )
     with translated():
-        operation = images_pb2_grpc.ImageServiceStub(connection).PullImage(request).operation
-    if on_progress is not None:
-        for change in operations.watch(connection, operation.id):
-            on_progress(change.operation)
-    return operations.wait(connection, operation.id).pull_result
+        return images_pb2_grpc.ImageServiceStub(connection).PullImage(request).operation
+
+
+def push(
+    connection: grpc.Channel,
+    reference: str,
+    *,
+    target: str = "",
+    all_tags: bool = False,
+    platforms: Iterable[platform_pb2.Platform] = (),
+    auth: registry_auth_pb2.RegistryAuth | None = None,
+    request_id: str = "",
+    on_progress: Progress | None = None,
+) -> operation_pb2.PushResult:
+    """The registry has the image; with `all_tags` every tag of the repository that `reference` names.
+
+    Args:
+        target: reference to write; empty: `reference`.
+        platforms: which ones of those present; none given: all.
+        auth: credentials; None: those that the daemon has for the registry.
+        on_progress: gets the operation at each change.
+
+    Raises:
+        FluytError: what the push failed of; Cancelled if somebody cancelled it.
+    """
+    request = images_pb2.PushImageRequest(
+        reference=reference,
+        target_reference=target,
+        auth=auth,
+        all_tags=all_tags,
+        platforms=list(platforms),
+        request_id=request_id,
+    )
+    with translated():
+        operation = images_pb2_grpc.ImageServiceStub(connection).PushImage(request).operation
+    return _followed(connection, operation, on_progress).push_result
 
 
 def load(connection: grpc.Channel, archive: Path | BinaryIO, *, reference: str = "") -> images_pb2.LoadImagesResponse:
@@ -79,7 +144,7 @@ def list_all(
 
 
 def get(connection: grpc.Channel, image: str) -> images_pb2.GetImageResponse:
-    """All about one image. Raises NotFound."""
+    """All about one image: config, layers (lowest first), `history` (oldest first), sizes. Raises NotFound."""
     with translated():
         response: images_pb2.GetImageResponse = images_pb2_grpc.ImageServiceStub(connection).GetImage(
             images_pb2.GetImageRequest(image=image)
@@ -140,12 +205,62 @@ def prune(
     return operations.wait(connection, operation.id).prune_result
 
 
-def save(connection: grpc.Channel, images: Iterable[str], target: BinaryIO) -> None:
-    """The images are in `target` as one archive; it is whole only if no exception was raised."""
-    request = images_pb2.SaveImagesRequest(images=list(images))
-    for part in iterate(images_pb2_grpc.ImageServiceStub(connection).SaveImages(request)):
-        if part.HasField("chunk"):
-            target.write(part.chunk)
+def save(
+    connection: grpc.Channel,
+    images: Iterable[str],
+    target: Path | BinaryIO,
+    *,
+    platforms: Iterable[platform_pb2.Platform] = (),
+) -> images_pb2.SaveComplete:
+    """The images are in `target` as one archive, of which size and digest are answered.
+
+    Args:
+        target: a path, where the file appears once it is whole and replaces an older one; or a file open for writing
+            that the caller keeps, whole only if no exception was raised.
+        platforms: which ones of those present; none given: all.
+
+    Raises:
+        NotFound: an image is not there; nothing was written.
+        OSError: `target` cannot be written.
+        DataCorrupt: the engine closed the stream before its end.
+    """
+    request = images_pb2.SaveImagesRequest(images=list(images), platforms=list(platforms))
+    parts = iterate(images_pb2_grpc.ImageServiceStub(connection).SaveImages(request))
+    if not isinstance(target, Path):
+        return _received(parts, target)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        try:
+            complete = _received(parts, file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(target)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    return complete
+
+
+def _received(parts: Iterator[images_pb2.SaveImagesResponse], file: IO[bytes]) -> images_pb2.SaveComplete:
+    """Writes the archive and answers its end."""
+    size = 0
+    for part in parts:
+        if part.HasField("complete"):
+            if part.complete.size_bytes != size:
+                raise DataCorrupt(grpc.StatusCode.DATA_LOSS, f"{size} of {part.complete.size_bytes} bytes came")
+            return part.complete
+        file.write(part.chunk)
+        size += len(part.chunk)
+    raise DataCorrupt(grpc.StatusCode.DATA_LOSS, f"the engine closed the stream after {size} bytes")
+
+
+def _followed(
+    connection: grpc.Channel, operation: operation_pb2.Operation, on_progress: Progress | None
+) -> operation_pb2.Operation:
+    """The operation once it has succeeded; raises its failure."""
+    if on_progress is not None:
+        for change in operations.watch(connection, operation.id):
+            on_progress(change.operation)
+    return operations.wait(connection, operation.id)
 
 
 def _parts(source: Path | BinaryIO) -> Iterator[bytes | None]:
