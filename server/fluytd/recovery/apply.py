@@ -80,8 +80,7 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
         return
     match action:
         case decided.Adopt():
-            # A daemon that died while it read the container's files may have left it frozen.
-            await ctx.workers.run(ctx.runtime.thaw, entry.container.id)
+            await _thaw(ctx, entry.container.id)
             _adopt(ctx, entry, processes.pop(entry.container.id))
             report.adopted_count += 1
         case decided.MarkExited(ending=ending):
@@ -118,6 +117,15 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
             await delete.destroy(ctx, entry, is_counted=False)
             report.removed_count += 1
+
+
+async def _thaw(ctx: Context, container_id: str) -> None:
+    """A daemon that died while it read the container's files may have left it frozen."""
+    try:
+        await ctx.workers.run(ctx.runtime.thaw, container_id)
+    except EngineError as error:
+        # It may be ending right now, with its group; to adopt it is right either way.
+        _log.warning("container %s: it could not be thawed: %s", container_id, error)
 
 
 def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
