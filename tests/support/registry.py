@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +30,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support import images
 from tests.support.certificates import Certificate
+from tests.support.http_server import HttpServer
 from tests.support.images import Tagged
 
 DOCKER_REGISTRY = "docker-registry"
@@ -152,7 +153,7 @@ def manifest_path(repository: str, reference: str) -> str:
     return f"/v2/{repository}/manifests/{reference}"
 
 
-class FaultyRegistry:
+class FaultyRegistry(HttpServer):
     """A registry for reading in this process. Use it as a context manager; it listens from the start.
 
     Attributes:
@@ -194,30 +195,12 @@ class FaultyRegistry:
             def log_message(self, format: str, *args: object) -> None:
                 """Requests are in `registry.requests`; nothing is printed."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__(Handler)
 
     def stop(self) -> None:
         """Ends stalled answers and closes the port. Idempotent."""
         self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def address(self) -> str:
-        """`127.0.0.1:<port>`, as the registry part of a reference."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        super().stop()
 
     @property
     def requests(self) -> list[Request]:

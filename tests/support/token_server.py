@@ -6,15 +6,14 @@ Source: distribution's "Token Authentication Specification" and "Token Authentic
 import base64
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.http_server import HttpServer
 
 ISSUER = "fluyt-tests"
 SERVICE = "registry-of-tests"
@@ -29,7 +28,7 @@ class TokenRequest:
     scopes: tuple[str, ...]
 
 
-class TokenServer:
+class TokenServer(HttpServer):
     """Gives tokens that `docker-registry` accepts. Use it as a context manager; it listens from the start.
 
     Attributes:
@@ -72,25 +71,12 @@ class TokenServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Requests are in `server.requests`; nothing is printed."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)
 
     @property
     def auth_config(self) -> dict[str, object]:
         """The section `auth` of a docker-registry that trusts this server."""
-        realm = f"http://127.0.0.1:{self._server.server_address[1]}/token"
+        realm = f"http://{self.address}/token"
         bundle = str(self.certificate)
         return {"token": {"realm": realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": bundle}}
 

@@ -1,133 +1,19 @@
-//! Pushing to registries that mount, forget, cut, lie and limit.
+//! Pushing blobs to registries that mount, forget, cut, lie and limit.
 
 mod common;
 mod server;
+mod uploads;
 
-use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{client, config, digest, fact, manifest_body, noise, target, IMAGE, INDEX};
+use common::{client, config, digest, fact, manifest_body, noise, target, IMAGE};
 use errors::Catalogued;
-use registry::{ClientConfig, FileBlob, Pushed, RegistryClient, RegistryError, UploadProgress};
-use server::{Reply, Request, Server};
+use registry::{ClientConfig, FileBlob, Pushed, RegistryClient, UploadProgress};
+use server::{Reply, Server};
 use sys::cancel::CancelToken;
-
-/// An upload registry: what it has of one upload and what it stored, with a place for a test to interfere.
-#[derive(Default)]
-struct Store {
-    upload: Vec<u8>,
-    step: usize,
-    blobs: HashMap<String, Vec<u8>>,
-    manifests: HashMap<String, Vec<u8>>,
-}
-
-type Shared = Arc<Mutex<Store>>;
-
-/// `interfere` answers instead of the registry where it returns something.
-fn registry_that(
-    interfere: impl Fn(&Request, &mut Store, usize) -> Option<Reply> + Send + Sync + 'static,
-) -> (Server, Shared) {
-    let shared = Shared::default();
-    let store = Arc::clone(&shared);
-    let server = Server::start(move |request, earlier| {
-        let mut store = store.lock().expect("the store");
-        interfere(request, &mut store, earlier).unwrap_or_else(|| behave(request, &mut store))
-    });
-    (server, shared)
-}
-
-fn plain() -> (Server, Shared) {
-    registry_that(|_, _, _| None)
-}
-
-/// Where the upload goes next: a new query each time, absolute and relative by turns (R09).
-fn location(request: &Request, store: &mut Store) -> String {
-    store.step += 1;
-    let path = format!("/v2/a/b/blobs/uploads/1?_state={}%2B&x", store.step);
-    let host = request.header("host").unwrap_or_default();
-    if store.step.is_multiple_of(2) {
-        format!("http://{host}{path}")
-    } else {
-        path
-    }
-}
-
-fn status_of(request: &Request, store: &mut Store, status: u16) -> Reply {
-    let last = store.upload.len().saturating_sub(1);
-    let next = location(request, store);
-    Reply::new(status, "").with("Location", next).with("Range", format!("0-{last}"))
-}
-
-fn behave(request: &Request, store: &mut Store) -> Reply {
-    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let is_current = query.starts_with(&format!("_state={}%2B&x", store.step));
-    match (request.method.as_str(), path.contains("/uploads/")) {
-        ("HEAD", _) => Reply::new(if store.blobs.contains_key(&name) { 200 } else { 404 }, ""),
-        ("POST", _) => {
-            store.upload.clear();
-            status_of(request, store, 202)
-        }
-        ("GET", true) => status_of(request, store, 204),
-        (_, true) if !is_current => Reply::new(400, "an old location"),
-        ("PATCH", _) => {
-            let start =
-                request.header("content-range").and_then(|range| range.split_once('-')?.0.parse().ok());
-            if start != Some(store.upload.len()) {
-                return status_of(request, store, 416);
-            }
-            store.upload.extend_from_slice(&request.body);
-            status_of(request, store, 202)
-        }
-        ("PUT", true) => {
-            store.upload.extend_from_slice(&request.body);
-            let named = query.split("digest=").nth(1).unwrap_or_default().to_owned();
-            if named != digest(&store.upload) {
-                return Reply::new(400, "DIGEST_INVALID");
-            }
-            let data = store.upload.clone();
-            store.blobs.insert(named.clone(), data);
-            Reply::new(201, "").with("Docker-Content-Digest", named)
-        }
-        ("PUT", false) => {
-            store.manifests.insert(name, request.body.clone());
-            Reply::new(201, "").with("Docker-Content-Digest", digest(&request.body))
-        }
-        ("GET", false) => match store.manifests.get(&name) {
-            Some(data) => Reply::new(200, data.clone()).with("Content-Type", INDEX),
-            None => Reply::new(404, ""),
-        },
-        _ => Reply::new(405, ""),
-    }
-}
-
-fn push_with(
-    client: &RegistryClient,
-    server: &Server,
-    data: &[u8],
-    mount_from: Option<&str>,
-    progress: &UploadProgress,
-) -> Result<Pushed, RegistryError> {
-    let mut file = tempfile::tempfile().expect("a file");
-    file.write_all(data).expect("its bytes");
-    let name = digest(data);
-    let blob = FileBlob { digest: &name, file, size_bytes: data.len() as u64 };
-    client.push_blob(target(&server.registry()), blob, mount_from, progress, &CancelToken::new())
-}
-
-fn push(server: &Server, data: &[u8]) -> Result<Pushed, RegistryError> {
-    push_with(&client(), server, data, None, &UploadProgress::default())
-}
-
-fn chunked(bytes: u64) -> RegistryClient {
-    RegistryClient::new(ClientConfig { upload_chunk_bytes: bytes, ..config() })
-}
-
-fn methods(server: &Server) -> Vec<String> {
-    server.requests().into_iter().map(|request| request.method).collect()
-}
+use uploads::{behave, chunked, location, methods, plain, push, push_with, registry_that, status_of, Shared};
 
 #[test]
 fn a_blob_is_sent_once_and_is_there_then() {
@@ -448,72 +334,4 @@ fn a_file_shorter_than_its_blob_is_an_error_of_this_host() {
         .push_blob(target(&server.registry()), blob, None, &UploadProgress::default(), &CancelToken::new())
         .expect_err("short");
     assert_eq!(error.reason(), "IO_FAILED");
-}
-
-#[test]
-fn a_manifest_is_pushed_by_tag_and_by_digest() {
-    let (server, store) = plain();
-    let body = manifest_body();
-    for reference in ["v1".to_owned(), digest(&body)] {
-        let pushed = client()
-            .push_manifest(target(&server.registry()), &reference, IMAGE, body.clone(), &CancelToken::new())
-            .expect("pushed");
-        assert_eq!(pushed.to_string(), digest(&body));
-        assert!(store.lock().expect("the store").manifests[&reference] == body);
-    }
-    assert_eq!(server.requests()[0].header("content-type"), Some(IMAGE));
-    let error = client()
-        .push_manifest(target(&server.registry()), &digest(b"x"), IMAGE, body, &CancelToken::new())
-        .expect_err("another");
-    assert_eq!(error.reason(), "DIGEST_MISMATCH");
-    assert_eq!(server.requests().len(), 2);
-    let large = vec![b' '; (4 << 20) + 1];
-    let error = client()
-        .push_manifest(target(&server.registry()), "v1", IMAGE, large, &CancelToken::new())
-        .expect_err("too large");
-    assert_eq!(fact(&error, "limit"), "manifest_max_bytes");
-}
-
-fn referring(subject: &str, kind: &str) -> Vec<u8> {
-    let body = String::from_utf8(manifest_body()).expect("text");
-    let addition = format!(
-        r#"{{"artifactType":"{kind}","annotations":{{"a":"b"}},"subject":{{"mediaType":"{IMAGE}","digest":"{subject}","size":4}},"#
-    );
-    body.replacen('{', &addition, 1).into_bytes()
-}
-
-#[test]
-fn what_refers_to_a_manifest_is_listed_under_its_tag_where_the_registry_keeps_no_list() {
-    let subject = digest(b"subject");
-    let (server, store) = plain();
-    for kind in ["x/one", "x/two", "x/two"] {
-        let body = referring(&subject, kind);
-        let reference = digest(&body);
-        client()
-            .push_manifest(target(&server.registry()), &reference, IMAGE, body, &CancelToken::new())
-            .expect("pushed");
-    }
-    let store = store.lock().expect("the store");
-    let index = &store.manifests[&subject.replace(':', "-")];
-    let index: serde_json::Value = serde_json::from_slice(index).expect("JSON");
-    let entries = index["manifests"].as_array().expect("entries");
-    assert_eq!(entries.len(), 2);
-    assert_eq!(entries[1]["artifactType"], "x/two");
-    assert_eq!(entries[1]["annotations"]["a"], "b");
-    assert_eq!(entries[1]["digest"], digest(&referring(&subject, "x/two")));
-}
-
-#[test]
-fn a_registry_that_lists_referrers_itself_gets_no_tag() {
-    let subject = digest(b"subject");
-    let named = subject.clone();
-    let (server, store) = registry_that(move |request, _, _| {
-        (request.method == "PUT").then(|| Reply::new(201, "").with("OCI-Subject", &*named))
-    });
-    let body = referring(&subject, "x/one");
-    client()
-        .push_manifest(target(&server.registry()), &digest(&body), IMAGE, body.clone(), &CancelToken::new())
-        .expect("pushed");
-    assert_eq!(server.requests().len(), 1);
-    assert!(store.lock().expect("the store").manifests.is_empty());
 }

@@ -1,0 +1,79 @@
+//! Pushing manifests, and the lists of what refers to others.
+
+mod common;
+mod server;
+mod uploads;
+
+use common::{client, digest, fact, manifest_body, target, IMAGE};
+use errors::Catalogued;
+use server::Reply;
+use sys::cancel::CancelToken;
+use uploads::{plain, registry_that};
+
+#[test]
+fn a_manifest_is_pushed_by_tag_and_by_digest() {
+    let (server, store) = plain();
+    let body = manifest_body();
+    for reference in ["v1".to_owned(), digest(&body)] {
+        let pushed = client()
+            .push_manifest(target(&server.registry()), &reference, IMAGE, body.clone(), &CancelToken::new())
+            .expect("pushed");
+        assert_eq!(pushed.to_string(), digest(&body));
+        assert!(store.lock().expect("the store").manifests[&reference] == body);
+    }
+    assert_eq!(server.requests()[0].header("content-type"), Some(IMAGE));
+    let error = client()
+        .push_manifest(target(&server.registry()), &digest(b"x"), IMAGE, body, &CancelToken::new())
+        .expect_err("another");
+    assert_eq!(error.reason(), "DIGEST_MISMATCH");
+    assert_eq!(server.requests().len(), 2);
+    let large = vec![b' '; (4 << 20) + 1];
+    let error = client()
+        .push_manifest(target(&server.registry()), "v1", IMAGE, large, &CancelToken::new())
+        .expect_err("too large");
+    assert_eq!(fact(&error, "limit"), "manifest_max_bytes");
+}
+
+fn referring(subject: &str, kind: &str) -> Vec<u8> {
+    let body = String::from_utf8(manifest_body()).expect("text");
+    let addition = format!(
+        r#"{{"artifactType":"{kind}","annotations":{{"a":"b"}},"subject":{{"mediaType":"{IMAGE}","digest":"{subject}","size":4}},"#
+    );
+    body.replacen('{', &addition, 1).into_bytes()
+}
+
+#[test]
+fn what_refers_to_a_manifest_is_listed_under_its_tag_where_the_registry_keeps_no_list() {
+    let subject = digest(b"subject");
+    let (server, store) = plain();
+    for kind in ["x/one", "x/two", "x/two"] {
+        let body = referring(&subject, kind);
+        let reference = digest(&body);
+        client()
+            .push_manifest(target(&server.registry()), &reference, IMAGE, body, &CancelToken::new())
+            .expect("pushed");
+    }
+    let store = store.lock().expect("the store");
+    let index = &store.manifests[&subject.replace(':', "-")];
+    let index: serde_json::Value = serde_json::from_slice(index).expect("JSON");
+    let entries = index["manifests"].as_array().expect("entries");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[1]["artifactType"], "x/two");
+    assert_eq!(entries[1]["annotations"]["a"], "b");
+    assert_eq!(entries[1]["digest"], digest(&referring(&subject, "x/two")));
+}
+
+#[test]
+fn a_registry_that_lists_referrers_itself_gets_no_tag() {
+    let subject = digest(b"subject");
+    let named = subject.clone();
+    let (server, store) = registry_that(move |request, _, _| {
+        (request.method == "PUT").then(|| Reply::new(201, "").with("OCI-Subject", &*named))
+    });
+    let body = referring(&subject, "x/one");
+    client()
+        .push_manifest(target(&server.registry()), &digest(&body), IMAGE, body.clone(), &CancelToken::new())
+        .expect("pushed");
+    assert_eq!(server.requests().len(), 1);
+    assert!(store.lock().expect("the store").manifests.is_empty());
+}
