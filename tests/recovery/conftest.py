@@ -59,6 +59,15 @@ def erofs_engine(tmp_path: Path, preloaded: Preloaded, registry: str) -> Iterato
 
 
 @pytest.fixture
+def directory_engine(tmp_path: Path, preloaded: Preloaded, registry: str) -> Iterator[CrashedEngine]:
+    """As `erofs_engine`, with layers as directories."""
+    with CrashedEngine(tmp_path, preloaded, registry, options=["--layer-store", "directory"]) as running:
+        running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        start_ready(running, BYSTANDER, COUNT)
+        yield running
+
+
+@pytest.fixture
 def engine(crashed_engine: CrashedEngine) -> Iterator[CrashedEngine]:
     """The engine serves, the bystander runs, and there is no other container and no other image. What a failed test
     left is taken away here, so that it does not fail the next one."""

@@ -71,6 +71,13 @@ def test_what_was_half_done_is_whole_or_absent_in_a_store_of_erofs_images(
     crash(erofs_engine, failpoint, scenario)
 
 
+@pytest.mark.parametrize("failpoint", ["check.layer.replace", "layer.replace.rename", "layer.replace.durable"])
+def test_a_repair_of_a_directory_that_is_cut_short_is_no_worse_than_none(
+    directory_engine: CrashedEngine, failpoint: str
+) -> None:
+    crash(directory_engine, failpoint, repair_scenarios.REPAIRING)
+
+
 @pytest.mark.parametrize(
     ("failpoint", "scenario"), CASES, ids=[f"{name}-{scenario.act.__name__}" for name, scenario in CASES]
 )

@@ -1,6 +1,5 @@
 """Automatic collection of images: when it begins, what it takes and spares, what it tells; pins; a dry run."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +105,8 @@ def test_it_begins_with_the_daemon_and_repeats(tmp_path: Path, registry: FaultyR
     options = ("--image-collection-max-age-seconds", "1", "--image-collection-interval-seconds", "1")
     with engine_with(tmp_path, *options) as engine:
         first = add(engine, "first")
-        time.sleep(1.1)
+        until_now(lambda: list(collect(engine, dry_run=True).deleted) == [first], "it is old")
+        # No collection is enabled.
         assert ids(engine) == {first}
     with engine_with(tmp_path, *ON, *options) as engine:
         until_now(lambda: not ids(engine), "the aged image goes")
