@@ -39,6 +39,11 @@ impl OutputFile {
         Ok(Self { file, path, temporary })
     }
 
+    /// Whether something has to be removed if it is given up.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
     /// Writes all of `data`. Blocks.
     ///
     /// # Errors

@@ -250,6 +250,6 @@ mod tests {
         let text = summary(&usage, &images);
         let cells: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(cells, ["Images", "2", "1", "4.00kB", "1.00kB", "(25%)"]);
-        assert!(text.contains("Local Volumes   0       0        0B"), "{text}");
+        assert!(text.contains("Local Volumes    0       0        0B"), "{text}");
     }
 }

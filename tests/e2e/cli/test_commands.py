@@ -99,6 +99,6 @@ def test_events_are_shown_as_they_come(fluyt: Program) -> None:
 
 
 def test_every_command_has_help(fluyt: Program) -> None:
-    commands = "run ps logs stop kill wait rm inspect pull load import images tag rmi events info version doctor"
-    for command in commands.split():
+    commands = "run ps logs stop kill wait rm inspect pull push save load import images tag rmi history image system"
+    for command in [*commands.split(), "events", "info", "version", "doctor"]:
         assert f"Usage: fluyt {command}" in fluyt.ok(command, "--help")

@@ -28,6 +28,25 @@ def test_bash_completes_a_command(alone: Program) -> None:
     assert (ended.stdout, ended.stderr) == ("doctor\n", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("image", "prun"), "prune"),
+        (("image", "unp"), "unpin"),
+        (("system", "d"), "df"),
+        (("save", "--outp"), "--output"),
+        (("history", "--no-t"), "--no-trunc"),
+    ],
+)
+def test_bash_completes_commands_for_images(alone: Program, words: tuple[str, ...], expected: str) -> None:
+    script = alone.ok("completion", "bash")
+    *before, last = ("fluyt", *words)
+    line = f"COMP_WORDS=({' '.join([*before, last])}); COMP_CWORD={len(before)}; _fluyt fluyt {last} {before[-1]}"
+    command = f'{script}\n{line}; echo "${{COMPREPLY[@]}}"'
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == (f"{expected}\n", "")
+
+
 def test_an_unknown_shell_is_refused_with_those_that_are_known(alone: Program) -> None:
     ended = alone("completion", "tcsh")
     assert ended.code == 125

@@ -17,7 +17,6 @@ const COMMAND_WIDTH: usize = 45;
 /// `fluyt history`
 #[derive(Args, Debug)]
 #[command(
-    disable_help_flag = true,
     after_help = "Examples:\n  fluyt history debian:12\n  fluyt history --no-trunc --format json debian:12"
 )]
 pub struct HistoryCommand {
@@ -29,7 +28,6 @@ pub struct HistoryCommand {
     quiet: bool,
     /// Sizes and dates for people; `--human=false` prints bytes and RFC 3339
     #[arg(
-        short = 'H',
         long,
         action = ArgAction::Set,
         default_value_t = true,
@@ -45,9 +43,6 @@ pub struct HistoryCommand {
     /// Platform, where several are present; default: the host's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
-    /// Print help
-    #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
     /// Image: reference, digest or id
     image: String,
 }

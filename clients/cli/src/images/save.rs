@@ -50,15 +50,17 @@ pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure>
     let platforms = parse_platforms(&command.platform)?;
     let request = SaveImagesRequest { images: command.images, platforms };
     let mut parts = ImageServiceClient::new(channel).save_images(request).await?.into_inner();
-    let mut interrupts = Interrupts::new()?;
     // Made after the engine has taken the request, so that a name that is not there does not touch the disk.
     let mut file = command.output.as_deref().map(OutputFile::create).transpose()?;
+    // Where there is nothing to remove, a signal ends the program by itself, also while it waits for a slow reader.
+    let mut interrupts =
+        file.as_ref().filter(|file| file.is_temporary()).map(|_| Interrupts::new()).transpose()?;
     let bar = progress::receiving(command.quiet || command.output.is_none());
     let mut received: i64 = 0;
     let complete = loop {
         let part = tokio::select! {
             part = parts.message() => part?.and_then(|message| message.part),
-            code = interrupts.next() => return Err(Failure::interrupted("save given up", "", code)),
+            code = next_of(&mut interrupts) => return Err(Failure::interrupted("save given up", "", code)),
         };
         match part {
             Some(Part::Chunk(chunk)) => {
@@ -79,4 +81,12 @@ pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure>
     }
     file.map_or(Ok(()), OutputFile::finish)?;
     Ok(0)
+}
+
+/// The next signal that is watched for; for ever of none.
+async fn next_of(interrupts: &mut Option<Interrupts>) -> u8 {
+    match interrupts {
+        Some(interrupts) => interrupts.next().await,
+        None => std::future::pending().await,
+    }
 }
