@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use errors::IoError;
 use rustix::fs::OFlags;
+use sys::writeback::Writeback;
 
 use crate::files::Directory;
 use crate::unnamed::UnnamedBlob;
@@ -94,6 +95,7 @@ pub struct Ingest {
     hasher: Hasher,
     hashed_bytes: u64,
     offset_bytes: u64,
+    writeback: Writeback,
 }
 
 impl Ingest {
@@ -107,8 +109,16 @@ impl Ingest {
         let file = directory.create_file(DATA, OFlags::empty())?;
         let offset_bytes = directory.file_size(DATA)?.unwrap_or(0);
         let hasher = Hasher::new(claim.digest.algorithm());
-        let mut ingest =
-            Self { claim, expected_size_bytes, directory, file, hasher, hashed_bytes: 0, offset_bytes };
+        let mut ingest = Self {
+            claim,
+            expected_size_bytes,
+            directory,
+            file,
+            hasher,
+            hashed_bytes: 0,
+            offset_bytes,
+            writeback: Writeback::default(),
+        };
         if offset_bytes > expected_size_bytes {
             ingest.restart()?;
         }
@@ -190,6 +200,7 @@ impl Ingest {
             self.hashed_bytes = self.offset_bytes;
             rest = &rest[written..];
         }
+        self.writeback.advance(&self.file, self.offset_bytes);
         Ok(())
     }
 
@@ -202,6 +213,7 @@ impl Ingest {
         self.offset_bytes = 0;
         self.hashed_bytes = 0;
         self.hasher = Hasher::new(self.claim.digest.algorithm());
+        self.writeback = Writeback::default();
         Ok(())
     }
 

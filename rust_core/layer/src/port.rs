@@ -7,6 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use content::Digest;
+use errors::IoError;
+use sys::writeback::Writeback;
 
 use crate::stage::StageRequest;
 use crate::{Entry, EntryData, Facts, LayerError};
@@ -66,17 +68,30 @@ pub trait Store: Debug + Send + Sync {
     fn forget(&self, path: &Path);
 }
 
-/// Where the uncompressed stream goes.
+/// The file that keeps the uncompressed stream.
+#[derive(Debug)]
 pub struct RawSink {
-    /// Takes every byte in order.
-    pub sink: Box<dyn Write>,
-    /// Its name in messages.
-    pub path: PathBuf,
+    file: File,
+    path: PathBuf,
+    written_bytes: u64,
+    writeback: Writeback,
 }
 
-impl Debug for RawSink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RawSink").field("path", &self.path).finish_non_exhaustive()
+impl RawSink {
+    /// Nothing is in `file` yet; `path` is its name in messages.
+    pub fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path, written_bytes: 0, writeback: Writeback::default() }
+    }
+
+    /// Takes the next bytes. Blocking.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO_FAILED`.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
+        self.file.write_all(bytes).map_err(|e| IoError::from_std("write", &self.path, &e))?;
+        self.written_bytes += bytes.len() as u64;
+        self.writeback.advance(&self.file, self.written_bytes);
+        Ok(())
     }
 }
 

@@ -311,8 +311,8 @@ impl Chunks for Received<'_> {
         if self.used == self.chunk.len() && self.ended.is_none() {
             match self.receiver.recv() {
                 Ok(Message::Chunk(chunk)) => {
-                    if let Some(RawSink { sink, path }) = &mut self.raw_sink {
-                        sink.write_all(&chunk).map_err(|e| IoError::from_std("write", path, &e))?;
+                    if let Some(sink) = &mut self.raw_sink {
+                        sink.write(&chunk)?;
                     }
                     // A producer that has ended takes no buffers back.
                     let _ = self.recycle.send(std::mem::replace(&mut self.chunk, chunk));

@@ -19,3 +19,4 @@ pub mod private_mounts;
 pub mod seccomp;
 pub mod signals;
 pub mod user_namespace;
+pub mod writeback;

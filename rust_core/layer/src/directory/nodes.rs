@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use errors::IoError;
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sys::writeback::Writeback;
 
 use super::attributes::Attributes;
 use super::writer::DirectoryWriter;
@@ -89,15 +90,20 @@ impl DirectoryWriter<'_> {
             writer.call_error(operation, name, errno)
         };
         match extents {
-            None => loop {
-                let chunk = data.chunk()?;
-                if chunk.is_empty() {
-                    break;
+            None => {
+                let (mut writeback, mut written_bytes) = (Writeback::default(), 0);
+                loop {
+                    let chunk = data.chunk()?;
+                    if chunk.is_empty() {
+                        break;
+                    }
+                    std::io::Write::write_all(&mut &file, chunk).map_err(|e| failed(self, "write", &e))?;
+                    let len = chunk.len();
+                    written_bytes += len as u64;
+                    writeback.advance(&file, written_bytes);
+                    data.consume(len);
                 }
-                std::io::Write::write_all(&mut &file, chunk).map_err(|e| failed(self, "write", &e))?;
-                let len = chunk.len();
-                data.consume(len);
-            },
+            }
             Some(extents) => {
                 for extent in extents {
                     write_extent(&file, *extent, data, |e| failed(self, "pwrite", e))?;

@@ -345,7 +345,7 @@ impl LayerWriter for ErofsWriter<'_> {
         }
         let path = self.path.join(DATA_NAME);
         let file = self.data.try_clone().map_err(|e| IoError::from_std("fcntl", &path, &e))?;
-        Ok(Some(RawSink { sink: Box::new(file), path }))
+        Ok(Some(RawSink::new(file, path)))
     }
 
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
