@@ -17,6 +17,7 @@ from fluytd.api.convert.containers import (
     from_reference,
     from_signal,
     from_timeout,
+    from_update,
     to_chunks,
     to_container,
 )
@@ -130,6 +131,25 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             expected_version=request.expected_version,
         )
         return containers_pb2.RestartContainerResponse(container=to_container(container))
+
+    async def PauseContainer(
+        self, request: containers_pb2.PauseContainerRequest, context: Any
+    ) -> containers_pb2.PauseContainerResponse:
+        container = await self._containers.pause(from_reference(request), expected_version=request.expected_version)
+        return containers_pb2.PauseContainerResponse(container=to_container(container))
+
+    async def ResumeContainer(
+        self, request: containers_pb2.ResumeContainerRequest, context: Any
+    ) -> containers_pb2.ResumeContainerResponse:
+        container = await self._containers.resume(from_reference(request), expected_version=request.expected_version)
+        return containers_pb2.ResumeContainerResponse(container=to_container(container))
+
+    async def UpdateContainer(
+        self, request: containers_pb2.UpdateContainerRequest, context: Any
+    ) -> containers_pb2.UpdateContainerResponse:
+        reference, changes, policy = from_reference(request), *from_update(request)
+        container = await self._containers.update(reference, changes, policy, expected_version=request.expected_version)
+        return containers_pb2.UpdateContainerResponse(container=to_container(container))
 
     async def RenameContainer(
         self, request: containers_pb2.RenameContainerRequest, context: Any

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fluytd.containers.signals import parse_signal
-from fluytd.containers.spec import ContainerSpec, NetworkMode, ResourcesSpec, RlimitSpec
+from fluytd.containers.spec import ContainerSpec, NetworkMode, ResourcesSpec, RestartMode, RestartPolicy, RlimitSpec
 from fluytd.errors import FieldInvalid, LimitExceeded
 
 MIB: Final = 1024 * 1024
@@ -79,6 +79,7 @@ def check_spec(spec: ContainerSpec) -> None:
     _check_strings(spec)
     _check_host_names(spec)
     check_resources(spec.resources, "spec.resources")
+    check_restart_policy(spec.restart_policy, "spec.restart_policy", auto_remove=spec.auto_remove)
     _check_rlimits(spec.rlimits)
     _check_mounts(spec)
     _check_sysctls(spec)
@@ -100,6 +101,14 @@ def check_spec(spec: ContainerSpec) -> None:
     _in_range(spec.log.segment_count, 0, MAX_LOG_SEGMENTS, "spec.log.segment_count", "")
     if spec.stdin_once and not spec.open_stdin:
         raise FieldInvalid(field="spec.stdin_once", rule="needs open_stdin")
+
+
+def check_restart_policy(policy: RestartPolicy, at: str, *, auto_remove: bool) -> None:
+    """Raises FIELD_INVALID for a policy that contradicts itself, or the removal of the container when it ends."""
+    if policy.max_retry_count and policy.mode is not RestartMode.ON_FAILURE:
+        raise FieldInvalid(field=f"{at}.max_retry_count", rule="needs the mode on-failure")
+    if policy.mode is not RestartMode.NO and auto_remove:
+        raise FieldInvalid(field=at, rule="cannot be given together with auto_remove")
 
 
 def swap_default(memory_bytes: int | None, swap_bytes: int | None) -> int | None:

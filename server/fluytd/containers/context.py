@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar
@@ -40,6 +40,10 @@ class Context:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None
     is_closing: bool = False
+    #: Waits for so many seconds; tests set a clock of their own.
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    #: Called when a run has ended and its record says how.
+    on_ended: Callable[[Entry], None] = lambda entry: None
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
         """Work that goes on when its caller goes; a failure that nobody awaits is logged."""

@@ -8,11 +8,14 @@ from fluytd.events.model import (
     ContainerExited,
     ContainerLost,
     ContainerOutOfMemory,
+    ContainerPaused,
+    ContainerResumed,
     ContainerSignalled,
     ContainerStarted,
     ContainerStartFailed,
     ContainerStopped,
     ContainerStopping,
+    ContainerUpdated,
     Fact,
 )
 
@@ -35,6 +38,21 @@ def start_failed(container: Container, failure: Failure) -> Fact:
 def signalled(container: Container, number: int) -> Fact:
     """A signal was sent to it."""
     return ContainerSignalled(container.id, container.name, number)
+
+
+def paused(container: Container) -> Fact:
+    """It was frozen."""
+    return ContainerPaused(container.id, container.name)
+
+
+def resumed(container: Container) -> Fact:
+    """It was thawed."""
+    return ContainerResumed(container.id, container.name)
+
+
+def updated(container: Container) -> Fact:
+    """It got other limits or another policy."""
+    return ContainerUpdated(container.id, container.name)
 
 
 def stopping(container: Container) -> Fact:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import Failure
@@ -121,6 +122,18 @@ class Runtime(Protocol):
 
     def kill_group(self, container_id: str) -> None:
         """Every process of the container is killed. Idempotent. Blocking."""
+
+    def freeze(self, container_id: str) -> None:
+        """No process of the container runs until `thaw`. Idempotent. Raises CGROUP_BUSY (some process would not stop in
+        time; all run then), IO_FAILED (errno 2: it has gone). Blocking."""
+
+    def thaw(self, container_id: str) -> None:
+        """Its processes run again. Idempotent. Raises IO_FAILED (errno 2: it has gone). Blocking."""
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        """All limits that are not None hold, or none has changed; returns `field: reason` of what was not given.
+        Raises CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED (errno 2: it has gone).
+        Blocking."""
 
     def release(self, container_id: str, process: Process | None) -> None:
         """Supervisor, control groups and run directory of an ended run are gone; `process` is closed. Idempotent.

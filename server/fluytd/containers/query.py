@@ -24,6 +24,10 @@ class ContainerFilter:
     #: Only those made before this time; None: all.
     before_unix_nanos: int | None = None
     since_unix_nanos: int | None = None
+    #: Names of networks; `none` and `host` stand for the modes.
+    networks: frozenset[str] = frozenset()
+    #: Targets of mounts.
+    volumes: frozenset[str] = frozenset()
 
     def accepts(self, container: Container) -> bool:
         """True if the container fits."""
@@ -36,6 +40,8 @@ class ContainerFilter:
             and (not self.images or any(_is_of(container, image) for image in self.images))
             and (self.before_unix_nanos is None or container.create_time_unix_nanos < self.before_unix_nanos)
             and (self.since_unix_nanos is None or container.create_time_unix_nanos > self.since_unix_nanos)
+            and (not self.networks or container.spec.network.mode.value in self.networks)
+            and (not self.volumes or any(target in self.volumes for target in _targets(container)))
         )
 
 
@@ -56,6 +62,11 @@ def _is_of(container: Container, image: str) -> bool:
     digits = image.removeprefix("sha256:")
     is_id = len(digits) >= 4 and all(character in "0123456789abcdef" for character in digits)
     return is_id and facts.image_id.removeprefix("sha256:").startswith(digits)
+
+
+def _targets(container: Container) -> list[str]:
+    spec = container.spec
+    return [*(bind.target for bind in spec.binds), *(tmpfs.target for tmpfs in spec.tmpfs)]
 
 
 def newest_first(container: Container) -> tuple[int, str]:

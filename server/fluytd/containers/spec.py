@@ -21,6 +21,24 @@ class PullPolicy(StrEnum):
     NEVER = "never"
 
 
+class RestartMode(StrEnum):
+    """What happens when a container's process has ended."""
+
+    NO = "no"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+    UNLESS_STOPPED = "unless_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When a container is started again by itself."""
+
+    mode: RestartMode = RestartMode.NO
+    #: With ON_FAILURE: how many times at most; 0 is without bound.
+    max_retry_count: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class PlatformChoice:
     """The platform to choose from an image; empty fields match the host's."""
@@ -149,6 +167,7 @@ class ContainerSpec:
     #: None: `DEFAULT_STOP_TIMEOUT_MILLIS` of `resolve.py`.
     stop_timeout_millis: int | None = None
     auto_remove: bool = False
+    restart_policy: RestartPolicy = RestartPolicy()
     read_only_root: bool = False
     resources: ResourcesSpec = ResourcesSpec()
     rlimits: tuple[RlimitSpec, ...] = ()

@@ -8,6 +8,7 @@ from fluytd import failpoints
 from fluytd._core import cgroup, host, process
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Ending, Process
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
@@ -82,6 +83,21 @@ class CoreRuntime:
         """See `ports.Runtime.kill_group`."""
         _check_name(container_id)
         cgroup.kill(self._settings.cgroup_parent, container_id)
+
+    def freeze(self, container_id: str) -> None:
+        """See `ports.Runtime.freeze`."""
+        failpoints.hit("container.pause.freeze")
+        cgroup.freeze(self._settings.cgroup_parent, container_id)
+
+    def thaw(self, container_id: str) -> None:
+        """See `ports.Runtime.thaw`."""
+        failpoints.hit("container.resume.thaw")
+        cgroup.thaw(self._settings.cgroup_parent, container_id)
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        """See `ports.Runtime.update_limits`."""
+        failpoints.hit("container.update.limits")
+        return cgroup.update(self._settings.cgroup_parent, container_id, limits)
 
     def release(self, container_id: str, process: Process | None) -> None:
         """See `ports.Runtime.release`."""

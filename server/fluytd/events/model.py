@@ -161,6 +161,30 @@ class ContainerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerPaused:
+    """A container was frozen."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerResumed:
+    """A container was thawed."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUpdated:
+    """A container got other limits or policies."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRenamed:
     """A container got another name."""
 
@@ -241,6 +265,9 @@ Fact = (
     | ContainerSignalled
     | ContainerStopping
     | ContainerStopped
+    | ContainerPaused
+    | ContainerResumed
+    | ContainerUpdated
     | ContainerRenamed
     | ContainerOutOfMemory
     | ContainerLost

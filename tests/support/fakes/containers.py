@@ -13,6 +13,7 @@ from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
 from fluytd.containers.ports import Ending, LoadedRecords, Process
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
@@ -147,6 +148,11 @@ class FakeRuntime:
     release_errors: list[EngineError] = field(default_factory=list)
     start_delay: asyncio.Event | None = None
     starts: int = 0
+    #: Ids of containers whose processes do not run.
+    frozen: set[str] = field(default_factory=set)
+    freeze_error: EngineError | None = None
+    update_error: EngineError | None = None
+    updates: list[ResourceLimits] = field(default_factory=list)
 
     def prepare(self) -> None:
         pass
@@ -168,6 +174,20 @@ class FakeRuntime:
 
     def kill_group(self, container_id: str) -> None:
         self.killed_groups.append(container_id)
+
+    def freeze(self, container_id: str) -> None:
+        if self.freeze_error is not None:
+            raise self.freeze_error
+        self.frozen.add(container_id)
+
+    def thaw(self, container_id: str) -> None:
+        self.frozen.discard(container_id)
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        if self.update_error is not None:
+            raise self.update_error
+        self.updates.append(limits)
+        return []
 
     def release(self, container_id: str, process: Process | None) -> None:
         if self.release_errors:
@@ -357,10 +377,32 @@ class FakeLogReader:
             os.close(self._fd)
 
 
+class FakeSleep:
+    """Waits that end when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self._wakes: list[asyncio.Event] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Waits for `wake`."""
+        self.asked.append(seconds)
+        wake = asyncio.Event()
+        self._wakes.append(wake)
+        await wake.wait()
+
+    def wake(self) -> None:
+        """Every wait is over."""
+        for wake in self._wakes:
+            wake.set()
+        self._wakes.clear()
+
+
 class Bench:
     """A container service on fakes, with hands on each of them."""
 
     def __init__(self) -> None:
+        self.sleep = FakeSleep()
         self.runtime = FakeRuntime()
         self.directories = FakeDirectories()
         self.images = FakeImages()
@@ -383,6 +425,7 @@ class Bench:
             random=Random(1),  # noqa: S311 - names need no secrecy
             host=HOST,
         )
+        self.service.ctx.sleep = self.sleep
         return self.service
 
     def process(self, container: Container) -> FakeProcess:
