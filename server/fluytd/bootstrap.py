@@ -137,7 +137,7 @@ class Engine:
         )
         log_readers = started_log_readers(undo)
         containers = await workers.run(self._containers, database, workers, images, log_readers)
-        undo.push_async_callback(containers.close)
+        undo.push_async_callback(containers.close, config.stop_containers_seconds * 1000)
         host = HostService(probe, workers, config.data_root)
         facts = await host.facts()
         engine = EngineFacts(
@@ -193,7 +193,7 @@ class Engine:
                 EngineServicer(engine, host, StorageChecker(blobs, layers, catalogue.table, leases, _core.CancelToken)),
                 OperationServicer(operations),
                 EventServicer(events, clock),
-                ContainerServicer(containers, requests),
+                ContainerServicer(containers, requests, facts.memory_bytes),
                 LogServicer(logs),
                 ImageServicer(image_service, spool),
             ],

@@ -18,8 +18,6 @@ CASES = [
     *container_scenarios.CORE_SCENARIOS.items(),
     *image_scenarios.CORE_SCENARIOS.items(),
 ]
-#: Failpoints of the core behind calls that the API does not have yet.
-UNREACHED = {"cgroup.update"}
 #: Stands in the failpoints' own test.
 UNIT_TESTED = "never.armed.in.tests"
 
@@ -40,7 +38,6 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *image_scenarios.EROFS_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
-        *UNREACHED,
     }
     assert {name.partition(":")[0] for name in reached} == standing - {UNIT_TESTED}
 

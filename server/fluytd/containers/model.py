@@ -248,13 +248,13 @@ def resumed(container: Container) -> Container:
     return _change(container, frozenset({State.PAUSED}), state=State.RUNNING)
 
 
-def stopping(container: Container, *, is_restarting: bool = False) -> Container:
-    """It was asked to end; `is_restarting`: in order to be started again. Idempotent."""
+def stopping(container: Container, *, is_restarting: bool = False, is_by_caller: bool = True) -> Container:
+    """It was asked to end; `is_restarting`: in order to be started again. `is_by_caller`: not by the engine itself."""
     return _change(
         container,
         EXECUTED,
         state=State.STOPPING,
-        is_stopped_by_caller=True,
+        is_stopped_by_caller=is_by_caller,
         is_restarting=is_restarting,
     )
 

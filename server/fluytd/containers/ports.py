@@ -103,6 +103,79 @@ class Process(Protocol):
         """Gives up the connection; the container goes on. Idempotent."""
 
 
+class Stats(Protocol):
+    """What one container uses; None where the host does not count it, or for a limit that there is none."""
+
+    @property
+    def time_unix_nanos(self) -> int: ...
+    @property
+    def cpu_usage_nanos(self) -> int | None: ...
+    @property
+    def cpu_user_nanos(self) -> int | None: ...
+    @property
+    def cpu_system_nanos(self) -> int | None: ...
+    @property
+    def cpu_throttled_periods(self) -> int | None: ...
+    @property
+    def cpu_throttled_nanos(self) -> int | None: ...
+    @property
+    def memory_current_bytes(self) -> int | None: ...
+    @property
+    def memory_inactive_file_bytes(self) -> int | None: ...
+    @property
+    def memory_limit_bytes(self) -> int | None: ...
+    @property
+    def swap_current_bytes(self) -> int | None: ...
+    @property
+    def pids_current(self) -> int | None: ...
+    @property
+    def pids_limit(self) -> int | None: ...
+    @property
+    def io_read_bytes(self) -> int | None: ...
+    @property
+    def io_write_bytes(self) -> int | None: ...
+    @property
+    def oom_kill_count(self) -> int | None: ...
+    @property
+    def cpu_pressure_percent(self) -> float | None: ...
+    @property
+    def memory_pressure_percent(self) -> float | None: ...
+    @property
+    def io_pressure_percent(self) -> float | None: ...
+    @property
+    def network_receive_bytes(self) -> int | None: ...
+    @property
+    def network_transmit_bytes(self) -> int | None: ...
+
+
+class ProcessInfo(Protocol):
+    """One process of a container at one moment."""
+
+    @property
+    def host_pid(self) -> int: ...
+    @property
+    def pid(self) -> int:
+        """As the container sees it."""
+
+    @property
+    def parent_host_pid(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def state(self) -> str:
+        """One letter. Source: proc_pid_stat(5)."""
+
+    @property
+    def start_time_unix_nanos(self) -> int: ...
+    @property
+    def cpu_usage_nanos(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int: ...
+    @property
+    def args(self) -> list[str]:
+        """At most 4 KiB together."""
+
+
 class Runtime(Protocol):
     """Processes, control groups and run directories of containers."""
 
@@ -134,6 +207,12 @@ class Runtime(Protocol):
         """All limits that are not None hold, or none has changed; returns `field: reason` of what was not given.
         Raises CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED (errno 2: it has gone).
         Blocking."""
+
+    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+        """Figures of each container of (id, host pid of its first process), in this order. Blocking."""
+
+    def list_processes(self, container_id: str) -> list[ProcessInfo]:
+        """Every process of the container, by host pid; none if it has gone. Blocking."""
 
     def release(self, container_id: str, process: Process | None) -> None:
         """Supervisor, control groups and run directory of an ended run are gone; `process` is closed. Idempotent.

@@ -2,18 +2,32 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import Any
 
 from fluytd.clock import Clock
-from fluytd.containers import attach, create, delete, pause, restart, run, start, stop, update, wait
+from fluytd.containers import (
+    attach,
+    create,
+    delete,
+    pause,
+    processes,
+    prune,
+    restart,
+    run,
+    start,
+    stats,
+    stop,
+    update,
+    wait,
+)
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, Records, Runtime
+from fluytd.containers.ports import Directories, Images, ProcessInfo, Records, Runtime
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
@@ -59,6 +73,7 @@ class ContainerService:
             random=random,
             host=host,
         )
+        self._sampler = stats.Sampler(self.ctx)
         self.ctx.on_ended = lambda entry: restart.after_end(self.ctx, entry)
         self._open_range = open_log
 
@@ -241,12 +256,30 @@ class ContainerService:
         found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
         return sorted(found, key=newest_first)
 
-    async def close(self) -> None:
-        """Verbs under way have ended and no container is watched any more; the containers go on."""
+    async def prune(self, wanted: ContainerFilter, *, dry_run: bool) -> prune.Pruned:
+        """See `prune.prune`."""
+        return await self.ctx.complete(prune.prune(self.ctx, wanted, dry_run=dry_run), "prune")
+
+    def watch_stats(
+        self, references: Sequence[str], interval_millis: int, *, once: bool
+    ) -> AsyncGenerator[Sequence[stats.Sample], None]:
+        """See `stats.Sampler.watch`; without references all. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
+        entries = [self.ctx.table.find(reference) for reference in references] if references else None
+        return self._sampler.watch(entries, interval_millis, once=once)
+
+    async def list_processes(self, reference: str) -> Sequence[ProcessInfo]:
+        """See `processes.list_processes`."""
+        return await processes.list_processes(self.ctx, self.ctx.table.find(reference))
+
+    async def close(self, stop_within_millis: int = 0) -> None:
+        """Verbs under way have ended and no container is watched any more; the containers go on, unless all are to be
+        stopped within this time."""
         loop = asyncio.get_running_loop()
         self.ctx.is_closing = True
         for entry in self.ctx.table:
             entry.cancel_restart()
+        if stop_within_millis:
+            await stop.stop_all(self.ctx, stop_within_millis)
         while self.ctx.tasks:
             await asyncio.wait(self.ctx.tasks)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 from fluytd import failpoints
 from fluytd.containers import facts, model
@@ -13,11 +14,19 @@ from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, ProcessNotFound
 
+_log = logging.getLogger(__name__)
+
 _KILLABLE = model.EXECUTED
 
 
 async def stop(
-    ctx: Context, entry: Entry, *, timeout_millis: int | None, signal: int | None, is_restarting: bool = False
+    ctx: Context,
+    entry: Entry,
+    *,
+    timeout_millis: int | None,
+    signal: int | None,
+    is_restarting: bool = False,
+    is_by_engine: bool = False,
 ) -> Container:
     """The container has ended and what it held is given back; one that does not run is answered as it is. Its restart
     policy leaves it alone, also where it was about to start it again (case L03).
@@ -25,6 +34,7 @@ async def stop(
     Args:
         timeout_millis: how long to wait after the signal; 0 kills at once, below 0 waits for ever; None: the spec's.
         signal: what to send; None: the spec's or image's.
+        is_by_engine: no caller wants it: its policy is to start it when the daemon comes up again.
         is_restarting: the caller starts it again afterwards; so does a daemon that finds it ended so.
 
     Raises CONTAINER_NOT_FOUND, IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
@@ -35,7 +45,7 @@ async def stop(
         if entry.removed.is_set():
             raise ContainerNotFound(id=entry.container.id)
         if run is None or not entry.container.is_live:
-            if not is_restarting:
+            if not is_restarting and not is_by_engine:
                 await _leave_alone(ctx, entry)
             return entry.container
         is_thawed = entry.container.state is State.RUNNING
@@ -44,7 +54,7 @@ async def stop(
         number = SIGKILL if timeout == 0 else resolved.stop_signal if signal is None else signal
         run.was_stop_requested = True
         failpoints.hit("container.stop.record")
-        stopping = model.stopping(entry.container, is_restarting=is_restarting)
+        stopping = model.stopping(entry.container, is_restarting=is_restarting, is_by_caller=not is_by_engine)
         ctx.record(entry, stopping, (facts.stopping(stopping),))
         failpoints.hit("container.stop.signal")
         _send(ctx, entry, run, number)
@@ -61,6 +71,21 @@ async def stop(
         with contextlib.suppress(Exception):  # told by the next start or deletion, which tries again
             await asyncio.shield(entry.release)
     return final
+
+
+async def stop_all(ctx: Context, budget_millis: int) -> None:
+    """Every container has ended, the newest asked first, all at once; none had more time than the budget, which is not
+    part of how long a killed one takes to go. A failure is logged."""
+    live = [entry for entry in reversed(list(ctx.table)) if entry.container.is_live]
+
+    async def end(entry: Entry) -> None:
+        timeout = entry.container.resolved.stop_timeout_millis
+        try:
+            await stop(ctx, entry, timeout_millis=min(timeout, budget_millis), signal=None, is_by_engine=True)
+        except EngineError as error:
+            _log.error("container %s: it could not be stopped: %s", entry.container.id, error)
+
+    await asyncio.gather(*(end(entry) for entry in live))
 
 
 async def kill(ctx: Context, entry: Entry, number: int) -> Container:

@@ -1,10 +1,12 @@
 """Containers that are started again: by their policy, by a daemon that comes up, by a caller."""
 
+import itertools
 import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +19,7 @@ from tests.e2e.containers.steps import (
     delete,
     exit_of,
     get,
+    listed,
     refused,
     start,
     started,
@@ -90,7 +93,7 @@ def test_l02_the_time_between_restarts_doubles_from_a_tenth_of_a_second(engine: 
             times.append(message.event.time.ToNanoseconds() / 1e9)
         if len(times) == 5:
             break
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     for gap, least in zip(gaps, (0.1, 0.2, 0.4, 0.8), strict=True):
         assert least <= gap < 2 * least + 1, gaps
 
@@ -181,8 +184,8 @@ def kill_group(engine: Engine, container_id: str) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"auto_remove": True}, {"restart_policy": Policy(mode=ALWAYS, max_retry_count=2)}])
-def test_a_policy_that_cannot_be_is_refused(engine: Engine, fields: dict[str, object]) -> None:
-    wanted = {"restart_policy": Policy(mode=ALWAYS)} | fields
+def test_a_policy_that_cannot_be_is_refused(engine: Engine, fields: dict[str, Any]) -> None:
+    wanted: dict[str, Any] = {"restart_policy": Policy(mode=ALWAYS)} | fields
     assert refused(lambda: create(engine, "true", **wanted))[:2] == (INVALID, "FIELD_INVALID")
 
 
@@ -216,12 +219,7 @@ def test_a_restart_keeps_a_container_that_removes_itself(engine: Engine) -> None
 
 def exists(engine: Engine, name: str) -> bool:
     """Whether there is such a container."""
-    try:
-        get(engine, name)
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        return False
-    return True
+    return name in {container.id for container in listed(engine)}
 
 
 def test_many_callers_at_once_leave_one_run_or_none(engine: Engine) -> None:
@@ -232,7 +230,7 @@ def test_many_callers_at_once_leave_one_run_or_none(engine: Engine) -> None:
         try:
             calls[number % len(calls)](engine, container.id)
         except grpc.RpcError as error:
-            return error.code().name
+            return str(error.code().name)
         return "OK"
 
     with ThreadPoolExecutor(8) as pool:

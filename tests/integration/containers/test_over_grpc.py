@@ -24,7 +24,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
     bench = CoreBench(tmp_path)
     await bench.open()
     server = grpc.aio.server()
-    servicer = ContainerServicer(bench.service, RequestService(bench.db, SystemClock()))
+    servicer = ContainerServicer(bench.service, RequestService(bench.db, SystemClock()), 1 << 40)
     containers_pb2_grpc.add_ContainerServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"unix:{tmp_path}/socket")
     await server.start()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Ending, LoadedRecords, Process
+from fluytd.containers.ports import Ending, LoadedRecords, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
@@ -63,6 +63,32 @@ class FakeExitRecord:
     signal: int | None
     oom_kill_count: int
     exit_time_unix_nanos: int
+
+
+@dataclass(frozen=True)
+class FakeStats:
+    """Figures that tell by their CPU time which reading they are of."""
+
+    cpu_usage_nanos: int | None = None
+    time_unix_nanos: int = 1
+    cpu_user_nanos: int | None = None
+    cpu_system_nanos: int | None = None
+    cpu_throttled_periods: int | None = None
+    cpu_throttled_nanos: int | None = None
+    memory_current_bytes: int | None = None
+    memory_inactive_file_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    swap_current_bytes: int | None = None
+    pids_current: int | None = None
+    pids_limit: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    oom_kill_count: int | None = None
+    cpu_pressure_percent: float | None = None
+    memory_pressure_percent: float | None = None
+    io_pressure_percent: float | None = None
+    network_receive_bytes: int | None = None
+    network_transmit_bytes: int | None = None
 
 
 class FakeProcess:
@@ -152,6 +178,8 @@ class FakeRuntime:
     frozen: set[str] = field(default_factory=set)
     freeze_error: EngineError | None = None
     update_error: EngineError | None = None
+    #: Ids of each reading of figures.
+    stats_calls: list[list[str]] = field(default_factory=list)
     updates: list[ResourceLimits] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -182,6 +210,13 @@ class FakeRuntime:
 
     def thaw(self, container_id: str) -> None:
         self.frozen.discard(container_id)
+
+    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+        self.stats_calls.append([container_id for container_id, _ in groups])
+        return [FakeStats(cpu_usage_nanos=len(self.stats_calls)) for _ in groups]
+
+    def list_processes(self, container_id: str) -> list[ProcessInfo]:
+        return []
 
     def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
         if self.update_error is not None:
