@@ -56,10 +56,7 @@ pub async fn run(channel: Channel, command: EventsCommand) -> Result<u8, Failure
     }
     let time = |text: &str| {
         units::parse_time(text, i128::from(now_seconds()) * 1_000_000_000)
-            .map(|nanos| prost_types::Timestamp {
-                seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-                nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
-            })
+            .map(units::timestamp)
             .map_err(|message| Failure::usage(message, ""))
     };
     let request = WatchEventsRequest {

@@ -45,10 +45,7 @@ pub struct LogsCommand {
 fn timestamp(text: &str) -> Result<prost_types::Timestamp, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos() as i128);
     let nanos = units::parse_time(text, now).map_err(|message| Failure::usage(message, ""))?;
-    Ok(prost_types::Timestamp {
-        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
-    })
+    Ok(units::timestamp(nanos))
 }
 
 /// Runs `fluyt logs`.

@@ -122,6 +122,14 @@ pub fn parse_time(text: &str, now_nanos: i128) -> Result<i128, String> {
     })
 }
 
+/// A time of the API from nanoseconds of the epoch.
+pub fn timestamp(nanos: i128) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
+        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
+    }
+}
+
 /// Seconds with up to nine decimals, exactly; a float would lose the last ones.
 fn parse_epoch(text: &str) -> Option<i128> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
