@@ -39,6 +39,7 @@ class Context:
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None
+    preparing: asyncio.Task[None] | None = None
     is_closing: bool = False
     #: Waits for so many seconds; tests set a clock of their own.
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -65,8 +66,12 @@ class Context:
 
     def _replenish(self) -> None:
         self.replenishing = None
-        if not self.is_closing:
-            self.spawn(self.prepare(), "preparation")
+        if self.is_closing:
+            return
+        if self.preparing is not None and not self.preparing.done():
+            self.replenish()  # two at once would make too many
+            return
+        self.preparing = self.spawn(self.prepare(), "preparation")
 
     async def prepare(self) -> None:
         """What starts need and belongs to no container stands ready. A failure is logged: starts do without."""
