@@ -219,7 +219,9 @@ class Engine:
             probe.online("cpu"),
             probe.online("node"),
         )
-        settings = StartSettings(config.cgroup_parent, config.log_segment_bytes, config.log_segment_count)
+        settings = StartSettings(
+            config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
+        )
         return ContainerService(
             runtime=CoreRuntime(config.supervisor_path, config.run_root, settings, facts),
             directories=ContainerDirectories(config.data_root, config.run_root),

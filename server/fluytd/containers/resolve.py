@@ -17,6 +17,8 @@ DEFAULT_STOP_TIMEOUT_MILLIS: Final = 10_000
 #: Source: moby `daemon/config`, DefaultShmSize.
 DEFAULT_SHM_SIZE_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_CPU_PERIOD_MICROS: Final = 100_000
+#: Where a container's init stands inside; the supervisor's program knows its task by the last name.
+INIT_PATH: Final = "/dev/fluyt-init"
 _NANOS_PER_CPU: Final = 1_000_000_000
 
 #: Source: moby `oci/defaults.go`.
@@ -69,6 +71,8 @@ class StartSettings:
     cgroup_parent: str
     log_segment_bytes: int
     log_segment_count: int
+    #: Host path of the program that is the init of a container that asks for one.
+    init_path: str
 
 
 def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolved:
@@ -181,7 +185,7 @@ def start_spec(
         lower_dirs=list(paths.lower_dirs),
         upper_dir=paths.upper_dir,
         work_dir=paths.work_dir,
-        args=list(resolved.args),
+        args=[INIT_PATH, "--", *resolved.args] if spec.init else list(resolved.args),
         env=list(resolved.env),
         cwd=resolved.working_dir,
         user=resolved.user,
@@ -198,7 +202,7 @@ def start_spec(
         masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
         read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),
         sysctls=sorted(spec.sysctls.items()),
-        mounts=mounts(spec, paths),
+        mounts=mounts(spec, paths, settings.init_path),
         shm_size_bytes=spec.shm_size_bytes or DEFAULT_SHM_SIZE_BYTES,
         oom_score_adj=spec.oom_score_adj,
         cgroup_parent=settings.cgroup_parent,
@@ -210,8 +214,10 @@ def start_spec(
     )
 
 
-def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
+def mounts(spec: ContainerSpec, paths: StartPaths, init_path: str) -> list[core.Mount]:
     """The mounts below the root, parents before what is below them, else in the order asked (case M01).
+
+    The init, if there is to be one, stands in /dev, which is no part of the writable layer.
 
     /etc/hosts, /etc/hostname and /etc/resolv.conf are the engine's unless the caller mounts something there.
     """
@@ -219,6 +225,8 @@ def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
     chosen |= {mount.target: _tmpfs(mount) for mount in spec.tmpfs}
     own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
     files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
+    if spec.init:
+        files.append(core.Mount("bind", init_path, INIT_PATH, is_read_only=True))
     return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
 
 

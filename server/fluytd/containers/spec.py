@@ -168,6 +168,8 @@ class ContainerSpec:
     stop_timeout_millis: int | None = None
     auto_remove: bool = False
     restart_policy: RestartPolicy = RestartPolicy()
+    #: A tiny init is process 1, the command its child.
+    init: bool = False
     read_only_root: bool = False
     resources: ResourcesSpec = ResourcesSpec()
     rlimits: tuple[RlimitSpec, ...] = ()

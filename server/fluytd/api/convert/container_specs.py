@@ -37,7 +37,7 @@ _RESTART_MODES: Final = {
     _RESTART.MODE_UNLESS_STOPPED: RestartMode.UNLESS_STOPPED,
 }
 #: Fields of ContainerSpec that this version refuses when they are set.
-_NOT_BUILT: Final = ("tty", "init", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
+_NOT_BUILT: Final = ("tty", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
 _RESOURCES_NOT_BUILT: Final = (
     "io_weight",
     "io_device_limits",
@@ -92,6 +92,7 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
             from_duration(message.stop_timeout, "spec.stop_timeout") if message.HasField("stop_timeout") else None
         ),
         auto_remove=message.auto_remove,
+        init=message.init,
         restart_policy=from_restart_policy(message.restart_policy, "spec.restart_policy"),
         read_only_root=message.read_only_root,
         resources=from_resources(message.resources, "spec.resources"),
@@ -272,6 +273,7 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
         stdin_once=spec.stdin_once,
         stop_signal=spec.stop_signal,
         auto_remove=spec.auto_remove,
+        init=spec.init,
         read_only_root=spec.read_only_root,
         oom_score_adj=spec.oom_score_adj,
         shm_size_bytes=spec.shm_size_bytes,
