@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, Records, Runtime
 from fluytd.containers.resolve import HostFacts
-from fluytd.containers.table import ContainerTable, Entry
+from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.errors import EngineError
 from fluytd.events.model import Fact
 from fluytd.workers import Workers
@@ -43,6 +43,10 @@ class Context:
     is_closing: bool = False
     #: Waits for so many seconds; tests set a clock of their own.
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    #: None where this engine cannot run commands in containers: health checks are refused then.
+    probe: Probe | None = None
+    #: Called when a process has been executed, or was found running by a new daemon.
+    on_started: Callable[[Entry, Run], None] = lambda entry, run: None
     #: Called when a run has ended and its record says how.
     on_ended: Callable[[Entry], None] = lambda entry: None
 

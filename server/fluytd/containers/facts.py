@@ -6,6 +6,7 @@ from fluytd.events.model import (
     ContainerCreated,
     ContainerDeleted,
     ContainerExited,
+    ContainerHealthChanged,
     ContainerLost,
     ContainerOutOfMemory,
     ContainerPaused,
@@ -53,6 +54,12 @@ def resumed(container: Container) -> Fact:
 def updated(container: Container) -> Fact:
     """It got other limits or another policy."""
     return ContainerUpdated(container.id, container.name)
+
+
+def health_changed(container: Container) -> Fact:
+    """Its health has another state."""
+    state = container.health.state.value if container.health is not None else ""
+    return ContainerHealthChanged(container.id, container.name, state)
 
 
 def stopping(container: Container) -> Fact:

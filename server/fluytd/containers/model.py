@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from fluytd.containers.spec import ContainerSpec, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
 from fluytd.errors import Failure
 
 
@@ -85,6 +85,29 @@ class ImageFacts:
     working_dir: str = ""
     stop_signal: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    health_check: HealthCheck | None = None
+
+
+class HealthState(StrEnum):
+    """Whether a container does what it should."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the checks of a run have found."""
+
+    state: HealthState = HealthState.STARTING
+    #: Failures in a row that count.
+    failing_streak: int = 0
+    check_time_unix_nanos: int | None = None
+    #: Of the last check; -1 where it was broken off.
+    last_exit_code: int = 0
+    #: What the last check wrote, bounded; a character a byte, so that any bytes stand in a record.
+    last_output_latin1: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +123,8 @@ class Resolved:
     stop_signal: int
     stop_timeout_millis: int
     labels: dict[str, str]
+    #: Complete, every default filled in; None: there is none.
+    health_check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +160,8 @@ class Container:
     is_restarting: bool = False
     #: Limits that are being given to its processes; `spec` has those that hold until they all have been.
     pending_resources: ResourcesSpec | None = None
+    #: None without a health check, and before the first run.
+    health: Health | None = None
 
     @property
     def is_live(self) -> bool:
@@ -178,6 +205,7 @@ def starting(container: Container, *, is_by_policy: bool = False) -> Container:
         restart_count=container.restart_count + 1 if is_by_policy else 0,
         is_stopped_by_caller=False,
         is_restarting=False,
+        health=None,
     )
 
 
@@ -264,6 +292,11 @@ def stopped_by_caller(container: Container) -> Container:
     if container.is_stopped_by_caller and not container.is_restarting:
         return container
     return replace(container, version=container.version + 1, is_stopped_by_caller=True, is_restarting=False)
+
+
+def checked(container: Container, health: Health) -> Container:
+    """A check of its health has changed what is known of it."""
+    return replace(container, version=container.version + 1, health=health)
 
 
 def updating(container: Container, resources: ResourcesSpec) -> Container:

@@ -225,6 +225,25 @@ class Runtime(Protocol):
         """Names in the directory of run directories. Blocking."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a command of a health check answered."""
+
+    #: 0 to 255; -1: it was broken off, and `output` says why.
+    exit_code: int
+    output: bytes
+    end_time_unix_nanos: int
+
+
+class Probe(Protocol):
+    """Runs commands of health checks inside containers."""
+
+    async def run(self, container: Container, args: Sequence[str], timeout_millis: int) -> ProbeResult:
+        """What the command answered, as the container's user, in its directory and environment. After the time it and
+        its children are dead, and the answer is -1 with a text that names the time. Raises what stops it from being
+        run at all: PROCESS_START_FAILED, CONTAINER_WRONG_STATE, IO_FAILED."""
+
+
 class Directories(Protocol):
     """What a container has on disk: writable layer, log, and the files that are bound into it."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from fluytd.containers.model import Container, State
+from fluytd.containers.model import Container, HealthState, State
 
 #: Most values of one condition.
 MAX_FILTER_VALUES: Final = 1_000
@@ -26,6 +26,8 @@ class ContainerFilter:
     since_unix_nanos: int | None = None
     #: Names of networks; `none` and `host` stand for the modes.
     networks: frozenset[str] = frozenset()
+    #: None stands for no health check.
+    health_states: frozenset[HealthState | None] = frozenset()
     #: Targets of mounts.
     volumes: frozenset[str] = frozenset()
 
@@ -41,6 +43,7 @@ class ContainerFilter:
             and (self.before_unix_nanos is None or container.create_time_unix_nanos < self.before_unix_nanos)
             and (self.since_unix_nanos is None or container.create_time_unix_nanos > self.since_unix_nanos)
             and (not self.networks or container.spec.network.mode.value in self.networks)
+            and (not self.health_states or _health_of(container) in self.health_states)
             and (not self.volumes or any(target in self.volumes for target in _targets(container)))
         )
 
@@ -62,6 +65,10 @@ def _is_of(container: Container, image: str) -> bool:
     digits = image.removeprefix("sha256:")
     is_id = len(digits) >= 4 and all(character in "0123456789abcdef" for character in digits)
     return is_id and facts.image_id.removeprefix("sha256:").startswith(digits)
+
+
+def _health_of(container: Container) -> HealthState | None:
+    return None if container.health is None else container.health.state
 
 
 def _targets(container: Container) -> list[str]:

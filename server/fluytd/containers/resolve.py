@@ -7,7 +7,7 @@ from fluytd.containers import process_spec as core
 from fluytd.containers.checks import swap_default
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.signals import SIGTERM, parse_signal
-from fluytd.containers.spec import BindSpec, ContainerSpec, ResourcesSpec, SecuritySpec, TmpfsSpec
+from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, SecuritySpec, TmpfsSpec
 from fluytd.errors import FieldInvalid
 
 #: Source: moby `oci/defaults.go` and `pkg/system/path.go`.
@@ -17,6 +17,10 @@ DEFAULT_STOP_TIMEOUT_MILLIS: Final = 10_000
 #: Source: moby `daemon/config`, DefaultShmSize.
 DEFAULT_SHM_SIZE_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_CPU_PERIOD_MICROS: Final = 100_000
+#: Interval and timeout of health checks, the interval in their start period, and how many failures make unhealthy.
+DEFAULT_HEALTH_MILLIS: Final = 30_000
+DEFAULT_START_INTERVAL_MILLIS: Final = 5_000
+DEFAULT_HEALTH_RETRIES: Final = 3
 #: Where a container's init stands inside; the supervisor's program knows its task by the last name.
 INIT_PATH: Final = "/dev/fluyt-init"
 _NANOS_PER_CPU: Final = 1_000_000_000
@@ -89,6 +93,32 @@ def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolv
             DEFAULT_STOP_TIMEOUT_MILLIS if spec.stop_timeout_millis is None else spec.stop_timeout_millis
         ),
         labels=image.labels | spec.labels,
+        health_check=health_check(spec.health_check, image.health_check),
+    )
+
+
+def health_check(asked: HealthCheck | None, image: HealthCheck | None) -> HealthCheck | None:
+    """The check that is carried out, every default filled in: what the caller left out is the image's. None: there is
+    none. Raises FIELD_INVALID (`spec.health_check.args`). Source: moby `daemon/commit.go`, merge(), and
+    `daemon/health.go` for the defaults."""
+    base = image if image is not None and not image.is_disabled else HealthCheck()
+    wanted = asked or base
+    if wanted.is_disabled or (asked is None and not base.args):
+        return None
+    args = wanted.args or base.args
+    if not args:
+        raise FieldInvalid(field="spec.health_check.args", rule="is needed: the image has no health check")
+    interval = wanted.interval_millis or base.interval_millis or DEFAULT_HEALTH_MILLIS
+    start_interval = wanted.start_interval_millis or base.start_interval_millis
+    return HealthCheck(
+        args=args,
+        interval_millis=interval,
+        timeout_millis=wanted.timeout_millis or base.timeout_millis or DEFAULT_HEALTH_MILLIS,
+        start_period_millis=wanted.start_period_millis or base.start_period_millis,
+        # A short interval must not be made longer by the start period (case L08).
+        start_interval_millis=start_interval or min(DEFAULT_START_INTERVAL_MILLIS, interval),
+        retries=wanted.retries or base.retries or DEFAULT_HEALTH_RETRIES,
+        action=wanted.action,
     )
 
 

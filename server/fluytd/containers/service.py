@@ -12,6 +12,7 @@ from fluytd.containers import (
     attach,
     create,
     delete,
+    health,
     pause,
     processes,
     prune,
@@ -27,7 +28,7 @@ from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, ProcessInfo, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
@@ -62,6 +63,7 @@ class ContainerService:
         clock: Clock,
         random: Random,
         host: HostFacts,
+        probe: Probe | None = None,
     ) -> None:
         self.ctx = Context(
             runtime=runtime,
@@ -72,8 +74,10 @@ class ContainerService:
             clock=clock,
             random=random,
             host=host,
+            probe=probe,
         )
         self._sampler = stats.Sampler(self.ctx)
+        self.ctx.on_started = lambda entry, run: health.watch(self.ctx, entry, run)
         self.ctx.on_ended = lambda entry: restart.after_end(self.ctx, entry)
         self._open_range = open_log
 
@@ -278,6 +282,7 @@ class ContainerService:
         self.ctx.is_closing = True
         for entry in self.ctx.table:
             entry.cancel_restart()
+        await health.end_all(self.ctx)
         if stop_within_millis:
             await stop.stop_all(self.ctx, stop_within_millis)
         while self.ctx.tasks:

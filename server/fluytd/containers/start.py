@@ -102,6 +102,7 @@ async def start_locked(
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
     ctx.record(entry, running, (facts.started(running),))
     exits.watch(ctx, entry, run)
+    ctx.on_started(entry, run)
     ctx.replenish()
     return Started(run, before, reader, first_records)
 

@@ -115,6 +115,14 @@ async def kill(ctx: Context, entry: Entry, number: int) -> Container:
         return container
 
 
+async def kill_unhealthy(ctx: Context, entry: Entry, run: Run) -> None:
+    """The run is being killed by the engine: its restart policy decides what follows."""
+    async with entry.lock:
+        if entry.run is run and entry.container.state in _KILLABLE:
+            failpoints.hit("container.kill.signal")
+            _send(ctx, entry, run, SIGKILL)
+
+
 async def kill_and_wait(ctx: Context, entry: Entry) -> None:
     """A live container has ended. The caller holds the lock; the end needs none."""
     run = entry.run

@@ -28,6 +28,8 @@ class Run:
         self.recorded = asyncio.Event()
         self._final: Container | None = None
         self.was_stop_requested = False
+        #: Finds out its health.
+        self.checking: asyncio.Task[None] | None = None
         #: Those who must get all output before an `auto_remove` container goes.
         self._readers: set[object] = set()
         self._no_readers = asyncio.Event()

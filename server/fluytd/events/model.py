@@ -202,6 +202,15 @@ class ContainerOutOfMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerHealthChanged:
+    """A container's health changed; `state` is the name of its health now."""
+
+    container_id: str
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerLost:
     """The engine lost sight of a container; `state` is the name of its state now."""
 
@@ -270,6 +279,7 @@ Fact = (
     | ContainerUpdated
     | ContainerRenamed
     | ContainerOutOfMemory
+    | ContainerHealthChanged
     | ContainerLost
     | OperationStarted
     | OperationEnded

@@ -133,6 +133,7 @@ async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
         ctx.record(entry, container, (facts.started(container),))
     run = entry.begin_run(process)
     exits.watch(ctx, entry, run)
+    ctx.on_started(entry, run)
     if container.state is State.STOPPING:
         # Its caller has gone with the last daemon; what it asked for is carried to its end.
         resumed = restart.restart if container.is_restarting else stop.stop

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Ending, LoadedRecords, Process, ProcessInfo, Stats
+from fluytd.containers.ports import Ending, LoadedRecords, ProbeResult, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
@@ -433,10 +433,27 @@ class FakeSleep:
         self._wakes.clear()
 
 
+class FakeProbe:
+    """Answers checks as a test says, the last answer for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[ProbeResult | EngineError] = [ProbeResult(0, b"", 1)]
+        self.asked: list[tuple[tuple[str, ...], int]] = []
+
+    async def run(self, container: Container, args: Sequence[str], timeout_millis: int) -> ProbeResult:
+        """The next answer."""
+        self.asked.append((tuple(args), timeout_millis))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
+
+
 class Bench:
     """A container service on fakes, with hands on each of them."""
 
     def __init__(self) -> None:
+        self.probe = FakeProbe()
         self.sleep = FakeSleep()
         self.runtime = FakeRuntime()
         self.directories = FakeDirectories()
@@ -459,6 +476,7 @@ class Bench:
             clock=self.clock,
             random=Random(1),  # noqa: S311 - names need no secrecy
             host=HOST,
+            probe=self.probe,
         )
         self.service.ctx.sleep = self.sleep
         return self.service

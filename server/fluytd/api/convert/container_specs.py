@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from fluyt.v1.types import container_spec_pb2, mount_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
+from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.values import from_duration, to_duration
 from fluytd.containers.spec import (
     BindSpec,
@@ -67,8 +68,6 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
     if not message.image:
         raise FieldInvalid(field="spec.image", rule="must be given")
     _refuse(message, _NOT_BUILT, "spec")
-    if message.HasField("health_check") and not message.health_check.disabled:
-        raise FieldNotBuilt(field="spec.health_check").at("spec.health_check")
     _check_namespaces(message.namespaces)
     binds, tmpfs = _mounts(message)
     return ContainerSpec(
@@ -93,6 +92,9 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         ),
         auto_remove=message.auto_remove,
         init=message.init,
+        health_check=(
+            from_health_check(message.health_check, "spec.health_check") if message.HasField("health_check") else None
+        ),
         restart_policy=from_restart_policy(message.restart_policy, "spec.restart_policy"),
         read_only_root=message.read_only_root,
         resources=from_resources(message.resources, "spec.resources"),
@@ -291,6 +293,8 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
     if spec.restart_policy.mode is not RestartMode.NO:
         message.restart_policy.mode = _RESTART.Mode.Value(f"MODE_{spec.restart_policy.mode.name}")
         message.restart_policy.max_retry_count = spec.restart_policy.max_retry_count
+    if spec.health_check is not None:
+        message.health_check.CopyFrom(to_health_check(spec.health_check))
     message.network.CopyFrom(_to_network(spec.network))
     if not is_brief:
         _add_details(message, spec)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
 from fluytd.api.convert.container_specs import from_resources, from_restart_policy, to_spec
+from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.values import from_duration, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
@@ -58,6 +59,8 @@ def to_container(container: Container, *, is_brief: bool = False) -> container_p
         message.signal = container.exit.signal
     elif container.exit is not None and container.exit.exit_code is not None:
         message.exit_code = container.exit.exit_code
+    if container.health is not None:
+        message.health.CopyFrom(to_health(container.health))
     if container.start_time_unix_nanos is not None:
         message.start_time.CopyFrom(timestamp_of(container.start_time_unix_nanos))
     if container.exit_time_unix_nanos is not None:
@@ -101,9 +104,7 @@ def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.Output
 
 def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, int]) -> ContainerFilter:
     """The filter. `times`: when the containers named by `before_container` and `since_container` were made."""
-    if message.health_states:
-        raise FieldNotBuilt(field="filter.health_states")
-    for name in ("ids", "names", "labels", "states", "exit_codes", "images", "networks", "volumes"):
+    for name in ("ids", "names", "labels", "states", "exit_codes", "images", "networks", "volumes", "health_states"):
         count = len(getattr(message, name))
         if count > MAX_FILTER_VALUES:
             raise LimitExceeded(
@@ -124,6 +125,7 @@ def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, 
         since_unix_nanos=times.get("since_container"),
         networks=frozenset(message.networks),
         volumes=frozenset(message.volumes),
+        health_states=from_health_states(message.health_states),
     )
 
 
