@@ -94,8 +94,8 @@ class Stats:
     def network_transmit_bytes(self) -> int | None: ...
 
 def stats(parent: str, groups: Sequence[tuple[str, int]]) -> list[Stats]:
-    """What each group of (name, host pid of a process in its network) uses, in this order; nothing but None for one that
-    is absent. Blocking (some small reads a group)."""
+    """What each group of (name, host pid of a process in its network, 0 for none) uses, in this order; nothing but None
+    for one that is absent. Blocking (some small reads a group)."""
 
 def process_ids(parent: str, name: str) -> list[int]:
     """Host pids of every process of the group and those below it, sorted; none if it is absent. Blocking."""

@@ -56,6 +56,3 @@ class ProcessInfo:
 
 def processes(host_pids: Sequence[int]) -> list[ProcessInfo]:
     """What is known of these processes, in their order, without those that have ended. Blocking (three reads each)."""
-
-def memory_total_bytes() -> int | None:
-    """Memory of this host. Blocking (one read)."""

@@ -205,6 +205,7 @@ def starting(container: Container, *, is_by_policy: bool = False) -> Container:
         restart_count=container.restart_count + 1 if is_by_policy else 0,
         is_stopped_by_caller=False,
         is_restarting=False,
+        pending_resources=None,
         health=None,
     )
 
@@ -282,7 +283,7 @@ def stopping(container: Container, *, is_restarting: bool = False, is_by_caller:
         container,
         EXECUTED,
         state=State.STOPPING,
-        is_stopped_by_caller=is_by_caller,
+        is_stopped_by_caller=container.is_stopped_by_caller or is_by_caller,
         is_restarting=is_restarting,
     )
 

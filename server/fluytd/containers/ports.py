@@ -209,7 +209,7 @@ class Runtime(Protocol):
         Blocking."""
 
     def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
-        """Figures of each container of (id, host pid of its first process), in this order. Blocking."""
+        """Figures of each container of (id, host pid of a process in its network, 0 for none), in order. Blocking."""
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:
         """Every process of the container, by host pid; none if it has gone. Blocking."""

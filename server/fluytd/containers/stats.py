@@ -8,7 +8,9 @@ from typing import Final
 
 from fluytd.containers import model
 from fluytd.containers.context import Context
+from fluytd.containers.model import Container
 from fluytd.containers.ports import Stats
+from fluytd.containers.spec import NetworkMode
 from fluytd.containers.table import Entry
 
 #: Shortest time between rounds.
@@ -68,7 +70,7 @@ class Sampler:
             now = self._ctx.clock.monotonic()
             stale = [entry.container for entry in entries if not self._is_fresh(entry, now - max_age_seconds)]
             if stale:
-                groups = [(container.id, container.host_pid) for container in stale]
+                groups = [(container.id, _network_pid(container)) for container in stale]
                 found = await self._ctx.workers.run(self._ctx.runtime.stats, groups)
                 for container, stats in zip(stale, found, strict=True):
                     self._newest[container.id] = (now, container.run_number, stats)
@@ -87,3 +89,8 @@ class Sampler:
         """Figures of containers that are gone go too, once they are many."""
         if len(self._newest) > 2 * len(self._ctx.table) + 64:
             self._newest = {id_: kept for id_, kept in self._newest.items() if self._ctx.table.get(id_) is not None}
+
+
+def _network_pid(container: Container) -> int:
+    """A process whose network is the container's own; 0 where it has the host's, which is not its to count."""
+    return 0 if container.spec.network.mode is NetworkMode.HOST else container.host_pid

@@ -140,7 +140,12 @@ async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
         ctx.spawn(resumed(ctx, entry, timeout_millis=None, signal=None), f"resumed stop of {container.id}")
     await update.give_back(ctx, entry)
     if container.state is State.PAUSED:
-        await ctx.workers.run(ctx.runtime.freeze, container.id)
+        try:
+            await ctx.workers.run(ctx.runtime.freeze, container.id)
+        except EngineError:
+            if entry.container.state is State.PAUSED:  # else it has ended
+                ctx.record(entry, model.resumed(entry.container))
+            raise
 
 
 async def _remove_orphan(ctx: Context, container_id: str, process: Process | None) -> None:

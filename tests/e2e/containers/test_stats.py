@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import resources_pb2, stats_pb2
+from fluyt.v1.types import network_pb2, resources_pb2, stats_pb2
 from tests.e2e.containers.steps import INVALID, NOT_FOUND, WRONG_STATE, create, delete, refused, started, wait
 from tests.support.engine import Engine
 from tests.support.wait import until_now
@@ -89,6 +89,12 @@ def test_without_names_those_that_start_later_come_too(engine: Engine) -> None:
 
 def test_one_round_of_what_does_not_run_is_empty(engine: Engine) -> None:
     assert list(watch(engine, create(engine, "true").id, once=True)) == [[]]
+
+
+def test_the_hosts_network_is_not_a_containers_to_count(engine: Engine) -> None:
+    for mode in (network_pb2.NetworkSpec.MODE_HOST, network_pb2.NetworkSpec.MODE_NONE):
+        stats = once(engine, started(engine, "sleep", "100", network=network_pb2.NetworkSpec(mode=mode)).id)
+        assert (stats.network_receive_bytes, stats.network_transmit_bytes) == (0, 0)
 
 
 def test_a_paused_container_has_figures_and_processes(engine: Engine) -> None:

@@ -157,6 +157,27 @@ async def test_the_daemon_stops_its_containers_and_leaves_their_policies_alone(b
     await until(lambda: service.get("one").state is State.RUNNING)
 
 
+async def test_what_a_caller_had_stopped_stays_so_when_the_daemon_stops_it_too(bench: Bench) -> None:
+    made = await bench.service.create(spec(RestartMode.UNLESS_STOPPED), "one")
+    await bench.service.start("one")
+    bench.process(made).ignores = {15}
+    stopping = asyncio.ensure_future(bench.service.stop("one", timeout_millis=500, signal=None))
+    await until(lambda: bench.service.get("one").state is State.STOPPING)
+    await stop_all(bench.service.ctx, 20)
+    await stopping
+    assert bench.records.saved[made.id].is_stopped_by_caller
+
+
+async def test_a_pause_that_the_next_daemon_cannot_carry_out_is_not_told(bench: Bench) -> None:
+    await bench.service.create(spec(), "one")
+    await bench.service.start("one")
+    await bench.service.pause("one")
+    bench.runtime.freeze_error = CgroupBusy(path="/g")
+    service = bench.restart()
+    report = await recover(service.ctx)
+    assert (service.get("one").state, len(report.failures)) == (State.RUNNING, 1)
+
+
 async def test_a_restart_that_was_half_done_goes_on_with_the_next_daemon(bench: Bench) -> None:
     made = await bench.service.create(spec(), "one")
     await bench.service.start("one")
