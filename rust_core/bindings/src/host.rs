@@ -74,11 +74,6 @@ fn processes(py: Python<'_>, host_pids: Vec<u32>) -> Vec<ProcessInfo> {
         .collect()
 }
 
-#[pyfunction]
-fn memory_total_bytes(py: Python<'_>) -> Option<u64> {
-    py.detach(host::memory_total_bytes)
-}
-
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Feature>()?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
@@ -86,6 +81,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
     module.add_class::<ProcessInfo>()?;
     module.add_function(wrap_pyfunction!(processes, module)?)?;
-    module.add_function(wrap_pyfunction!(memory_total_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(kernel_release, module)?)
 }

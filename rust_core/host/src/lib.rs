@@ -13,7 +13,7 @@ mod walk;
 
 pub use feature::Feature;
 pub use probe::probe;
-pub use processes::{memory_total_bytes, network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
+pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
 pub use remove::remove_tree;
 pub use usage::{directory_usage, Usage};
 
