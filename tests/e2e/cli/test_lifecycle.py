@@ -164,3 +164,15 @@ def test_ps_bounds_and_widths(fluyt: Program) -> None:
     assert fluyt.ok("ps", "-lq", "--no-trunc") == f"{ids[2]}\n"
     assert fluyt.ok("ps", "-n", "2", "-q") == f"{ids[2][:12]}\n{ids[1][:12]}\n"
     assert "SIZE" in fluyt.ok("ps", "-as").splitlines()[0]
+
+
+def test_run_takes_an_init(fluyt: Program) -> None:
+    assert fluyt.run("--init", script="cat /proc/1/comm") == "fluyt-init\n"
+    assert fluyt("run", "--rm", "--init", IMAGE, "nosuch").code == 127
+
+
+def test_a_health_check_reaches_the_engine_and_is_refused_by_name(fluyt: Program) -> None:
+    flags = ["--health-cmd", "true", "--health-interval", "1s", "--health-retries", "2", "--health-on-failure", "stop"]
+    ended = fluyt("run", "--rm", *flags, IMAGE, "true")
+    assert (ended.code, "spec.health_check" in ended.err) == (125, True)
+    assert fluyt.run("--no-healthcheck", script="echo runs") == "runs\n"
