@@ -147,7 +147,7 @@ class Engine:
         )
         log_readers = started_log_readers(undo)
         containers = await workers.run(self._containers, database, workers, images, log_readers)
-        undo.push_async_callback(containers.close)
+        undo.push_async_callback(containers.close, config.stop_containers_seconds * 1000)
         meter = Meter(containers.ctx)
         host = HostService(probe, workers, config.data_root)
         facts = await host.facts()
@@ -224,7 +224,7 @@ class Engine:
                 ),
                 OperationServicer(operations),
                 EventServicer(events, clock),
-                ContainerServicer(containers, files, requests),
+                ContainerServicer(containers, files, requests, facts.memory_bytes),
                 LogServicer(LogService(containers, log_readers.follow, workers, clock)),
                 ImageServicer(image_service, Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)),
             ],
@@ -292,7 +292,9 @@ class Engine:
             probe.online("cpu"),
             probe.online("node"),
         )
-        settings = StartSettings(config.cgroup_parent, config.log_segment_bytes, config.log_segment_count)
+        settings = StartSettings(
+            config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
+        )
         return ContainerService(
             runtime=CoreRuntime(config.supervisor_path, config.run_root, settings, facts),
             directories=ContainerDirectories(config.data_root, config.run_root),

@@ -89,6 +89,9 @@ class Config:
     image_collection_pinned: str = ""
     #: How long a stopping daemon waits for running calls.
     drain_seconds: int = 10
+    #: A stopping daemon stops all containers and kills those that have not ended after so long; 0: they run on. The
+    #: next daemon starts those again whose restart policy says so.
+    stop_containers_seconds: int = 0
     log_level: str = "info"
     #: How the daemon's own log looks: lines for people, or one JSON object a line.
     log_format: str = "plain"

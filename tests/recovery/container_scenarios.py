@@ -1,6 +1,7 @@
 """How each failpoint on the way of a container is reached, and what must hold after it."""
 
 import shutil
+from pathlib import Path
 
 import grpc
 import pytest
@@ -25,6 +26,9 @@ from tests.support import leftovers
 from tests.support.wait import until_now
 
 NAME = "half"
+OTHER_NAME = "other-half"
+PAUSED = container_pb2.Container.STATE_PAUSED
+RESTART = container_spec_pb2.RestartPolicy
 CREATED = container_pb2.Container.STATE_CREATED
 RUNNING = container_pb2.Container.STATE_RUNNING
 END_WITH_5 = "echo ran; exit 5"
@@ -201,6 +205,123 @@ def no_trace(engine: CrashedEngine) -> None:
     run(engine)
 
 
+def pause(engine: CrashedEngine) -> None:
+    """PauseContainer."""
+    engine.containers.PauseContainer(containers_pb2.PauseContainerRequest(container=NAME), timeout=CALL_SECONDS)
+
+
+def resume(engine: CrashedEngine) -> None:
+    """ResumeContainer."""
+    engine.containers.ResumeContainer(containers_pb2.ResumeContainerRequest(container=NAME), timeout=CALL_SECONDS)
+
+
+def is_paused(engine: CrashedEngine) -> None:
+    """A container that was frozen."""
+    stays(engine)
+    pause(engine)
+
+
+def paused_or_running(engine: CrashedEngine) -> None:
+    """It is frozen as its record says, or runs; it can be paused and resumed, and ends as it should."""
+    found = get(engine, NAME)
+    assert found.state in {RUNNING, PAUSED}, found
+    assert is_frozen(engine, found.id) is (found.state == PAUSED)
+    pause(engine)
+    assert is_frozen(engine, found.id)
+    resume(engine)
+    assert get(engine, NAME).host_pid == found.host_pid
+    stays_until_stopped(engine)
+
+
+def is_frozen(engine: CrashedEngine, container_id: str) -> bool:
+    """Whether the kernel runs none of its processes."""
+    files = (("cgroup.events", "frozen 1"), ("freezer.state", "FROZEN"))
+    groups = list(Path("/sys/fs/cgroup").glob(f"**/{engine.cgroup_parent}/{container_id}"))
+    return any(
+        word in (group / file).read_text().splitlines()
+        for group in groups
+        for file, word in files
+        if (group / file).exists()
+    )
+
+
+def update(engine: CrashedEngine) -> None:
+    """UpdateContainer, to limits and a policy."""
+    request = containers_pb2.UpdateContainerRequest(container=NAME)
+    request.resources.pids_limit = 77
+    request.resources.cpu_shares = 512
+    engine.containers.UpdateContainer(request, timeout=CALL_SECONDS)
+
+
+def updated_or_as_before(engine: CrashedEngine) -> None:
+    """Its limits are all old or all new, in the record and in the kernel; it can be updated."""
+    found = get(engine, NAME)
+    limits = found.spec.resources
+    assert (limits.pids_limit, limits.cpu_shares) in {(0, 0), (77, 512)}, limits
+    assert pids_bound(engine, found.id) == ("77" if limits.pids_limit else "max")
+    update(engine)
+    assert pids_bound(engine, found.id) == "77"
+    assert get(engine, NAME).spec.resources.pids_limit == 77
+    stays_until_stopped(engine)
+
+
+def pids_bound(engine: CrashedEngine, container_id: str) -> str:
+    """The bound of its processes as the kernel shows it."""
+    [group] = [
+        path
+        for path in Path("/sys/fs/cgroup").glob(f"**/{engine.cgroup_parent}/{container_id}")
+        if (path / "pids.max").exists()
+    ]
+    return (group / "pids.max").read_text().strip()
+
+
+def fails_and_is_restarted(engine: CrashedEngine) -> None:
+    """A container whose policy starts it three times, is started; the daemon sees them."""
+    policy = container_spec_pb2.RestartPolicy(mode=RESTART.MODE_ON_FAILURE, max_retry_count=3)
+    spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sh", "-c", END_WITH_5], restart_policy=policy)
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name=NAME), timeout=CALL_SECONDS)
+    start(engine)
+    until_now(lambda: get(engine, NAME).restart_count == 3, "it was restarted")
+
+
+def restarted_as_often_as_its_policy_says(engine: CrashedEngine) -> None:
+    """What was left of its restarts comes, and no more."""
+    until_now(
+        lambda: (get(engine, NAME).restart_count, get(engine, NAME).state) == (3, EXITED), "all restarts have come"
+    )
+    assert engine.logs(NAME) == b"ran\n" * 4
+    delete(engine, NAME)
+
+
+def restart(engine: CrashedEngine) -> None:
+    """RestartContainer."""
+    engine.containers.RestartContainer(containers_pb2.RestartContainerRequest(container=NAME), timeout=CALL_SECONDS)
+
+
+def runs_again(engine: CrashedEngine) -> None:
+    """What a caller wanted restarted runs, for the first or the second time."""
+    until_now(lambda: get(engine, NAME).state == RUNNING, "it runs")
+    restart(engine)
+    until_now(lambda: engine.logs(NAME).endswith(b"ran\n"), "it has written its line")
+    stop(engine)
+    delete(engine, NAME)
+
+
+def rename(engine: CrashedEngine) -> None:
+    """RenameContainer."""
+    request = containers_pb2.RenameContainerRequest(container=NAME, name=OTHER_NAME)
+    engine.containers.RenameContainer(request, timeout=CALL_SECONDS)
+
+
+def has_one_name(engine: CrashedEngine) -> None:
+    """It has the old or the new name; the other is free."""
+    if find(engine, NAME) is not None:
+        assert find(engine, OTHER_NAME) is None
+        rename(engine)
+    assert find(engine, NAME) is None
+    delete(engine, OTHER_NAME)
+
+
 CREATING = Scenario(create, created_or_absent)
 STARTING = Scenario(start, startable_or_running, create_to_stay)
 RUNNING_ITSELF_AWAY = Scenario(run, no_trace)
@@ -210,6 +331,13 @@ KILLING = Scenario(kill, signalled_again, stays)
 ENDING = Scenario(start_and_wait, ended_and_startable, create)
 DELETING = Scenario(remove, removed_or_whole, has_ended)
 DAMAGED = Scenario(crash.nothing, unknown_until_deleted, has_lost_its_directories)
+
+PAUSING = Scenario(pause, paused_or_running, stays)
+RESUMING = Scenario(resume, paused_or_running, is_paused)
+UPDATING = Scenario(update, updated_or_as_before, stays)
+RESTARTING_BY_POLICY = Scenario(fails_and_is_restarted, restarted_as_often_as_its_policy_says)
+RESTARTING = Scenario(restart, runs_again, stays)
+RENAMING = Scenario(rename, has_one_name, create)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
@@ -238,6 +366,14 @@ SCENARIOS = {
     "container.exit.cgroup": ENDING,
     "container.exit.run_dir": ENDING,
     "container.record.exited": ENDING,
+    "container.pause.record": PAUSING,
+    "container.pause.freeze": PAUSING,
+    "container.record.paused": PAUSING,
+    "container.resume.thaw": RESUMING,
+    "container.resume.record": RESUMING,
+    "container.update.limits": UPDATING,
+    "container.update.record": UPDATING,
+    "container.restart.start": RESTARTING_BY_POLICY,
     "container.delete.record": DELETING,
     "container.delete.files": DELETING,
     "container.delete.directories": DELETING,
@@ -262,6 +398,16 @@ FURTHER = [
     ("container.delete.forget", RUNNING_ITSELF_AWAY),
     ("container.record.starting", RUNNING_ITSELF_AWAY),
     ("container.record.exited", RUNNING_ITSELF_AWAY),
+    ("container.record.paused:2", PAUSING),
+    ("container.restart.start:3", RESTARTING_BY_POLICY),
+    ("container.start.executed:3", RESTARTING_BY_POLICY),
+    ("container.record.starting:2", RESTARTING_BY_POLICY),
+    ("container.record.exited:2", RESTARTING_BY_POLICY),
+    ("container.stop.signal", RESTARTING),
+    ("container.record.exited", RESTARTING),
+    ("container.start.record", RESTARTING),
+    ("container.start.executed", RESTARTING),
+    ("container.record.created", RENAMING),
 ]
 
 #: Failpoint of the core in the daemon -> how it is reached.
@@ -269,6 +415,7 @@ CORE_SCENARIOS = {
     "cgroup.made": STARTING,
     "cgroup.limited": STARTING,
     "control.before_proceed": STARTING,
+    "cgroup.update": UPDATING,
     "cgroup.kill": ENDING,
     "cgroup.remove": ENDING,
     "host.remove_tree": DELETING,

@@ -34,8 +34,6 @@ CASES = [
     *repair_scenarios.CORE_SCENARIOS.items(),
     *commit_scenarios.CORE_SCENARIOS.items(),
 ]
-#: Failpoints of the core behind calls that the API does not have yet.
-UNREACHED = {"cgroup.update"}
 #: Stands in the failpoints' own test.
 UNIT_TESTED = "never.armed.in.tests"
 
@@ -58,7 +56,6 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *commit_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
-        *UNREACHED,
     }
     assert {name.partition(":")[0] for name in reached} == standing - {UNIT_TESTED}
 

@@ -29,6 +29,7 @@ LIVE = frozenset(
     {
         container_pb2.Container.STATE_STARTING,
         container_pb2.Container.STATE_RUNNING,
+        container_pb2.Container.STATE_PAUSED,
         container_pb2.Container.STATE_STOPPING,
     }
 )

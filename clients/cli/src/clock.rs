@@ -22,7 +22,9 @@ pub fn ago(time: Option<&prost_types::Timestamp>, now: i64) -> String {
 /// # Errors
 /// A sentence that says what a time looks like.
 pub fn parse_timestamp(text: &str) -> Result<prost_types::Timestamp, String> {
-    let nanos = units::parse_time(text, i128::from(now_seconds()) * 1_000_000_000)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos =
+        units::parse_time(text, now.map_or(0, |span| i128::try_from(span.as_nanos()).unwrap_or(i128::MAX)))?;
     Ok(prost_types::Timestamp {
         seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
         nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),

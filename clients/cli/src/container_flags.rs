@@ -5,6 +5,7 @@ use clap::Args;
 use crate::api::v1::types;
 use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
+use crate::lifecycle_flags::LifecycleFlags;
 use crate::units;
 
 /// Flags shared by `run` and `create`; names and meanings are Docker's.
@@ -121,6 +122,9 @@ pub struct ContainerFlags {
     /// Temporary file system: /path or /path:size=64m,mode=1777,exec
     #[arg(long, value_name = "PATH[:OPTIONS]")]
     pub tmpfs: Vec<String>,
+    /// Restarts, init, health
+    #[command(flatten)]
+    pub lifecycle: LifecycleFlags,
     /// Image: reference, digest or id
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -138,7 +142,7 @@ impl ContainerFlags {
         &self,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<types::ContainerSpec, Failure> {
-        Ok(types::ContainerSpec {
+        let mut spec = types::ContainerSpec {
             image: self.image.clone(),
             platform: self.platform.as_deref().map(parse_platform).transpose()?,
             pull_policy: pull_policy(&self.pull).into(),
@@ -168,7 +172,9 @@ impl ContainerFlags {
             mounts: self.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<_, _>>()?,
             sysctls: pairs(&self.sysctl),
             ..types::ContainerSpec::default()
-        })
+        };
+        self.lifecycle.apply(&mut spec);
+        Ok(spec)
     }
 
     fn environment(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Failure> {

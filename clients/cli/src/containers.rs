@@ -5,6 +5,7 @@ use tonic::transport::Channel;
 
 use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::types::container::{Exit, State};
+use crate::api::v1::types::health::State as Health;
 use crate::api::v1::types::{Container, ContainerFilter};
 use crate::api::v1::wait_container_request::Condition;
 use crate::api::v1::{
@@ -42,7 +43,7 @@ pub struct ListCommand {
     /// Print sizes of the writable layers
     #[arg(short, long)]
     size: bool,
-    /// id=, name=, label=, status=, exited=, ancestor=, before= or since=
+    /// id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, before= or since=
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
     /// Output
@@ -137,7 +138,7 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
         let wrong = || {
             Failure::usage(
                 format!("--filter {text} is not known"),
-                "write id=, name=, label=, status=, exited=, ancestor=, before= or since=",
+                "write id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, before= or since=",
             )
         };
         match text.split_once('=').ok_or_else(wrong)? {
@@ -146,6 +147,12 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
             ("label", value) => filter.labels.push(value.to_owned()),
             ("ancestor", value) => filter.images.push(value.to_owned()),
             ("exited", value) => filter.exit_codes.push(value.parse().map_err(|_| wrong())?),
+            ("network", value) => filter.networks.push(value.to_owned()),
+            ("volume", value) => filter.volumes.push(value.to_owned()),
+            ("health", value) => {
+                let name = format!("STATE_{}", value.to_uppercase());
+                filter.health_states.push(Health::from_str_name(&name).ok_or_else(wrong)?.into());
+            }
             ("before", value) => value.clone_into(&mut filter.before_container),
             ("since", value) => value.clone_into(&mut filter.since_container),
             ("status", value) => {
@@ -279,7 +286,10 @@ fn status(container: &Container, now: i64) -> String {
 }
 
 /// Prints each name as its call succeeds; a failure is told and the others are tried.
-async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
     names: Vec<String>,
     mut call: impl FnMut(String) -> F,
 ) -> Result<u8, Failure> {

@@ -1,7 +1,5 @@
 //! `fluyt logs`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use clap::Args;
 use tonic::transport::Channel;
 
@@ -9,6 +7,7 @@ use crate::api::v1::log_service_client::LogServiceClient;
 use crate::api::v1::read_logs_response::Event;
 use crate::api::v1::types::OutputStream;
 use crate::api::v1::ReadLogsRequest;
+use crate::clock::parse_timestamp;
 use crate::failure::Failure;
 use crate::render::{self, Format};
 use crate::units;
@@ -43,12 +42,7 @@ pub struct LogsCommand {
 }
 
 fn timestamp(text: &str) -> Result<prost_types::Timestamp, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos() as i128);
-    let nanos = units::parse_time(text, now).map_err(|message| Failure::usage(message, ""))?;
-    Ok(prost_types::Timestamp {
-        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
-    })
+    parse_timestamp(text).map_err(|message| Failure::usage(message, ""))
 }
 
 /// Runs `fluyt logs`.

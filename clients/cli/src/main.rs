@@ -16,6 +16,8 @@ mod files;
 mod flag_values;
 mod images;
 mod interrupt;
+mod lifecycle;
+mod lifecycle_flags;
 mod login;
 mod logs;
 mod operations;
@@ -23,6 +25,7 @@ mod output_file;
 mod progress;
 mod render;
 mod run;
+mod stats;
 mod system;
 mod units;
 
@@ -69,6 +72,25 @@ enum Command {
     Stop(containers::StopCommand),
     /// Send a signal to containers
     Kill(containers::KillCommand),
+    /// Freeze containers
+    Pause(lifecycle::PauseCommand),
+    /// Let frozen containers run on
+    Unpause(lifecycle::UnpauseCommand),
+    /// Stop containers and start them again
+    Restart(lifecycle::RestartCommand),
+    /// Give a container another name
+    Rename(lifecycle::RenameCommand),
+    /// Change limits and restart policies of containers
+    Update(lifecycle::UpdateCommand),
+    /// Show what containers use
+    Stats(stats::StatsCommand),
+    /// Show the processes of a container
+    Top(stats::TopCommand),
+    /// Show published ports; none can be published yet
+    Port(lifecycle::PortCommand),
+    /// Work on many containers
+    #[command(subcommand)]
+    Container(lifecycle::Command),
     /// Wait for containers and print their exit codes
     Wait(containers::WaitCommand),
     /// Delete containers
@@ -136,6 +158,15 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Start(command) => containers::start(channel, command).await,
         Command::Stop(command) => containers::stop(channel, command).await,
         Command::Kill(command) => containers::kill(channel, command).await,
+        Command::Pause(command) => lifecycle::pause(channel, command).await,
+        Command::Unpause(command) => lifecycle::unpause(channel, command).await,
+        Command::Restart(command) => lifecycle::restart(channel, command).await,
+        Command::Rename(command) => lifecycle::rename(channel, command).await,
+        Command::Update(command) => lifecycle::update(channel, command).await,
+        Command::Stats(command) => stats::stats(channel, command).await,
+        Command::Top(command) => stats::top(channel, command).await,
+        Command::Port(command) => lifecycle::port(&command),
+        Command::Container(command) => lifecycle::run(channel, command).await,
         Command::Wait(command) => containers::wait(channel, command).await,
         Command::Rm(command) => containers::remove(channel, command).await,
         Command::Ps(command) => containers::list(channel, command).await,

@@ -1,4 +1,4 @@
-"""Containers: run, create, start, stop, wait, look at, commit, export, delete."""
+"""Containers: run, create, start, pause, restart, update, stop, wait, look at, commit, export, delete."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,14 @@ import grpc
 
 from fluyt.errors import iterate, translated
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
-from fluyt.v1.types import archive_pb2, container_filter_pb2, container_pb2, container_spec_pb2
+from fluyt.v1.types import (
+    archive_pb2,
+    container_filter_pb2,
+    container_pb2,
+    container_spec_pb2,
+    resources_pb2,
+    stats_pb2,
+)
 
 Condition = containers_pb2.WaitContainerRequest.Condition
 #: Added to the number of the signal that ended a process, as shells do.
@@ -73,6 +80,108 @@ def kill(
     request = containers_pb2.KillContainerRequest(container=container, signal=signal, request_id=request_id)
     with translated():
         return containers_pb2_grpc.ContainerServiceStub(connection).KillContainer(request).container
+
+
+def restart(
+    connection: grpc.Channel,
+    container: str,
+    *,
+    timeout_seconds: int | None = None,
+    signal: str = "",
+    request_id: str = "",
+) -> container_pb2.Container:
+    """It was stopped as by `stop` if it ran, and its process has been executed anew."""
+    request = containers_pb2.RestartContainerRequest(container=container, signal=signal, request_id=request_id)
+    if timeout_seconds is not None:
+        request.timeout.FromSeconds(timeout_seconds)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).RestartContainer(request).container
+
+
+def pause(connection: grpc.Channel, container: str, *, request_id: str = "") -> container_pb2.Container:
+    """None of its processes runs until `resume`."""
+    request = containers_pb2.PauseContainerRequest(container=container, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).PauseContainer(request).container
+
+
+def resume(connection: grpc.Channel, container: str, *, request_id: str = "") -> container_pb2.Container:
+    """Its processes run again."""
+    request = containers_pb2.ResumeContainerRequest(container=container, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).ResumeContainer(request).container
+
+
+def rename(connection: grpc.Channel, container: str, name: str, *, request_id: str = "") -> container_pb2.Container:
+    """It has the new name, and the old one is free."""
+    request = containers_pb2.RenameContainerRequest(container=container, name=name, request_id=request_id)
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).RenameContainer(request).container
+
+
+def update(
+    connection: grpc.Channel,
+    container: str,
+    *,
+    resources: resources_pb2.Resources | None = None,
+    restart_policy: container_spec_pb2.RestartPolicy | None = None,
+    expected_version: int = 0,
+    request_id: str = "",
+) -> container_pb2.Container:
+    """It has these limits, at once if it runs, and this policy; what is absent stays. All changes are made or none."""
+    request = containers_pb2.UpdateContainerRequest(
+        container=container,
+        resources=resources,
+        restart_policy=restart_policy,
+        expected_version=expected_version,
+        request_id=request_id,
+    )
+    with translated():
+        return containers_pb2_grpc.ContainerServiceStub(connection).UpdateContainer(request).container
+
+
+def watch_stats(
+    connection: grpc.Channel, *containers: str, interval_millis: int | None = None, once: bool = False
+) -> Iterator[list[stats_pb2.ContainerStats]]:
+    """Yields figures of all named containers, or of all that run, round by round; ends when all named have ended, or
+    after one round with `once`. `interval_millis`: at least 100; None: a second. Giving the iteration up ends it."""
+    request = containers_pb2.WatchStatsRequest(containers=containers, once=once)
+    if interval_millis is not None:
+        request.interval.FromMilliseconds(interval_millis)
+    for message in iterate(containers_pb2_grpc.ContainerServiceStub(connection).WatchStats(request)):
+        if message.WhichOneof("event") == "complete":
+            return
+        yield list(message.round.stats)
+
+
+def list_processes(connection: grpc.Channel, container: str) -> Iterator[stats_pb2.ProcessInfo]:
+    """The processes of a running container by host pid, fetched page by page."""
+    stub = containers_pb2_grpc.ContainerServiceStub(connection)
+    token = ""
+    while True:
+        request = containers_pb2.ListProcessesRequest(container=container, page_token=token)
+        with translated():
+            page = stub.ListProcesses(request)
+        yield from page.processes
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def prune(
+    connection: grpc.Channel,
+    container_filter: container_filter_pb2.ContainerFilter | None = None,
+    *,
+    dry_run: bool = False,
+    request_id: str = "",
+) -> containers_pb2.PruneContainersResponse:
+    """Those that do not run and fit are gone, or with `dry_run` told."""
+    request = containers_pb2.PruneContainersRequest(filter=container_filter, dry_run=dry_run, request_id=request_id)
+    with translated():
+        response: containers_pb2.PruneContainersResponse = containers_pb2_grpc.ContainerServiceStub(
+            connection
+        ).PruneContainers(request)
+    return response
 
 
 def wait(

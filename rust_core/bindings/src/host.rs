@@ -42,10 +42,44 @@ fn kernel_release() -> String {
     host::kernel_release()
 }
 
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.host")]
+pub(crate) struct ProcessInfo {
+    host_pid: u32,
+    pid: u32,
+    parent_host_pid: u32,
+    uid: u32,
+    state: String,
+    start_time_unix_nanos: i64,
+    cpu_usage_nanos: u64,
+    resident_bytes: u64,
+    args: Vec<String>,
+}
+
+#[pyfunction]
+fn processes(py: Python<'_>, host_pids: Vec<u32>) -> Vec<ProcessInfo> {
+    py.detach(|| host::processes(&host_pids))
+        .into_iter()
+        .map(|one| ProcessInfo {
+            host_pid: one.host_pid,
+            pid: one.pid,
+            parent_host_pid: one.parent_host_pid,
+            uid: one.uid,
+            state: one.state.to_string(),
+            start_time_unix_nanos: one.start_time_unix_nanos,
+            cpu_usage_nanos: one.cpu_usage_nanos,
+            resident_bytes: one.resident_bytes,
+            args: one.args,
+        })
+        .collect()
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Feature>()?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
     module.add_function(wrap_pyfunction!(directory_usage, module)?)?;
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
+    module.add_class::<ProcessInfo>()?;
+    module.add_function(wrap_pyfunction!(processes, module)?)?;
     module.add_function(wrap_pyfunction!(kernel_release, module)?)
 }

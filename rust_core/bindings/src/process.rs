@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use crate::error::raise;
 
 #[derive(FromPyObject)]
-struct LimitsArgument {
+pub(crate) struct LimitsArgument {
     memory_limit_bytes: Option<i64>,
     memory_swap_limit_bytes: Option<i64>,
     memory_reservation_bytes: Option<i64>,
@@ -82,6 +82,22 @@ struct StartArgument {
     log_segment_count: u64,
 }
 
+impl From<LimitsArgument> for ResourceLimits {
+    fn from(limits: LimitsArgument) -> Self {
+        Self {
+            memory_limit_bytes: limits.memory_limit_bytes,
+            memory_swap_limit_bytes: limits.memory_swap_limit_bytes,
+            memory_reservation_bytes: limits.memory_reservation_bytes,
+            cpu_quota_micros: limits.cpu_quota_micros,
+            cpu_period_micros: limits.cpu_period_micros,
+            cpu_shares: limits.cpu_shares,
+            cpuset_cpus: limits.cpuset_cpus,
+            cpuset_mems: limits.cpuset_mems,
+            pids_limit: limits.pids_limit,
+        }
+    }
+}
+
 impl From<StartArgument> for ContainerStart {
     fn from(spec: StartArgument) -> Self {
         Self {
@@ -130,17 +146,7 @@ impl From<StartArgument> for ContainerStart {
             oom_score_adj: spec.oom_score_adj,
             cgroup_parent: spec.cgroup_parent,
             cgroup_name: spec.cgroup_name,
-            limits: ResourceLimits {
-                memory_limit_bytes: spec.limits.memory_limit_bytes,
-                memory_swap_limit_bytes: spec.limits.memory_swap_limit_bytes,
-                memory_reservation_bytes: spec.limits.memory_reservation_bytes,
-                cpu_quota_micros: spec.limits.cpu_quota_micros,
-                cpu_period_micros: spec.limits.cpu_period_micros,
-                cpu_shares: spec.limits.cpu_shares,
-                cpuset_cpus: spec.limits.cpuset_cpus,
-                cpuset_mems: spec.limits.cpuset_mems,
-                pids_limit: spec.limits.pids_limit,
-            },
+            limits: spec.limits.into(),
             open_stdin: spec.open_stdin,
             log_segment_bytes: spec.log_segment_bytes,
             log_segment_count: spec.log_segment_count,

@@ -22,6 +22,13 @@ pub struct Clamp {
     pub reason: &'static str,
 }
 
+impl std::fmt::Display for Clamp {
+    /// `field: reason (what holds)`, as callers are told.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {} ({})", self.limit, self.reason, self.given)
+    }
+}
+
 /// What the host gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

@@ -127,8 +127,12 @@ impl CgroupHost {
         }
     }
 
-    /// Every process of the group and of groups below it, in any hierarchy.
-    fn processes(&self, parent: &str, name: &str) -> Result<Vec<Pid>, CgroupError> {
+    /// Every process of the group and of groups below it, in any hierarchy, by its id as this process sees it, sorted;
+    /// none if the group is absent. Blocking (a small read for each group).
+    ///
+    /// # Errors
+    /// [`CgroupError::Io`].
+    pub fn processes(&self, parent: &str, name: &str) -> Result<Vec<Pid>, CgroupError> {
         let mut found = Vec::new();
         for path in self.paths(parent, name)? {
             let mut groups: Vec<(PathBuf, usize)> = vec![(path, 0)];

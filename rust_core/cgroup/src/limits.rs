@@ -40,7 +40,7 @@ pub struct Limits {
     pub memory_limit_bytes: Option<i64>,
     /// Memory and swap together, in bytes; -1 is unlimited; unset it is twice the memory limit.
     pub memory_swap_limit_bytes: Option<i64>,
-    /// Bytes that are reclaimed last.
+    /// Bytes that are reclaimed last; -1 is none.
     pub memory_reservation_bytes: Option<i64>,
     /// Microseconds of CPU time in each period; -1 is unlimited.
     pub cpu_quota_micros: Option<i64>,
@@ -83,7 +83,7 @@ pub struct CheckedLimits {
     /// Memory and swap together; at least the memory.
     pub memory_and_swap: Option<Amount>,
     /// Memory reclaimed last; at most the memory.
-    pub memory_reservation: Option<u64>,
+    pub memory_reservation: Option<Amount>,
     /// CPU time in each period, microseconds.
     pub cpu_quota: Option<Amount>,
     /// The period, microseconds.
@@ -168,9 +168,8 @@ impl Limits {
                 return Err(invalid("memory_limit_bytes", rule));
             }
         }
-        let reservation =
-            bounded("memory_reservation_bytes", self.memory_reservation_bytes, 1, i64::MAX as u64)?;
-        if let (Some(Amount::Limited(bytes)), Some(reserved)) = (memory, reservation) {
+        let reservation = amount("memory_reservation_bytes", self.memory_reservation_bytes)?;
+        if let (Some(Amount::Limited(bytes)), Some(Amount::Limited(reserved))) = (memory, reservation) {
             if reserved > bytes {
                 return Err(invalid("memory_reservation_bytes", "is at most memory_limit_bytes"));
             }
@@ -258,7 +257,7 @@ mod tests {
             (with(|l| l.cpuset_mems = Some(",".into())), "cpuset_mems", "0-3,8"),
             (with(|l| l.cpuset_mems = Some("1,".repeat(4000))), "cpuset_mems", "MAX_CPUSET_BYTES"),
             (with(|l| l.pids_limit = Some(-7)), "pids_limit", "-1"),
-            (with(|l| l.memory_reservation_bytes = Some(-1)), "memory_reservation_bytes", "between"),
+            (with(|l| l.memory_reservation_bytes = Some(-2)), "memory_reservation_bytes", "-1"),
         ] {
             let (found, rule) = refused(limits);
             assert!(found == field && rule.contains(word), "{found}: {rule}");

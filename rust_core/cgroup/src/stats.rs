@@ -1,45 +1,111 @@
 //! What a group uses and has suffered.
 
-use crate::files::value_of;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::files::{self, value_of};
 use crate::{CgroupError, CgroupHost, Version};
 
-/// Usage of a group at one moment; None where the host does not count it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Length of the ticks in which v1 counts user and system time.
+///
+/// Source: cpuacct.rst, USER_HZ is 100 on every architecture that we build for.
+const TICK_NANOS: u64 = 10_000_000;
+/// v1 shows no limit as the largest number of bytes that is whole pages; nothing near it is a limit.
+const NO_LIMIT_BYTES: u64 = 1 << 62;
+
+/// Usage of a group at one moment; None where the host does not count it, or for a limit that there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stats {
-    /// Bytes of memory, page cache included.
-    pub memory_current_bytes: Option<u64>,
     /// CPU time used since the group was made, in nanoseconds.
     pub cpu_usage_nanos: Option<u64>,
+    /// The part of it in user mode.
+    pub cpu_user_nanos: Option<u64>,
+    /// The part of it in the kernel.
+    pub cpu_system_nanos: Option<u64>,
+    /// Periods in which the group was held back.
+    pub cpu_throttled_periods: Option<u64>,
+    /// Time for which it was held back, in nanoseconds.
+    pub cpu_throttled_nanos: Option<u64>,
+    /// Bytes of memory, page cache included.
+    pub memory_current_bytes: Option<u64>,
+    /// Bytes of page cache that can be dropped at once: those of files that were not used lately.
+    pub memory_inactive_file_bytes: Option<u64>,
+    /// The memory limit.
+    pub memory_limit_bytes: Option<u64>,
+    /// Bytes of swap.
+    pub swap_current_bytes: Option<u64>,
     /// Processes and threads.
     pub pids_current: Option<u64>,
+    /// Their bound.
+    pub pids_limit: Option<u64>,
+    /// Bytes read from block devices.
+    pub io_read_bytes: Option<u64>,
+    /// Bytes written to block devices.
+    pub io_write_bytes: Option<u64>,
+    /// Processes killed for want of memory.
+    pub oom_kill_count: Option<u64>,
+    /// Share of the last 10 s in which some process waited for a CPU, in percent.
+    pub cpu_pressure_percent: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure_percent: Option<f64>,
+    /// The same for input and output.
+    pub io_pressure_percent: Option<f64>,
+}
+
+/// The group's directory in one hierarchy.
+struct Directory {
+    version: Version,
+    fd: OwnedFd,
+}
+
+impl Directory {
+    /// Content of a file; None if it is absent, or the group was removed meanwhile, or the kernel has it switched off.
+    fn read(&self, file: &str) -> Option<String> {
+        files::read(self.fd.as_fd(), Path::new(file)).ok()
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        self.read(file)?.trim().parse().ok()
+    }
+
+    fn pressure(&self, file: &str) -> Option<f64> {
+        pressure(&self.read(file)?)
+    }
 }
 
 impl CgroupHost {
-    /// What the group uses now. Blocking (three small reads).
+    /// What the group uses now; all None if it is absent. Blocking (some small reads).
     ///
     /// # Errors
-    /// [`CgroupError::Io`].
+    /// [`CgroupError::FieldInvalid`] for a name that is a path.
     pub fn stats(&self, parent: &str, name: &str) -> Result<Stats, CgroupError> {
-        let number = |file| -> Result<Option<u64>, CgroupError> {
-            Ok(self.read_file(parent, name, file)?.and_then(|text| text.trim().parse().ok()))
-        };
-        let memory = match self.version_of("memory") {
-            Some(Version::V1) => number("memory.usage_in_bytes")?,
-            Some(Version::V2) => number("memory.current")?,
+        let mut stats = Stats::default();
+        let unified = match self.layout().unified() {
+            Some(index) => self.open_in(index, parent, name)?,
             None => None,
         };
-        // v2 counts CPU time in every group, whatever controllers it has.
-        let cpu = if self.layout().unified().is_some() {
-            let text = self.read_file(parent, name, "cpu.stat")?;
-            self.unified_usage(parent, name)?.or_else(|| text.as_deref().and_then(usage_nanos))
-        } else {
-            number("cpuacct.usage")?
-        };
-        Ok(Stats {
-            memory_current_bytes: memory,
-            cpu_usage_nanos: cpu,
-            pids_current: number("pids.current")?,
-        })
+        if let Some(directory) = &unified {
+            // v2 counts CPU time and pressure in every group, whatever controllers it has.
+            fill_unified(&mut stats, directory);
+        }
+        for (controller, fill) in [
+            ("cpuacct", fill_cpuacct as fn(&mut Stats, &Directory)),
+            ("cpu", fill_throttling),
+            ("memory", fill_memory),
+            ("pids", fill_pids),
+        ] {
+            if let Some(index) = self.layout().home(controller) {
+                if let Some(directory) = self.open_in(index, parent, name)? {
+                    fill(&mut stats, &directory);
+                }
+            }
+        }
+        Ok(stats)
+    }
+
+    fn open_in(&self, index: usize, parent: &str, name: &str) -> Result<Option<Directory>, CgroupError> {
+        let path = self.path_in(index, parent, name)?;
+        Ok(files::directory(&path).ok().map(|fd| Directory { version: self.version(index), fd }))
     }
 
     /// How many processes of the group, and of groups below it, the kernel killed for want of memory since the group
@@ -48,31 +114,88 @@ impl CgroupHost {
     /// # Errors
     /// [`CgroupError::Io`].
     pub fn oom_kill_count(&self, parent: &str, name: &str) -> Result<Option<u64>, CgroupError> {
-        let file = match self.version_of("memory") {
+        let file = match self.layout().home("memory").map(|index| self.version(index)) {
             Some(Version::V1) => "memory.oom_control",
             Some(Version::V2) => "memory.events",
             None => return Ok(None),
         };
         Ok(self.read_file(parent, name, file)?.and_then(|text| value_of(&text, "oom_kill")))
     }
+}
 
-    fn version_of(&self, controller: &str) -> Option<Version> {
-        self.layout().home(controller).map(|index| self.version(index))
-    }
-
-    /// The unified group's cpu.stat: on a hybrid host the v1 cpu hierarchy has a file of the same name.
-    fn unified_usage(&self, parent: &str, name: &str) -> Result<Option<u64>, CgroupError> {
-        use std::os::fd::AsFd;
-        let Some(index) = self.layout().unified() else { return Ok(None) };
-        let path = self.path_in(index, parent, name)?;
-        let Ok(directory) = crate::files::directory(&path) else { return Ok(None) };
-        let text = crate::files::read(directory.as_fd(), std::path::Path::new("cpu.stat"));
-        Ok(text.ok().as_deref().and_then(usage_nanos))
+fn fill_unified(stats: &mut Stats, directory: &Directory) {
+    let text = directory.read("cpu.stat").unwrap_or_default();
+    let nanos = |key| value_of(&text, key).map(|micros| micros.saturating_mul(1000));
+    stats.cpu_usage_nanos = nanos("usage_usec");
+    stats.cpu_user_nanos = nanos("user_usec");
+    stats.cpu_system_nanos = nanos("system_usec");
+    stats.cpu_pressure_percent = directory.pressure("cpu.pressure");
+    stats.memory_pressure_percent = directory.pressure("memory.pressure");
+    stats.io_pressure_percent = directory.pressure("io.pressure");
+    if let Some(text) = directory.read("io.stat") {
+        stats.io_read_bytes = Some(sum_of(&text, "rbytes="));
+        stats.io_write_bytes = Some(sum_of(&text, "wbytes="));
     }
 }
 
-fn usage_nanos(text: &str) -> Option<u64> {
-    value_of(text, "usage_usec").map(|micros| micros.saturating_mul(1000))
+fn fill_cpuacct(stats: &mut Stats, directory: &Directory) {
+    if directory.version == Version::V2 || stats.cpu_usage_nanos.is_some() {
+        return;
+    }
+    stats.cpu_usage_nanos = directory.number("cpuacct.usage");
+    let text = directory.read("cpuacct.stat").unwrap_or_default();
+    let nanos = |key| value_of(&text, key).map(|ticks| ticks.saturating_mul(TICK_NANOS));
+    stats.cpu_user_nanos = nanos("user");
+    stats.cpu_system_nanos = nanos("system");
+}
+
+fn fill_throttling(stats: &mut Stats, directory: &Directory) {
+    let text = directory.read("cpu.stat").unwrap_or_default();
+    stats.cpu_throttled_periods = value_of(&text, "nr_throttled");
+    stats.cpu_throttled_nanos = match directory.version {
+        Version::V1 => value_of(&text, "throttled_time"),
+        Version::V2 => value_of(&text, "throttled_usec").map(|micros| micros.saturating_mul(1000)),
+    };
+}
+
+fn fill_memory(stats: &mut Stats, directory: &Directory) {
+    let text = directory.read("memory.stat").unwrap_or_default();
+    let bounded = |limit: Option<u64>| limit.filter(|bytes| *bytes < NO_LIMIT_BYTES);
+    match directory.version {
+        Version::V1 => {
+            stats.memory_current_bytes = directory.number("memory.usage_in_bytes");
+            stats.memory_inactive_file_bytes = value_of(&text, "total_inactive_file");
+            stats.memory_limit_bytes = bounded(directory.number("memory.limit_in_bytes"));
+            stats.swap_current_bytes = value_of(&text, "total_swap");
+            stats.oom_kill_count =
+                directory.read("memory.oom_control").and_then(|text| value_of(&text, "oom_kill"));
+        }
+        Version::V2 => {
+            stats.memory_current_bytes = directory.number("memory.current");
+            stats.memory_inactive_file_bytes = value_of(&text, "inactive_file");
+            stats.memory_limit_bytes = bounded(directory.number("memory.max"));
+            stats.swap_current_bytes = directory.number("memory.swap.current");
+            stats.oom_kill_count =
+                directory.read("memory.events").and_then(|text| value_of(&text, "oom_kill"));
+        }
+    }
+}
+
+fn fill_pids(stats: &mut Stats, directory: &Directory) {
+    stats.pids_current = directory.number("pids.current");
+    stats.pids_limit = directory.number("pids.max");
+}
+
+/// The sum of all `key<number>` words of io.stat, one line a device.
+fn sum_of(text: &str, key: &str) -> u64 {
+    let values = text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok());
+    values.fold(0, u64::saturating_add)
+}
+
+/// avg10 of the line `some`. Source: psi.rst.
+fn pressure(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with("some "))?;
+    line.split(' ').find_map(|word| word.strip_prefix("avg10=")?.parse().ok())
 }
 
 #[cfg(test)]
@@ -86,6 +209,20 @@ mod tests {
         assert_eq!(value_of(events, "oom"), Some(2));
         assert_eq!(value_of("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", "oom_kill"), Some(7));
         assert_eq!(value_of("", "oom_kill"), None);
-        assert_eq!(usage_nanos("usage_usec 12\nuser_usec 1\n"), Some(12_000));
+    }
+
+    #[test]
+    fn bytes_of_all_devices_are_added_up() {
+        let text =
+            "8:0 rbytes=10 wbytes=1 rios=1 wios=1 dbytes=0 dios=0\n8:16 rbytes=5 wbytes=2 rios=9 wios=1\n";
+        assert_eq!((sum_of(text, "rbytes="), sum_of(text, "wbytes=")), (15, 3));
+        assert_eq!(sum_of("", "rbytes="), 0);
+    }
+
+    #[test]
+    fn pressure_is_that_of_some_process_in_ten_seconds() {
+        let text = "some avg10=1.25 avg60=9.00 avg300=9.00 total=7\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=1\n";
+        assert_eq!(pressure(text), Some(1.25));
+        assert_eq!(pressure(""), None);
     }
 }

@@ -10,7 +10,9 @@ use crate::create::apply;
 use crate::files::{self, io};
 use crate::group::Member;
 use crate::prepare::fill_cpuset;
-use crate::{Amount, CgroupError, CgroupHost, Clamp, CurrentMemory, Limits, Version};
+use crate::{
+    Amount, CgroupError, CgroupHost, Clamp, CurrentMemory, IfAbsent, Limits, PlannedWrite, Version, Write,
+};
 
 /// How often processes that fork while they are moved into a new cpuset are chased.
 const MAX_MOVE_ROUNDS: u32 = 100;
@@ -19,8 +21,8 @@ impl CgroupHost {
     /// The group has `limits`, which are all the limits it shall have, not a difference: memory without swap is
     /// again twice the memory. What they leave unset stays as it is. Growing and shrinking both work. Blocking.
     ///
-    /// Not atomic: when the kernel refuses one value (memory below what is in use, for example), those before it
-    /// are set.
+    /// All or nothing: when the kernel refuses one value (memory below what is in use, for example), those before it
+    /// are set back, last first, so that each step is one that the kernel has taken before.
     ///
     /// # Errors
     /// As in [`CgroupHost::create`]; [`CgroupError::Io`] with ENOENT if the group is absent.
@@ -28,29 +30,55 @@ impl CgroupHost {
         let checked = limits.check()?;
         let writes = crate::plan(&checked, self.layout(), self.current_memory(parent, name)?)?;
         let mut clamps = Vec::new();
+        let mut before = Vec::new();
         for planned in &writes {
-            failpoint::hit("cgroup.update");
-            let index = planned.hierarchy;
-            let path = self.path_in(index, parent, name)?;
-            let is_late_cpuset = self.version(index) == Version::V1
-                && self.layout().hierarchies()[index].has("cpuset")
-                && !path.exists();
-            let member = if is_late_cpuset {
-                self.make_cpuset(parent, name, index)?
-            } else {
-                Member {
-                    hierarchy: index,
-                    version: self.version(index),
-                    parent: self.parent(parent, index)?,
-                    path: path.clone(),
+            match self.change(parent, name, planned, &mut before) {
+                Ok(clamp) => clamps.extend(clamp),
+                Err(error) => {
+                    set_back(name, &before)?;
+                    return Err(error);
                 }
-            };
-            clamps.extend(apply(&member, name, planned)?);
-            if is_late_cpuset {
-                self.move_into(parent, name, &member)?;
             }
         }
         Ok(clamps)
+    }
+
+    /// Carries out one write; what the file said before is added to `before`.
+    fn change(
+        &self,
+        parent: &str,
+        name: &str,
+        planned: &PlannedWrite,
+        before: &mut Vec<(Member, PlannedWrite)>,
+    ) -> Result<Option<Clamp>, CgroupError> {
+        failpoint::hit("cgroup.update");
+        let index = planned.hierarchy;
+        let path = self.path_in(index, parent, name)?;
+        let is_late_cpuset = self.version(index) == Version::V1
+            && self.layout().hierarchies()[index].has("cpuset")
+            && !path.exists();
+        let member = if is_late_cpuset {
+            self.make_cpuset(parent, name, index)?
+        } else {
+            Member {
+                hierarchy: index,
+                version: self.version(index),
+                parent: self.parent(parent, index)?,
+                path: path.clone(),
+            }
+        };
+        let file = Path::new(name).join(planned.write.file);
+        // What cannot be read cannot be written either, and the write tells why.
+        if let Ok(value) = files::read(member.parent.as_fd(), &file) {
+            let value = value.trim_end().to_owned();
+            let write = Write { value, if_absent: IfAbsent::Clamp, ..planned.write.clone() };
+            before.push((member.clone(), PlannedWrite { hierarchy: index, write }));
+        }
+        let clamp = apply(&member, name, planned)?;
+        if is_late_cpuset {
+            self.move_into(parent, name, &member)?;
+        }
+        Ok(clamp)
     }
 
     fn current_memory(&self, parent: &str, name: &str) -> Result<CurrentMemory, CgroupError> {
@@ -114,4 +142,17 @@ impl CgroupHost {
         }
         Err(CgroupError::Busy { path: member.path.clone() })
     }
+}
+
+/// Every file says again what it said before, the last one changed first.
+fn set_back(name: &str, before: &[(Member, PlannedWrite)]) -> Result<(), CgroupError> {
+    for (member, planned) in before.iter().rev() {
+        let mut planned = planned.clone();
+        if planned.write.value.is_empty() {
+            // An empty list is written as an empty line: a write of no bytes never reaches the kernel.
+            planned.write.value.push('\n');
+        }
+        apply(member, name, &planned)?;
+    }
+    Ok(())
 }

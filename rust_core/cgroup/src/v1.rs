@@ -42,7 +42,7 @@ fn memory(limits: &CheckedLimits, current: CurrentMemory) -> Vec<Write> {
     if let Some(reserved) = limits.memory_reservation {
         writes.push(Write {
             file: "memory.soft_limit_in_bytes",
-            value: reserved.to_string(),
+            value: reserved.text("-1"),
             limit: "memory_reservation_bytes",
             if_absent: IfAbsent::Reject,
         });

@@ -53,7 +53,7 @@ fn memory(limits: &CheckedLimits) -> Vec<Write> {
         });
     }
     if let Some(reserved) = limits.memory_reservation {
-        writes.push(write("memory.low", reserved.to_string(), "memory_reservation_bytes"));
+        writes.push(write("memory.low", reserved.text("0"), "memory_reservation_bytes"));
     }
     writes
 }

@@ -199,3 +199,42 @@ fn names_that_are_paths_reach_no_file() {
     assert!(fixture.host.kill("a/../..", "c").is_err());
     assert!(Path::new(&fixture.path("secret")).exists());
 }
+
+#[test]
+fn a_refused_update_leaves_every_limit_as_it_was() {
+    let v1 = Fixture::new(
+        &[("memory", "memory"), ("cpu", "cpu"), ("pids", "pids")],
+        &[
+            ("memory/fluyt/c/memory.limit_in_bytes", "67108864\n"),
+            ("memory/fluyt/c/memory.memsw.limit_in_bytes", "134217728\n"),
+            ("cpu/fluyt/c/cpu.shares", "512\n"),
+        ],
+    );
+    let v2 = v2(&[
+        ("unified/fluyt/c/memory.max", "67108864\n"),
+        ("unified/fluyt/c/memory.swap.max", "67108864\n"),
+        ("unified/fluyt/c/cpu.weight", "59\n"),
+        ("unified/fluyt/c/cpuset.cpus", "\n"),
+    ]);
+    // The last file, pids.max, is absent in both: the kernel refuses it after all the others were set.
+    let limits = Limits {
+        memory_limit_bytes: Some(200 * M),
+        memory_swap_limit_bytes: Some(300 * M),
+        cpu_shares: Some(2048),
+        pids_limit: Some(16),
+        ..Limits::default()
+    };
+    let on_v2 = Limits { cpuset_cpus: Some("0".into()), ..limits.clone() };
+    for (fixture, limits) in [(&v1, &limits), (&v2, &on_v2)] {
+        let error = fixture.host.update("fluyt", "c", limits).unwrap_err();
+        assert!(matches!(error, CgroupError::LimitRejected { .. }), "{error:?}");
+    }
+    let one_line = |fixture: &Fixture, file: &str| fixture.read(file).trim().to_owned();
+    // A file keeps what a shorter value does not cover, which a control file does not.
+    assert!(v1.read("memory/fluyt/c/memory.limit_in_bytes").starts_with("67108864"));
+    assert_eq!(one_line(&v1, "memory/fluyt/c/memory.memsw.limit_in_bytes"), "134217728");
+    assert!(v1.read("cpu/fluyt/c/cpu.shares").starts_with("512"));
+    assert!(one_line(&v2, "unified/fluyt/c/memory.max").starts_with("67108864"));
+    assert!(v2.read("unified/fluyt/c/cpu.weight").starts_with("59"));
+    assert!(v2.read("unified/fluyt/c/cpuset.cpus").starts_with('\n'));
+}

@@ -60,8 +60,7 @@ impl<'a> Groups<'a> {
 
     /// Limits that the host did not give, as `field: reason`.
     pub(crate) fn clamps(&self) -> Vec<String> {
-        let text = |clamp: &cgroup::Clamp| format!("{}: {} ({})", clamp.limit, clamp.reason, clamp.given);
-        self.group.report().clamps.iter().map(text).collect()
+        self.group.report().clamps.iter().map(ToString::to_string).collect()
     }
 
     /// They are the container's from now on.

@@ -1,17 +1,19 @@
 //! What this kernel and host allow, found by trying rather than by version; and measuring or removing trees of files
-//! by descriptor, never by a path that somebody could bend meanwhile.
+//! by descriptor, never by a path that somebody could bend meanwhile; and what procfs tells of processes.
 //!
 //! It decides nothing from what it finds.
 
 mod erofs;
 mod feature;
 mod probe;
+mod processes;
 mod remove;
 mod usage;
 mod walk;
 
 pub use feature::Feature;
 pub use probe::probe;
+pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
 pub use remove::remove_tree;
 pub use usage::{directory_usage, Usage};
 

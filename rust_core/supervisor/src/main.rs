@@ -6,6 +6,7 @@
 mod connections;
 mod ending;
 mod idle;
+mod init;
 mod output;
 mod plan;
 mod serve;
@@ -24,6 +25,10 @@ const COMM: &std::ffi::CStr = c"fluyt-super";
 const OOM_SCORE_ADJ: &[u8] = b"-999";
 
 fn main() -> ExitCode {
+    let is_init = |name: &std::ffi::OsString| std::path::Path::new(name).ends_with(init::NAME);
+    if std::env::args_os().next().as_ref().is_some_and(is_init) {
+        return init::run(std::env::args_os());
+    }
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
         println!("{}", control::version_line());
         return ExitCode::SUCCESS;

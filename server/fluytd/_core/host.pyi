@@ -1,5 +1,6 @@
 """What this kernel and host allow."""
 
+from collections.abc import Sequence
 from typing import final
 
 @final
@@ -26,3 +27,32 @@ def remove_tree(path: str) -> None:
 
 def kernel_release() -> str:
     """`uname -r`."""
+
+@final
+class ProcessInfo:
+    """One process at one moment."""
+
+    @property
+    def host_pid(self) -> int: ...
+    @property
+    def pid(self) -> int:
+        """In its own, innermost pid namespace."""
+    @property
+    def parent_host_pid(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def state(self) -> str:
+        """One letter. Source: proc_pid_stat(5)."""
+    @property
+    def start_time_unix_nanos(self) -> int: ...
+    @property
+    def cpu_usage_nanos(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int: ...
+    @property
+    def args(self) -> list[str]:
+        """At most 4 KiB together; the name in brackets where there are none."""
+
+def processes(host_pids: Sequence[int]) -> list[ProcessInfo]:
+    """What is known of these processes, in their order, without those that have ended. Blocking (three reads each)."""

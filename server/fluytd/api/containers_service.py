@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
+from fluyt.v1.types import container_filter_pb2, stats_pb2
 from fluytd.api.convert import container_files
 from fluytd.api.convert.auth import from_auth, without_auth
 from fluytd.api.convert.container_specs import from_spec
@@ -18,10 +19,12 @@ from fluytd.api.convert.containers import (
     from_reference,
     from_signal,
     from_timeout,
+    from_update,
     to_chunks,
     to_container,
 )
 from fluytd.api.convert.operations import to_operation
+from fluytd.api.convert.stats import from_interval, to_process, to_stats
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
 from fluytd.containers.attach import Detached, Session
 from fluytd.containers.files import ContainerFiles
@@ -29,13 +32,15 @@ from fluytd.containers.model import Container
 from fluytd.containers.query import newest_first
 from fluytd.containers.run import Created, Exited, Launched, Output, Pulling, RunEvent, Running
 from fluytd.containers.service import ContainerService
-from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
 from fluytd.requests.service import RequestService
 
 #: Containers of a page where the caller names no number, and the most that one has.
 MAX_PAGE_SIZE: Final = 1_000
 #: A page ends early at about so many bytes, so that no message exceeds 1 MiB.
 MAX_PAGE_BYTES: Final = 768 * 1024
+#: Figures of so many containers stand in one message, which stays far below 1 MiB.
+MAX_ROUND_SIZE: Final = 2_000
 #: Most bytes of input in one message.
 MAX_STDIN_BYTES: Final = 256 * 1024
 #: Who is told as the actor until callers by TCP have names of their own in image events.
@@ -49,13 +54,18 @@ _Attach = containers_pb2.AttachContainerResponse
 class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     """Makes, runs, ends and shows containers for callers."""
 
-    def __init__(self, containers: ContainerService, files: ContainerFiles, requests: RequestService) -> None:
+    def __init__(
+        self, containers: ContainerService, files: ContainerFiles, requests: RequestService, host_memory_bytes: int
+    ) -> None:
         """Serves `containers` and their `files`.
 
-        `requests`: keeps which container a request id of RunContainer stands for.
+        Args:
+            requests: keeps which container a request id of RunContainer stands for.
+            host_memory_bytes: what bounds a container without a limit.
         """
         self._containers = containers
         self._files = files
+        self._host_memory_bytes = host_memory_bytes
         self._requests = requests
 
     async def CreateContainer(
@@ -85,6 +95,14 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             async for event in running:
                 for response in _run_responses(event):
                     yield response
+
+    def _times(self, wanted: container_filter_pb2.ContainerFilter) -> dict[str, int]:
+        """When the containers were made that a filter names."""
+        return {
+            name: self._containers.get(getattr(wanted, name)).create_time_unix_nanos
+            for name in ("before_container", "since_container")
+            if getattr(wanted, name)
+        }
 
     async def _run_once(
         self, request: containers_pb2.RunContainerRequest, spec: Any, auth: Any
@@ -139,6 +157,25 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         )
         return containers_pb2.RestartContainerResponse(container=to_container(container))
 
+    async def PauseContainer(
+        self, request: containers_pb2.PauseContainerRequest, context: Any
+    ) -> containers_pb2.PauseContainerResponse:
+        container = await self._containers.pause(from_reference(request), expected_version=request.expected_version)
+        return containers_pb2.PauseContainerResponse(container=to_container(container))
+
+    async def ResumeContainer(
+        self, request: containers_pb2.ResumeContainerRequest, context: Any
+    ) -> containers_pb2.ResumeContainerResponse:
+        container = await self._containers.resume(from_reference(request), expected_version=request.expected_version)
+        return containers_pb2.ResumeContainerResponse(container=to_container(container))
+
+    async def UpdateContainer(
+        self, request: containers_pb2.UpdateContainerRequest, context: Any
+    ) -> containers_pb2.UpdateContainerResponse:
+        reference, changes, policy = from_reference(request), *from_update(request)
+        container = await self._containers.update(reference, changes, policy, expected_version=request.expected_version)
+        return containers_pb2.UpdateContainerResponse(container=to_container(container))
+
     async def RenameContainer(
         self, request: containers_pb2.RenameContainerRequest, context: Any
     ) -> containers_pb2.RenameContainerResponse:
@@ -170,15 +207,10 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     ) -> containers_pb2.ListContainersResponse:
         limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
         after = _position(request.page_token)
-        times = {
-            name: self._containers.get(getattr(request.filter, name)).create_time_unix_nanos
-            for name in ("before_container", "since_container")
-            if getattr(request.filter, name)
-        }
         response = containers_pb2.ListContainersResponse()
         size_bytes = 0
         last = ""
-        for container in self._containers.list(from_filter(request.filter, times)):
+        for container in self._containers.list(from_filter(request.filter, self._times(request.filter))):
             if after is not None and newest_first(container) <= after:
                 continue
             if len(response.containers) == limit or size_bytes > MAX_PAGE_BYTES:
@@ -192,6 +224,51 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             response.containers.append(message)
             size_bytes += message.ByteSize()
             last = f"{container.create_time_unix_nanos}:{container.id}"
+        return response
+
+    async def PruneContainers(
+        self, request: containers_pb2.PruneContainersRequest, context: Any
+    ) -> containers_pb2.PruneContainersResponse:
+        wanted = from_filter(request.filter, self._times(request.filter))
+        pruned = await self._containers.prune(wanted, dry_run=request.dry_run)
+        return containers_pb2.PruneContainersResponse(deleted=pruned.ids, reclaimed_bytes=pruned.reclaimed_bytes)
+
+    async def WatchStats(
+        self, request: containers_pb2.WatchStatsRequest, context: Any
+    ) -> AsyncIterator[containers_pb2.WatchStatsResponse]:
+        if len(request.containers) > MAX_PAGE_SIZE:
+            raise LimitExceeded(
+                limit="MAX_PAGE_SIZE", limit_value=MAX_PAGE_SIZE, actual=len(request.containers), subject="containers"
+            )
+        interval = from_interval(request)
+        async with aclosing(self._containers.watch_stats(request.containers, interval, once=request.once)) as rounds:
+            async for samples in rounds:
+                # A round of more containers than a message holds comes in several.
+                for first in range(0, max(1, len(samples)), MAX_ROUND_SIZE):
+                    part = samples[first : first + MAX_ROUND_SIZE]
+                    round_ = stats_pb2.StatsRound(stats=[to_stats(one, self._host_memory_bytes) for one in part])
+                    yield containers_pb2.WatchStatsResponse(round=round_)
+        yield containers_pb2.WatchStatsResponse(complete=stats_pb2.StatsComplete())
+
+    async def ListProcesses(
+        self, request: containers_pb2.ListProcessesRequest, context: Any
+    ) -> containers_pb2.ListProcessesResponse:
+        reference = from_reference(request)
+        limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        after = from_page_token(request.page_token) if request.page_token else "0"
+        if not after.isdecimal():
+            raise FieldInvalid(field="page_token", rule="must be a next_page_token of an earlier answer")
+        response = containers_pb2.ListProcessesResponse()
+        size_bytes = 0
+        for process in await self._containers.list_processes(reference):
+            if process.host_pid <= int(after):
+                continue
+            if len(response.processes) == limit or size_bytes > MAX_PAGE_BYTES:
+                response.next_page_token = to_page_token(str(response.processes[-1].host_pid))
+                break
+            message = to_process(process)
+            response.processes.append(message)
+            size_bytes += message.ByteSize()
         return response
 
     async def WaitContainer(

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State
+from fluytd.containers.model import EXECUTED, Container, State
 from fluytd.containers.run import Exited, Output
 from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.stop import kill
@@ -16,7 +16,7 @@ from fluytd.errors import ContainerWrongState, FieldInvalid
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import OpenLogRange, ReadRange
 
-ATTACHABLE = frozenset({State.CREATED, State.STARTING, State.RUNNING, State.STOPPING})
+ATTACHABLE = EXECUTED | {State.CREATED, State.STARTING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
         raise FieldInvalid(field="open.stdin", rule="needs a container that was made with open_stdin")
     if options.cursor and options.include_logs:
         raise FieldInvalid(field="open.cursor", rule="excludes include_logs")
-    is_live = container.state in (State.RUNNING, State.STOPPING)
+    is_live = container.state in EXECUTED
     tail = 0 if is_live and not options.include_logs and not options.cursor else None
     reader = await ctx.workers.run(
         open_range, ctx.directories.log_dir(container.id), ReadRange(cursor=options.cursor or None, tail_lines=tail)

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from typing import Final
 
 from fluytd.containers.signals import parse_signal
-from fluytd.containers.spec import ContainerSpec, NetworkMode, ResourcesSpec, RlimitSpec
+from fluytd.containers.spec import (
+    ContainerSpec,
+    HealthCheck,
+    NetworkMode,
+    ResourcesSpec,
+    RestartMode,
+    RestartPolicy,
+    RlimitSpec,
+)
 from fluytd.errors import FieldInvalid, LimitExceeded
 
 MIB: Final = 1024 * 1024
@@ -37,6 +45,9 @@ MAX_GROUPS: Final = 1_024
 MAX_MOUNTS: Final = 256
 MAX_DNS_ENTRIES: Final = 32
 MAX_STOP_TIMEOUT_MILLIS: Final = 24 * 3600 * 1000
+MAX_HEALTH_ARGS_BYTES: Final = 64 * 1024
+MAX_HEALTH_SPAN_MILLIS: Final = 24 * 3600 * 1000
+MAX_HEALTH_RETRIES: Final = 1_000
 MIN_LOG_SEGMENT_BYTES: Final = 1024
 MAX_LOG_SEGMENT_BYTES: Final = 1024 * MIB
 MAX_LOG_SEGMENTS: Final = 1_000
@@ -79,6 +90,9 @@ def check_spec(spec: ContainerSpec) -> None:
     _check_strings(spec)
     _check_host_names(spec)
     check_resources(spec.resources, "spec.resources")
+    if spec.health_check is not None:
+        check_health(spec.health_check)
+    check_restart_policy(spec.restart_policy, "spec.restart_policy", auto_remove=spec.auto_remove)
     _check_rlimits(spec.rlimits)
     _check_mounts(spec)
     _check_sysctls(spec)
@@ -100,6 +114,28 @@ def check_spec(spec: ContainerSpec) -> None:
     _in_range(spec.log.segment_count, 0, MAX_LOG_SEGMENTS, "spec.log.segment_count", "")
     if spec.stdin_once and not spec.open_stdin:
         raise FieldInvalid(field="spec.stdin_once", rule="needs open_stdin")
+
+
+def check_health(check: HealthCheck) -> None:
+    """Raises FIELD_INVALID or LIMIT_EXCEEDED for a health check that cannot be, with the field's path."""
+    at = "spec.health_check"
+    for index, argument in enumerate(check.args):
+        _text(argument, f"{at}.args[{index}]", MAX_ARG_BYTES, "MAX_ARG_BYTES")
+    size = sum(len(argument.encode()) for argument in check.args)
+    _bounded(size, MAX_HEALTH_ARGS_BYTES, "MAX_HEALTH_ARGS_BYTES", f"{at}.args in bytes")
+    for name in ("interval", "timeout", "start_period", "start_interval"):
+        _in_range(getattr(check, f"{name}_millis"), 0, MAX_HEALTH_SPAN_MILLIS, f"{at}.{name}", "milliseconds")
+    _in_range(check.retries, 0, MAX_HEALTH_RETRIES, f"{at}.retries", "")
+    if check.is_disabled and check.args:
+        raise FieldInvalid(field=f"{at}.args", rule="cannot be given together with disabled")
+
+
+def check_restart_policy(policy: RestartPolicy, at: str, *, auto_remove: bool) -> None:
+    """Raises FIELD_INVALID for a policy that contradicts itself, or the removal of the container when it ends."""
+    if policy.max_retry_count and policy.mode is not RestartMode.ON_FAILURE:
+        raise FieldInvalid(field=f"{at}.max_retry_count", rule="needs the mode on-failure")
+    if policy.mode is not RestartMode.NO and auto_remove:
+        raise FieldInvalid(field=at, rule="cannot be given together with auto_remove")
 
 
 def swap_default(memory_bytes: int | None, swap_bytes: int | None) -> int | None:

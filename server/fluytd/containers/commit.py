@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 #: Bytes of a remark or an author's name: they stand in the config, which has a bound of its own.
 MAX_REMARK_BYTES: Final = 64 * 1024
 #: States in which a container has a tree that is its own.
-READABLE: Final = frozenset({State.CREATED, State.EXITED, State.RUNNING, State.STOPPING, State.UNKNOWN})
+READABLE: Final = frozenset({State.CREATED, State.EXITED, State.RUNNING, State.PAUSED, State.STOPPING, State.UNKNOWN})
 _RUNNING: Final = frozenset({State.RUNNING, State.STOPPING})
 
 

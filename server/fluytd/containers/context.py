@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, Records, Runtime
 from fluytd.containers.resolve import HostFacts
-from fluytd.containers.table import ContainerTable, Entry
+from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.errors import EngineError
 from fluytd.events.model import Fact
 from fluytd.workers import Workers
@@ -39,7 +39,16 @@ class Context:
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None
+    preparing: asyncio.Task[None] | None = None
     is_closing: bool = False
+    #: Waits for so many seconds; tests set a clock of their own.
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    #: None where this engine cannot run commands in containers: health checks are refused then.
+    probe: Probe | None = None
+    #: Called when a process has been executed, or was found running by a new daemon.
+    on_started: Callable[[Entry, Run], None] = lambda entry, run: None
+    #: Called when a run has ended and its record says how.
+    on_ended: Callable[[Entry], None] = lambda entry: None
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
         """Work that goes on when its caller goes; a failure that nobody awaits is logged."""
@@ -61,8 +70,12 @@ class Context:
 
     def _replenish(self) -> None:
         self.replenishing = None
-        if not self.is_closing:
-            self.spawn(self.prepare(), "preparation")
+        if self.is_closing:
+            return
+        if self.preparing is not None and not self.preparing.done():
+            self.replenish()  # two at once would make too many
+            return
+        self.preparing = self.spawn(self.prepare(), "preparation")
 
     async def prepare(self) -> None:
         """What starts need and belongs to no container stands ready. A failure is logged: starts do without."""

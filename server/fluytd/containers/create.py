@@ -8,7 +8,7 @@ from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
 from fluytd.containers.resolve import capabilities, resolve
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
-from fluytd.errors import FieldInvalid
+from fluytd.errors import FieldInvalid, FieldNotBuilt
 from fluytd.ids import ContainerId
 
 
@@ -19,6 +19,8 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     checks.check_spec(spec)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     capabilities(spec.security, ctx.host)
+    if ctx.probe is None and spec.health_check is not None and not spec.health_check.is_disabled:
+        raise FieldNotBuilt(field="spec.health_check")
 
 
 async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool = True) -> Entry:

@@ -29,6 +29,7 @@ async def delete(ctx: Context, entry: Entry, *, force: bool) -> int:
                 allowed = sorted(state.value for state in model.DELETABLE)
                 raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
             await stop.kill_and_wait(ctx, entry)
+        entry.cancel_restart()
         return await destroy(ctx, entry, is_counted=True)
 
 

@@ -59,10 +59,13 @@ def _finish(ctx: Context, entry: Entry, run: Run, ending: Ending | None) -> None
         )
     entry.exit_count += 1
     entry.last_exit = ended
-    recorded = ctx.record(entry, ended, facts.ended(ended, was_stop_requested=run.was_stop_requested))
+    resumed = [facts.resumed(entry.container)] if entry.is_resuming else []
+    told = facts.ended(ended, was_stop_requested=run.was_stop_requested)
+    recorded = ctx.record(entry, ended, [*resumed, *told])
     run.record_end(ended)
     entry.release = ctx.spawn(_release(ctx, entry, run, recorded), f"release of {ended.id}")
-    if ended.spec.auto_remove:
+    ctx.on_ended(entry)
+    if ended.spec.auto_remove and not ended.is_restarting:
         ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")
 
 

@@ -6,13 +6,17 @@ from fluytd.events.model import (
     ContainerCreated,
     ContainerDeleted,
     ContainerExited,
+    ContainerHealthChanged,
     ContainerLost,
     ContainerOutOfMemory,
+    ContainerPaused,
+    ContainerResumed,
     ContainerSignalled,
     ContainerStarted,
     ContainerStartFailed,
     ContainerStopped,
     ContainerStopping,
+    ContainerUpdated,
     Fact,
 )
 
@@ -35,6 +39,27 @@ def start_failed(container: Container, failure: Failure) -> Fact:
 def signalled(container: Container, number: int) -> Fact:
     """A signal was sent to it."""
     return ContainerSignalled(container.id, container.name, number)
+
+
+def paused(container: Container) -> Fact:
+    """It was frozen."""
+    return ContainerPaused(container.id, container.name)
+
+
+def resumed(container: Container) -> Fact:
+    """It was thawed."""
+    return ContainerResumed(container.id, container.name)
+
+
+def updated(container: Container) -> Fact:
+    """It got other limits or another policy."""
+    return ContainerUpdated(container.id, container.name)
+
+
+def health_changed(container: Container) -> Fact:
+    """Its health has another state."""
+    state = container.health.state.value if container.health is not None else ""
+    return ContainerHealthChanged(container.id, container.name, state)
 
 
 def stopping(container: Container) -> Fact:

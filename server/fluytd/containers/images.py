@@ -1,16 +1,22 @@
 """The images that containers are made of, as the images' table in memory shows them. It fetches nothing itself."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Final
 
+from fluytd.containers.checks import MAX_HEALTH_RETRIES, MAX_HEALTH_SPAN_MILLIS
 from fluytd.containers.model import ImageFacts
-from fluytd.containers.spec import PlatformChoice
+from fluytd.containers.spec import HealthCheck, PlatformChoice
 from fluytd.errors import PlatformUnavailable
+from fluytd.images.config import ImageConfig
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 
+#: Of images that name none. Source: Docker image spec v1.2, Shell.
+DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+_NANOS_PER_MILLI: Final = 1_000_000
 #: Begins a pull and yields its operation until it has ended; raises its failure.
 Pull = Callable[[str, PlatformChoice | None, Credentials | None], AsyncGenerator[Operation, None]]
 #: Removes those of these layers that nothing needs.
@@ -78,7 +84,33 @@ def facts_of(image: Image, name: str) -> ImageFacts:
         working_dir=config.working_dir,
         stop_signal=config.stop_signal,
         labels=config.labels,
+        health_check=_health_check(config),
     )
+
+
+def _health_check(config: ImageConfig) -> HealthCheck | None:
+    """Source: Docker image spec v1.2, Healthcheck: NONE, CMD and its arguments, CMD-SHELL and its text."""
+    check = config.health_check
+    if check is None or not check.test:
+        return None
+    kind, *rest = check.test
+    if kind == "NONE":
+        return HealthCheck(is_disabled=True)
+    if kind not in {"CMD", "CMD-SHELL"} or not rest:
+        return None  # a test of no known kind is none, as docker takes it
+    return HealthCheck(
+        args=tuple(rest) if kind == "CMD" else (*(config.shell or DEFAULT_SHELL), rest[0]),
+        interval_millis=_millis(check.interval_nanos),
+        timeout_millis=_millis(check.timeout_nanos),
+        start_period_millis=_millis(check.start_period_nanos),
+        start_interval_millis=_millis(check.start_interval_nanos),
+        retries=max(0, min(check.retries, MAX_HEALTH_RETRIES)),
+    )
+
+
+def _millis(nanos: int) -> int:
+    """Within the bounds that a caller's own would have to keep: an image is not refused for its health check."""
+    return max(0, min(-(-nanos // _NANOS_PER_MILLI), MAX_HEALTH_SPAN_MILLIS))
 
 
 def _fits(present: Platform, wanted: PlatformChoice) -> bool:

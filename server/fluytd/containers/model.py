@@ -14,6 +14,7 @@ The states and what leads from one to the next:
                                                                 v
                                             DELETING ──> (no record)
 
+A RUNNING container can be PAUSED and resumed; a PAUSED one can be stopped, and can end, as a RUNNING one.
 UNKNOWN is where recovery puts a container that it could not bring into any of these; it can only be deleted by force.
 A start that fails leaves the container where it was before (CREATED or EXITED), with `failure` and `exit_code` 125, 126
 or 127. Source: Docker's states, and case T02.
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.spec import ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
 from fluytd.errors import Failure
 
 
@@ -35,6 +36,7 @@ class State(StrEnum):
     CREATED = "created"
     STARTING = "starting"
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPING = "stopping"
     EXITED = "exited"
     DELETING = "deleting"
@@ -42,7 +44,9 @@ class State(StrEnum):
 
 
 #: States in which a container has, or may have, a process.
-LIVE: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+LIVE: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING})
+#: States in which its first process has been executed and has not ended.
+EXECUTED: Final = frozenset({State.RUNNING, State.PAUSED, State.STOPPING})
 STARTABLE: Final = frozenset({State.CREATED, State.EXITED})
 #: States that DeleteContainer accepts without force.
 DELETABLE: Final = frozenset({State.CREATED, State.EXITED})
@@ -81,6 +85,29 @@ class ImageFacts:
     working_dir: str = ""
     stop_signal: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    health_check: HealthCheck | None = None
+
+
+class HealthState(StrEnum):
+    """Whether a container does what it should."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the checks of a run have found."""
+
+    state: HealthState = HealthState.STARTING
+    #: Failures in a row that count.
+    failing_streak: int = 0
+    check_time_unix_nanos: int | None = None
+    #: Of the last check; -1 where it was broken off.
+    last_exit_code: int = 0
+    #: What the last check wrote, bounded; a character a byte, so that any bytes stand in a record.
+    last_output_latin1: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +123,8 @@ class Resolved:
     stop_signal: int
     stop_timeout_millis: int
     labels: dict[str, str]
+    #: Complete, every default filled in; None: there is none.
+    health_check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +152,16 @@ class Container:
     exit_time_unix_nanos: int | None = None
     #: `field: reason` of what the host did not give in full.
     clamps: tuple[str, ...] = ()
+    #: Times that the restart policy started it since a caller last did.
+    restart_count: int = 0
+    #: A caller ended its last run: the policy leaves it alone, until a caller starts it.
+    is_stopped_by_caller: bool = False
+    #: It is being stopped in order to be started again; a daemon that finds it so starts it.
+    is_restarting: bool = False
+    #: Limits that are being given to its processes; `spec` has those that hold until they all have been.
+    pending_resources: ResourcesSpec | None = None
+    #: None without a health check, and before the first run.
+    health: Health | None = None
 
     @property
     def is_live(self) -> bool:
@@ -145,8 +184,11 @@ def created(container: Container) -> Container:
     return _change(container, frozenset({State.CREATING}), state=State.CREATED)
 
 
-def starting(container: Container) -> Container:
-    """A start began. What the last run left (exit, failure, OOM) is forgotten, so that each run stands for itself."""
+def starting(container: Container, *, is_by_policy: bool = False) -> Container:
+    """A start began. What the last run left (exit, failure, OOM) is forgotten, so that each run stands for itself.
+
+    `is_by_policy`: the restart policy starts it, which counts; a caller's start begins the count anew.
+    """
     return _change(
         container,
         STARTABLE,
@@ -160,6 +202,11 @@ def starting(container: Container) -> Container:
         clamps=(),
         start_time_unix_nanos=None,
         exit_time_unix_nanos=None,
+        restart_count=container.restart_count + 1 if is_by_policy else 0,
+        is_stopped_by_caller=False,
+        is_restarting=False,
+        pending_resources=None,
+        health=None,
     )
 
 
@@ -189,11 +236,15 @@ def start_failed(container: Container, before: Container, failure: Failure, exit
 
 
 def start_undone(container: Container, failure: Failure) -> Container:
-    """A start that a dead daemon left, without a process: a first one goes back to CREATED, a later one to EXITED."""
+    """A start that a dead daemon left, without a process: a first one goes back to CREATED, a later one to EXITED.
+
+    One that the policy began does not count: it did not come to be.
+    """
     return _change(
         container,
         frozenset({State.STARTING}),
         state=State.CREATED if container.run_number <= 1 else State.EXITED,
+        restart_count=max(0, container.restart_count - 1),
         exit=ExitStatus(exit_code=125),
         reason=failure.reason,
         message=failure.message,
@@ -216,11 +267,48 @@ def adopted(container: Container, *, host_pid: int, start_time_unix_nanos: int, 
     )
 
 
-def stopping(container: Container) -> Container:
-    """It was asked to end. Idempotent."""
-    if container.state is State.STOPPING:
+def paused(container: Container) -> Container:
+    """It is being frozen, or it is."""
+    return _change(container, frozenset({State.RUNNING}), state=State.PAUSED)
+
+
+def resumed(container: Container) -> Container:
+    """It runs again, or could not be frozen."""
+    return _change(container, frozenset({State.PAUSED}), state=State.RUNNING)
+
+
+def stopping(container: Container, *, is_restarting: bool = False, is_by_caller: bool = True) -> Container:
+    """It was asked to end; `is_restarting`: in order to be started again. `is_by_caller`: not by the engine itself."""
+    return _change(
+        container,
+        EXECUTED,
+        state=State.STOPPING,
+        is_stopped_by_caller=container.is_stopped_by_caller or is_by_caller,
+        is_restarting=is_restarting,
+    )
+
+
+def stopped_by_caller(container: Container) -> Container:
+    """A caller wants it to be ended, whatever its policy says."""
+    if container.is_stopped_by_caller and not container.is_restarting:
         return container
-    return _change(container, frozenset({State.RUNNING}), state=State.STOPPING)
+    return replace(container, version=container.version + 1, is_stopped_by_caller=True, is_restarting=False)
+
+
+def checked(container: Container, health: Health) -> Container:
+    """A check of its health has changed what is known of it."""
+    return replace(container, version=container.version + 1, health=health)
+
+
+def updating(container: Container, resources: ResourcesSpec) -> Container:
+    """Its processes are about to get these limits."""
+    return replace(container, version=container.version + 1, pending_resources=resources)
+
+
+def updated(container: Container, resources: ResourcesSpec, policy: RestartPolicy) -> Container:
+    """These limits hold, and this policy; with those it has, an update was undone."""
+    spec = replace(container.spec, resources=resources, restart_policy=policy)
+    return replace(container, version=container.version + 1, spec=spec, pending_resources=None)
 
 
 def exited(container: Container, status: ExitStatus, *, oom_killed: bool, exit_time_unix_nanos: int) -> Container:

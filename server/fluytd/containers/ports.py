@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import Failure
@@ -104,6 +105,79 @@ class Process(Protocol):
         """Gives up the connection; the container goes on. Idempotent."""
 
 
+class Stats(Protocol):
+    """What one container uses; None where the host does not count it, or for a limit that there is none."""
+
+    @property
+    def time_unix_nanos(self) -> int: ...
+    @property
+    def cpu_usage_nanos(self) -> int | None: ...
+    @property
+    def cpu_user_nanos(self) -> int | None: ...
+    @property
+    def cpu_system_nanos(self) -> int | None: ...
+    @property
+    def cpu_throttled_periods(self) -> int | None: ...
+    @property
+    def cpu_throttled_nanos(self) -> int | None: ...
+    @property
+    def memory_current_bytes(self) -> int | None: ...
+    @property
+    def memory_inactive_file_bytes(self) -> int | None: ...
+    @property
+    def memory_limit_bytes(self) -> int | None: ...
+    @property
+    def swap_current_bytes(self) -> int | None: ...
+    @property
+    def pids_current(self) -> int | None: ...
+    @property
+    def pids_limit(self) -> int | None: ...
+    @property
+    def io_read_bytes(self) -> int | None: ...
+    @property
+    def io_write_bytes(self) -> int | None: ...
+    @property
+    def oom_kill_count(self) -> int | None: ...
+    @property
+    def cpu_pressure_percent(self) -> float | None: ...
+    @property
+    def memory_pressure_percent(self) -> float | None: ...
+    @property
+    def io_pressure_percent(self) -> float | None: ...
+    @property
+    def network_receive_bytes(self) -> int | None: ...
+    @property
+    def network_transmit_bytes(self) -> int | None: ...
+
+
+class ProcessInfo(Protocol):
+    """One process of a container at one moment."""
+
+    @property
+    def host_pid(self) -> int: ...
+    @property
+    def pid(self) -> int:
+        """As the container sees it."""
+
+    @property
+    def parent_host_pid(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def state(self) -> str:
+        """One letter. Source: proc_pid_stat(5)."""
+
+    @property
+    def start_time_unix_nanos(self) -> int: ...
+    @property
+    def cpu_usage_nanos(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int: ...
+    @property
+    def args(self) -> list[str]:
+        """At most 4 KiB together."""
+
+
 class Runtime(Protocol):
     """Processes, control groups and run directories of containers."""
 
@@ -125,11 +199,22 @@ class Runtime(Protocol):
         """Every process of the container is killed. Idempotent. Blocking."""
 
     def freeze(self, container_id: str) -> None:
-        """No process of the container runs until `thaw`. Idempotent. Raises CGROUP_BUSY if one does not hold still,
-        IO_FAILED if none is left. Blocking."""
+        """No process of the container runs until `thaw`. Idempotent. Raises CGROUP_BUSY (some process would not stop in
+        time; all run then), IO_FAILED (errno 2: it has gone). Blocking."""
 
     def thaw(self, container_id: str) -> None:
-        """The processes of the container run. Idempotent. Raises IO_FAILED if none is left. Blocking."""
+        """Its processes run again. Idempotent. Raises IO_FAILED (errno 2: it has gone). Blocking."""
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        """All limits that are not None hold, or none has changed; returns `field: reason` of what was not given.
+        Raises CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED (errno 2: it has gone).
+        Blocking."""
+
+    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+        """Figures of each container of (id, host pid of a process in its network, 0 for none), in order. Blocking."""
+
+    def list_processes(self, container_id: str) -> list[ProcessInfo]:
+        """Every process of the container, by host pid; none if it has gone. Blocking."""
 
     def release(self, container_id: str, process: Process | None) -> None:
         """Supervisor, control groups and run directory of an ended run are gone; `process` is closed. Idempotent.
@@ -140,6 +225,25 @@ class Runtime(Protocol):
 
     def list_run_dirs(self) -> list[str]:
         """Names in the directory of run directories. Blocking."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a command of a health check answered."""
+
+    #: 0 to 255; -1: it was broken off, and `output` says why.
+    exit_code: int
+    output: bytes
+    end_time_unix_nanos: int
+
+
+class Probe(Protocol):
+    """Runs commands of health checks inside containers."""
+
+    async def run(self, container: Container, args: Sequence[str], timeout_millis: int) -> ProbeResult:
+        """What the command answered, as the container's user, in its directory and environment. After the time it and
+        its children are dead, and the answer is -1 with a text that names the time. Raises what stops it from being
+        run at all: PROCESS_START_FAILED, CONTAINER_WRONG_STATE, IO_FAILED."""
 
 
 class Directories(Protocol):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from fluytd.containers.model import Container, State
+from fluytd.containers.model import Container, HealthState, State
 
 #: Most values of one condition.
 MAX_FILTER_VALUES: Final = 1_000
@@ -24,6 +24,12 @@ class ContainerFilter:
     #: Only those made before this time; None: all.
     before_unix_nanos: int | None = None
     since_unix_nanos: int | None = None
+    #: Names of networks; `none` and `host` stand for the modes.
+    networks: frozenset[str] = frozenset()
+    #: None stands for no health check.
+    health_states: frozenset[HealthState | None] = frozenset()
+    #: Targets of mounts.
+    volumes: frozenset[str] = frozenset()
 
     def accepts(self, container: Container) -> bool:
         """True if the container fits."""
@@ -36,6 +42,9 @@ class ContainerFilter:
             and (not self.images or any(_is_of(container, image) for image in self.images))
             and (self.before_unix_nanos is None or container.create_time_unix_nanos < self.before_unix_nanos)
             and (self.since_unix_nanos is None or container.create_time_unix_nanos > self.since_unix_nanos)
+            and (not self.networks or container.spec.network.mode.value in self.networks)
+            and (not self.health_states or _health_of(container) in self.health_states)
+            and (not self.volumes or any(target in self.volumes for target in _targets(container)))
         )
 
 
@@ -56,6 +65,15 @@ def _is_of(container: Container, image: str) -> bool:
     digits = image.removeprefix("sha256:")
     is_id = len(digits) >= 4 and all(character in "0123456789abcdef" for character in digits)
     return is_id and facts.image_id.removeprefix("sha256:").startswith(digits)
+
+
+def _health_of(container: Container) -> HealthState | None:
+    return None if container.health is None else container.health.state
+
+
+def _targets(container: Container) -> list[str]:
+    spec = container.spec
+    return [*(bind.target for bind in spec.binds), *(tmpfs.target for tmpfs in spec.tmpfs)]
 
 
 def newest_first(container: Container) -> tuple[int, str]:

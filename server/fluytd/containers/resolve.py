@@ -7,7 +7,7 @@ from fluytd.containers import process_spec as core
 from fluytd.containers.checks import swap_default
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.signals import SIGTERM, parse_signal
-from fluytd.containers.spec import BindSpec, ContainerSpec, ResourcesSpec, SecuritySpec, TmpfsSpec
+from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, SecuritySpec, TmpfsSpec
 from fluytd.errors import FieldInvalid
 
 #: Source: moby `oci/defaults.go` and `pkg/system/path.go`.
@@ -17,6 +17,12 @@ DEFAULT_STOP_TIMEOUT_MILLIS: Final = 10_000
 #: Source: moby `daemon/config`, DefaultShmSize.
 DEFAULT_SHM_SIZE_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_CPU_PERIOD_MICROS: Final = 100_000
+#: Interval and timeout of health checks, the interval in their start period, and how many failures make unhealthy.
+DEFAULT_HEALTH_MILLIS: Final = 30_000
+DEFAULT_START_INTERVAL_MILLIS: Final = 5_000
+DEFAULT_HEALTH_RETRIES: Final = 3
+#: Where a container's init stands inside; the supervisor's program knows its task by the last name.
+INIT_PATH: Final = "/dev/fluyt-init"
 _NANOS_PER_CPU: Final = 1_000_000_000
 
 #: Source: moby `oci/defaults.go`.
@@ -69,6 +75,8 @@ class StartSettings:
     cgroup_parent: str
     log_segment_bytes: int
     log_segment_count: int
+    #: Host path of the program that is the init of a container that asks for one.
+    init_path: str
 
 
 def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolved:
@@ -85,6 +93,32 @@ def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolv
             DEFAULT_STOP_TIMEOUT_MILLIS if spec.stop_timeout_millis is None else spec.stop_timeout_millis
         ),
         labels=image.labels | spec.labels,
+        health_check=health_check(spec.health_check, image.health_check),
+    )
+
+
+def health_check(asked: HealthCheck | None, image: HealthCheck | None) -> HealthCheck | None:
+    """The check that is carried out, every default filled in: what the caller left out is the image's. None: there is
+    none. Raises FIELD_INVALID (`spec.health_check.args`). Source: moby `daemon/commit.go`, merge(), and
+    `daemon/health.go` for the defaults."""
+    base = image if image is not None and not image.is_disabled else HealthCheck()
+    wanted = asked or base
+    if wanted.is_disabled or (asked is None and not base.args):
+        return None
+    args = wanted.args or base.args
+    if not args:
+        raise FieldInvalid(field="spec.health_check.args", rule="is needed: the image has no health check")
+    interval = wanted.interval_millis or base.interval_millis or DEFAULT_HEALTH_MILLIS
+    start_interval = wanted.start_interval_millis or base.start_interval_millis
+    return HealthCheck(
+        args=args,
+        interval_millis=interval,
+        timeout_millis=wanted.timeout_millis or base.timeout_millis or DEFAULT_HEALTH_MILLIS,
+        start_period_millis=wanted.start_period_millis or base.start_period_millis,
+        # A short interval must not be made longer by the start period (case L08).
+        start_interval_millis=start_interval or min(DEFAULT_START_INTERVAL_MILLIS, interval),
+        retries=wanted.retries or base.retries or DEFAULT_HEALTH_RETRIES,
+        action=wanted.action,
     )
 
 
@@ -181,7 +215,7 @@ def start_spec(
         lower_dirs=list(paths.lower_dirs),
         upper_dir=paths.upper_dir,
         work_dir=paths.work_dir,
-        args=list(resolved.args),
+        args=[INIT_PATH, "--", *resolved.args] if spec.init else list(resolved.args),
         env=list(resolved.env),
         cwd=resolved.working_dir,
         user=resolved.user,
@@ -198,7 +232,7 @@ def start_spec(
         masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
         read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),
         sysctls=sorted(spec.sysctls.items()),
-        mounts=mounts(spec, paths),
+        mounts=mounts(spec, paths, settings.init_path),
         shm_size_bytes=spec.shm_size_bytes or DEFAULT_SHM_SIZE_BYTES,
         oom_score_adj=spec.oom_score_adj,
         cgroup_parent=settings.cgroup_parent,
@@ -210,8 +244,10 @@ def start_spec(
     )
 
 
-def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
+def mounts(spec: ContainerSpec, paths: StartPaths, init_path: str) -> list[core.Mount]:
     """The mounts below the root, parents before what is below them, else in the order asked (case M01).
+
+    The init, if there is to be one, stands in /dev, which is no part of the writable layer.
 
     /etc/hosts, /etc/hostname and /etc/resolv.conf are the engine's unless the caller mounts something there.
     """
@@ -219,12 +255,15 @@ def mounts(spec: ContainerSpec, paths: StartPaths) -> list[core.Mount]:
     chosen |= {mount.target: _tmpfs(mount) for mount in spec.tmpfs}
     own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
     files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
+    if spec.init:
+        files.append(core.Mount("bind", init_path, INIT_PATH, is_read_only=True))
     return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
 
 
 def mount_points(spec: ContainerSpec, paths: StartPaths) -> tuple[str, ...]:
     """Every place inside on which a start mounts something, the kernel's file systems included."""
-    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(spec, paths)))
+    # Only destinations are told, so that the path of the init does not matter.
+    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(spec, paths, "")))
 
 
 def _bind(mount: BindSpec) -> core.Mount:

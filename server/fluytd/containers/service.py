@@ -2,25 +2,40 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import Any
 
 from fluytd.clock import Clock
-from fluytd.containers import attach, create, delete, run, start, stop, wait
+from fluytd.containers import (
+    attach,
+    create,
+    delete,
+    health,
+    pause,
+    processes,
+    prune,
+    restart,
+    run,
+    start,
+    stats,
+    stop,
+    update,
+    wait,
+)
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
-from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.spec import ContainerSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
-from fluytd.errors import EngineError, FieldInvalid, VersionConflict
+from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
@@ -48,6 +63,7 @@ class ContainerService:
         clock: Clock,
         random: Random,
         host: HostFacts,
+        probe: Probe | None = None,
     ) -> None:
         self.ctx = Context(
             runtime=runtime,
@@ -58,7 +74,11 @@ class ContainerService:
             clock=clock,
             random=random,
             host=host,
+            probe=probe,
         )
+        self._sampler = stats.Sampler(self.ctx)
+        self.ctx.on_started = lambda entry, run: health.watch(self.ctx, entry, run)
+        self.ctx.on_ended = lambda entry: restart.after_end(self.ctx, entry)
         self._open_range = open_log
 
     def _open_log(self, log_dir: str) -> Any:
@@ -150,14 +170,32 @@ class ContainerService:
     async def restart(
         self, reference: str, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
     ) -> Container:
-        """Stopped as by `stop` if it runs, then started."""
+        """See `restart.restart`; VERSION_CONFLICT besides."""
         entry = self._find(reference, expected_version)
+        work = restart.restart(self.ctx, entry, timeout_millis=timeout_millis, signal=signal)
+        return await self.ctx.complete(work, "restart")
 
-        async def work() -> Container:
-            await stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal)
-            return await start.start(self.ctx, entry)
+    async def pause(self, reference: str, *, expected_version: int = 0) -> Container:
+        """See `pause.pause`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(pause.pause(self.ctx, entry), "pause")
 
-        return await self.ctx.complete(work(), "restart")
+    async def resume(self, reference: str, *, expected_version: int = 0) -> Container:
+        """See `pause.resume`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(pause.resume(self.ctx, entry), "resume")
+
+    async def update(
+        self,
+        reference: str,
+        changes: ResourcesSpec | None,
+        policy: RestartPolicy | None,
+        *,
+        expected_version: int = 0,
+    ) -> Container:
+        """See `update.update`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(update.update(self.ctx, entry, changes, policy), "update")
 
     async def delete(self, reference: str, *, force: bool, expected_version: int = 0) -> tuple[str, int]:
         """(id, bytes freed); see `delete.delete`; VERSION_CONFLICT besides."""
@@ -165,13 +203,16 @@ class ContainerService:
         return entry.container.id, await self.ctx.complete(delete.delete(self.ctx, entry, force=force), "delete")
 
     async def rename(self, reference: str, name: str, *, expected_version: int = 0) -> Container:
-        """It has the new name, durably. Raises NAME_IN_USE, FIELD_INVALID (`name`)."""
+        """It has the new name, durably, and the old one is free. Raises NAME_IN_USE, FIELD_INVALID (`name`),
+        CONTAINER_NOT_FOUND, VERSION_CONFLICT."""
         entry = self._find(reference, expected_version)
         if not is_valid_name(name):
             raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
 
         async def work() -> Container:
             async with entry.lock:
+                if entry.removed.is_set():
+                    raise ContainerNotFound(id=entry.container.id)
                 previous = entry.container.name
                 if name != previous:
                     self.ctx.table.rename(entry, name)
@@ -219,10 +260,31 @@ class ContainerService:
         found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
         return sorted(found, key=newest_first)
 
-    async def close(self) -> None:
-        """Verbs under way have ended and no container is watched any more; the containers go on."""
+    async def prune(self, wanted: ContainerFilter, *, dry_run: bool) -> prune.Pruned:
+        """See `prune.prune`."""
+        return await self.ctx.complete(prune.prune(self.ctx, wanted, dry_run=dry_run), "prune")
+
+    def watch_stats(
+        self, references: Sequence[str], interval_millis: int, *, once: bool
+    ) -> AsyncGenerator[Sequence[stats.Sample], None]:
+        """See `stats.Sampler.watch`; without references all. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
+        entries = [self.ctx.table.find(reference) for reference in references] if references else None
+        return self._sampler.watch(entries, interval_millis, once=once)
+
+    async def list_processes(self, reference: str) -> Sequence[ProcessInfo]:
+        """See `processes.list_processes`."""
+        return await processes.list_processes(self.ctx, self.ctx.table.find(reference))
+
+    async def close(self, stop_within_millis: int = 0) -> None:
+        """Verbs under way have ended and no container is watched any more; the containers go on, unless all are to be
+        stopped within this time."""
         loop = asyncio.get_running_loop()
         self.ctx.is_closing = True
+        for entry in self.ctx.table:
+            entry.cancel_restart()
+        await health.end_all(self.ctx)
+        if stop_within_millis:
+            await stop.stop_all(self.ctx, stop_within_millis)
         while self.ctx.tasks:
             await asyncio.wait(self.ctx.tasks)
         try:

@@ -21,6 +21,50 @@ class PullPolicy(StrEnum):
     NEVER = "never"
 
 
+class RestartMode(StrEnum):
+    """What happens when a container's process has ended."""
+
+    NO = "no"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+    UNLESS_STOPPED = "unless_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When a container is started again by itself."""
+
+    mode: RestartMode = RestartMode.NO
+    #: With ON_FAILURE: how many times at most; 0 is without bound.
+    max_retry_count: int = 0
+
+
+class HealthAction(StrEnum):
+    """What is done with a container that has become unhealthy."""
+
+    NONE = "none"
+    RESTART = "restart"
+    STOP = "stop"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a container's health is found out. As a caller or an image asks: 0 and empty are the default."""
+
+    is_disabled: bool = False
+    args: tuple[str, ...] = ()
+    #: From the end of one check to the next.
+    interval_millis: int = 0
+    timeout_millis: int = 0
+    #: After the start, in which failures do not count, and the interval in it.
+    start_period_millis: int = 0
+    start_interval_millis: int = 0
+    #: Failures in a row that make it unhealthy.
+    retries: int = 0
+    action: HealthAction = HealthAction.NONE
+
+
 @dataclass(frozen=True, slots=True)
 class PlatformChoice:
     """The platform to choose from an image; empty fields match the host's."""
@@ -149,6 +193,11 @@ class ContainerSpec:
     #: None: `DEFAULT_STOP_TIMEOUT_MILLIS` of `resolve.py`.
     stop_timeout_millis: int | None = None
     auto_remove: bool = False
+    restart_policy: RestartPolicy = RestartPolicy()
+    #: None: the image's.
+    health_check: HealthCheck | None = None
+    #: A tiny init is process 1, the command its child.
+    init: bool = False
     read_only_root: bool = False
     resources: ResourcesSpec = ResourcesSpec()
     rlimits: tuple[RlimitSpec, ...] = ()

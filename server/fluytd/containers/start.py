@@ -42,6 +42,8 @@ async def start(ctx: Context, entry: Entry) -> Container:
         if container.state is State.RUNNING:
             return container
         check_startable(container)
+        entry.cancel_restart()
+        entry.restart_delay_millis = 0
         try:
             await start_locked(ctx, entry)
         except Exception:
@@ -59,12 +61,18 @@ def check_startable(container: Container) -> None:
 
 
 async def start_locked(
-    ctx: Context, entry: Entry, *, make_directories: bool = False, open_log: OpenLog | None = None
+    ctx: Context,
+    entry: Entry,
+    *,
+    make_directories: bool = False,
+    open_log: OpenLog | None = None,
+    is_by_policy: bool = False,
 ) -> Started:
     """As `start`; the caller holds the lock and has checked the state.
 
     `make_directories`: they are made in the same worker call, and the container becomes CREATED on the way.
-    `open_log`: makes a reader of the log before the process can write to it.
+    `open_log`: makes a reader of the log before the process can write to it. `is_by_policy`: the restart policy wants
+    it, not a caller.
     """
     if entry.release is not None:
         await released(ctx, entry)
@@ -73,7 +81,7 @@ async def start_locked(
         before = model.created(before)
     failpoints.hit("container.start.record")
     created = (facts.created(before),) if make_directories else ()
-    ctx.record(entry, model.starting(before), created)
+    ctx.record(entry, model.starting(before, is_by_policy=is_by_policy), created)
     try:
         process, reader, first_records = await ctx.workers.run(_work, ctx, entry.container, make_directories, open_log)
     except BaseException as error:
@@ -94,6 +102,7 @@ async def start_locked(
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
     ctx.record(entry, running, (facts.started(running),))
     exits.watch(ctx, entry, run)
+    ctx.on_started(entry, run)
     ctx.replenish()
     return Started(run, before, reader, first_records)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 from fluytd import failpoints
 from fluytd.containers import facts, model
@@ -9,37 +10,56 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.release import released
 from fluytd.containers.signals import SIGKILL
+from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import ContainerNotFound, ContainerWrongState, ProcessNotFound
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, ProcessNotFound
 
-_KILLABLE = frozenset({State.RUNNING, State.STOPPING})
+_log = logging.getLogger(__name__)
+
+_KILLABLE = model.EXECUTED
 
 
-async def stop(ctx: Context, entry: Entry, *, timeout_millis: int | None, signal: int | None) -> Container:
-    """The container has ended and what it held is given back; one that does not run is answered as it is.
+async def stop(
+    ctx: Context,
+    entry: Entry,
+    *,
+    timeout_millis: int | None,
+    signal: int | None,
+    is_restarting: bool = False,
+    is_by_engine: bool = False,
+) -> Container:
+    """The container has ended and what it held is given back; one that does not run is answered as it is. Its restart
+    policy leaves it alone, also where it was about to start it again (case L03).
 
     Args:
         timeout_millis: how long to wait after the signal; 0 kills at once, below 0 waits for ever; None: the spec's.
         signal: what to send; None: the spec's or image's.
+        is_by_engine: no caller wants it: its policy is to start it when the daemon comes up again.
+        is_restarting: the caller starts it again afterwards; so does a daemon that finds it ended so.
 
-    Raises CONTAINER_NOT_FOUND. The lock is not held while the end is waited for, so that a second stop, a kill or a
-    forced deletion gets through.
+    Raises CONTAINER_NOT_FOUND, IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
+    kill or a forced deletion gets through.
     """
     async with entry.lock:
         run = entry.run
         if entry.removed.is_set():
             raise ContainerNotFound(id=entry.container.id)
         if run is None or not entry.container.is_live:
+            if not is_restarting and not is_by_engine:
+                await _leave_alone(ctx, entry)
             return entry.container
+        is_thawed = entry.container.state is State.RUNNING
         resolved = entry.container.resolved
         timeout = resolved.stop_timeout_millis if timeout_millis is None else timeout_millis
         number = SIGKILL if timeout == 0 else resolved.stop_signal if signal is None else signal
         run.was_stop_requested = True
         failpoints.hit("container.stop.record")
-        stopping = model.stopping(entry.container)
+        stopping = model.stopping(entry.container, is_restarting=is_restarting, is_by_caller=not is_by_engine)
         ctx.record(entry, stopping, (facts.stopping(stopping),))
         failpoints.hit("container.stop.signal")
         _send(ctx, entry, run, number)
+        if not is_thawed:
+            await _thaw(ctx, entry, run)
     if timeout >= 0:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.recorded.wait(), timeout / 1000 if timeout else None)
@@ -53,8 +73,27 @@ async def stop(ctx: Context, entry: Entry, *, timeout_millis: int | None, signal
     return final
 
 
+async def stop_all(ctx: Context, budget_millis: int) -> None:
+    """Every container has ended, the newest asked first, all at once; none had more time than the budget, which is not
+    part of how long a killed one takes to go. A failure is logged."""
+    live = [entry for entry in reversed(list(ctx.table)) if entry.container.is_live]
+
+    async def end(entry: Entry) -> None:
+        timeout = entry.container.resolved.stop_timeout_millis
+        try:
+            await stop(ctx, entry, timeout_millis=min(timeout, budget_millis), signal=None, is_by_engine=True)
+        except EngineError as error:
+            _log.error("container %s: it could not be stopped: %s", entry.container.id, error)
+
+    await asyncio.gather(*(end(entry) for entry in live))
+
+
 async def kill(ctx: Context, entry: Entry, number: int) -> Container:
-    """The signal was sent to the first process. Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND."""
+    """The signal was sent to the first process; SIGKILL ends a PAUSED one too. After SIGKILL or its stop signal the
+    restart policy leaves it alone. Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND.
+
+    Source: moby `daemon/kill.go`, ExitOnNext.
+    """
     async with entry.lock:
         run, container = entry.run, entry.container
         if entry.removed.is_set():
@@ -65,9 +104,23 @@ async def kill(ctx: Context, entry: Entry, number: int) -> Container:
         if run is None or container.state not in _KILLABLE:
             allowed = sorted(state.value for state in _KILLABLE)
             raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+        is_meant_to_end = number in (SIGKILL, container.resolved.stop_signal)
+        if is_meant_to_end and container.spec.restart_policy.mode is not RestartMode.NO:
+            container = model.stopped_by_caller(container)
+            ctx.record(entry, container)
         failpoints.hit("container.kill.signal")
         _send(ctx, entry, run, number)
+        if number == SIGKILL and container.state is not State.RUNNING:
+            await _thaw(ctx, entry, run)
         return container
+
+
+async def kill_unhealthy(ctx: Context, entry: Entry, run: Run) -> None:
+    """The run is being killed by the engine: its restart policy decides what follows."""
+    async with entry.lock:
+        if entry.run is run and entry.container.state in _KILLABLE:
+            failpoints.hit("container.kill.signal")
+            _send(ctx, entry, run, SIGKILL)
 
 
 async def kill_and_wait(ctx: Context, entry: Entry) -> None:
@@ -75,10 +128,34 @@ async def kill_and_wait(ctx: Context, entry: Entry) -> None:
     run = entry.run
     if run is None:
         return
+    if entry.container.spec.restart_policy.mode is not RestartMode.NO:
+        ctx.record(entry, model.stopped_by_caller(entry.container))
+    is_thawed = entry.container.state is State.RUNNING
     failpoints.hit("container.kill.signal")
     _send(ctx, entry, run, SIGKILL)
+    if not is_thawed:
+        await _thaw(ctx, entry, run)
     await run.recorded.wait()
     await released(ctx, entry)
+
+
+async def _leave_alone(ctx: Context, entry: Entry) -> None:
+    """An ended container's policy does not start it any more."""
+    container = entry.container
+    entry.cancel_restart()
+    if container.state is State.EXITED and container.spec.restart_policy.mode is not RestartMode.NO:
+        stopped = model.stopped_by_caller(container)
+        if stopped is not container:
+            await ctx.record(entry, stopped, durable=True)
+
+
+async def _thaw(ctx: Context, entry: Entry, run: Run) -> None:
+    """A frozen process gets to its signal. On cgroup v1 even SIGKILL waits for it (case C03)."""
+    try:
+        await ctx.workers.run(ctx.runtime.thaw, entry.container.id)
+    except EngineError:
+        if not run.ended.is_set():
+            raise
 
 
 def _send(ctx: Context, entry: Entry, run: Run, number: int) -> None:

@@ -1,13 +1,15 @@
 """Processes of containers over `_core.process` and `_core.cgroup`. It keeps only paths, and decides nothing."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Ending, Process
+from fluytd.containers.ports import Ending, Process, ProcessInfo, Stats
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
@@ -92,6 +94,21 @@ class CoreRuntime:
         """See `ports.Runtime.thaw`."""
         _check_name(container_id)
         cgroup.thaw(self._settings.cgroup_parent, container_id)
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        """See `ports.Runtime.update_limits`."""
+        _check_name(container_id)
+        failpoints.hit("container.update.limits")
+        return cgroup.update(self._settings.cgroup_parent, container_id, limits)
+
+    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+        """See `ports.Runtime.stats`."""
+        return cgroup.stats(self._settings.cgroup_parent, groups)
+
+    def list_processes(self, container_id: str) -> list[ProcessInfo]:
+        """See `ports.Runtime.list_processes`."""
+        _check_name(container_id)
+        return [*host.processes(cgroup.process_ids(self._settings.cgroup_parent, container_id))]
 
     def release(self, container_id: str, process: Process | None) -> None:
         """See `ports.Runtime.release`."""

@@ -28,6 +28,8 @@ class Run:
         self.recorded = asyncio.Event()
         self._final: Container | None = None
         self.was_stop_requested = False
+        #: Finds out its health.
+        self.checking: asyncio.Task[None] | None = None
         #: Those who must get all output before an `auto_remove` container goes.
         self._readers: set[object] = set()
         self._no_readers = asyncio.Event()
@@ -95,6 +97,18 @@ class Entry:
     last: Container | None = None
     #: Readers that came before the start, and whether they must lose nothing; the next run takes them over.
     waiting_readers: dict[object, bool] = field(default_factory=dict)
+    #: The restart that its policy has before it, until it begins.
+    restarting: asyncio.Task[None] | None = None
+    #: How long that restart waits, or the last one waited; 0 after a caller's start.
+    restart_delay_millis: int = 0
+    #: Its processes are being thawed; an end meanwhile comes after that.
+    is_resuming: bool = False
+
+    def cancel_restart(self) -> None:
+        """The policy's next restart, if one waits for its time, does not come. The caller holds the lock."""
+        if self.restarting is not None:
+            self.restarting.cancel()
+            self.restarting = None
 
     def set(self, container: Container) -> Container:
         """Takes the new record and wakes who waits for a change."""

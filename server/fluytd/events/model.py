@@ -181,6 +181,30 @@ class ContainerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerPaused:
+    """A container was frozen."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerResumed:
+    """A container was thawed."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUpdated:
+    """A container got other limits or policies."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRenamed:
     """A container got another name."""
 
@@ -195,6 +219,15 @@ class ContainerOutOfMemory:
 
     container_id: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerHealthChanged:
+    """A container's health changed; `state` is the name of its health now."""
+
+    container_id: str
+    name: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +303,12 @@ Fact = (
     | ContainerSignalled
     | ContainerStopping
     | ContainerStopped
+    | ContainerPaused
+    | ContainerResumed
+    | ContainerUpdated
     | ContainerRenamed
     | ContainerOutOfMemory
+    | ContainerHealthChanged
     | ContainerLost
     | OperationStarted
     | OperationEnded

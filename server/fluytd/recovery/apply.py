@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, stop
+from fluytd.containers import delete, exits, facts, model, restart, stop, update
 from fluytd.containers.context import Context
 from fluytd.containers.create import make_directories
 from fluytd.containers.model import State
@@ -58,6 +58,7 @@ async def recover(ctx: Context) -> Report:
             _fail(ctx, action, unexpected(), report)
     for process in processes.values():
         process.close()
+    restart.after_daemon_start(ctx)
     ctx.replenish()
     return report
 
@@ -80,8 +81,9 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
         return
     match action:
         case decided.Adopt():
-            await _thaw(ctx, entry.container.id)
-            _adopt(ctx, entry, processes.pop(entry.container.id))
+            if entry.container.state is not State.PAUSED:
+                await _thaw(ctx, entry.container.id)
+            await _adopt(ctx, entry, processes.pop(entry.container.id))
             report.adopted_count += 1
         case decided.MarkExited(ending=ending):
             ended = model.exited(
@@ -128,7 +130,7 @@ async def _thaw(ctx: Context, container_id: str) -> None:
         _log.warning("container %s: it could not be thawed: %s", container_id, error)
 
 
-def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
+async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
     container = entry.container
     if container.state in model.STARTABLE:
         container = model.starting(container)
@@ -142,9 +144,19 @@ def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
         ctx.record(entry, container, (facts.started(container),))
     run = entry.begin_run(process)
     exits.watch(ctx, entry, run)
+    ctx.on_started(entry, run)
     if container.state is State.STOPPING:
         # Its caller has gone with the last daemon; what it asked for is carried to its end.
-        ctx.spawn(stop.stop(ctx, entry, timeout_millis=None, signal=None), f"resumed stop of {container.id}")
+        resumed = restart.restart if container.is_restarting else stop.stop
+        ctx.spawn(resumed(ctx, entry, timeout_millis=None, signal=None), f"resumed stop of {container.id}")
+    await update.give_back(ctx, entry)
+    if container.state is State.PAUSED:
+        try:
+            await ctx.workers.run(ctx.runtime.freeze, container.id)
+        except EngineError:
+            if entry.container.state is State.PAUSED:  # else it has ended
+                ctx.record(entry, model.resumed(entry.container))
+            raise
 
 
 async def _remove_orphan(ctx: Context, container_id: str, process: Process | None) -> None:

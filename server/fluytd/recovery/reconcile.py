@@ -29,7 +29,7 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Adopt:
     """Its supervisor answers: the container runs, and is watched again, also where the record of its start had not
-    reached the store. A stop that was under way goes on."""
+    reached the store. A stop that was under way goes on, a pause is carried to its end, an update is undone."""
 
     container_id: str
 
@@ -135,7 +135,7 @@ def reconcile(containers: Iterable[Container], observed: Observed, unreadable: C
 
 def _for_record(container: Container, observed: Observed) -> list[Action]:
     match container.state:
-        case State.STARTING | State.RUNNING | State.STOPPING:
+        case State.STARTING | State.RUNNING | State.PAUSED | State.STOPPING:
             return _live(container, observed)
         case State.CREATING:
             return [UndoCreate(container.id)]

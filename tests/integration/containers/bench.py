@@ -87,7 +87,7 @@ class CoreBench:
             frozenset(os.sched_getaffinity(0)),
             frozenset({0}),
         )
-        settings = StartSettings(self.cgroup_parent, 16 << 20, 5)
+        settings = StartSettings(self.cgroup_parent, 16 << 20, 5, str(SUPERVISOR))
         self.service = ContainerService(
             runtime=CoreRuntime(SUPERVISOR, self.run_root, settings, facts),
             directories=ContainerDirectories(self.data_root, self.run_root),

@@ -26,7 +26,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
     await bench.open()
     server = grpc.aio.server()
     no_files = cast("ContainerFiles", None)  # the tests here ask for none
-    servicer = ContainerServicer(bench.service, no_files, RequestService(bench.db, SystemClock()))
+    servicer = ContainerServicer(bench.service, no_files, RequestService(bench.db, SystemClock()), 1 << 40)
     containers_pb2_grpc.add_ContainerServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"unix:{tmp_path}/socket")
     await server.start()

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Ending, LoadedRecords, Process
+from fluytd.containers.ports import Ending, LoadedRecords, ProbeResult, Process, ProcessInfo, Stats
+from fluytd.containers.process_spec import ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
@@ -62,6 +63,32 @@ class FakeExitRecord:
     signal: int | None
     oom_kill_count: int
     exit_time_unix_nanos: int
+
+
+@dataclass(frozen=True)
+class FakeStats:
+    """Figures that tell by their CPU time which reading they are of."""
+
+    cpu_usage_nanos: int | None = None
+    time_unix_nanos: int = 1
+    cpu_user_nanos: int | None = None
+    cpu_system_nanos: int | None = None
+    cpu_throttled_periods: int | None = None
+    cpu_throttled_nanos: int | None = None
+    memory_current_bytes: int | None = None
+    memory_inactive_file_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    swap_current_bytes: int | None = None
+    pids_current: int | None = None
+    pids_limit: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    oom_kill_count: int | None = None
+    cpu_pressure_percent: float | None = None
+    memory_pressure_percent: float | None = None
+    io_pressure_percent: float | None = None
+    network_receive_bytes: int | None = None
+    network_transmit_bytes: int | None = None
 
 
 class FakeProcess:
@@ -143,12 +170,20 @@ class FakeRuntime:
     endings: dict[str, Ending] = field(default_factory=dict)
     standing: set[str] = field(default_factory=set)
     killed_groups: list[str] = field(default_factory=list)
-    frozen: list[str] = field(default_factory=list)
-    thawed: list[str] = field(default_factory=list)
+    #: Ids of each call.
+    freezes: list[str] = field(default_factory=list)
+    thaws: list[str] = field(default_factory=list)
     start_error: EngineError | None = None
     release_errors: list[EngineError] = field(default_factory=list)
     start_delay: asyncio.Event | None = None
     starts: int = 0
+    #: Ids of containers whose processes do not run.
+    frozen: set[str] = field(default_factory=set)
+    freeze_error: EngineError | None = None
+    update_error: EngineError | None = None
+    #: Ids of each reading of figures.
+    stats_calls: list[list[str]] = field(default_factory=list)
+    updates: list[ResourceLimits] = field(default_factory=list)
 
     def prepare(self) -> None:
         pass
@@ -173,11 +208,28 @@ class FakeRuntime:
 
     def freeze(self, container_id: str) -> None:
         """See `ports.Runtime.freeze`."""
-        self.frozen.append(container_id)
+        if self.freeze_error is not None:
+            raise self.freeze_error
+        self.freezes.append(container_id)
+        self.frozen.add(container_id)
 
     def thaw(self, container_id: str) -> None:
         """See `ports.Runtime.thaw`."""
-        self.thawed.append(container_id)
+        self.thaws.append(container_id)
+        self.frozen.discard(container_id)
+
+    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+        self.stats_calls.append([container_id for container_id, _ in groups])
+        return [FakeStats(cpu_usage_nanos=len(self.stats_calls)) for _ in groups]
+
+    def list_processes(self, container_id: str) -> list[ProcessInfo]:
+        return []
+
+    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+        if self.update_error is not None:
+            raise self.update_error
+        self.updates.append(limits)
+        return []
 
     def release(self, container_id: str, process: Process | None) -> None:
         if self.release_errors:
@@ -370,10 +422,49 @@ class FakeLogReader:
             os.close(self._fd)
 
 
+class FakeSleep:
+    """Waits that end when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self._wakes: list[asyncio.Event] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Waits for `wake`."""
+        self.asked.append(seconds)
+        wake = asyncio.Event()
+        self._wakes.append(wake)
+        await wake.wait()
+
+    def wake(self) -> None:
+        """Every wait is over."""
+        for wake in self._wakes:
+            wake.set()
+        self._wakes.clear()
+
+
+class FakeProbe:
+    """Answers checks as a test says, the last answer for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[ProbeResult | EngineError] = [ProbeResult(0, b"", 1)]
+        self.asked: list[tuple[tuple[str, ...], int]] = []
+
+    async def run(self, container: Container, args: Sequence[str], timeout_millis: int) -> ProbeResult:
+        """The next answer."""
+        self.asked.append((tuple(args), timeout_millis))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
+
+
 class Bench:
     """A container service on fakes, with hands on each of them."""
 
     def __init__(self) -> None:
+        self.probe = FakeProbe()
+        self.sleep = FakeSleep()
         self.runtime = FakeRuntime()
         self.directories = FakeDirectories()
         self.images = FakeImages()
@@ -395,7 +486,9 @@ class Bench:
             clock=self.clock,
             random=Random(1),  # noqa: S311 - names need no secrecy
             host=HOST,
+            probe=self.probe,
         )
+        self.service.ctx.sleep = self.sleep
         return self.service
 
     def process(self, container: Container) -> FakeProcess:

@@ -8,7 +8,7 @@ import pytest
 
 from fluyt.v1 import events_pb2
 from fluytd.api.convert.events import to_event
-from fluytd.containers.model import State
+from fluytd.containers.model import HealthState, State
 from fluytd.errors import Failure
 from fluytd.events.model import FACTS, Event
 from fluytd.operations.model import OperationKind, OperationState
@@ -26,7 +26,8 @@ def example(name: str) -> Event:
         if field.name == "kind":
             values[field.name] = OperationKind.PULL_IMAGE
         elif field.name == "state":
-            values[field.name] = OperationState.FAILED if name.startswith("operation") else State.EXITED
+            states = {"operation_ended": OperationState.FAILED, "container_health_changed": HealthState.HEALTHY}
+            values[field.name] = states.get(name, State.EXITED)
         elif "Failure" in str(hint):
             values[field.name] = FAILURE
         elif "tuple" in str(hint):

@@ -78,14 +78,14 @@ async def test_a_running_container_is_frozen_while_it_is_read_and_thawed_however
     commits = FakeCommits()
     files = files_of(bench, commits)
     await files.commit("one", PLAIN, "root")
-    assert (bench.runtime.frozen, bench.runtime.thawed) == ([made.id], [made.id])
+    assert (bench.runtime.freezes, bench.runtime.thaws) == ([made.id], [made.id])
     commits.failure = ImageNotFound(reference="x")
     with pytest.raises(ImageNotFound):
         await files.commit("one", PLAIN, "root")
-    assert bench.runtime.thawed == [made.id] * 2
+    assert bench.runtime.thaws == [made.id] * 2
     commits.failure = None
     await files.commit("one", LIVE, "root")
-    assert bench.runtime.frozen == [made.id] * 2
+    assert bench.runtime.freezes == [made.id] * 2
 
 
 async def test_a_container_that_does_not_run_is_not_frozen_and_not_started_meanwhile(bench: Bench) -> None:
@@ -100,7 +100,7 @@ async def test_a_container_that_does_not_run_is_not_frozen_and_not_started_meanw
     commits.go_on.set()
     await task
     await start
-    assert bench.runtime.frozen == []
+    assert bench.runtime.freezes == []
 
 
 async def test_a_caller_that_goes_ends_the_commit_and_the_container_runs(bench: Bench) -> None:
@@ -114,7 +114,7 @@ async def test_a_caller_that_goes_ends_the_commit_and_the_container_runs(bench: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert commits.cancelled
-    assert bench.runtime.thawed == [made.id]
+    assert bench.runtime.thaws == [made.id]
     await until(lambda: not bench.service.ctx.table.find("one").lock.locked())
 
 
@@ -128,7 +128,7 @@ async def test_a_container_that_cannot_be_frozen_is_told_and_thawed(bench: Bench
     monkeypatch.setattr(bench.runtime, "freeze", busy)
     with pytest.raises(CgroupBusy):
         await files_of(bench, FakeCommits()).commit("one", PLAIN, "root")
-    assert bench.runtime.thawed == [made.id]
+    assert bench.runtime.thaws == [made.id]
 
 
 async def test_a_container_that_is_deleted_before_its_turn_is_not_read(bench: Bench) -> None:

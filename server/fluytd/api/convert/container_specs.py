@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from fluyt.v1.types import container_spec_pb2, mount_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
+from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.values import from_duration, to_duration
 from fluytd.containers.spec import (
     BindSpec,
@@ -13,6 +14,8 @@ from fluytd.containers.spec import (
     PlatformChoice,
     PullPolicy,
     ResourcesSpec,
+    RestartMode,
+    RestartPolicy,
     RlimitSpec,
     SecuritySpec,
     TmpfsSpec,
@@ -26,8 +29,16 @@ _POLICIES: Final = {
     container_spec_pb2.PULL_POLICY_ALWAYS: PullPolicy.ALWAYS,
     container_spec_pb2.PULL_POLICY_NEVER: PullPolicy.NEVER,
 }
+_RESTART: Final = container_spec_pb2.RestartPolicy
+_RESTART_MODES: Final = {
+    _RESTART.MODE_UNSPECIFIED: RestartMode.NO,
+    _RESTART.MODE_NO: RestartMode.NO,
+    _RESTART.MODE_ON_FAILURE: RestartMode.ON_FAILURE,
+    _RESTART.MODE_ALWAYS: RestartMode.ALWAYS,
+    _RESTART.MODE_UNLESS_STOPPED: RestartMode.UNLESS_STOPPED,
+}
 #: Fields of ContainerSpec that this version refuses when they are set.
-_NOT_BUILT: Final = ("tty", "init", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
+_NOT_BUILT: Final = ("tty", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
 _RESOURCES_NOT_BUILT: Final = (
     "io_weight",
     "io_device_limits",
@@ -57,10 +68,6 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
     if not message.image:
         raise FieldInvalid(field="spec.image", rule="must be given")
     _refuse(message, _NOT_BUILT, "spec")
-    if message.restart_policy.mode > container_spec_pb2.RestartPolicy.MODE_NO:
-        raise FieldNotBuilt(field="spec.restart_policy").at("spec.restart_policy")
-    if message.HasField("health_check") and not message.health_check.disabled:
-        raise FieldNotBuilt(field="spec.health_check").at("spec.health_check")
     _check_namespaces(message.namespaces)
     binds, tmpfs = _mounts(message)
     return ContainerSpec(
@@ -84,8 +91,13 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
             from_duration(message.stop_timeout, "spec.stop_timeout") if message.HasField("stop_timeout") else None
         ),
         auto_remove=message.auto_remove,
+        init=message.init,
+        health_check=(
+            from_health_check(message.health_check, "spec.health_check") if message.HasField("health_check") else None
+        ),
+        restart_policy=from_restart_policy(message.restart_policy, "spec.restart_policy"),
         read_only_root=message.read_only_root,
-        resources=_resources(message.resources),
+        resources=from_resources(message.resources, "spec.resources"),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
         oom_score_adj=message.oom_score_adj if message.HasField("oom_score_adj") else None,
         shm_size_bytes=message.shm_size_bytes,
@@ -120,8 +132,14 @@ def _platform(message: platform_pb2.Platform) -> PlatformChoice:
     return PlatformChoice(message.os, message.architecture, message.variant)
 
 
-def _resources(message: resources_pb2.Resources) -> ResourcesSpec:
-    _refuse(message, _RESOURCES_NOT_BUILT, "spec.resources")
+def from_restart_policy(message: container_spec_pb2.RestartPolicy, path: str) -> RestartPolicy:
+    """The policy. Raises FIELD_INVALID with the field's path below `path`."""
+    return RestartPolicy(_choice(_RESTART_MODES, message.mode, f"{path}.mode"), message.max_retry_count)
+
+
+def from_resources(message: resources_pb2.Resources, path: str) -> ResourcesSpec:
+    """The limits that are given. Raises FIELD_NOT_BUILT with the field's path below `path`."""
+    _refuse(message, _RESOURCES_NOT_BUILT, path)
     limits = {name: getattr(message, name) for name in _OPTIONAL_LIMITS if message.HasField(name)}
     return ResourcesSpec(cpuset_cpus=message.cpuset_cpus, cpuset_mems=message.cpuset_mems, **limits)
 
@@ -257,6 +275,7 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
         stdin_once=spec.stdin_once,
         stop_signal=spec.stop_signal,
         auto_remove=spec.auto_remove,
+        init=spec.init,
         read_only_root=spec.read_only_root,
         oom_score_adj=spec.oom_score_adj,
         shm_size_bytes=spec.shm_size_bytes,
@@ -271,6 +290,11 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
         message.entrypoint.values.extend(spec.entrypoint)
     if spec.stop_timeout_millis is not None:
         message.stop_timeout.CopyFrom(to_duration(spec.stop_timeout_millis))
+    if spec.restart_policy.mode is not RestartMode.NO:
+        message.restart_policy.mode = _RESTART.Mode.Value(f"MODE_{spec.restart_policy.mode.name}")
+        message.restart_policy.max_retry_count = spec.restart_policy.max_retry_count
+    if spec.health_check is not None:
+        message.health_check.CopyFrom(to_health_check(spec.health_check))
     message.network.CopyFrom(_to_network(spec.network))
     if not is_brief:
         _add_details(message, spec)

@@ -5,12 +5,14 @@ from typing import Any, Final
 
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
-from fluytd.api.convert.container_specs import to_spec
+from fluytd.api.convert.container_specs import from_resources, from_restart_policy, to_spec
+from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.values import from_duration, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
 from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
 from fluytd.containers.signals import parse_signal
+from fluytd.containers.spec import ResourcesSpec, RestartPolicy
 from fluytd.containers.wait import Condition
 from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
 from fluytd.logs.ports import LogRecord
@@ -49,6 +51,7 @@ def to_container(container: Container, *, is_brief: bool = False) -> container_p
         resolved_working_dir=resolved.working_dir,
         resolved_user=resolved.user,
         image_size_bytes=image.size_bytes,
+        restart_count=container.restart_count,
     )
     if not is_brief:
         message.resolved_env.extend(resolved.env)
@@ -56,6 +59,8 @@ def to_container(container: Container, *, is_brief: bool = False) -> container_p
         message.signal = container.exit.signal
     elif container.exit is not None and container.exit.exit_code is not None:
         message.exit_code = container.exit.exit_code
+    if container.health is not None:
+        message.health.CopyFrom(to_health(container.health))
     if container.start_time_unix_nanos is not None:
         message.start_time.CopyFrom(timestamp_of(container.start_time_unix_nanos))
     if container.exit_time_unix_nanos is not None:
@@ -99,10 +104,7 @@ def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.Output
 
 def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, int]) -> ContainerFilter:
     """The filter. `times`: when the containers named by `before_container` and `since_container` were made."""
-    for name in ("health_states", "networks", "volumes"):
-        if getattr(message, name):
-            raise FieldNotBuilt(field=f"filter.{name}")
-    for name in ("ids", "names", "labels", "states", "exit_codes", "images"):
+    for name in ("ids", "names", "labels", "states", "exit_codes", "images", "networks", "volumes", "health_states"):
         count = len(getattr(message, name))
         if count > MAX_FILTER_VALUES:
             raise LimitExceeded(
@@ -121,6 +123,9 @@ def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, 
         images=tuple(message.images),
         before_unix_nanos=before,
         since_unix_nanos=times.get("since_container"),
+        networks=frozenset(message.networks),
+        volumes=frozenset(message.volumes),
+        health_states=from_health_states(message.health_states),
     )
 
 
@@ -130,8 +135,7 @@ def _states(message: container_filter_pb2.ContainerFilter) -> list[State]:
         name = _STATE.Name(value).removeprefix("STATE_") if value in _STATE.values() else ""
         if not name or name == "UNSPECIFIED":
             raise FieldInvalid(field="filter.states", rule=f"{value} is not a state")
-        if name != "PAUSED":  # nothing can be paused yet, so that no container fits
-            found.append(State[name])
+        found.append(State[name])
     return found
 
 
@@ -155,6 +159,18 @@ def from_signal(text: str, field: str) -> int | None:
 def from_timeout(request: Any) -> int | None:
     """Milliseconds of the optional field `timeout`, None if it was left out. Raises FIELD_INVALID."""
     return from_duration(request.timeout, "timeout") if request.HasField("timeout") else None
+
+
+def from_update(
+    request: containers_pb2.UpdateContainerRequest,
+) -> tuple[ResourcesSpec | None, RestartPolicy | None]:
+    """(limits to change, the new policy), None for what stays. Raises FIELD_INVALID, FIELD_NOT_BUILT."""
+    for name in ("add_published_ports", "remove_published_ports"):
+        if getattr(request, name):
+            raise FieldNotBuilt(field=name)
+    changes = from_resources(request.resources, "resources") if request.HasField("resources") else None
+    has_policy = request.HasField("restart_policy")
+    return changes, from_restart_policy(request.restart_policy, "restart_policy") if has_policy else None
 
 
 def from_reference(request: Any, field: str = "container") -> str:

@@ -4,16 +4,17 @@ from dataclasses import fields
 from typing import Any, Final, Literal
 
 from fluyt.v1 import events_pb2
-from fluyt.v1.types import container_pb2, operation_pb2
+from fluyt.v1.types import container_pb2, health_check_pb2, operation_pb2
 from fluytd.api.convert.values import from_timestamp, timestamp_of, to_failure
 from fluytd.errors import Failure
 from fluytd.events.model import Event
 from fluytd.events.service import EventFilter
 
 _KINDS: Final = {"kind": (operation_pb2.Operation.Kind, "KIND_")}
-#: Classes of facts whose `state` is that of a container; elsewhere it is that of an operation.
+#: What the `state` of a fact is a state of.
 _STATE_ENUMS: Final[dict[str, Any]] = {
     "container_lost": container_pb2.Container.State,
+    "container_health_changed": health_check_pb2.Health.State,
     "operation_ended": operation_pb2.Operation.State,
 }
 

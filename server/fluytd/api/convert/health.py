@@ -1,0 +1,78 @@
+"""Health checks and health <-> messages. Pure."""
+
+from typing import Any, Final
+
+from fluyt.v1.types import health_check_pb2
+from fluytd.api.convert.values import from_duration, timestamp_of, to_duration
+from fluytd.containers.model import Health, HealthState
+from fluytd.containers.spec import HealthAction, HealthCheck
+from fluytd.errors import FieldInvalid
+
+_CHECK: Final = health_check_pb2.HealthCheck
+_HEALTH: Final = health_check_pb2.Health
+_ACTIONS: Final[dict[int, HealthAction]] = {
+    _CHECK.ACTION_UNSPECIFIED: HealthAction.NONE,
+    _CHECK.ACTION_NONE: HealthAction.NONE,
+    _CHECK.ACTION_RESTART: HealthAction.RESTART,
+    _CHECK.ACTION_STOP: HealthAction.STOP,
+    _CHECK.ACTION_KILL: HealthAction.KILL,
+}
+_SPANS: Final = ("interval", "timeout", "start_period", "start_interval")
+
+
+def from_health_check(message: health_check_pb2.HealthCheck, path: str) -> HealthCheck:
+    """The check as asked. Raises FIELD_INVALID with the field's path below `path`."""
+    if message.action not in _ACTIONS:
+        raise FieldInvalid(field=f"{path}.action", rule=f"{message.action} is not a value of this enum")
+    spans = {
+        f"{name}_millis": from_duration(getattr(message, name), f"{path}.{name}") if message.HasField(name) else 0
+        for name in _SPANS
+    }
+    return HealthCheck(
+        is_disabled=message.disabled,
+        args=tuple(message.args),
+        retries=message.retries,
+        action=_ACTIONS[message.action],
+        **spans,
+    )
+
+
+def to_health_check(check: HealthCheck) -> health_check_pb2.HealthCheck:
+    """The message; what was left out is left out."""
+    message = _CHECK(
+        disabled=check.is_disabled,
+        args=check.args,
+        retries=check.retries,
+        action=_CHECK.Action.Value(
+            f"ACTION_{check.action.name}" if check.action is not HealthAction.NONE else "ACTION_UNSPECIFIED"
+        ),
+    )
+    for name in _SPANS:
+        millis: int = getattr(check, f"{name}_millis")
+        if millis:
+            getattr(message, name).CopyFrom(to_duration(millis))
+    return message
+
+
+def to_health(health: Health) -> health_check_pb2.Health:
+    """The message."""
+    message = _HEALTH(
+        state=_HEALTH.State.Value(f"STATE_{health.state.name}"),
+        failing_streak=health.failing_streak,
+        last_exit_code=health.last_exit_code,
+        last_output=health.last_output_latin1.encode("latin-1"),
+    )
+    if health.check_time_unix_nanos is not None:
+        message.check_time.CopyFrom(timestamp_of(health.check_time_unix_nanos))
+    return message
+
+
+def from_health_states(values: Any) -> frozenset[HealthState | None]:
+    """The states of a filter; None stands for no health check. Raises FIELD_INVALID."""
+    found: set[HealthState | None] = set()
+    for value in values:
+        if value not in _HEALTH.State.values():
+            raise FieldInvalid(field="filter.health_states", rule=f"{value} is not a state")
+        name = _HEALTH.State.Name(value).removeprefix("STATE_")
+        found.add(None if name == "UNSPECIFIED" else HealthState[name])
+    return frozenset(found)

@@ -1,0 +1,70 @@
+"""Freezing a container's processes and letting them run again. What ends a frozen one is `stop.py`'s.
+
+PAUSED is recorded before the processes are frozen, and taken back after they run again: a daemon that finds PAUSED
+freezes them, so that one that died in between leaves nothing half done.
+"""
+
+from fluytd import failpoints
+from fluytd.containers import facts, model
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container, State
+from fluytd.containers.table import Entry
+from fluytd.errors import ContainerNotFound, ContainerWrongState
+
+_PAUSABLE = frozenset({State.RUNNING, State.PAUSED})
+
+
+async def pause(ctx: Context, entry: Entry) -> Container:
+    """No process of the container runs; a PAUSED one is answered as it is.
+
+    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE, CGROUP_BUSY, IO_FAILED, STORAGE_FULL; it runs as before then.
+    """
+    async with entry.lock:
+        container = _checked(entry)
+        if container.state is State.PAUSED:
+            return container
+        failpoints.hit("container.pause.record")
+        try:
+            await ctx.record(entry, model.paused(container))
+            failpoints.hit("container.pause.freeze")
+            await ctx.workers.run(ctx.runtime.freeze, container.id)
+        except BaseException:
+            _checked(entry)
+            ctx.record(entry, model.resumed(entry.container))
+            raise
+        # It may have ended of itself before it froze.
+        frozen = _checked(entry)
+        ctx.record(entry, frozen, (facts.paused(frozen),))
+        return frozen
+
+
+async def resume(ctx: Context, entry: Entry) -> Container:
+    """The container's processes run again; a RUNNING one is answered as it is.
+
+    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE, IO_FAILED; it stays PAUSED then.
+    """
+    async with entry.lock:
+        container = _checked(entry)
+        if container.state is State.RUNNING:
+            return container
+        entry.is_resuming = True
+        try:
+            failpoints.hit("container.resume.thaw")
+            await ctx.workers.run(ctx.runtime.thaw, container.id)
+            failpoints.hit("container.resume.record")
+            if entry.container.state is State.PAUSED:  # else it has ended already, and its end told that it was resumed
+                running = model.resumed(entry.container)
+                ctx.record(entry, running, (facts.resumed(running),))
+        finally:
+            entry.is_resuming = False
+        return entry.container
+
+
+def _checked(entry: Entry) -> Container:
+    container = entry.container
+    if entry.removed.is_set():
+        raise ContainerNotFound(id=container.id)
+    if container.state not in _PAUSABLE:
+        allowed = sorted(state.value for state in _PAUSABLE)
+        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    return container

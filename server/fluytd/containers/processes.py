@@ -1,0 +1,21 @@
+"""The processes of a running container. It changes nothing."""
+
+from fluytd.containers.context import Context
+from fluytd.containers.model import State
+from fluytd.containers.ports import ProcessInfo
+from fluytd.containers.table import Entry
+from fluytd.errors import ContainerWrongState
+
+LISTABLE = frozenset({State.RUNNING, State.PAUSED})
+
+
+async def list_processes(ctx: Context, entry: Entry) -> list[ProcessInfo]:
+    """All processes of the container, further ones that callers started in it too, by host pid.
+
+    Raises CONTAINER_WRONG_STATE, IO_FAILED.
+    """
+    container = entry.container
+    if container.state not in LISTABLE:
+        allowed = sorted(state.value for state in LISTABLE)
+        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    return await ctx.workers.run(ctx.runtime.list_processes, container.id)

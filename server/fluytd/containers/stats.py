@@ -1,0 +1,96 @@
+"""Figures of running containers for any number of watchers, each container read once for all of them."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fluytd.containers import model
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container
+from fluytd.containers.ports import Stats
+from fluytd.containers.spec import NetworkMode
+from fluytd.containers.table import Entry
+
+#: Shortest time between rounds.
+MIN_INTERVAL_MILLIS: Final = 100
+DEFAULT_INTERVAL_MILLIS: Final = 1_000
+#: Longest time between rounds: a day.
+MAX_INTERVAL_MILLIS: Final = 24 * 3600 * 1000
+#: Figures no older than this part of a watcher's interval need not be read again.
+_FRESH_PART: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Figures of one container."""
+
+    container_id: str
+    stats: Stats
+
+
+class Sampler:
+    """Reads figures and keeps the newest of each container. Made once; belongs to the event loop."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._reading = asyncio.Lock()
+        #: Container id -> (when they were read, in monotonic seconds, which run they are of, the figures).
+        self._newest: dict[str, tuple[float, int, Stats]] = {}
+
+    async def watch(
+        self, entries: Sequence[Entry] | None, interval_millis: int, *, once: bool
+    ) -> AsyncGenerator[list[Sample], None]:
+        """Yields a round at once and then one at each multiple of the interval, so that watchers of one interval share
+        what is read; ends after one with `once`, or when all of `entries` have ended.
+
+        Args:
+            entries: None: all that run, those that start later included.
+            interval_millis: `MIN_INTERVAL_MILLIS` to `MAX_INTERVAL_MILLIS`.
+        """
+        interval = interval_millis / 1000
+        while True:
+            running = [
+                entry
+                for entry in (self._ctx.table if entries is None else entries)
+                if entry.container.state in model.EXECUTED and not entry.removed.is_set()
+            ]
+            if entries is not None and not running and not once:
+                return
+            yield await self.read(running, interval * _FRESH_PART)
+            if once:
+                return
+            now = self._ctx.clock.monotonic()
+            await self._ctx.sleep((math.floor(now / interval) + 1) * interval - now)
+
+    async def read(self, entries: Sequence[Entry], max_age_seconds: float) -> list[Sample]:
+        """Figures of these containers, none older than that, in their order. Raises IO_FAILED."""
+        async with self._reading:  # who waits here finds what was read meanwhile
+            now = self._ctx.clock.monotonic()
+            stale = [entry.container for entry in entries if not self._is_fresh(entry, now - max_age_seconds)]
+            if stale:
+                groups = [(container.id, _network_pid(container)) for container in stale]
+                found = await self._ctx.workers.run(self._ctx.runtime.stats, groups)
+                for container, stats in zip(stale, found, strict=True):
+                    self._newest[container.id] = (now, container.run_number, stats)
+                self._forget()
+            return [
+                Sample(entry.container.id, self._newest[entry.container.id][2])
+                for entry in entries
+                if entry.container.id in self._newest
+            ]
+
+    def _is_fresh(self, entry: Entry, since: float) -> bool:
+        read_at, run_number, _ = self._newest.get(entry.container.id, (-math.inf, 0, None))
+        return read_at >= since and run_number == entry.container.run_number
+
+    def _forget(self) -> None:
+        """Figures of containers that are gone go too, once they are many."""
+        if len(self._newest) > 2 * len(self._ctx.table) + 64:
+            self._newest = {id_: kept for id_, kept in self._newest.items() if self._ctx.table.get(id_) is not None}
+
+
+def _network_pid(container: Container) -> int:
+    """A process whose network is the container's own; 0 where it has the host's, which is not its to count."""
+    return 0 if container.spec.network.mode is NetworkMode.HOST else container.host_pid
