@@ -49,6 +49,7 @@ pub use manifest::{Manifest, MANIFEST_MAX_BYTES, MANIFEST_TIMEOUT};
 pub use manifest_rules::DESCRIPTOR_MAX_COUNT;
 pub use pages::{PAGES_MAX_COUNT, PAGE_MAX_BYTES};
 pub use push::FileBlob;
+pub use referrers::REFERRERS_WRITE_ATTEMPTS;
 pub use referrers_list::{Referrer, REFERRERS_MAX_COUNT};
 pub use retry::RETRY_AFTER_MAX;
 pub use search::{SearchHit, SEARCH_MAX_COUNT};
