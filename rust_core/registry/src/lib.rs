@@ -22,6 +22,7 @@ mod http;
 mod login;
 mod manifest;
 mod manifest_rules;
+mod no_proxy;
 mod pages;
 mod push;
 mod range;
