@@ -60,6 +60,7 @@ from fluytd.images.prune import Collect, Pruner
 from fluytd.images.pull import Puller
 from fluytd.images.push import Pusher
 from fluytd.images.registry import CoreRegistry, RegistrySettings
+from fluytd.images.remote import Remote
 from fluytd.images.resolve import Resolver
 from fluytd.images.save import Saver
 from fluytd.images.service import ImageService
@@ -205,7 +206,6 @@ class Engine:
             Committer(blobs, ingester, assembler, catalogue, collector, clock),
         )
         repairer = await self._repairer(blobs, layers, registry, workers, catalogue, lambda: containers)
-        stored = Stored(blobs, layers, catalogue.table, catalogue, catalogue)
         server = Server(
             config,
             requests,
@@ -214,7 +214,7 @@ class Engine:
                     engine,
                     host,
                     StorageChecker(
-                        stored,
+                        Stored(blobs, layers, catalogue.table, catalogue, catalogue),
                         leases,
                         collector,
                         repairer,
@@ -226,7 +226,11 @@ class Engine:
                 EventServicer(events, clock),
                 ContainerServicer(containers, files, requests, facts.memory_bytes),
                 LogServicer(LogService(containers, log_readers.follow, workers, clock)),
-                ImageServicer(image_service, Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)),
+                ImageServicer(
+                    image_service,
+                    Remote(registry, _core.CancelToken),
+                    Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes),
+                ),
             ],
         )
         undo.push_async_callback(server.stop, config.drain_seconds)

@@ -10,7 +10,18 @@ from tests.contract.descriptors import Element
 #: Methods whose name begins so change nothing.
 READ_VERBS = ("Get", "List", "Watch", "Read", "Resolve", "Wait")
 #: Methods that change nothing, or nothing but a session, under another verb.
-OTHER_READS = frozenset({"AttachContainer", "AttachExec", "CopyFrom", "ExportContainer", "ExportVolume", "SaveImages"})
+OTHER_READS = frozenset(
+    {
+        "AttachContainer",
+        "AttachExec",
+        "CheckRegistryAuth",
+        "CopyFrom",
+        "ExportContainer",
+        "ExportVolume",
+        "SaveImages",
+        "SearchRegistry",
+    }
+)
 BEHAVIOURS = ("REQUIRED", "OPTIONAL", "OUTPUT_ONLY")
 
 

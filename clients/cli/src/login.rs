@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::types::RegistryAuth;
-use crate::api::v1::ResolveImageRequest;
+use crate::api::v1::{CheckRegistryAuthRequest, ResolveImageRequest};
 use crate::credentials::{registry_argument, registry_of, Config, DOCKER_HUB};
 use crate::failure::Failure;
 use crate::render;
@@ -22,7 +22,7 @@ const PASSWORD_MAX_BYTES: u64 = 64 * 1024;
 #[command(after_help = "Examples:
   fluyt login
   fluyt login -u me --password-stdin registry.example.com <password.txt
-  fluyt login -u me --check registry.example.com/team/app registry.example.com
+  fluyt login -u me --no-check registry.example.com
 
 Credentials are kept as Docker keeps them: by the helper that ~/.docker/config.json names, else in that file.")]
 pub struct LoginCommand {
@@ -32,8 +32,11 @@ pub struct LoginCommand {
     /// Read the password or token from standard input
     #[arg(long)]
     password_stdin: bool,
-    /// Image by which the engine tries the credentials before they are kept
-    #[arg(long, value_name = "REFERENCE")]
+    /// Keep the credentials without trying them at the registry
+    #[arg(long)]
+    no_check: bool,
+    /// Image by which the engine tries the credentials besides
+    #[arg(long, value_name = "REFERENCE", conflicts_with = "no_check")]
     check: Option<String>,
     /// Registry, as host[:port]
     #[arg(default_value = DOCKER_HUB)]
@@ -52,7 +55,7 @@ pub struct LogoutCommand {
 /// Runs `fluyt login`.
 ///
 /// # Errors
-/// No user name or password, a registry that refuses them (with `--check`), a place that cannot be written.
+/// No user name or password, a registry that refuses them, a place that cannot be written.
 pub async fn login(channel: Channel, command: LoginCommand) -> Result<u8, Failure> {
     let registry = registry_argument(&command.registry)?;
     let mut config = Config::load()?;
@@ -70,8 +73,14 @@ pub async fn login(channel: Channel, command: LoginCommand) -> Result<u8, Failur
     if password.is_empty() {
         return Err(Failure::usage("the password is empty", "give it by --password-stdin"));
     }
+    let auth =
+        RegistryAuth { username: username.clone(), password: password.to_string(), ..Default::default() };
+    if !command.no_check {
+        let request = CheckRegistryAuthRequest { registry: registry.to_owned(), auth: Some(auth.clone()) };
+        ImageServiceClient::new(channel.clone()).check_registry_auth(request).await?;
+    }
     if let Some(reference) = command.check {
-        check(channel, registry, &reference, &username, &password).await?;
+        check(channel, registry, &reference, auth).await?;
     }
     let place = config.store(registry, &username, &password).await?;
     render::line(format!("credentials for {registry} are kept in {place}"))?;
@@ -95,18 +104,10 @@ pub async fn logout(command: LogoutCommand) -> Result<u8, Failure> {
 }
 
 /// The registry takes the credentials: the image may be asked for, though it may be absent.
-async fn check(
-    channel: Channel,
-    registry: &str,
-    reference: &str,
-    username: &str,
-    password: &str,
-) -> Result<(), Failure> {
+async fn check(channel: Channel, registry: &str, reference: &str, auth: RegistryAuth) -> Result<(), Failure> {
     if registry_of(reference) != registry {
         return Err(Failure::usage(format!("{reference} is not an image of {registry}"), ""));
     }
-    let auth =
-        RegistryAuth { username: username.to_owned(), password: password.to_owned(), ..Default::default() };
     let request =
         ResolveImageRequest { reference: reference.to_owned(), auth: Some(auth), ..Default::default() };
     match ImageServiceClient::new(channel).resolve_image(request).await.map_err(Failure::from) {

@@ -23,8 +23,10 @@ mod logs;
 mod operations;
 mod output_file;
 mod progress;
+mod referrers;
 mod render;
 mod run;
+mod search;
 mod stats;
 mod system;
 mod units;
@@ -112,6 +114,10 @@ enum Command {
     Pull(images::PullCommand),
     /// Push an image to a registry
     Push(images::PushCommand),
+    /// Find repositories of a registry
+    Search(search::SearchCommand),
+    /// List what refers to an image in its registry: signatures, bills of material
+    Referrers(referrers::ReferrersCommand),
     /// Keep credentials for a registry
     Login(login::LoginCommand),
     /// Forget credentials for a registry
@@ -177,6 +183,8 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Inspect(command) => containers::inspect(channel, command).await,
         Command::Pull(command) => images::pull(channel, command).await,
         Command::Push(command) => images::push(channel, command).await,
+        Command::Search(command) => search::run(channel, command).await,
+        Command::Referrers(command) => referrers::run(channel, command).await,
         Command::Login(command) => login::login(channel, command).await,
         Command::Logout(command) => login::logout(command).await,
         Command::Save(command) => images::save(channel, command).await,

@@ -1,5 +1,6 @@
 //! `_core.registry`: the client of the distribution protocol.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -66,6 +67,69 @@ impl UploadProgress {
     #[getter]
     fn sent_bytes(&self) -> u64 {
         self.inner.sent_bytes()
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.registry")]
+pub(crate) struct Referrer {
+    inner: registry::Referrer,
+}
+
+#[pymethods]
+impl Referrer {
+    #[getter]
+    fn media_type(&self) -> &str {
+        &self.inner.media_type
+    }
+
+    #[getter]
+    fn digest(&self) -> String {
+        self.inner.digest.to_string()
+    }
+
+    #[getter]
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes
+    }
+
+    #[getter]
+    fn artifact_type(&self) -> &str {
+        &self.inner.artifact_type
+    }
+
+    #[getter]
+    fn annotations(&self) -> BTreeMap<String, String> {
+        self.inner.annotations.clone()
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.registry")]
+pub(crate) struct SearchHit {
+    inner: registry::SearchHit,
+}
+
+#[pymethods]
+impl SearchHit {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    #[getter]
+    fn description(&self) -> &str {
+        &self.inner.description
+    }
+
+    #[getter]
+    fn star_count(&self) -> u32 {
+        self.inner.star_count
+    }
+
+    #[getter]
+    fn is_official(&self) -> bool {
+        self.inner.is_official
     }
 }
 
@@ -144,6 +208,50 @@ impl RegistryClient {
         py.detach(|| self.inner.list_tags(target, &cancel.inner)).map_err(raise)
     }
 
+    #[pyo3(signature = (registry, repository, digest, artifact_type, cancel, credentials=None))]
+    #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+    fn list_referrers(
+        &self,
+        py: Python<'_>,
+        registry: &str,
+        repository: &str,
+        digest: &str,
+        artifact_type: &str,
+        cancel: &CancelToken,
+        credentials: Option<&Credentials>,
+    ) -> PyResult<Vec<Referrer>> {
+        let target = target(registry, repository, credentials);
+        let found = py.detach(|| self.inner.list_referrers(target, digest, artifact_type, &cancel.inner));
+        Ok(found.map_err(raise)?.into_iter().map(|inner| Referrer { inner }).collect())
+    }
+
+    #[pyo3(signature = (registry, term, max_count, cancel, credentials=None))]
+    fn search(
+        &self,
+        py: Python<'_>,
+        registry: &str,
+        term: &str,
+        max_count: u32,
+        cancel: &CancelToken,
+        credentials: Option<&Credentials>,
+    ) -> PyResult<Vec<SearchHit>> {
+        let asker = target(registry, "", credentials).credentials;
+        let found = py.detach(|| self.inner.search(registry, term, max_count, asker, &cancel.inner));
+        Ok(found.map_err(raise)?.into_iter().map(|inner| SearchHit { inner }).collect())
+    }
+
+    #[pyo3(signature = (registry, cancel, credentials=None))]
+    fn check_credentials(
+        &self,
+        py: Python<'_>,
+        registry: &str,
+        cancel: &CancelToken,
+        credentials: Option<&Credentials>,
+    ) -> PyResult<()> {
+        let asker = target(registry, "", credentials).credentials;
+        py.detach(|| self.inner.check_credentials(registry, asker, &cancel.inner)).map_err(raise)
+    }
+
     #[pyo3(signature = (registry, repository, digest, content, mount_from, progress, cancel, credentials=None))]
     #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
     fn push_blob(
@@ -196,5 +304,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Manifest>()?;
     module.add_class::<Credentials>()?;
     module.add_class::<UploadProgress>()?;
+    module.add_class::<Referrer>()?;
+    module.add_class::<SearchHit>()?;
     module.add_class::<RegistryClient>()
 }

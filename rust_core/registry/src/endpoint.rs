@@ -13,7 +13,7 @@ use crate::RegistryError;
 /// The registry name that stands for Docker Hub, and the host of its API.
 /// Source: moby registry/config.go, IndexName and DefaultV2Registry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
-const DOCKER_HUB_ALIAS: &str = "index.docker.io";
+pub(crate) const DOCKER_HUB_ALIAS: &str = "index.docker.io";
 
 /// What a host may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,11 @@ impl Endpoint {
     /// True if a request to `url` goes to this host itself, so that what is secret between us may be sent.
     pub fn is_same_origin(&self, url: &Url) -> bool {
         self.base.origin() == url.origin()
+    }
+
+    /// True if it is Docker Hub itself.
+    pub fn is_docker_hub(&self) -> bool {
+        self.base.host_str() == Some(DOCKER_HUB.1)
     }
 
     /// `host[:port]` as credentials are kept for it.

@@ -109,6 +109,12 @@ pub enum RegistryError {
         /// What is wrong with it.
         rule: String,
     },
+    /// The registry can neither be searched nor does it list its repositories.
+    #[error("{registry} offers no search")]
+    SearchUnsupported {
+        /// The registry as it was given.
+        registry: String,
+    },
     /// A named limit was passed.
     #[error("{subject}: {limit} is {limit_value}, got {actual}")]
     LimitExceeded {
@@ -145,6 +151,7 @@ impl Catalogued for RegistryError {
             Self::SizeMismatch { .. } => "SIZE_MISMATCH",
             Self::ManifestInvalid { .. } => "MANIFEST_INVALID",
             Self::ConfigInvalid { .. } => "REGISTRY_CONFIG_INVALID",
+            Self::SearchUnsupported { .. } => "REGISTRY_SEARCH_UNSUPPORTED",
             Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
             Self::Cancelled { .. } => "CANCELLED",
         }
@@ -191,6 +198,7 @@ impl Catalogued for RegistryError {
                 vec![("subject", subject.clone()), ("rule", (*rule).to_owned())]
             }
             Self::ConfigInvalid { path, rule } => vec![("path", path.clone()), ("rule", rule.clone())],
+            Self::SearchUnsupported { registry } => vec![("registry", registry.clone())],
             Self::LimitExceeded { limit, limit_value, actual, subject } => vec![
                 ("limit", (*limit).to_owned()),
                 ("limit_value", limit_value.to_string()),

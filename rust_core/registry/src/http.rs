@@ -11,6 +11,7 @@ use url::Url;
 use crate::client::ClientConfig;
 use crate::endpoint::{is_loopback, refused_step, Endpoint};
 use crate::hosts::Hosts;
+use crate::no_proxy::excepts_port;
 use crate::retry::{retry_after, Failure};
 use crate::target::shown;
 use crate::upload_body::UploadBody;
@@ -83,7 +84,8 @@ impl Http {
     fn client(&self, endpoint: &Endpoint, url: &Url) -> Result<Client, Failure> {
         let tls =
             if endpoint.is_same_origin(url) { Arc::clone(&endpoint.tls) } else { self.hosts.tls_for(url)? };
-        tls.client(&self.config, is_loopback(url)).cloned()
+        let is_direct = is_loopback(url) || excepts_port(&self.config.proxies.excepted, url);
+        tls.client(&self.config, is_direct).cloned()
     }
 
     /// The answer to a request, after redirects. `secrets_for` gives the header fields that are added for each URL on

@@ -24,8 +24,16 @@ pub(crate) fn referrers_tag(subject: &Digest) -> Reference {
     Reference::Tag(tag.chars().take(crate::TAG_MAX_BYTES).collect())
 }
 
-/// The list under the subject's tag names this manifest. Two clients that do this at once may lose one entry, as the
-/// specification says.
+/// How often the list is written anew because another client wrote over it.
+pub const REFERRERS_WRITE_ATTEMPTS: u32 = 5;
+
+/// The list under the subject's tag names this manifest.
+///
+/// Two clients that do this at once write over each other, and the protocol has no way to forbid it; so it is looked
+/// afterwards whether the entry stands, and written again where it does not.
+///
+/// # Errors
+/// `REGISTRY_PROTOCOL` if it does not stand after `REFERRERS_WRITE_ATTEMPTS`, and as a push of a manifest.
 pub(crate) async fn list_in_tag(
     session: &Session,
     place: &Repository,
@@ -34,34 +42,50 @@ pub(crate) async fn list_in_tag(
     descriptor: (&str, &Digest, u64),
 ) -> Result<(), RegistryError> {
     let tag = referrers_tag(subject);
-    let mut index = match manifest::fetch(session, std::slice::from_ref(place), &tag).await {
-        Ok(found) => serde_json::from_slice(&found.data).unwrap_or(Value::Null),
-        Err(RegistryError::ImageNotFound { .. }) => {
-            json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []})
-        }
-        Err(error) => return Err(error),
-    };
-    let registry = &place.endpoint.registry;
-    let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
-        let rule = "keeps something else than an index under a referrers tag";
-        return Err(RegistryError::Protocol { registry: registry.clone(), rule, status: 200 });
-    };
     let (media_type, digest, size_bytes) = descriptor;
     let text = digest.to_string();
-    if entries.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&text)) {
-        return Ok(());
+    for attempt in 0..=REFERRERS_WRITE_ATTEMPTS {
+        let mut index = read_index(session, place, &tag).await?;
+        let entries = entries_of(&mut index, &place.endpoint.registry)?;
+        if entries.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&text)) {
+            return Ok(());
+        }
+        if attempt == REFERRERS_WRITE_ATTEMPTS {
+            break;
+        }
+        entries.push(entry(document, media_type, &text, size_bytes));
+        let data = index.to_string().into_bytes();
+        if data.len() as u64 > MANIFEST_MAX_BYTES {
+            return Err(RegistryError::LimitExceeded {
+                limit: "manifest_max_bytes",
+                limit_value: MANIFEST_MAX_BYTES,
+                actual: data.len() as u64,
+                subject: format!("referrers of {subject}"),
+            });
+        }
+        put_manifest(session, place, &tag, INDEX_TYPE, data).await?;
     }
-    entries.push(entry(document, media_type, &text, size_bytes));
-    let data = index.to_string().into_bytes();
-    if data.len() as u64 > MANIFEST_MAX_BYTES {
-        return Err(RegistryError::LimitExceeded {
-            limit: "manifest_max_bytes",
-            limit_value: MANIFEST_MAX_BYTES,
-            actual: data.len() as u64,
-            subject: format!("referrers of {subject}"),
-        });
+    let rule = "keeps losing what is written under a referrers tag";
+    Err(RegistryError::Protocol { registry: place.endpoint.registry.clone(), rule, status: 200 })
+}
+
+async fn read_index(session: &Session, place: &Repository, tag: &Reference) -> Result<Value, RegistryError> {
+    match manifest::fetch(session, std::slice::from_ref(place), tag).await {
+        Ok(found) => Ok(serde_json::from_slice(&found.data).unwrap_or(Value::Null)),
+        Err(RegistryError::ImageNotFound { .. }) => {
+            Ok(json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}))
+        }
+        Err(error) => Err(error),
     }
-    put_manifest(session, place, &tag, INDEX_TYPE, data).await.map(|_| ())
+}
+
+fn entries_of<'a>(index: &'a mut Value, registry: &str) -> Result<&'a mut Vec<Value>, RegistryError> {
+    let rule = "keeps something else than an index under a referrers tag";
+    index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| RegistryError::Protocol {
+        registry: registry.to_owned(),
+        rule,
+        status: 200,
+    })
 }
 
 fn entry(document: &Value, media_type: &str, digest: &str, size_bytes: u64) -> Value {

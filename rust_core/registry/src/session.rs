@@ -23,7 +23,7 @@ pub const MIRROR_MAX_ATTEMPTS: u32 = 2;
 pub(crate) struct Session {
     pub http: Http,
     tokens: Tokens,
-    auth_file: AuthFile,
+    pub auth_file: AuthFile,
 }
 
 impl Session {

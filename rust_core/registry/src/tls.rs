@@ -73,17 +73,17 @@ impl TlsFiles {
 }
 
 impl Tls {
-    /// The pool of connections; those to this host itself never go through a proxy.
-    pub fn client(&self, config: &ClientConfig, is_loopback: bool) -> Result<&Client, Failure> {
-        let slot = if is_loopback { &self.direct } else { &self.proxied };
+    /// The pool of connections; `is_direct` ones, to this host itself for example, never go through a proxy.
+    pub fn client(&self, config: &ClientConfig, is_direct: bool) -> Result<&Client, Failure> {
+        let slot = if is_direct { &self.direct } else { &self.proxied };
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = self.build(config, is_loopback)?;
+        let client = self.build(config, is_direct)?;
         Ok(slot.get_or_init(|| client))
     }
 
-    fn build(&self, config: &ClientConfig, is_loopback: bool) -> Result<Client, Failure> {
+    fn build(&self, config: &ClientConfig, is_direct: bool) -> Result<Client, Failure> {
         let mut builder = Client::builder()
             .user_agent(config.user_agent.as_str())
             .redirect(Policy::none())
@@ -100,7 +100,7 @@ impl Tls {
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
         }
-        if !is_loopback {
+        if !is_direct {
             let Proxies { http, https, excepted } = &config.proxies;
             for proxy in [proxy_url(http)?.map(Proxy::http), proxy_url(https)?.map(Proxy::https)] {
                 let Some(proxy) = proxy else { continue };

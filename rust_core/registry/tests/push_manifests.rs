@@ -77,3 +77,38 @@ fn a_registry_that_lists_referrers_itself_gets_no_tag() {
     assert_eq!(server.requests().len(), 1);
     assert!(store.lock().expect("the store").manifests.is_empty());
 }
+
+#[test]
+fn an_entry_that_another_client_wrote_over_is_written_again() {
+    let subject = digest(b"subject");
+    let tag = subject.replace(':', "-");
+    for (lost, is_listed) in [(2, true), (usize::MAX, false)] {
+        let (name, losing) = (tag.clone(), std::sync::Mutex::new(lost));
+        let (server, store) = registry_that(move |request, store, _| {
+            let mut losing = losing.lock().expect("the count");
+            if request.method != "PUT" || !request.target.ends_with(&name) || *losing == 0 {
+                return None;
+            }
+            *losing -= 1;
+            // Another client read the list before this one wrote it, and writes its own now.
+            let other =
+                format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1}}]}}"#, digest(b"o"));
+            store.manifests.insert(name.clone(), other.into_bytes());
+            Some(Reply::new(201, ""))
+        });
+        let body = referring(&subject, "x/one");
+        let pushed = client().push_manifest(
+            target(&server.registry()),
+            &digest(&body),
+            IMAGE,
+            body.clone(),
+            &CancelToken::new(),
+        );
+        assert_eq!(pushed.is_ok(), is_listed, "{pushed:?}");
+        let store = store.lock().expect("the store");
+        let index: serde_json::Value = serde_json::from_slice(&store.manifests[&tag]).expect("JSON");
+        let digests: Vec<_> = index["manifests"].as_array().expect("entries").iter().collect();
+        assert_eq!(digests.len(), if is_listed { 2 } else { 1 });
+        assert_eq!(digests[0]["digest"], digest(b"o"));
+    }
+}

@@ -7,6 +7,7 @@ the event loop. Failures raise the `fluytd.errors.EngineError` leaf of the reaso
 from typing import final
 
 from . import cgroup as cgroup
+from . import changes as changes
 from . import content as content
 from . import host as host
 from . import ingest as ingest

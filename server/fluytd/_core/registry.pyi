@@ -39,6 +39,36 @@ class UploadProgress:
         """Bytes of the blob that the registry has or that are on their way to it."""
 
 @final
+class Referrer:
+    """A manifest that refers to another one."""
+
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def artifact_type(self) -> str:
+        """Empty if the registry does not say."""
+    @property
+    def annotations(self) -> dict[str, str]: ...
+
+@final
+class SearchHit:
+    """A repository that was found."""
+
+    @property
+    def name(self) -> str:
+        """Its name within the registry."""
+    @property
+    def description(self) -> str: ...
+    @property
+    def star_count(self) -> int: ...
+    @property
+    def is_official(self) -> bool: ...
+
+@final
 class RegistryClient:
     """Connections to any number of registries, pooled. Safe to share between threads; one per daemon.
 
@@ -91,6 +121,28 @@ class RegistryClient:
     ) -> list[str]:
         """All tags of a repository, sorted, each once; at most 10,000. Raises IMAGE_NOT_FOUND for an absent repository,
         REFERENCE_INVALID for a tag that is none, and as `fetch_manifest`. Blocking."""
+    def list_referrers(
+        self,
+        registry: str,
+        repository: str,
+        digest: str,
+        artifact_type: str,
+        cancel: CancelToken,
+        credentials: Credentials | None = None,
+    ) -> list[Referrer]:
+        """What refers to the manifest `digest`, in the registry's order, each once, at most 10,000; only those of
+        `artifact_type` unless it is empty. By the registry's own list, else by the one under the manifest's tag.
+        Raises DIGEST_INVALID, and as `fetch_manifest` but for IMAGE_NOT_FOUND. Blocking."""
+    def search(
+        self, registry: str, term: str, max_count: int, cancel: CancelToken, credentials: Credentials | None = None
+    ) -> list[SearchHit]:
+        """At most `max_count` (up to 1,000) repositories that the registry finds for the term, or whose name has it
+        where the registry only lists them. Raises REGISTRY_SEARCH_UNSUPPORTED where it does neither, and as
+        `check_credentials`. Blocking."""
+    def check_credentials(self, registry: str, cancel: CancelToken, credentials: Credentials | None = None) -> None:
+        """The registry takes the credentials, or asks for none. Raises REGISTRY_ACCESS_DENIED if it refuses them,
+        REFERENCE_INVALID, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL, REGISTRY_RATE_LIMITED, REGISTRY_CONFIG_INVALID,
+        LIMIT_EXCEEDED, CANCELLED. Blocking."""
     def push_blob(
         self,
         registry: str,

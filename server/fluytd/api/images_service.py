@@ -6,17 +6,19 @@ from typing import Any, Final
 
 from fluyt.v1 import images_pb2, images_pb2_grpc
 from fluytd.api.convert import images as convert
+from fluytd.api.convert import remote as convert_remote
 from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.operations import to_loaded_images, to_operation
 from fluytd.api.convert.values import from_page_token, from_timestamp, page_size, timestamp_of, to_page_token
 from fluytd.errors import FieldInvalid
-from fluytd.ids import ImageReference
+from fluytd.ids import DEFAULT_DOMAIN, ImageReference
 from fluytd.images.filters import ImageFilter
 from fluytd.images.imports import ImportOptions, run_config
 from fluytd.images.load import LoadOptions
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform, host_platform
 from fluytd.images.prune import PruneOptions
+from fluytd.images.remote import Remote
 from fluytd.images.service import ImageService
 from fluytd.images.spool import Spool
 from fluytd.operations.model import LoadResult, Operation
@@ -26,6 +28,9 @@ DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
 #: A page ends early at about so many bytes, so that no message exceeds 1 MiB.
 MAX_PAGE_BYTES: Final = 768 * 1024
+#: The same for a search, which has one page.
+DEFAULT_SEARCH_LIMIT: Final = 25
+MAX_SEARCH_LIMIT: Final = 100
 #: Who is told as the actor until callers by TCP have names of their own in image events.
 ACTOR: Final = "root"
 
@@ -33,9 +38,10 @@ ACTOR: Final = "root"
 class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     """Brings, names, shows and removes images for callers."""
 
-    def __init__(self, images: ImageService, spool: Spool) -> None:
-        """Serves `images`. `spool`: where archives are kept while they are read."""
+    def __init__(self, images: ImageService, remote: Remote, spool: Spool) -> None:
+        """Serves `images`, and what `remote` registries tell. `spool`: where archives are kept while they are read."""
         self._images = images
+        self._remote = remote
         self._spool = spool
 
     async def ResolveImage(
@@ -44,6 +50,28 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         reference = ImageReference.parse(request.reference)
         platform = convert.from_platform(request.platform, "platform")
         return convert.to_found(await self._images.resolve(reference, platform, from_auth(request.auth)))
+
+    async def ListReferrers(
+        self, request: images_pb2.ListReferrersRequest, context: Any
+    ) -> images_pb2.ListReferrersResponse:
+        limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        reference = ImageReference.parse(request.reference)
+        found = await self._remote.referrers(reference, request.artifact_type, from_auth(request.auth))
+        return convert_remote.to_referrers(found, from_page_token(request.page_token), limit, MAX_PAGE_BYTES)
+
+    async def SearchRegistry(
+        self, request: images_pb2.SearchRegistryRequest, context: Any
+    ) -> images_pb2.SearchRegistryResponse:
+        limit = page_size(request.limit, default=DEFAULT_SEARCH_LIMIT, maximum=MAX_SEARCH_LIMIT)
+        registry = request.registry or DEFAULT_DOMAIN
+        found = await self._remote.search(registry, request.term, limit, from_auth(request.auth))
+        return convert_remote.to_search(registry, found, MAX_PAGE_BYTES)
+
+    async def CheckRegistryAuth(
+        self, request: images_pb2.CheckRegistryAuthRequest, context: Any
+    ) -> images_pb2.CheckRegistryAuthResponse:
+        await self._remote.check_credentials(request.registry or DEFAULT_DOMAIN, from_auth(request.auth))
+        return images_pb2.CheckRegistryAuthResponse()
 
     async def PullImage(self, request: images_pb2.PullImageRequest, context: Any) -> images_pb2.PullImageResponse:
         reference = ImageReference.parse(request.reference)

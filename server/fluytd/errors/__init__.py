@@ -61,6 +61,7 @@ from fluytd.errors.images import (
     RegistryAccessDenied,
     RegistryProtocol,
     RegistryRateLimited,
+    RegistrySearchUnsupported,
     RegistryUnreachable,
 )
 from fluytd.errors.storage import (
@@ -136,6 +137,7 @@ __all__ = [
     "RegistryAccessDenied",
     "RegistryProtocol",
     "RegistryRateLimited",
+    "RegistrySearchUnsupported",
     "RegistryUnreachable",
     "RequestIdReused",
     "ResourceExhausted",

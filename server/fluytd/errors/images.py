@@ -93,6 +93,16 @@ class RegistryRateLimited(
     """429 to the last attempt."""
 
 
+class RegistrySearchUnsupported(
+    HostUnsupported,
+    reason="REGISTRY_SEARCH_UNSUPPORTED",
+    keys="registry",
+    text="registry {registry} offers neither a search nor a list of its repositories",
+    next_step="Look on its web page; images whose names are known can be pulled all the same.",
+):
+    """A registry in which nothing can be looked for."""
+
+
 class RegistryConfigInvalid(
     WrongState,
     reason="REGISTRY_CONFIG_INVALID",

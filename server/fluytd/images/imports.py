@@ -116,9 +116,9 @@ def run_config(
 ) -> dict[str, object]:
     """What stands below `config` of an image's config, from Dockerfile instructions, the later over the earlier.
 
-    Raises FIELD_INVALID for an instruction that is not known, malformed or too long.
     `base`: what stood there before, without null values; it is not changed. `field`: the request's, for errors.
 
+    Raises FIELD_INVALID for an instruction that is not known, malformed or too long.
     Source: the options of `docker import --change`.
     """
     if len(changes) > MAX_CHANGES:

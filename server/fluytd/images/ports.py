@@ -53,6 +53,50 @@ class RemoteManifest:
     digest: Digest
 
 
+class Referrer(Protocol):
+    """A manifest that refers to another one."""
+
+    @property
+    def media_type(self) -> str:
+        """Its media type."""
+
+    @property
+    def digest(self) -> str:
+        """Its digest."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def artifact_type(self) -> str:
+        """What kind of artifact it is; empty if the registry does not say."""
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """Its annotations."""
+
+
+class FoundRepository(Protocol):
+    """A repository that a search found."""
+
+    @property
+    def name(self) -> str:
+        """Its name within the registry."""
+
+    @property
+    def description(self) -> str:
+        """What its owner says of it."""
+
+    @property
+    def star_count(self) -> int:
+        """How many people marked it."""
+
+    @property
+    def is_official(self) -> bool:
+        """True if the registry's owner vouches for it."""
+
+
 class Counters(Protocol):
     """How far one blob has come; read at any time from any thread."""
 
@@ -113,6 +157,32 @@ class Registry(Protocol):
 
         Raises IMAGE_NOT_FOUND for an absent repository, REFERENCE_INVALID for a tag that is none, and as
         `fetch_manifest`.
+        """
+
+    async def list_referrers(
+        self,
+        registry: str,
+        repository: str,
+        digest: Digest,
+        artifact_type: str,
+        cancel: CancelToken,
+        credentials: Credentials,
+    ) -> Sequence[Referrer]:
+        """What refers to the manifest, in the registry's order, each once; of one type unless that is empty.
+
+        Raises as `fetch_manifest`, but nothing refers to a manifest that is not there.
+        """
+
+    async def search(
+        self, registry: str, term: str, limit: int, cancel: CancelToken, credentials: Credentials
+    ) -> Sequence[FoundRepository]:
+        """At most `limit` repositories. Raises REGISTRY_SEARCH_UNSUPPORTED, and as `check_credentials`."""
+
+    async def check_credentials(self, registry: str, cancel: CancelToken, credentials: Credentials) -> None:
+        """The registry takes the credentials, or asks for none.
+
+        Raises REGISTRY_ACCESS_DENIED, REFERENCE_INVALID, REGISTRY_UNREACHABLE, REGISTRY_PROTOCOL,
+        REGISTRY_RATE_LIMITED, REGISTRY_CONFIG_INVALID, LIMIT_EXCEEDED, CANCELLED.
         """
 
 

@@ -1,5 +1,6 @@
 """Registries over `_core.registry`. It knows the protocol's calls and no images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from fluytd._core import registry as core
 from fluytd._core.content import ContentStore
 from fluytd.errors import ImageNotFound
 from fluytd.ids import Digest
-from fluytd.images.ports import Destination, RemoteManifest, UploadCounters
+from fluytd.images.ports import Destination, FoundRepository, Referrer, RemoteManifest, UploadCounters
 from fluytd.operations.ports import CancelToken
 from fluytd.registries.model import Credentials, Proxies
 from fluytd.workers import Workers
@@ -63,6 +64,40 @@ class CoreRegistry:
         """See `ports.Registry.list_tags`."""
         return await self._workers.run_transfer(
             self.core.list_tags, registry, repository, core_token(cancel), core_credentials(credentials)
+        )
+
+    async def list_referrers(
+        self,
+        registry: str,
+        repository: str,
+        digest: Digest,
+        artifact_type: str,
+        cancel: CancelToken,
+        credentials: Credentials,
+    ) -> Sequence[Referrer]:
+        """See `ports.Registry.list_referrers`."""
+        return await self._workers.run_transfer(
+            self.core.list_referrers,
+            registry,
+            repository,
+            digest,
+            artifact_type,
+            core_token(cancel),
+            core_credentials(credentials),
+        )
+
+    async def search(
+        self, registry: str, term: str, limit: int, cancel: CancelToken, credentials: Credentials
+    ) -> Sequence[FoundRepository]:
+        """See `ports.Registry.search`."""
+        return await self._workers.run_transfer(
+            self.core.search, registry, term, limit, core_token(cancel), core_credentials(credentials)
+        )
+
+    async def check_credentials(self, registry: str, cancel: CancelToken, credentials: Credentials) -> None:
+        """See `ports.Registry.check_credentials`."""
+        await self._workers.run_transfer(
+            self.core.check_credentials, registry, core_token(cancel), core_credentials(credentials)
         )
 
     def new_upload_counters(self) -> UploadCounters:

@@ -106,17 +106,41 @@ def test_a_login_serves_push_pull_and_run_until_the_logout(
     assert fluyt("push", name).returncode == 1
 
 
-def test_a_password_that_the_registry_refuses_is_not_kept_where_it_is_checked(
-    fluyt: Caller, registry: RealRegistry
-) -> None:
-    login = ("login", "-u", "user", "--password-stdin", "--check", f"{registry.address}/app", registry.address)
-    refused = fluyt(*login, stdin="wrong")
-    assert refused.returncode == 1
-    assert "denies access" in refused.stderr
-    assert not fluyt.config.exists()
+def test_a_password_that_the_registry_refuses_is_not_kept(fluyt: Caller, registry: RealRegistry) -> None:
+    login = ("login", "-u", "user", "--password-stdin")
+    for more in ((), ("--check", f"{registry.address}/app")):
+        refused = fluyt(*login, *more, registry.address, stdin="wrong")
+        assert refused.returncode == 1
+        assert "denies access" in refused.stderr
+        assert not fluyt.config.exists()
     # The image need not be there.
-    assert fluyt(*login, stdin=SECRET).returncode == 0
+    assert fluyt(*login, "--check", f"{registry.address}/app", registry.address, stdin=SECRET).returncode == 0
     assert fluyt.config.exists()
+
+
+def test_a_password_is_kept_untried_where_that_is_asked_for(fluyt: Caller, registry: RealRegistry) -> None:
+    kept = fluyt("login", "--no-check", "-u", "user", "--password-stdin", registry.address, stdin="wrong")
+    assert kept.returncode == 0, kept.stderr
+    assert fluyt.config.exists()
+
+
+def test_repositories_are_searched_and_referrers_listed(fluyt: Caller, registry: RealRegistry, engine: Engine) -> None:
+    assert fluyt("login", "-u", "user", "--password-stdin", registry.address, stdin=SECRET).returncode == 0
+    name = f"{registry.address}/team/app:1"
+    subject = images.busybox_image()
+    refers = {"mediaType": subject.media_type, "digest": subject.digest, "size": len(subject.manifest)}
+    signature = images.image([images.layer()], manifest={"subject": refers, "artifactType": "text/x-sbom"})
+    engine.load(image_files.oci_archive({name: subject, f"{registry.address}/team/app:s": signature}))
+    for reference in (name, f"{registry.address}/team/app:s"):
+        assert fluyt("push", "-q", reference).returncode == 0
+    found = fluyt("search", f"{registry.address}/APP")
+    assert f"{registry.address}/team/app" in found.stdout, found.stderr
+    as_json = fluyt("search", "--limit", "1", "--format", "json", f"{registry.address}/app")
+    assert json.loads(as_json.stdout)["reference"] == f"{registry.address}/team/app", as_json.stderr
+    listed = fluyt("referrers", name)
+    assert signature.digest in listed.stdout, listed.stderr
+    assert "text/x-sbom" in listed.stdout
+    assert fluyt("referrers", "--artifact-type", "none", "--format", "json", name).stdout == ""
 
 
 def test_a_helper_keeps_the_secret_and_is_asked_for_it(fluyt: Caller, engine: Engine, registry: RealRegistry) -> None:

@@ -14,8 +14,10 @@ from fluytd.images.ports import (
     Archive,
     Counters,
     FilePart,
+    FoundRepository,
     Holder,
     Layer,
+    Referrer,
     RemoteManifest,
     Source,
     Stack,
@@ -161,6 +163,25 @@ class FakeRegistry:
         self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials
     ) -> list[str]:
         return sorted(name for name in self.manifests if ":" not in name)
+
+    async def list_referrers(
+        self,
+        registry: str,
+        repository: str,
+        digest: Digest,
+        artifact_type: str,
+        cancel: CancelToken,
+        credentials: Credentials,
+    ) -> Sequence[Referrer]:
+        return []
+
+    async def search(
+        self, registry: str, term: str, limit: int, cancel: CancelToken, credentials: Credentials
+    ) -> Sequence[FoundRepository]:
+        return []
+
+    async def check_credentials(self, registry: str, cancel: CancelToken, credentials: Credentials) -> None:
+        """Everybody is let in."""
 
 
 @dataclass

@@ -1343,3 +1343,214 @@ class PruneImagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneImagesResponse: _TypeAlias = PruneImagesResponse  # noqa: Y015
+
+@_typing.final
+class ListReferrersRequest(_message.Message):
+    """Request of ListReferrers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    ARTIFACT_TYPE_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """REQUIRED. Reference by Docker's rules; its index or manifest is the one that is referred to."""
+    artifact_type: _builtins.str
+    """OPTIONAL. Only artifacts of this type, `application/vnd.dev.cosign.artifact.sig.v1+json` for example. Default: all."""
+    page_size: _builtins.int
+    """OPTIONAL. Most referrers in the answer, up to 1,000. Default: 0, 100."""
+    page_token: _builtins.str
+    """OPTIONAL. `next_page_token` of the page before. Default: the first page."""
+    @_builtins.property
+    def auth(self) -> _registry_auth_pb2.RegistryAuth:
+        """OPTIONAL. Credentials. Default: those the daemon has for the registry."""
+
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        artifact_type: _builtins.str = ...,
+        auth: _registry_auth_pb2.RegistryAuth | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_type", b"artifact_type", "auth", b"auth", "page_size", b"page_size", "page_token", b"page_token", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReferrersRequest: _TypeAlias = ListReferrersRequest  # noqa: Y015
+
+@_typing.final
+class ListReferrersResponse(_message.Message):
+    """Response of ListReferrers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REFERRERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """OUTPUT_ONLY. What is referred to, as `<repository>@<digest>`."""
+    next_page_token: _builtins.str
+    """OUTPUT_ONLY. Token of the next page; empty on the last one."""
+    @_builtins.property
+    def referrers(self) -> _containers.RepeatedCompositeFieldContainer[_descriptor_pb2.Descriptor]:
+        """OUTPUT_ONLY. The manifests that refer to it, in the registry's order, with their artifact types and annotations."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        referrers: _abc.Iterable[_descriptor_pb2.Descriptor] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "referrers", b"referrers", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReferrersResponse: _TypeAlias = ListReferrersResponse  # noqa: Y015
+
+@_typing.final
+class SearchRegistryRequest(_message.Message):
+    """Request of SearchRegistry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    term: _builtins.str
+    """REQUIRED. What to look for."""
+    registry: _builtins.str
+    """OPTIONAL. Registry, `host[:port]`. Default: `docker.io`."""
+    limit: _builtins.int
+    """OPTIONAL. Most repositories in the answer, up to 100. Default: 0, 25."""
+    @_builtins.property
+    def auth(self) -> _registry_auth_pb2.RegistryAuth:
+        """OPTIONAL. Credentials. Default: those the daemon has for the registry."""
+
+    def __init__(
+        self,
+        *,
+        term: _builtins.str = ...,
+        registry: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        auth: _registry_auth_pb2.RegistryAuth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "limit", b"limit", "registry", b"registry", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRegistryRequest: _TypeAlias = SearchRegistryRequest  # noqa: Y015
+
+@_typing.final
+class SearchRegistryResponse(_message.Message):
+    """Response of SearchRegistry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPOSITORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def repositories(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundRepository]:
+        """OUTPUT_ONLY. What was found, in the registry's order."""
+
+    def __init__(
+        self,
+        *,
+        repositories: _abc.Iterable[Global___FoundRepository] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["repositories", b"repositories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRegistryResponse: _TypeAlias = SearchRegistryResponse  # noqa: Y015
+
+@_typing.final
+class FoundRepository(_message.Message):
+    """A repository that a search found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    STAR_COUNT_FIELD_NUMBER: _builtins.int
+    IS_OFFICIAL_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """OUTPUT_ONLY. Reference to pull it by, without a tag."""
+    description: _builtins.str
+    """OUTPUT_ONLY. What its owner says of it; empty where the registry does not tell."""
+    star_count: _builtins.int
+    """OUTPUT_ONLY. How many people marked it; 0 where the registry does not tell."""
+    is_official: _builtins.bool
+    """OUTPUT_ONLY. The registry's owner vouches for it."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        description: _builtins.str = ...,
+        star_count: _builtins.int = ...,
+        is_official: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "is_official", b"is_official", "reference", b"reference", "star_count", b"star_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundRepository: _TypeAlias = FoundRepository  # noqa: Y015
+
+@_typing.final
+class CheckRegistryAuthRequest(_message.Message):
+    """Request of CheckRegistryAuth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    registry: _builtins.str
+    """OPTIONAL. Registry, `host[:port]`. Default: `docker.io`."""
+    @_builtins.property
+    def auth(self) -> _registry_auth_pb2.RegistryAuth:
+        """REQUIRED. Credentials to try."""
+
+    def __init__(
+        self,
+        *,
+        registry: _builtins.str = ...,
+        auth: _registry_auth_pb2.RegistryAuth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "registry", b"registry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRegistryAuthRequest: _TypeAlias = CheckRegistryAuthRequest  # noqa: Y015
+
+@_typing.final
+class CheckRegistryAuthResponse(_message.Message):
+    """Response of CheckRegistryAuth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRegistryAuthResponse: _TypeAlias = CheckRegistryAuthResponse  # noqa: Y015

@@ -100,6 +100,21 @@ class ImageServiceStub:
                 request_serializer=fluyt_dot_v1_dot_images__pb2.PruneImagesRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_images__pb2.PruneImagesResponse.FromString,
                 _registered_method=True)
+        self.ListReferrers = channel.unary_unary(
+                '/fluyt.v1.ImageService/ListReferrers',
+                request_serializer=fluyt_dot_v1_dot_images__pb2.ListReferrersRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_images__pb2.ListReferrersResponse.FromString,
+                _registered_method=True)
+        self.SearchRegistry = channel.unary_unary(
+                '/fluyt.v1.ImageService/SearchRegistry',
+                request_serializer=fluyt_dot_v1_dot_images__pb2.SearchRegistryRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_images__pb2.SearchRegistryResponse.FromString,
+                _registered_method=True)
+        self.CheckRegistryAuth = channel.unary_unary(
+                '/fluyt.v1.ImageService/CheckRegistryAuth',
+                request_serializer=fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
@@ -219,6 +234,32 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReferrers(self, request, context):
+        """Lists what refers to an image in its registry: signatures, attestations, bills of material. State needed: none here.
+        State after: unchanged. Idempotent. Cancel: the requests to the registry are broken off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchRegistry(self, request, context):
+        """Finds repositories of a registry. State needed: none here; the registry has a search, or lists its repositories
+        (REGISTRY_SEARCH_UNSUPPORTED otherwise). State after: unchanged. Idempotent. Cancel: the requests to the registry are
+        broken off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRegistryAuth(self, request, context):
+        """Tries credentials at a registry. State needed: the registry takes them, or asks for none (REGISTRY_ACCESS_DENIED
+        otherwise). State after: unchanged; nothing of them is kept. Idempotent. Cancel: the requests to the registry are
+        broken off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -286,6 +327,21 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.PruneImages,
                     request_deserializer=fluyt_dot_v1_dot_images__pb2.PruneImagesRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_images__pb2.PruneImagesResponse.SerializeToString,
+            ),
+            'ListReferrers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferrers,
+                    request_deserializer=fluyt_dot_v1_dot_images__pb2.ListReferrersRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_images__pb2.ListReferrersResponse.SerializeToString,
+            ),
+            'SearchRegistry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchRegistry,
+                    request_deserializer=fluyt_dot_v1_dot_images__pb2.SearchRegistryRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_images__pb2.SearchRegistryResponse.SerializeToString,
+            ),
+            'CheckRegistryAuth': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRegistryAuth,
+                    request_deserializer=fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -640,6 +696,87 @@ class ImageService:
             '/fluyt.v1.ImageService/PruneImages',
             fluyt_dot_v1_dot_images__pb2.PruneImagesRequest.SerializeToString,
             fluyt_dot_v1_dot_images__pb2.PruneImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReferrers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.ImageService/ListReferrers',
+            fluyt_dot_v1_dot_images__pb2.ListReferrersRequest.SerializeToString,
+            fluyt_dot_v1_dot_images__pb2.ListReferrersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchRegistry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.ImageService/SearchRegistry',
+            fluyt_dot_v1_dot_images__pb2.SearchRegistryRequest.SerializeToString,
+            fluyt_dot_v1_dot_images__pb2.SearchRegistryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRegistryAuth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.ImageService/CheckRegistryAuth',
+            fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthRequest.SerializeToString,
+            fluyt_dot_v1_dot_images__pb2.CheckRegistryAuthResponse.FromString,
             options,
             channel_credentials,
             insecure,

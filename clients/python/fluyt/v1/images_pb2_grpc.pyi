@@ -94,6 +94,20 @@ class ImageServiceStub:
     """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
     Idempotent in effect. Cancel: of this call does nothing to the operation.
     """
+    ListReferrers: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListReferrersRequest, _images_pb2.ListReferrersResponse]
+    """Lists what refers to an image in its registry: signatures, attestations, bills of material. State needed: none here.
+    State after: unchanged. Idempotent. Cancel: the requests to the registry are broken off.
+    """
+    SearchRegistry: _grpc.UnaryUnaryMultiCallable[_images_pb2.SearchRegistryRequest, _images_pb2.SearchRegistryResponse]
+    """Finds repositories of a registry. State needed: none here; the registry has a search, or lists its repositories
+    (REGISTRY_SEARCH_UNSUPPORTED otherwise). State after: unchanged. Idempotent. Cancel: the requests to the registry are
+    broken off.
+    """
+    CheckRegistryAuth: _grpc.UnaryUnaryMultiCallable[_images_pb2.CheckRegistryAuthRequest, _images_pb2.CheckRegistryAuthResponse]
+    """Tries credentials at a registry. State needed: the registry takes them, or asks for none (REGISTRY_ACCESS_DENIED
+    otherwise). State after: unchanged; nothing of them is kept. Idempotent. Cancel: the requests to the registry are
+    broken off.
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -160,6 +174,20 @@ class ImageServiceAsyncStub(ImageServiceStub):
     PruneImages: _aio.UnaryUnaryMultiCallable[_images_pb2.PruneImagesRequest, _images_pb2.PruneImagesResponse]  # type: ignore[assignment]
     """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
     Idempotent in effect. Cancel: of this call does nothing to the operation.
+    """
+    ListReferrers: _aio.UnaryUnaryMultiCallable[_images_pb2.ListReferrersRequest, _images_pb2.ListReferrersResponse]  # type: ignore[assignment]
+    """Lists what refers to an image in its registry: signatures, attestations, bills of material. State needed: none here.
+    State after: unchanged. Idempotent. Cancel: the requests to the registry are broken off.
+    """
+    SearchRegistry: _aio.UnaryUnaryMultiCallable[_images_pb2.SearchRegistryRequest, _images_pb2.SearchRegistryResponse]  # type: ignore[assignment]
+    """Finds repositories of a registry. State needed: none here; the registry has a search, or lists its repositories
+    (REGISTRY_SEARCH_UNSUPPORTED otherwise). State after: unchanged. Idempotent. Cancel: the requests to the registry are
+    broken off.
+    """
+    CheckRegistryAuth: _aio.UnaryUnaryMultiCallable[_images_pb2.CheckRegistryAuthRequest, _images_pb2.CheckRegistryAuthResponse]  # type: ignore[assignment]
+    """Tries credentials at a registry. State needed: the registry takes them, or asks for none (REGISTRY_ACCESS_DENIED
+    otherwise). State after: unchanged; nothing of them is kept. Idempotent. Cancel: the requests to the registry are
+    broken off.
     """
 
 class ImageServiceServicer:
@@ -289,6 +317,35 @@ class ImageServiceServicer:
     ) -> _typing.Union[_images_pb2.PruneImagesResponse, _abc.Awaitable[_images_pb2.PruneImagesResponse]]:
         """Begins to delete images that no container uses and that are not pinned, and answers at once. State needed: none. State after: they are gone.
         Idempotent in effect. Cancel: of this call does nothing to the operation.
+        """
+
+    def ListReferrers(
+        self,
+        request: _images_pb2.ListReferrersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.ListReferrersResponse, _abc.Awaitable[_images_pb2.ListReferrersResponse]]:
+        """Lists what refers to an image in its registry: signatures, attestations, bills of material. State needed: none here.
+        State after: unchanged. Idempotent. Cancel: the requests to the registry are broken off.
+        """
+
+    def SearchRegistry(
+        self,
+        request: _images_pb2.SearchRegistryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.SearchRegistryResponse, _abc.Awaitable[_images_pb2.SearchRegistryResponse]]:
+        """Finds repositories of a registry. State needed: none here; the registry has a search, or lists its repositories
+        (REGISTRY_SEARCH_UNSUPPORTED otherwise). State after: unchanged. Idempotent. Cancel: the requests to the registry are
+        broken off.
+        """
+
+    def CheckRegistryAuth(
+        self,
+        request: _images_pb2.CheckRegistryAuthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.CheckRegistryAuthResponse, _abc.Awaitable[_images_pb2.CheckRegistryAuthResponse]]:
+        """Tries credentials at a registry. State needed: the registry takes them, or asks for none (REGISTRY_ACCESS_DENIED
+        otherwise). State after: unchanged; nothing of them is kept. Idempotent. Cancel: the requests to the registry are
+        broken off.
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
