@@ -5,6 +5,7 @@ mod cancel;
 mod cgroup;
 mod content;
 mod error;
+mod exec;
 mod host;
 mod ingest;
 mod layer;
