@@ -16,6 +16,7 @@ from fluytd._core import process
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.api.engine_service import EngineFacts, EngineServicer
 from fluytd.api.events_service import EventServicer
+from fluytd.api.execs_service import ExecServicer
 from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
@@ -34,6 +35,7 @@ from fluytd.errors import EngineError, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
 from fluytd.events.model import EngineStarted, EngineStopping, Fact, NewEvent
 from fluytd.events.service import EventService
+from fluytd.execs.service import ExecProbe, ExecService
 from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Leases
 from fluytd.host import probe
@@ -184,8 +186,8 @@ class Engine:
             collector,
             containers,
         )
-        spool = Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)
         logs = LogService(containers, log_readers.follow, workers, clock)
+        execs = execs_of(containers)
         server = Server(
             config,
             requests,
@@ -194,8 +196,9 @@ class Engine:
                 OperationServicer(operations),
                 EventServicer(events, clock),
                 ContainerServicer(containers, requests, facts.memory_bytes),
+                ExecServicer(execs),
                 LogServicer(logs),
-                ImageServicer(image_service, spool),
+                ImageServicer(image_service, Spool(config.data_root, workers, max_size_bytes=config.load_max_bytes)),
             ],
         )
         undo.push_async_callback(server.stop, config.drain_seconds)
@@ -206,6 +209,7 @@ class Engine:
         await collector.recover()
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
         undo.callback(bus.close)
+        undo.callback(execs.stop)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
 
@@ -316,6 +320,13 @@ def check_versions() -> None:
 def counts_of(containers: ContainerService) -> Mapping[str, int]:
     """Number of containers by the name of their state."""
     return Counter(entry.container.state.value for entry in containers.ctx.table)
+
+
+def execs_of(containers: ContainerService) -> ExecService:
+    """Further processes in these containers, whose health checks are such."""
+    execs = ExecService(containers.ctx)
+    containers.ctx.probe = ExecProbe(execs)
+    return execs
 
 
 def limits_of(config: Config) -> list[tuple[str, int, str, str]]:

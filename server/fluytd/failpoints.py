@@ -57,6 +57,8 @@ CATALOGUE: dict[str, str] = {
             "deleted",
         )
     },
+    "exec.start.process": "a further process",
+    "exec.start.begun": "the answer of the supervisor, the process is on its way",
     "recovery.apply": "each action of a recovery",
     "gc.blob.delete": "the removal of a blob that nothing needs",
     "gc.ingest.delete": "the removal of a partial download",

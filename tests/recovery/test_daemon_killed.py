@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 
 from fluytd import failpoints
-from tests.recovery import container_scenarios, image_scenarios, test_supervisor_killed
+from tests.recovery import (
+    container_scenarios,
+    exec_scenarios,
+    image_scenarios,
+    test_exec_killed,
+    test_supervisor_killed,
+)
 from tests.recovery.crash import CrashedEngine, Scenario, crash
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Failpoint of the daemon -> how it is reached.
-SCENARIOS = {**container_scenarios.SCENARIOS, **image_scenarios.SCENARIOS}
+SCENARIOS = {**container_scenarios.SCENARIOS, **exec_scenarios.SCENARIOS, **image_scenarios.SCENARIOS}
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
@@ -38,6 +44,8 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *image_scenarios.EROFS_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
+        *test_exec_killed.SUPERVISOR,
+        *test_exec_killed.PROCESS,
     }
     assert {name.partition(":")[0] for name in reached} == standing - {UNIT_TESTED}
 
