@@ -78,7 +78,8 @@ fn output(exec: &Exec, stream: SpoolStream) -> String {
 /// A container that stays, and what is done with it.
 fn in_container(work: impl FnOnce(&Scene, &Supervisor)) {
     let scene = Scene::new();
-    let spec = scene.script("sleep 1000");
+    // The program itself: a shell would become it a moment after the start.
+    let spec = scene.spec(&["sleep", "1000"]);
     let supervisor = scene.start(&spec);
     work(&scene, &supervisor);
     supervisor.signal(9).expect("it is killed");
