@@ -17,6 +17,7 @@ from fluytd._core import process
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.api.engine_service import EngineFacts, EngineServicer
 from fluytd.api.events_service import EventServicer
+from fluytd.api.execs_service import ExecServicer
 from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
@@ -40,6 +41,7 @@ from fluytd.errors import EngineError, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
 from fluytd.events.model import EngineStarted, EngineStopping, Event, Fact, NewEvent
 from fluytd.events.service import EventService
+from fluytd.execs.service import ExecProbe, ExecService
 from fluytd.gc.collect import Collector
 from fluytd.gc.images import ImageCollection
 from fluytd.gc.leases import Leases
@@ -200,12 +202,8 @@ class Engine:
             uses,
             collection.is_pinned,
         )
-        files = ContainerFiles(
-            containers.ctx,
-            CoreTrees(layers.core, workers),
-            Committer(blobs, ingester, assembler, catalogue, collector, clock),
-        )
         repairer = await self._repairer(blobs, layers, registry, workers, catalogue, lambda: containers)
+        execs = execs_of(containers)
         server = Server(
             config,
             requests,
@@ -224,7 +222,17 @@ class Engine:
                 ),
                 OperationServicer(operations),
                 EventServicer(events, clock),
-                ContainerServicer(containers, files, requests, facts.memory_bytes),
+                ContainerServicer(
+                    containers,
+                    ContainerFiles(
+                        containers.ctx,
+                        CoreTrees(layers.core, workers),
+                        Committer(blobs, ingester, assembler, catalogue, collector, clock),
+                    ),
+                    requests,
+                    facts.memory_bytes,
+                ),
+                ExecServicer(execs),
                 LogServicer(LogService(containers, log_readers.follow, workers, clock)),
                 ImageServicer(
                     image_service,
@@ -242,6 +250,8 @@ class Engine:
         await tell(database, identity, EngineStarted(__version__, report.adopted_count))
         begin_background(undo, meter, collection, config.image_collection_interval_seconds)
         undo.callback(bus.close)
+        # Before the server ends its streams, so that no caller is taken for one that left.
+        undo.callback(execs.stop)
         undo.push_async_callback(tell, database, identity, EngineStopping())
         await server.open()
 
@@ -447,6 +457,13 @@ def check_versions() -> None:
 def counts_of(containers: ContainerService) -> Mapping[str, int]:
     """Number of containers by the name of their state."""
     return Counter(entry.container.state.value for entry in containers.ctx.table)
+
+
+def execs_of(containers: ContainerService) -> ExecService:
+    """Further processes in these containers, whose health checks are such."""
+    execs = ExecService(containers.ctx)
+    containers.ctx.probe = ExecProbe(execs)
+    return execs
 
 
 def limits_of(config: Config) -> list[tuple[str, int, str, str]]:

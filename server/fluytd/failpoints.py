@@ -65,6 +65,8 @@ CATALOGUE: dict[str, str] = {
     "check.source.fetch": "the fetching of a blob that is damaged or missing",
     "collection.image.delete": "the deletion of an image by a collection",
     "image.pin.record": "the record that an image is pinned",
+    "exec.start.process": "a further process",
+    "exec.start.begun": "the answer of the supervisor, the process is on its way",
     "recovery.apply": "each action of a recovery",
     "commit.config.stage": "the staging of the config of a commit",
     "commit.layer.store": "the reading and staging of a container's changes",

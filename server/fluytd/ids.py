@@ -69,6 +69,17 @@ class ContainerId(str):
         return self[:_SHORT_ID_CHARS]
 
 
+class ExecId(str):
+    """32 lower-case hexadecimal digits."""
+
+    __slots__ = ()
+
+    @classmethod
+    def new(cls) -> Self:
+        """A random id."""
+        return cls(secrets.token_hex(16))
+
+
 class OperationId(str):
     """32 lower-case hexadecimal digits."""
 

@@ -10,8 +10,10 @@ from tests.recovery import (
     collection_scenarios,
     commit_scenarios,
     container_scenarios,
+    exec_scenarios,
     image_scenarios,
     repair_scenarios,
+    test_exec_killed,
     test_supervisor_killed,
 )
 from tests.recovery.crash import CrashedEngine, Scenario, crash
@@ -20,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
     **container_scenarios.SCENARIOS,
+    **exec_scenarios.SCENARIOS,
     **image_scenarios.SCENARIOS,
     **repair_scenarios.SCENARIOS,
     **collection_scenarios.SCENARIOS,
@@ -56,6 +59,8 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *commit_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
+        *test_exec_killed.SUPERVISOR,
+        *test_exec_killed.PROCESS,
     }
     assert {name.partition(":")[0] for name in reached} == standing - {UNIT_TESTED}
 

@@ -6,6 +6,7 @@ mod cgroup;
 mod changes;
 mod content;
 mod error;
+mod exec;
 mod host;
 mod ingest;
 mod layer;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use control::start::MountStart;
-use control::{ContainerStart, ResourceLimits};
+use control::{ContainerStart, ExecStart, ResourceLimits};
 use process::spec::Rlimit;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::raise;
+use crate::exec::{Exec, ExecArgument, ExecOutput};
 
 #[derive(FromPyObject)]
 pub(crate) struct LimitsArgument {
@@ -27,7 +28,7 @@ pub(crate) struct LimitsArgument {
 }
 
 #[derive(FromPyObject)]
-struct RlimitArgument {
+pub(crate) struct RlimitArgument {
     name: String,
     soft: i64,
     hard: i64,
@@ -78,8 +79,15 @@ struct StartArgument {
     cgroup_name: String,
     limits: LimitsArgument,
     open_stdin: bool,
+    terminal: Option<(u16, u16)>,
     log_segment_bytes: u64,
     log_segment_count: u64,
+}
+
+impl From<RlimitArgument> for Rlimit {
+    fn from(limit: RlimitArgument) -> Self {
+        Self { name: limit.name, soft: limit.soft, hard: limit.hard }
+    }
 }
 
 impl From<LimitsArgument> for ResourceLimits {
@@ -120,11 +128,7 @@ impl From<StartArgument> for ContainerStart {
             capabilities: spec.capabilities,
             seccomp_profile: spec.seccomp_profile,
             no_new_privileges: spec.no_new_privileges,
-            rlimits: spec
-                .rlimits
-                .into_iter()
-                .map(|limit| Rlimit { name: limit.name, soft: limit.soft, hard: limit.hard })
-                .collect(),
+            rlimits: spec.rlimits.into_iter().map(Rlimit::from).collect(),
             masked_paths: spec.masked_paths,
             read_only_paths: spec.read_only_paths,
             sysctls: spec.sysctls,
@@ -148,6 +152,7 @@ impl From<StartArgument> for ContainerStart {
             cgroup_name: spec.cgroup_name,
             limits: spec.limits.into(),
             open_stdin: spec.open_stdin,
+            terminal: spec.terminal,
             log_segment_bytes: spec.log_segment_bytes,
             log_segment_count: spec.log_segment_count,
         }
@@ -225,6 +230,21 @@ impl Supervisor {
         Ok(py.detach(|| supervisor.poll_exit()).map_err(raise)?.as_str())
     }
 
+    fn take_exec_news(&self) -> PyResult<Vec<String>> {
+        Ok(self.get()?.take_exec_news())
+    }
+
+    fn execs(&self) -> PyResult<Vec<Exec>> {
+        let supervisor = self.get()?;
+        let wrap = |exec| Exec::new(Arc::clone(&supervisor), exec);
+        Ok(supervisor.execs().into_iter().map(wrap).collect())
+    }
+
+    fn resize(&self, py: Python<'_>, width: u16, height: u16) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.resize(width, height)).map_err(raise)
+    }
+
     #[getter]
     fn exit_record(&self) -> PyResult<Option<ExitRecord>> {
         Ok(self.get()?.exit_record().map(ExitRecord::from))
@@ -291,6 +311,13 @@ impl SupervisorHost {
         py.detach(|| self.inner.start(&start, timeout)).map(Supervisor::new).map_err(raise)
     }
 
+    fn exec(&self, py: Python<'_>, supervisor: &Supervisor, spec: &Bound<'_, PyAny>) -> PyResult<Exec> {
+        let start = ExecStart::from(spec.extract::<ExecArgument>()?);
+        let supervisor = supervisor.get()?;
+        let exec = py.detach(|| self.inner.exec(&supervisor, &start)).map_err(raise)?;
+        Ok(Exec::new(supervisor, exec))
+    }
+
     fn adopt(&self, py: Python<'_>, run_dir: &str) -> PyResult<Option<Supervisor>> {
         Ok(py.detach(|| self.inner.adopt(Path::new(run_dir))).map_err(raise)?.map(Supervisor::new))
     }
@@ -299,6 +326,12 @@ impl SupervisorHost {
 #[pyfunction]
 fn read_exit_record(py: Python<'_>, run_dir: &str) -> PyResult<Option<ExitRecord>> {
     Ok(py.detach(|| control::read_exit_record(Path::new(run_dir))).map_err(raise)?.map(ExitRecord::from))
+}
+
+#[pyfunction]
+fn read_exec_record(py: Python<'_>, run_dir: &str, id: &str) -> PyResult<Option<ExitRecord>> {
+    let record = py.detach(|| control::read_exec_record(Path::new(run_dir), id)).map_err(raise)?;
+    Ok(record.map(ExitRecord::from))
 }
 
 #[pyfunction]
@@ -315,6 +348,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ExitRecord>()?;
     module.add_class::<Supervisor>()?;
     module.add_class::<SupervisorHost>()?;
+    module.add_class::<Exec>()?;
+    module.add_class::<ExecOutput>()?;
+    module.add_function(wrap_pyfunction!(read_exec_record, module)?)?;
     module.add_function(wrap_pyfunction!(read_exit_record, module)?)?;
     module.add_function(wrap_pyfunction!(default_capabilities, module)?)?;
     module.add_function(wrap_pyfunction!(all_capabilities, module)?)

@@ -24,8 +24,8 @@ use crate::error::ControlError;
 
 /// Name of the record in a run directory.
 pub const EXIT_NAME: &str = "exit";
-/// Name under which it is written.
-const STAGED_NAME: &str = "exit.tmp";
+/// What a record's name has besides while it is written.
+const STAGED_SUFFIX: &str = ".tmp";
 /// Longest record that is read.
 pub const MAX_EXIT_RECORD_BYTES: usize = 512;
 const MAGIC: &str = "fluyt-exit 1";
@@ -118,19 +118,29 @@ impl ExitRecord {
     /// # Errors
     /// The error of the system call that failed; no record stands then, unless one stood before.
     pub fn write(self, dir: impl AsFd, path: &Path) -> Result<(), IoError> {
+        self.write_as(dir, path, EXIT_NAME)
+    }
+
+    /// As [`write`](Self::write) under another name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_as(self, dir: impl AsFd, path: &Path, name: &str) -> Result<(), IoError> {
         let dir = dir.as_fd();
-        let fail = |operation, name| {
-            move |errno: Errno| IoError::new(operation, path.join(name), errno.raw_os_error())
+        let staged = format!("{name}{STAGED_SUFFIX}");
+        let fail = |operation, name: &str| {
+            let path = path.join(name);
+            move |errno: Errno| IoError::new(operation, path, errno.raw_os_error())
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, STAGED_NAME, flags, Mode::from_raw_mode(0o600))
-            .map_err(fail("open", STAGED_NAME))?;
+        let file = rustix::fs::openat(dir, &staged, flags, Mode::from_raw_mode(0o600))
+            .map_err(fail("open", &staged))?;
         let text = self.to_text();
-        let written = rustix::io::write(&file, text.as_bytes()).map_err(fail("write", STAGED_NAME))?;
+        let written = rustix::io::write(&file, text.as_bytes()).map_err(fail("write", &staged))?;
         if written != text.len() {
-            return Err(fail("write", STAGED_NAME)(Errno::NOSPC));
+            return Err(fail("write", &staged)(Errno::NOSPC));
         }
-        rustix::fs::renameat(dir, STAGED_NAME, dir, EXIT_NAME).map_err(fail("rename", EXIT_NAME))
+        rustix::fs::renameat(dir, &staged, dir, name).map_err(fail("rename", name))
     }
 }
 
@@ -139,13 +149,29 @@ impl ExitRecord {
 /// # Errors
 /// `DATA_CORRUPT` if the file is none of ours; `IO_FAILED` if it cannot be read.
 pub fn read_exit_record(run_dir: &Path) -> Result<Option<ExitRecord>, ControlError> {
-    let path = run_dir.join(EXIT_NAME);
+    read_record(&run_dir.join(EXIT_NAME))
+}
+
+/// The record of a further process that had ended, or ended with its container, while no daemon was there. Blocking.
+///
+/// # Errors
+/// As [`read_exit_record`].
+pub fn read_exec_record(run_dir: &Path, id: &str) -> Result<Option<ExitRecord>, ControlError> {
+    read_record(&run_dir.join(exec_record_name(id)))
+}
+
+/// Name of the record of a further process in a run directory.
+pub fn exec_record_name(id: &str) -> String {
+    format!("exec-{id}")
+}
+
+fn read_record(path: &Path) -> Result<Option<ExitRecord>, ControlError> {
     let fail = |operation| {
-        let path = path.clone();
+        let path = path.to_owned();
         move |errno: Errno| IoError::new(operation, path, errno.raw_os_error())
     };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file: OwnedFd = match rustix::fs::open(&path, flags, Mode::empty()) {
+    let file: OwnedFd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(fail("open")(errno).into()),
@@ -164,7 +190,9 @@ pub fn read_exit_record(run_dir: &Path) -> Result<Option<ExitRecord>, ControlErr
         0..=MAX_EXIT_RECORD_BYTES => ExitRecord::parse(&buffer[..length]),
         _ => Err("it is longer than MAX_EXIT_RECORD_BYTES"),
     };
-    parsed.map(Some).map_err(|detail| ControlError::Corrupt { path: path.clone(), detail: detail.to_owned() })
+    parsed
+        .map(Some)
+        .map_err(|detail| ControlError::Corrupt { path: path.to_owned(), detail: detail.to_owned() })
 }
 
 #[cfg(test)]

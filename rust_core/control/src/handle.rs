@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use errors::IoError;
@@ -11,8 +11,10 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::error::ControlError;
+use crate::exec::{Exec, Execs};
 use crate::exit_record::{read_exit_record, ExitRecord};
 use crate::peer;
+use crate::start::ExecStart;
 use crate::wire::{Report, Request, Running, PROTOCOL_VERSION};
 
 /// How long a message waits for room in the supervisor's queue.
@@ -52,6 +54,8 @@ pub struct Supervisor {
     init: OwnedFd,
     supervisor: OwnedFd,
     stdin: Mutex<Option<OwnedFd>>,
+    terminal: Option<OwnedFd>,
+    execs: Mutex<Execs>,
     hold: Mutex<Option<u64>>,
     state: Mutex<ExitState>,
 }
@@ -72,7 +76,10 @@ impl Supervisor {
             });
         }
         let mut fds = fds.into_iter();
-        let (Some(init), Some(supervisor), stdin) = (fds.next(), fds.next(), fds.next()) else {
+        let (init, supervisor) = (fds.next(), fds.next());
+        let stdin = if running.has_stdin { fds.next() } else { None };
+        let terminal = if running.has_terminal { fds.next() } else { None };
+        let (Some(init), Some(supervisor)) = (init, supervisor) else {
             return Err(ControlError::Corrupt {
                 path: run_dir.join(crate::rundir::SOCKET_NAME),
                 detail: "the supervisor's report lacks its descriptors".to_owned(),
@@ -93,6 +100,8 @@ impl Supervisor {
             init,
             supervisor,
             stdin: Mutex::new(stdin),
+            terminal,
+            execs: Mutex::default(),
             hold: Mutex::new(None),
             state: Mutex::new(ExitState::Running),
         })
@@ -134,21 +143,119 @@ impl Supervisor {
         if *state != ExitState::Running {
             return Ok(*state);
         }
-        match peer::receive::<Report>(&self.socket) {
-            Ok(Some((Report::Exited(record), _))) => *state = ExitState::Exited(record),
-            Ok(None) => {
-                *state = read_exit_record(&self.run_dir)?.map_or(ExitState::Lost, ExitState::Exited);
+        while *state == ExitState::Running {
+            match peer::receive::<Report>(&self.socket) {
+                Ok(Some((Report::Exited(record), _))) => *state = ExitState::Exited(record),
+                Ok(Some((Report::Exec(report), fds))) => lock(&self.execs).update(report, fds),
+                Ok(Some((Report::ExecOutput { id, extent }, _))) => lock(&self.execs).grow(&id, extent),
+                Ok(None) => {
+                    *state = read_exit_record(&self.run_dir)?.map_or(ExitState::Lost, ExitState::Exited);
+                }
+                Err(Errno::AGAIN) => break,
+                Ok(Some(_)) | Err(Errno::BADMSG | Errno::MSGSIZE) => {
+                    return Err(ControlError::Corrupt {
+                        path: self.run_dir.join(crate::rundir::SOCKET_NAME),
+                        detail: "a message that a running supervisor does not send".to_owned(),
+                    })
+                }
+                Err(errno) => return Err(IoError::new("recvmsg", &self.run_dir, errno.raw_os_error()).into()),
             }
-            Err(Errno::AGAIN) => {}
-            Ok(Some(_)) | Err(Errno::BADMSG | Errno::MSGSIZE) => {
-                return Err(ControlError::Corrupt {
-                    path: self.run_dir.join(crate::rundir::SOCKET_NAME),
-                    detail: "a message that a running supervisor does not send".to_owned(),
-                })
-            }
-            Err(errno) => return Err(IoError::new("recvmsg", &self.run_dir, errno.raw_os_error()).into()),
         }
         Ok(*state)
+    }
+
+    /// What the supervisor has told of further processes since this was last called, in `poll_exit`: their ids, in no
+    /// order.
+    pub fn take_exec_news(&self) -> Vec<String> {
+        lock(&self.execs).take_news()
+    }
+
+    /// All further processes that the supervisor has told of and that were not forgotten.
+    pub fn execs(&self) -> Vec<Arc<Exec>> {
+        lock(&self.execs).all()
+    }
+
+    /// See [`crate::SupervisorHost::exec`].
+    pub(crate) fn begin_exec(
+        &self,
+        start: &ExecStart,
+        plan: BorrowedFd<'_>,
+    ) -> Result<Arc<Exec>, ControlError> {
+        self.check_owner()?;
+        let exec = lock(&self.execs).expect(&start.id);
+        let (id, open_stdin, is_held) = (start.id.clone(), start.open_stdin, start.is_held);
+        let sent = self.send(&Request::Exec { id, open_stdin, is_held }, &[plan]);
+        if !matches!(sent, Ok(true)) {
+            lock(&self.execs).forget(&start.id);
+        }
+        if sent? {
+            return Ok(exec);
+        }
+        let detail = "it has gone".to_owned();
+        Err(ControlError::Lost { id: self.container_id.clone(), detail })
+    }
+
+    /// The supervisor has told of `count` further processes, at `deadline` at the latest.
+    pub(crate) fn await_execs(&self, count: usize, deadline: Instant) -> Result<(), ControlError> {
+        let fail = |errno: Errno| IoError::new("poll", &self.run_dir, errno.raw_os_error());
+        while self.poll_exit()? == ExitState::Running && lock(&self.execs).len() < count {
+            if !wait_readable(&self.socket, deadline).map_err(fail)? {
+                let detail = "it does not tell what it runs".to_owned();
+                return Err(ControlError::Lost { id: self.container_id.clone(), detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// Output of a further process up to `position` is had, and the rest is waited for; None: it is read no longer.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
+    pub fn take_exec_output(&self, id: &str, position: Option<u64>) -> Result<(), ControlError> {
+        self.check_owner()?;
+        self.tell(&Request::ExecTake { id: id.to_owned(), position })
+    }
+
+    /// A further process reads the end of its input once nobody else holds its stdin. With a terminal, which has no end,
+    /// it is sent the character that stands for it, unless it takes characters as they come.
+    ///
+    /// # Errors
+    /// As [`Supervisor::take_exec_output`].
+    pub fn close_exec_stdin(&self, exec: &Exec) -> Result<(), ControlError> {
+        self.check_owner()?;
+        if exec.give_up_stdin() {
+            self.tell(&Request::ExecCloseStdin { id: exec.id().to_owned() })?;
+        }
+        Ok(())
+    }
+
+    /// A further process and all that it has started is being killed. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Supervisor::take_exec_output`].
+    pub fn kill_exec(&self, id: &str) -> Result<(), ControlError> {
+        self.check_owner()?;
+        self.tell(&Request::ExecKill { id: id.to_owned() })
+    }
+
+    /// Neither this object nor the supervisor keeps anything of a further process that has ended. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Supervisor::take_exec_output`].
+    pub fn forget_exec(&self, id: &str) -> Result<(), ControlError> {
+        self.check_owner()?;
+        lock(&self.execs).forget(id);
+        self.tell(&Request::ExecForget { id: id.to_owned() })
+    }
+
+    /// The container's terminal has this size; without one there is nothing to do. A size that it has already is no
+    /// change.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the kernel refuses.
+    pub fn resize(&self, width: u16, height: u16) -> Result<(), ControlError> {
+        self.check_owner()?;
+        crate::exec::resize(self.terminal.as_ref(), width, height)
     }
 
     /// How the container's process ended, once `poll_exit` has said that it has.
@@ -178,9 +285,7 @@ impl Supervisor {
     /// `IO_FAILED` if no descriptor is left.
     pub fn stdin_fd(&self) -> Result<Option<OwnedFd>, ControlError> {
         self.check_owner()?;
-        let duplicate = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let duplicated = lock(&self.stdin).as_ref().map(duplicate).transpose();
-        Ok(duplicated.map_err(|errno| IoError::new("fcntl(F_DUPFD_CLOEXEC)", "", errno.raw_os_error()))?)
+        crate::exec::duplicate(lock(&self.stdin).as_ref())
     }
 
     /// The supervisor and this object give up their ends of stdin, so that the process reads EOF once nobody holds
@@ -190,8 +295,9 @@ impl Supervisor {
     /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
     pub fn close_stdin(&self) -> Result<(), ControlError> {
         self.check_owner()?;
-        if lock(&self.stdin).take().is_none() {
-            return Ok(());
+        let Some(stdin) = lock(&self.stdin).take() else { return Ok(()) };
+        if self.terminal.is_some() {
+            crate::exec::send_end_of_input(&stdin);
         }
         self.tell(&Request::CloseStdin)
     }
@@ -239,12 +345,18 @@ impl Supervisor {
     }
 
     fn tell(&self, request: &Request) -> Result<(), ControlError> {
+        self.send(request, &[]).map(drop)
+    }
+
+    /// False if the supervisor has gone.
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<bool, ControlError> {
         let deadline = Instant::now() + TELL_TIMEOUT;
         let fail =
             |operation, errno: Errno| IoError::new(operation, &self.run_dir, errno.raw_os_error()).into();
         loop {
-            match peer::send(&self.socket, request, &[]) {
-                Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Ok(()),
+            match peer::send(&self.socket, request, fds) {
+                Ok(()) => return Ok(true),
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Ok(false),
                 // It has a queue of messages unread; it takes them as soon as it runs.
                 Err(Errno::AGAIN) if Instant::now() < deadline => {
                     wait_for(&self.socket, PollFlags::OUT, deadline).map_err(|errno| fail("poll", errno))?;
@@ -296,7 +408,7 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these; the value is whole in any case.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,15 +10,17 @@ use errors::IoError;
 use process::seccomp::Profile;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use serde::Serialize;
 
 use crate::error::ControlError;
+use crate::exec::Exec;
 use crate::groups::Groups;
 use crate::handle::{wait_readable, Supervisor};
 use crate::peer;
 use crate::program::Program;
 use crate::ready::{Ready, ReadySupervisors};
 use crate::rundir;
-use crate::start::ContainerStart;
+use crate::start::{ContainerStart, ExecStart};
 use crate::wire::{Report, Request, MAX_PLAN_BYTES, PROTOCOL_VERSION};
 
 /// How long a supervisor that was found may take to say what it runs.
@@ -73,8 +75,9 @@ impl SupervisorHost {
     /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it ended or gave no answer in time.
     pub fn start(&self, start: &ContainerStart, timeout: Duration) -> Result<Supervisor, ControlError> {
         let deadline = Instant::now() + timeout;
-        let plan = start.plan(self.filters(start)?.to_vec())?;
-        let memory = sealed_plan(start, &postcard::to_allocvec(&plan).map_err(|_| encoding_failed())?)?;
+        let filters = self.filters(start.profile()?, &start.capabilities);
+        let plan = start.plan(filters.to_vec())?;
+        let memory = sealed_plan(&start.container_id, &plan)?;
 
         // The supervisor begins to run while the groups are made.
         let Ready { socket, child } = self.ready.take(&self.program, &start.container_id)?;
@@ -104,7 +107,7 @@ impl SupervisorHost {
             Some((Report::FailedIo { operation, path, errno }, _)) => {
                 return Err(IoError::new(operation_name(&operation), path, errno).into())
             }
-            Some((Report::Exited(_), _)) => return Err(lost("it reported an end before a start")),
+            Some(_) => return Err(lost("it reported something else before a start")),
             None => return Err(lost("it ended before the container's process was started")),
         };
         running.clamps.extend(groups.clamps());
@@ -137,7 +140,10 @@ impl SupervisorHost {
         }
         match receive(&socket, run_dir)? {
             Some((Report::Running(running), fds)) => {
-                Supervisor::new(id(), run_dir, socket, running, fds).map(Some)
+                let count = running.exec_count as usize;
+                let supervisor = Supervisor::new(id(), run_dir, socket, running, fds)?;
+                supervisor.await_execs(count, Instant::now() + ADOPT_TIMEOUT)?;
+                Ok(Some(supervisor))
             }
             // It is about to end: its exit record tells the rest.
             Some((Report::Exited(_), _)) | None => Ok(None),
@@ -148,37 +154,46 @@ impl SupervisorHost {
         }
     }
 
-    fn filters(&self, start: &ContainerStart) -> Result<Arc<Vec<Vec<u8>>>, ControlError> {
-        let profile = start.profile()?;
+    /// A further process is on its way in the container of `supervisor`; what becomes of it is told by the answer, see
+    /// [`Supervisor::take_exec_news`]. Never waits for it.
+    ///
+    /// # Errors
+    /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it has gone.
+    pub fn exec(&self, supervisor: &Supervisor, start: &ExecStart) -> Result<Arc<Exec>, ControlError> {
+        let filters = self.filters(start.profile()?, &start.capabilities);
+        let memory = sealed_plan(&start.id, &start.spec(filters.to_vec()))?;
+        supervisor.begin_exec(start, memory.as_fd())
+    }
+
+    fn filters(&self, profile: Profile, capabilities: &[String]) -> Arc<Vec<Vec<u8>>> {
         let mut cache = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, _, filters)) =
-            cache.iter().find(|(cached, names, _)| *cached == profile && *names == start.capabilities)
+            cache.iter().find(|(cached, names, _)| *cached == profile && *names == capabilities)
         {
-            return Ok(Arc::clone(filters));
+            return Arc::clone(filters);
         }
-        let filters = Arc::new(process::seccomp::compile(profile, &start.capabilities));
+        let filters = Arc::new(process::seccomp::compile(profile, capabilities));
         if cache.len() == MAX_CACHED_FILTERS {
             cache.remove(0);
         }
-        cache.push((profile, start.capabilities.clone(), Arc::clone(&filters)));
-        Ok(filters)
+        cache.push((profile, capabilities.to_vec(), Arc::clone(&filters)));
+        filters
     }
 }
 
-fn encoding_failed() -> IoError {
-    IoError::new("encode", "plan", Errno::INVAL.raw_os_error())
-}
-
-fn sealed_plan(start: &ContainerStart, bytes: &[u8]) -> Result<OwnedFd, ControlError> {
+/// What a supervisor is to start, in a sealed memory file.
+fn sealed_plan<T: Serialize>(id: &str, plan: &T) -> Result<OwnedFd, ControlError> {
+    let encoding_failed = |_| IoError::new("encode", "plan", Errno::INVAL.raw_os_error());
+    let bytes = postcard::to_allocvec(plan).map_err(encoding_failed)?;
     if bytes.len() as u64 > MAX_PLAN_BYTES {
         return Err(ControlError::LimitExceeded {
             limit: "MAX_PLAN_BYTES",
             limit_value: MAX_PLAN_BYTES,
             actual: bytes.len() as u64,
-            subject: format!("start of {}", start.container_id),
+            subject: format!("start of {id}"),
         });
     }
-    Ok(sys::memfd::seal("fluyt-plan", bytes)?)
+    Ok(sys::memfd::seal("fluyt-plan", &bytes)?)
 }
 
 pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), IoError> {

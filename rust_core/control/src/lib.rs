@@ -8,12 +8,17 @@
 //!   │ (makes cgroups and limits meanwhile)       │
 //!   │ Proceed ─────────────────────────────────▶ │ process::spawn ──────────▶ exec
 //!   │ ◀────────────────── Running + pidfd, stdin │
+//!   │ Exec + sealed spec ──────────────────────▶ │ process::begin ──────────▶ exec
+//!   │ ◀────────── Exec + spool, pidfd, stdin     │ copies output to the spool
+//!   │ ◀────────────────────────────── ExecOutput │
+//!   │ ExecTake ────────────────────────────────▶ │ reads on
 //!   │ CloseStdin, HoldLog ─────────────────────▶ │ copies output to the log
 //!   │                                            │ ◀───────────────────────── exit
 //!   │ ◀───────────────────────────────── Exited  │ writes the exit record before
 //! ```
 
 pub mod error;
+pub mod exec;
 pub mod exit_record;
 mod groups;
 pub mod handle;
@@ -22,13 +27,15 @@ pub mod peer;
 mod program;
 mod ready;
 pub mod rundir;
+pub mod spool;
 pub mod start;
 pub mod wire;
 
 pub use error::ControlError;
-pub use exit_record::{read_exit_record, ExitRecord, ExitStatus};
+pub use exec::Exec;
+pub use exit_record::{read_exec_record, read_exit_record, ExitRecord, ExitStatus};
 pub use handle::{ExitState, Supervisor};
 pub use host::SupervisorHost;
 pub use program::version_line;
 pub use ready::MAX_READY;
-pub use start::{ContainerStart, ResourceLimits};
+pub use start::{ContainerStart, ExecStart, ResourceLimits};

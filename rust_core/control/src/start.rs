@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use process::spec::{CgroupJoin, Mount, MountKind, Network, Rlimit, Root, Spec};
+use process::spec::{CgroupJoin, ExecSpec, Mount, MountKind, Network, Rlimit, Root, Spec, TerminalSize};
 
 use crate::error::ControlError;
 use crate::wire::Plan;
@@ -95,6 +95,8 @@ pub struct ContainerStart {
     pub limits: ResourceLimits,
     /// A pipe as stdin instead of /dev/null.
     pub open_stdin: bool,
+    /// A terminal of this size, (columns, rows), instead of pipes.
+    pub terminal: Option<(u16, u16)>,
     /// Size of one log segment.
     pub log_segment_bytes: u64,
     /// How many are kept.
@@ -139,6 +141,7 @@ impl ContainerStart {
             shm_size_bytes: self.shm_size_bytes,
             oom_score_adj: self.oom_score_adj,
             cgroup: CgroupJoin::default(),
+            terminal: size_of(self.terminal),
         };
         Ok(Plan {
             container_id: self.container_id.clone(),
@@ -156,9 +159,76 @@ impl ContainerStart {
     /// # Errors
     /// `FIELD_INVALID` for one that the core does not know.
     pub fn profile(&self) -> Result<process::seccomp::Profile, ControlError> {
-        process::seccomp::Profile::from_str(&self.seccomp_profile)
-            .map_err(|_| unknown("seccomp_profile", &self.seccomp_profile))
+        profile(&self.seccomp_profile)
     }
+}
+
+/// What the daemon asks of a further process: the Rust twin of `server/fluytd/execs/process_spec.py`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecStart {
+    /// Its id, of a file name's characters.
+    pub id: String,
+    /// At least one.
+    pub args: Vec<String>,
+    /// `NAME=value`, complete but for HOME.
+    pub env: Vec<String>,
+    /// Absolute inside; must be there.
+    pub cwd: String,
+    /// As [`ContainerStart::user`].
+    pub user: String,
+    /// As [`ContainerStart::additional_groups`].
+    pub additional_groups: Vec<String>,
+    /// Without `CAP_`.
+    pub capabilities: Vec<String>,
+    /// `default` or `unconfined`.
+    pub seccomp_profile: String,
+    /// No process gains privileges by execve.
+    pub no_new_privileges: bool,
+    /// setrlimit(2) by name.
+    pub rlimits: Vec<Rlimit>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// A pipe as stdin instead of what reads as empty.
+    pub open_stdin: bool,
+    /// As [`ContainerStart::terminal`].
+    pub terminal: Option<(u16, u16)>,
+    /// The caller reads its output from the beginning.
+    pub is_held: bool,
+}
+
+impl ExecStart {
+    /// What the supervisor starts.
+    pub fn spec(&self, seccomp_filters: Vec<Vec<u8>>) -> ExecSpec {
+        ExecSpec {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone(),
+            user: self.user.clone(),
+            additional_groups: self.additional_groups.clone(),
+            capabilities: self.capabilities.clone(),
+            no_new_privileges: self.no_new_privileges,
+            seccomp_filters,
+            rlimits: self.rlimits.clone(),
+            oom_score_adj: self.oom_score_adj,
+            terminal: size_of(self.terminal),
+        }
+    }
+
+    /// The seccomp profile.
+    ///
+    /// # Errors
+    /// `FIELD_INVALID` for one that the core does not know.
+    pub fn profile(&self) -> Result<process::seccomp::Profile, ControlError> {
+        profile(&self.seccomp_profile)
+    }
+}
+
+fn size_of(terminal: Option<(u16, u16)>) -> Option<TerminalSize> {
+    terminal.map(|(width, height)| TerminalSize { width, height })
+}
+
+fn profile(name: &str) -> Result<process::seccomp::Profile, ControlError> {
+    process::seccomp::Profile::from_str(name).map_err(|_| unknown("seccomp_profile", name))
 }
 
 fn mount(start: &MountStart) -> Result<Mount, ControlError> {

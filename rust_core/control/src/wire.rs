@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_record::ExitRecord;
 
 /// Version of the messages, of the plan, and of the exit record.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// Longest message; what is longer (the plan) travels in a sealed memory file.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest plan. The kernel takes at most 6 MiB of arguments and environment. Source: execve(2), ARG_MAX.
@@ -18,6 +18,10 @@ pub const MAX_PLAN_BYTES: u64 = 8 * 1024 * 1024;
 pub const MAX_CLAMPS: usize = 32;
 /// See [`MAX_CLAMPS`].
 pub const MAX_CLAMP_BYTES: usize = 256;
+/// Further processes of a container at a time, those included that have ended and that no daemon has given up yet.
+pub const MAX_EXECS: usize = 160;
+/// Longest id of a further process.
+pub const MAX_EXEC_ID_BYTES: usize = 64;
 /// A path or detail in a message is cut to this.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
@@ -43,6 +47,38 @@ pub enum Request {
         /// The lowest segment that is still needed.
         segment: Option<u64>,
     },
+    /// Begin a further process as the [`ExecSpec`](process::ExecSpec) in the accompanying sealed memory file says. The
+    /// answer is a [`Report::Exec`].
+    Exec {
+        /// Its id, [`MAX_EXEC_ID_BYTES`] at most, of a file name's characters.
+        id: String,
+        /// Its stdin is a pipe; it has one anyway if it has a terminal.
+        open_stdin: bool,
+        /// This connection reads its output: nothing of it is lost, and it waits where reading is slow.
+        is_held: bool,
+    },
+    /// This connection has its output up to `position`, and is told once there is more. None: it reads no longer.
+    ExecTake {
+        /// Which.
+        id: String,
+        /// In the spool.
+        position: Option<u64>,
+    },
+    /// Give up the write end of its stdin.
+    ExecCloseStdin {
+        /// Which.
+        id: String,
+    },
+    /// Kill it and all that it has started.
+    ExecKill {
+        /// Which.
+        id: String,
+    },
+    /// Nobody wants to know of it any more; one that runs is told no more of.
+    ExecForget {
+        /// Which.
+        id: String,
+    },
 }
 
 /// From the supervisor to the daemon.
@@ -64,6 +100,56 @@ pub enum Report {
     },
     /// The container's process has ended, and its exit record stands.
     Exited(ExitRecord),
+    /// What a further process has come to. With the first one that says `is_started` travel its spool, and, while it
+    /// runs, its pidfd, the write end of its stdin and the master side of its terminal, as it has them.
+    Exec(ExecReport),
+    /// There is output that the reader has not taken.
+    ExecOutput {
+        /// Whose.
+        id: String,
+        /// What stands in the spool.
+        extent: Extent,
+    },
+}
+
+/// What stands in a spool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Position of the first frame.
+    pub oldest: u64,
+    /// Position after the last frame.
+    pub head: u64,
+    /// Bytes of output ever written to it.
+    pub content_bytes: u64,
+}
+
+/// A further process as the supervisor knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecReport {
+    /// Its id.
+    pub id: String,
+    /// Its pid as the host sees it; 0 before it is started and once it has ended.
+    pub host_pid: u32,
+    /// Its program has been executed.
+    pub is_started: bool,
+    /// When that was.
+    pub start_time_unix_nanos: i64,
+    /// The spool comes along, and what follows.
+    pub has_spool: bool,
+    /// Its pidfd comes along.
+    pub has_pidfd: bool,
+    /// The write end of its stdin comes along.
+    pub has_stdin: bool,
+    /// The master side of its terminal comes along.
+    pub has_terminal: bool,
+    /// What could not be given in full, as `field: reason`.
+    pub clamps: Vec<String>,
+    /// What stands in the spool.
+    pub extent: Extent,
+    /// Why it could not be started.
+    pub failure: Option<StartFailure>,
+    /// How it ended; all of its output is in the spool then.
+    pub exit: Option<ExitRecord>,
 }
 
 /// A running container as its supervisor knows it.
@@ -79,6 +165,10 @@ pub struct Running {
     pub start_time_unix_nanos: i64,
     /// Whether the write end of the container's stdin comes along.
     pub has_stdin: bool,
+    /// Whether the master side of its terminal comes along.
+    pub has_terminal: bool,
+    /// How many further processes are told of in the messages that follow.
+    pub exec_count: u32,
     /// What could not be given in full, as `field: reason`.
     pub clamps: Vec<String>,
 }
@@ -144,11 +234,16 @@ impl Report {
     }
 
     /// A start that failed, its texts cut to what a message holds.
-    pub fn failed(mut failure: StartFailure) -> Self {
-        failure.path = cut(failure.path, MAX_TEXT_BYTES);
-        failure.detail = cut(failure.detail, MAX_TEXT_BYTES);
-        Self::Failed(failure)
+    pub fn failed(failure: StartFailure) -> Self {
+        Self::Failed(bounded_failure(failure))
     }
+}
+
+/// Cuts the texts of a failure to what a message holds.
+pub fn bounded_failure(mut failure: StartFailure) -> StartFailure {
+    failure.path = cut(failure.path, MAX_TEXT_BYTES);
+    failure.detail = cut(failure.detail, MAX_TEXT_BYTES);
+    failure
 }
 
 /// Cuts clamps to what a message holds.
@@ -170,6 +265,8 @@ mod tests {
             supervisor_pid: 76,
             start_time_unix_nanos: 1,
             has_stdin: true,
+            has_terminal: true,
+            exec_count: 3,
             clamps: vec!["rlimits: RLIMIT_NOFILE".to_owned()],
         };
         let report = Report::Running(running);
@@ -203,6 +300,8 @@ mod tests {
             supervisor_pid: u32::MAX,
             start_time_unix_nanos: i64::MAX,
             has_stdin: true,
+            has_terminal: true,
+            exec_count: 3,
             clamps,
         };
         assert!(encode(&Report::Running(running)).is_ok());

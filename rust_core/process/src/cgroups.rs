@@ -26,6 +26,25 @@ pub(crate) fn open_v2(join: &CgroupJoin) -> Outcome<Option<OwnedFd>> {
     open(dir.as_str(), flags, Mode::empty()).at(Step::Cgroup, dir).map(Some)
 }
 
+/// This process is in every v1 group. The host's mounts must still be in sight.
+pub(crate) fn join_v1(join: &CgroupJoin) -> Outcome<()> {
+    for group in &join.v1 {
+        let dir = open(group.dir.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at(Step::Cgroup, &group.dir)?;
+        enter(&dir, &group.dir)?;
+    }
+    Ok(())
+}
+
+/// This thread is in the v1 group of a directory.
+fn enter(dir: &OwnedFd, path: &str) -> Outcome<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let tasks = openat(dir, "tasks", flags, Mode::empty()).at(Step::Cgroup, path)?;
+    // `0` is the writing thread, and `tasks` takes no lock of the thread group: another pid, or cgroup.procs,
+    // waits for an RCU grace period after an idle moment (5 ms instead of 0.04).
+    rustix::io::write(&tasks, b"0").at(Step::Cgroup, path).map(drop)
+}
+
 /// This process is in every group, and they are the roots of what it sees of each hierarchy. The answer is mounts
 /// of the groups, to be shown in /sys/fs/cgroup.
 #[allow(unsafe_code)]
@@ -33,11 +52,7 @@ pub(crate) fn join(join: &CgroupJoin) -> Outcome<Vec<View>> {
     let mut views = Vec::with_capacity(join.v1.len() + 1);
     for group in &join.v1 {
         let mount = copy(&group.dir)?;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let tasks = openat(&mount, "tasks", flags, Mode::empty()).at(Step::Cgroup, &group.dir)?;
-        // `0` is the writing thread, and `tasks` takes no lock of the thread group: another pid, or cgroup.procs,
-        // waits for an RCU grace period after an idle moment (5 ms instead of 0.04).
-        rustix::io::write(&tasks, b"0").at(Step::Cgroup, &group.dir)?;
+        enter(&mount, &group.dir)?;
         views.push(View { name: group.view.clone(), mount });
     }
     if let Some(dir) = &join.v2_dir {

@@ -13,8 +13,10 @@ use crate::failure::StartFailure;
 use crate::mounts::{dev, kernel, mask, requested};
 use crate::report::Reporter;
 use crate::spawn::Stdio;
-use crate::spec::{Network, Spec};
+use crate::spec::{Network, Rlimit, Spec};
 use crate::step::Step;
+use crate::terminal::Terminal;
+use crate::users::Identity;
 use crate::{cgroups, cwd, host_devices, identity, limits, root, sysctl};
 
 /// The mask of files that a container's program makes, unless it sets another.
@@ -32,10 +34,11 @@ pub(crate) fn run(
     spec: &Spec,
     prepared: Prepared<'_>,
     stdio: &Stdio<'_>,
+    terminal_socket: Option<&OwnedFd>,
     network_namespace: Option<BorrowedFd<'_>>,
     reporter: &Reporter,
 ) -> StartFailure {
-    match until_exec(spec, prepared, stdio, network_namespace, reporter) {
+    match until_exec(spec, prepared, stdio, terminal_socket, network_namespace, reporter) {
         Ok(command) => {
             failpoint::hit("process.exec");
             reporter.exec_is_next();
@@ -49,6 +52,7 @@ fn until_exec(
     spec: &Spec,
     prepared: Prepared<'_>,
     stdio: &Stdio<'_>,
+    terminal_socket: Option<&OwnedFd>,
     network_namespace: Option<BorrowedFd<'_>>,
     reporter: &Reporter,
 ) -> Outcome<Command> {
@@ -86,40 +90,81 @@ fn until_exec(
         limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
     }
     cwd::ensure(root, &spec.cwd)?;
-    let identity = identity::look_up(root, spec)?;
-    place_stdio(stdio, &null)?;
-    identity::give_stdio(&identity)?;
+    let identity = identity::look_up(root, &spec.user, &spec.additional_groups)?;
+    match (spec.terminal, terminal_socket) {
+        (Some(size), Some(socket)) => {
+            let terminal = Terminal::open(root, size, identity.uid)?;
+            terminal.show_as_console(root)?;
+            terminal.become_stdio(socket)?;
+        }
+        _ => {
+            place_stdio(stdio, || open_null(&null))?;
+            identity::give_stdio(&identity)?;
+        }
+    }
     mask::make_read_only(root, &spec.read_only_paths)?;
     mask::mask(root, &spec.masked_paths, null)?;
     if spec.is_root_read_only {
         let read_only = mount::Attributes::default().read_only();
         mount::set_attributes(root, read_only, None, false).at(Step::Mask, "/")?;
     }
-    let given = identity::bound_capabilities(prepared.capabilities, reporter)?;
-    identity::take_on(&identity, given)?;
-    cwd::enter(root, &spec.cwd)?;
-    // Found now, as its user: a small limit of open files or memory must not be in the way.
-    let command = Command::find(&spec.args, &spec.env, &identity.home)?;
-    umask(UMASK);
-    sys::inherited::reset_signals();
-    sys::inherited::close_on_exec_from(3).at(Step::Stdio, "")?;
-    identity::raise()?;
-    limits::set(&spec.rlimits, reporter)?;
-    if spec.no_new_privileges {
-        set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;
+    let program = Program {
+        args: &spec.args,
+        env: &spec.env,
+        cwd: &spec.cwd,
+        rlimits: &spec.rlimits,
+        no_new_privileges: spec.no_new_privileges,
+        seccomp_filters: &spec.seccomp_filters,
+        capabilities: prepared.capabilities,
+    };
+    program.make_ready(root, &identity, reporter)
+}
+
+/// What is executed and what confines it: the end of the way of a container's first process and of any further one.
+pub(crate) struct Program<'spec> {
+    pub(crate) args: &'spec [String],
+    pub(crate) env: &'spec [String],
+    pub(crate) cwd: &'spec str,
+    pub(crate) rlimits: &'spec [Rlimit],
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp_filters: &'spec [Vec<u8>],
+    pub(crate) capabilities: CapabilitySet,
+}
+
+impl Program<'_> {
+    /// The process is the user, confined, in its working directory; only execve is left. Descriptors 0 to 2 are placed.
+    pub(crate) fn make_ready(
+        &self,
+        root: BorrowedFd<'_>,
+        identity: &Identity,
+        reporter: &Reporter,
+    ) -> Outcome<Command> {
+        let given = identity::bound_capabilities(self.capabilities, reporter)?;
+        identity::take_on(identity, given)?;
+        cwd::enter(root, self.cwd)?;
+        // Found now, as its user: a small limit of open files or memory must not be in the way.
+        let command = Command::find(self.args, self.env, &identity.home)?;
+        umask(UMASK);
+        sys::inherited::reset_signals();
+        sys::inherited::close_on_exec_from(3).at(Step::Stdio, "")?;
+        identity::raise()?;
+        limits::set(self.rlimits, reporter)?;
+        if self.no_new_privileges {
+            set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;
+        }
+        // A change of user has cleared it.
+        die_with_parent(reporter)?;
+        failpoint::hit("process.seccomp");
+        for filter in self.seccomp_filters {
+            sys::seccomp::install(filter).at(Step::Seccomp, "")?;
+        }
+        identity::drop_rest(identity, given)?;
+        Ok(command)
     }
-    // A change of user has cleared it.
-    die_with_parent(reporter)?;
-    failpoint::hit("process.seccomp");
-    for filter in &spec.seccomp_filters {
-        sys::seccomp::install(filter).at(Step::Seccomp, "")?;
-    }
-    identity::drop_rest(&identity, given)?;
-    Ok(command)
 }
 
 /// The kernel kills this process when the thread that cloned it ends.
-fn die_with_parent(reporter: &Reporter) -> Outcome<()> {
+pub(crate) fn die_with_parent(reporter: &Reporter) -> Outcome<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Session, "")?;
     // It may have ended before that call, and getppid is always 0 in a new pid namespace: the pipe tells.
     if reporter.parent_is_gone() {
@@ -138,15 +183,15 @@ fn set_names(spec: &Spec) -> Outcome<()> {
     Ok(())
 }
 
-/// Descriptors 0, 1 and 2 are the given ones; the container's null device where none is given.
-fn place_stdio(stdio: &Stdio<'_>, null: &OwnedFd) -> Outcome<()> {
+/// Descriptors 0, 1 and 2 are the given ones; what `other` opens, above 2, where none is given.
+pub(crate) fn place_stdio(stdio: &Stdio<'_>, other: impl Fn() -> Outcome<OwnedFd>) -> Outcome<()> {
     let given = [stdio.stdin, stdio.stdout, stdio.stderr];
     // Copies above 2 first: a given one may itself stand where another belongs.
     let mut sources = Vec::with_capacity(given.len());
     for fd in given {
         let source = match fd {
             Some(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 3).at(Step::Stdio, "")?,
-            None => open_null(null)?,
+            None => other()?,
         };
         sources.push(source);
     }

@@ -16,18 +16,17 @@ use crate::capabilities::{limit_bounding_set, names_of};
 use crate::failure::StartFailure;
 use crate::paths;
 use crate::report::Reporter;
-use crate::spec::Spec;
 use crate::step::Step;
 use crate::users::{self, Identity};
 
 /// The largest /etc/passwd or /etc/group that is read.
 pub const MAX_USER_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The ids that the spec's user has in this root.
-pub(crate) fn look_up(root: BorrowedFd<'_>, spec: &Spec) -> Outcome<Identity> {
+/// The ids that a spec's user has in this root.
+pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str, additional_groups: &[String]) -> Outcome<Identity> {
     let passwd = || read(root, "/etc/passwd");
     let group = || read(root, "/etc/group");
-    users::resolve(&spec.user, &spec.additional_groups, &passwd, &group)
+    users::resolve(user, additional_groups, &passwd, &group)
         .map_err(|error| StartFailure::rule(Step::User, error.subject, error.rule))
 }
 

@@ -1,5 +1,5 @@
 //! Starting a container's first process: a spec becomes a process in namespaces of its own, with its root, its
-//! mounts, its user, its limits and nothing else.
+//! mounts, its user, its limits and nothing else; and starting further processes in a container that runs.
 //!
 //! It runs inside the single-threaded supervisor and, between clone and exec, inside the container's first process.
 //! It deliberately makes no cgroup, writes no log and keeps no state, and starts nothing in a process with threads.
@@ -18,6 +18,8 @@ mod cwd;
 mod exec;
 mod host_devices;
 mod identity;
+mod join;
+mod join_child;
 mod limits;
 mod mounts;
 mod paths;
@@ -25,12 +27,14 @@ mod report;
 mod root;
 mod spawn;
 mod sysctl;
+mod terminal;
 
 pub use exec::DEFAULT_PATH;
 pub use failure::StartFailure;
 pub use host_devices::MAX_HOST_DEVICES;
 pub use identity::MAX_USER_FILE_BYTES;
+pub use join::{begin, Began, Container, Starting};
 pub use spawn::{spawn, Init, Stdio};
-pub use spec::Spec;
+pub use spec::{ExecSpec, Spec, TerminalSize};
 pub use step::Step;
 pub use sysctl::{check as check_sysctl, MAX_SYSCTL_VALUE_BYTES};

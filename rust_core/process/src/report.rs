@@ -86,15 +86,29 @@ pub(crate) struct Report {
 
 /// Reads until the child has executed or died. Blocking.
 pub(crate) fn read(pipe: impl AsFd) -> Result<Report, Errno> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; MAX_MESSAGE_BYTES];
-    loop {
-        match rustix::io::read(pipe.as_fd(), &mut buffer) {
-            Ok(0) => return Ok(parse(&bytes)),
-            Ok(_) if bytes.len() > MAX_REPORT_BYTES => {}
-            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+    // The pipe blocks, so that there is no answer before the end.
+    Collector::default().collect(pipe).map(Option::unwrap_or_default)
+}
+
+/// What a child has told so far.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    bytes: Vec<u8>,
+}
+
+impl Collector {
+    /// The report, once the child has executed or died; None if a pipe that does not block is empty before that.
+    pub(crate) fn collect(&mut self, pipe: impl AsFd) -> Result<Option<Report>, Errno> {
+        let mut buffer = [0; MAX_MESSAGE_BYTES];
+        loop {
+            match rustix::io::read(pipe.as_fd(), &mut buffer) {
+                Ok(0) => return Ok(Some(parse(&self.bytes))),
+                Ok(_) if self.bytes.len() > MAX_REPORT_BYTES => {}
+                Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(errno),
+            }
         }
     }
 }

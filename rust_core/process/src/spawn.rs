@@ -14,7 +14,7 @@ use crate::mounts::requested;
 use crate::report::{self, Reporter};
 use crate::spec::{Network, Spec};
 use crate::step::Step;
-use crate::{capabilities, cgroups, limits, root, sysctl};
+use crate::{capabilities, cgroups, limits, root, sysctl, terminal};
 
 /// What the process has as descriptors 0, 1 and 2; None is the container's null device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +34,8 @@ pub struct Init {
     pub pid: u32,
     /// Readable once it has ended; CLOEXEC.
     pub pidfd: OwnedFd,
+    /// The master side of its terminal, non-blocking, if the spec asked for one.
+    pub terminal: Option<OwnedFd>,
     /// What was asked and could not be given in full, as `field: reason`.
     pub clamps: Vec<String>,
 }
@@ -72,13 +74,15 @@ pub fn spawn(
     if spec.network == Network::None && network_namespace.is_none() {
         namespaces |= clone::NEW_NETWORK;
     }
+    let terminal = spec.terminal.map(|_| terminal::Passage::new()).transpose()?;
     failpoint::hit("process.clone");
     match fork(namespaces, group.as_ref()).at(Step::Clone, "")? {
         Side::Child => {
             drop(read_end);
             let _guard = NeverUnwind;
             let reporter = Reporter::new(write_end);
-            let failure = child::run(spec, prepared, &stdio, network_namespace, &reporter);
+            let socket = terminal.as_ref().map(|passage| &passage.child);
+            let failure = child::run(spec, prepared, &stdio, socket, network_namespace, &reporter);
             reporter.failure(&failure);
             sys::inherited::exit_now(i32::from(failure.exit_code));
         }
@@ -86,20 +90,20 @@ pub fn spawn(
             drop(write_end);
             // Ours would keep the mounts alive, and a bind's source busy, until this function ends.
             drop(prepared);
-            await_exec(pid, pidfd, &read_end)
+            await_exec(pid, pidfd, &read_end, terminal)
         }
     }
 }
 
 #[allow(unsafe_code)]
-fn fork(namespaces: u64, group: Option<&OwnedFd>) -> Result<Side, rustix::io::Errno> {
+pub(crate) fn fork(namespaces: u64, group: Option<&OwnedFd>) -> Result<Side, rustix::io::Errno> {
     use std::os::fd::AsFd;
     // SAFETY: this process has one thread, which `spawn` asks of its caller.
     unsafe { clone::fork_into(namespaces, group.map(AsFd::as_fd)) }
 }
 
 /// The child ends here whatever happens: a panic must not run on in a copy of the caller.
-struct NeverUnwind;
+pub(crate) struct NeverUnwind;
 
 impl Drop for NeverUnwind {
     fn drop(&mut self) {
@@ -107,14 +111,20 @@ impl Drop for NeverUnwind {
     }
 }
 
-fn await_exec(pid: u32, pidfd: OwnedFd, pipe: &OwnedFd) -> Result<Init, StartFailure> {
+fn await_exec(
+    pid: u32,
+    pidfd: OwnedFd,
+    pipe: &OwnedFd,
+    terminal: Option<terminal::Passage>,
+) -> Result<Init, StartFailure> {
     let report = report::read(pipe).at(Step::Clone, "pipe").inspect_err(|_| {
         // Nothing is known of the child any more: it must not run on unseen.
         let _ = sys::pidfd::kill(&pidfd);
     });
     let failure = match report {
         Ok(report) if report.failure.is_none() && report.has_reached_exec => {
-            return Ok(Init { pid, pidfd, clamps: report.clamps });
+            let terminal = terminal.map(terminal::Passage::take).transpose()?;
+            return Ok(Init { pid, pidfd, terminal, clamps: report.clamps });
         }
         Ok(report) => report.failure,
         Err(failure) => Some(failure),
@@ -147,7 +157,7 @@ fn check(spec: &Spec) -> Outcome<()> {
 }
 
 /// Descriptors 0, 1 and 2 are in use, so that nothing made for the child lands where its stdio belongs.
-fn occupy_stdio() -> Outcome<Vec<OwnedFd>> {
+pub(crate) fn occupy_stdio() -> Outcome<Vec<OwnedFd>> {
     let mut guards = Vec::new();
     loop {
         let guard =
@@ -159,6 +169,6 @@ fn occupy_stdio() -> Outcome<Vec<OwnedFd>> {
     }
 }
 
-fn has_one_thread() -> bool {
+pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
 }

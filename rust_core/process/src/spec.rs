@@ -55,6 +55,44 @@ pub struct Spec {
     pub oom_score_adj: Option<i32>,
     /// The control groups that the process is in from its first instruction on.
     pub cgroup: CgroupJoin,
+    /// The process has a terminal of the container's as its three descriptors, and as /dev/console; None is pipes.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+}
+
+/// What a further process in a running container is started with; paths are those inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// The command and its arguments, at least one.
+    pub args: Vec<String>,
+    /// `NAME=value`, complete but for HOME.
+    pub env: Vec<String>,
+    /// The working directory; it must be there.
+    pub cwd: String,
+    /// As [`Spec::user`].
+    pub user: String,
+    /// As [`Spec::additional_groups`].
+    pub additional_groups: Vec<String>,
+    /// As [`Spec::capabilities`].
+    pub capabilities: Vec<String>,
+    /// As [`Spec::no_new_privileges`].
+    pub no_new_privileges: bool,
+    /// As [`Spec::seccomp_filters`].
+    pub seccomp_filters: Vec<Vec<u8>>,
+    /// As [`Spec::rlimits`].
+    pub rlimits: Vec<Rlimit>,
+    /// As [`Spec::oom_score_adj`].
+    pub oom_score_adj: Option<i32>,
+    /// As [`Spec::terminal`], without /dev/console.
+    pub terminal: Option<TerminalSize>,
 }
 
 /// Whose network namespace the process is in.

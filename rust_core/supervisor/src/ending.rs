@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use control::exit_record::{ExitRecord, ExitStatus};
+use control::exit_record::{exec_record_name, ExitRecord, ExitStatus};
 use control::wire::{Report, Running};
 use logs::Hold;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::connections::Connections;
+use crate::execs::Execs;
 use crate::output::{Output, Progress, STREAMS};
 use crate::plan::now_unix_nanos;
 
@@ -44,6 +45,7 @@ impl Ending {
     pub fn finish(
         self,
         mut connections: Connections,
+        mut execs: Execs,
         mut output: Output,
         running: &Running,
     ) -> Result<(), Errno> {
@@ -52,9 +54,15 @@ impl Ending {
             sys::pidfd::ExitStatus::Killed(number) => ExitStatus::Killed(number),
         };
         let exit_time_unix_nanos = now_unix_nanos();
+        // Theirs is the end of the container, which waits for each to be reaped.
+        for serial in execs.end_all() {
+            connections.owe_state(serial);
+        }
         Connections::reap_orphans();
         // A hold that was sent before the end counts.
-        connections.serve_all();
+        connections.serve_all(&mut execs);
+        self.record_execs(&execs);
+        connections.tell_due(&mut execs);
         drain(&mut output, connections.hold().map_or(Hold::None, Hold::Keep));
         let record = ExitRecord {
             status,
@@ -65,7 +73,7 @@ impl Ending {
         sys::failpoint::hit("supervisor.before_exit_record");
         while record.write(&self.run_dir, &self.run_path).is_err() {
             // A daemon that is told keeps it; without one, the record is all there will be.
-            connections.accept(running);
+            connections.accept(running, &execs);
             if connections.tell(&Report::Exited(record)) {
                 return Ok(());
             }
@@ -74,6 +82,16 @@ impl Ending {
         sys::failpoint::hit("supervisor.after_exit_record");
         connections.tell(&Report::Exited(record));
         Ok(())
+    }
+
+    /// How further processes ended, for a daemon that was not told. Of one that cannot be written, it will know only that
+    /// the container ended.
+    fn record_execs(&self, execs: &Execs) {
+        for exec in execs.iter() {
+            if let Some(record) = exec.exit() {
+                let _ = record.write_as(&self.run_dir, &self.run_path, &exec_record_name(&exec.id));
+            }
+        }
     }
 
     /// Kills in the group so far; 0 where it cannot be read (the group has gone before its process was reaped).

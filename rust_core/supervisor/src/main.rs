@@ -5,6 +5,8 @@
 
 mod connections;
 mod ending;
+mod exec;
+mod execs;
 mod idle;
 mod init;
 mod output;
@@ -83,7 +85,7 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
         Err(failure) => return peer::send(&daemon, &Report::failed(failure), &[]),
     };
     sys::failpoint::hit("supervisor.before_started");
-    container.connections.adopt(daemon, &container.running);
+    container.connections.adopt(daemon, &container.running, &container.execs);
     shed();
     idle::take_name(&container_id);
     drop(container_id);

@@ -44,9 +44,10 @@ pub struct Output {
 pub const STREAMS: [Stream; 2] = logs::format::STREAMS;
 
 impl Output {
-    /// Copies from the reading ends, which do not block.
-    pub fn new(log: LogWriter, stdout: OwnedFd, stderr: OwnedFd) -> Self {
-        let source = |pipe| Source { pipe: Some(pipe), is_large: false };
+    /// Copies from the reading ends, which do not block; a terminal has one only.
+    pub fn new(log: LogWriter, stdout: OwnedFd, stderr: Option<OwnedFd>) -> Self {
+        let stdout = Some(stdout);
+        let source = |pipe| Source { pipe, is_large: false };
         Self { log, sources: [source(stdout), source(stderr)], chunk: Box::default(), rest: None }
     }
 
@@ -110,7 +111,8 @@ impl Output {
             }
             Err(Errno::AGAIN | Errno::INTR) => Progress::Nothing,
             Err(_) => {
-                // A pipe gives no other error; to try again for ever would be worse than to end.
+                // A pipe gives no other error, a terminal EIO once nobody has it open; to try again for ever would be
+                // worse than to end.
                 source.pipe = None;
                 Progress::Ended
             }

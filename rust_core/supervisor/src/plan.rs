@@ -10,12 +10,14 @@ use control::{peer, rundir};
 use errors::IoError;
 use logs::{LogLimits, LogWriter, LogsError};
 use process::spec::{CgroupJoin, Network};
-use process::{Spec, StartFailure, Stdio};
+use process::{Spec, StartFailure, Stdio, Step};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use rustix::process::PidfdFlags;
 
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::ending::Ending;
+use crate::execs::Execs;
 use crate::output::Output;
 use crate::serve::Container;
 
@@ -32,8 +34,9 @@ pub struct Prepared {
     listener: OwnedFd,
     log: LogWriter,
     stdin: Option<Pipe>,
-    stdout: Pipe,
-    stderr: Pipe,
+    /// Standard output and error; None if the process gets a terminal.
+    outputs: Option<(Pipe, Pipe)>,
+    open_stdin: bool,
     container_id: String,
 }
 
@@ -89,15 +92,17 @@ impl Prepared {
             let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(fail("pipe2"))?;
             Ok(Pipe { read, write })
         };
-        let (stdout, stderr) = (pipe()?, pipe()?);
-        for pipe in [&stdout, &stderr] {
+        let has_terminal = plan.spec.terminal.is_some();
+        let outputs = if has_terminal { None } else { Some((pipe()?, pipe()?)) };
+        for pipe in outputs.iter().flat_map(|(stdout, stderr)| [stdout, stderr]) {
             // The flag belongs to the reading end alone.
             rustix::io::ioctl_fionbio(&pipe.read, true).map_err(fail("ioctl(FIONBIO)"))?;
         }
-        let stdin = plan.open_stdin.then(pipe).transpose()?;
+        let open_stdin = plan.open_stdin;
+        let stdin = (open_stdin && !has_terminal).then(pipe).transpose()?;
         let listener = rundir::listen(&run_dir, &run_path, MAX_CONNECTIONS as i32)?;
         let container_id = plan.container_id.clone();
-        Ok(Self { run_dir, run_path, listener, log, stdin, stdout, stderr, container_id })
+        Ok(Self { run_dir, run_path, listener, log, stdin, outputs, open_stdin, container_id })
     }
 
     /// The run directory is as it was found.
@@ -121,10 +126,16 @@ impl Prepared {
         oom_counter: Option<String>,
         network: Option<&OwnedFd>,
     ) -> Result<Container, StartFailure> {
+        let fail = |operation: &'static str| move |errno| StartFailure::kernel(Step::Stdio, operation, errno);
+        let own = || {
+            rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+                .map_err(fail("pidfd_open"))
+        };
+        let (own, execs_own) = (own()?, own()?);
         let stdio = Stdio {
             stdin: self.stdin.as_ref().map(|pipe| pipe.read.as_fd()),
-            stdout: Some(self.stdout.write.as_fd()),
-            stderr: Some(self.stderr.write.as_fd()),
+            stdout: self.outputs.as_ref().map(|(stdout, _)| stdout.write.as_fd()),
+            stderr: self.outputs.as_ref().map(|(_, stderr)| stderr.write.as_fd()),
         };
         let network = network.filter(|_| spec.network == Network::None).map(AsFd::as_fd);
         let init = match process::spawn(spec, stdio, network) {
@@ -135,22 +146,43 @@ impl Prepared {
             }
         };
         sys::failpoint::hit("supervisor.after_spawn");
-        let stdin = self.stdin.map(|pipe| pipe.write);
+        let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(fail("fcntl"));
+        let (stdout, stderr, stdin) = match (self.outputs, &init.terminal) {
+            (Some((stdout, stderr)), _) => {
+                (stdout.read, Some(stderr.read), self.stdin.map(|pipe| pipe.write))
+            }
+            (None, Some(terminal)) => {
+                (copy(terminal)?, None, self.open_stdin.then(|| copy(terminal)).transpose()?)
+            }
+            (None, None) => {
+                return Err(StartFailure::rule(Step::Stdio, "", "the terminal did not arrive"));
+            }
+        };
         let running = Running {
             protocol: PROTOCOL_VERSION,
             host_pid: init.pid,
             supervisor_pid: std::process::id(),
             start_time_unix_nanos: now_unix_nanos(),
             has_stdin: stdin.is_some(),
+            has_terminal: init.terminal.is_some(),
+            exec_count: 0,
             clamps: wire::bounded_clamps(init.clamps),
         };
+        let oom_score_adj = own_oom_score();
         Ok(Container {
             running,
-            connections: Connections::new(self.listener, init.pidfd, stdin),
-            output: Output::new(self.log, self.stdout.read, self.stderr.read),
+            connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
+            execs: Execs::new(execs_own, spec.cgroup.clone(), spec.oom_score_adj.unwrap_or(oom_score_adj)),
+            output: Output::new(self.log, stdout, stderr),
             ending: Ending::new(self.run_dir, self.run_path, oom_counter),
         })
     }
+}
+
+/// The OOM score that a process of the container has if it asks for none; 0 where it cannot be read.
+fn own_oom_score() -> i32 {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    text.trim().parse().unwrap_or_default()
 }
 
 /// The wall clock.

@@ -2,7 +2,7 @@
 
 from typing import final
 
-from fluytd.containers.process_spec import ContainerStart
+from fluytd.containers.process_spec import ContainerStart, ExecStart
 
 @final
 class ExitRecord:
@@ -20,6 +20,74 @@ class ExitRecord:
     @property
     def dropped_log_bytes(self) -> int:
         """Output that the log could not take, because the disk was full."""
+
+@final
+class ExecOutput:
+    """A chunk of what a further process wrote."""
+
+    @property
+    def stream(self) -> str:
+        """`stdout` or `stderr`."""
+    @property
+    def time_unix_nanos(self) -> int: ...
+    @property
+    def offset_bytes(self) -> int:
+        """Bytes of both outputs before this chunk."""
+    @property
+    def data(self) -> bytes: ...
+
+@final
+class Exec:
+    """A further process of a container, as its supervisor told in `Supervisor.poll_exit`. Thread-safe."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def host_pid(self) -> int:
+        """As the host sees it; 0 if it has none."""
+    @property
+    def is_started(self) -> bool:
+        """Its program has been executed."""
+    @property
+    def start_time_unix_nanos(self) -> int: ...
+    @property
+    def clamps(self) -> list[str]:
+        """As `Supervisor.clamps`."""
+    @property
+    def has_failed(self) -> bool:
+        """It could not be started; `check` raises why."""
+    def check(self) -> None:
+        """Raises PROCESS_START_FAILED, USER_INVALID, KERNEL_FEATURE_MISSING, STORAGE_FULL if it could not be started."""
+    @property
+    def exit_record(self) -> ExitRecord | None:
+        """How it ended; all of its output can be read then. `dropped_log_bytes`: output that was lost with the container."""
+    @property
+    def oldest(self) -> int:
+        """Position of the first chunk that can still be read."""
+    @property
+    def head(self) -> int:
+        """Position after the last chunk."""
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of both outputs so far."""
+    def read(self, position: int, max_bytes: int) -> tuple[list[ExecOutput], int]:
+        """The chunks from `position` on, at most about `max_bytes`, and the position after them; empty at the present
+        end. Reads memory only. Raises DATA_CORRUPT where no chunk begins."""
+    def take(self, position: int | None) -> None:
+        """Output up to `position` is had; what comes after it is kept and told as news. None: it is read no longer, and
+        the process does not wait. Raises IO_FAILED."""
+    def signal(self, number: int) -> None:
+        """Raises PROCESS_NOT_FOUND once it has ended."""
+    def kill(self) -> None:
+        """It and all that it has started is being killed. Idempotent."""
+    def resize(self, width: int, height: int) -> None:
+        """Columns and rows of its terminal; nothing without one. Raises IO_FAILED."""
+    def stdin_fd(self) -> int | None:
+        """An owned, non-blocking write end of its stdin; None if it was not asked for or is closed."""
+    def close_stdin(self) -> None:
+        """The supervisor gives up its end; to a terminal the character that ends its input is sent. Idempotent."""
+    def forget(self) -> None:
+        """Nothing of it is kept; one that runs is killed. Idempotent."""
 
 @final
 class Supervisor:
@@ -40,6 +108,12 @@ class Supervisor:
     def poll_exit(self) -> str:
         """`running`, `exited` (an exit record stands in the run directory) or `lost` (the supervisor has gone without
         one; the container's processes may live). Never blocks."""
+    def take_exec_news(self) -> list[str]:
+        """Ids of further processes that `poll_exit` has had news of since this was last called."""
+    def execs(self) -> list[Exec]:
+        """All further processes that were not forgotten."""
+    def resize(self, width: int, height: int) -> None:
+        """Columns and rows of the container's terminal; nothing without one. Raises IO_FAILED."""
     @property
     def exit_record(self) -> ExitRecord | None:
         """How the process ended, once `poll_exit` has said `exited`."""
@@ -72,11 +146,18 @@ class SupervisorHost:
         on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,
         path, exit_code 126 or 127 where the command is at fault), USER_INVALID, CGROUP_LIMIT_REJECTED,
         KERNEL_FEATURE_MISSING, STORAGE_FULL, IO_FAILED. Blocking."""
+    def exec(self, supervisor: Supervisor, spec: ExecStart) -> Exec:
+        """A further process is on its way; `take_exec_news` tells what comes of it. Raises FIELD_INVALID, LIMIT_EXCEEDED,
+        SUPERVISOR_LOST, IO_FAILED. Never waits for the process."""
     def adopt(self, run_dir: str) -> Supervisor | None:
         """Connects to a supervisor started earlier; None if none listens there. Blocking (one connect)."""
 
 def read_exit_record(run_dir: str) -> ExitRecord | None:
     """The record in a run directory, None if there is none. Raises DATA_CORRUPT. Blocking."""
+
+def read_exec_record(run_dir: str, id: str) -> ExitRecord | None:
+    """How a further process ended that ended at the latest with its container; None if it is not known. Raises
+    DATA_CORRUPT. Blocking."""
 
 def default_capabilities() -> list[str]:
     """The 14 of an unprivileged container, without `CAP_`, sorted."""

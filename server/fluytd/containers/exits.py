@@ -26,10 +26,15 @@ def watch(ctx: Context, entry: Entry, run: Run) -> None:
             # A damaged record tells nothing; the container has ended all the same.
             _log.error("container %s: how it ended cannot be told: %s", entry.container.id, error)
             found = "lost"
-        if found == "running":
+        has_ended = found != "running"
+        if has_ended:
+            loop.remove_reader(fd)
+            run.ended.set()
+        for exec_id in tuple(run.on_exec_news) if has_ended else run.process.take_exec_news():
+            if (tell := run.on_exec_news.get(exec_id)) is not None:
+                tell()
+        if not has_ended:
             return
-        loop.remove_reader(fd)
-        run.ended.set()
         record = run.process.exit_record
         if record is not None:
             _finish(ctx, entry, run, Ending.of(record))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.process_spec import ResourceLimits
+from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice
 from fluytd.errors import Failure
@@ -54,6 +54,93 @@ class Ending:
         return Ending(status, record.oom_kill_count, record.exit_time_unix_nanos)
 
 
+class ExecOutput(Protocol):
+    """A chunk of what a further process wrote."""
+
+    @property
+    def stream(self) -> str:
+        """`stdout` or `stderr`."""
+
+    @property
+    def time_unix_nanos(self) -> int:
+        """When it was read from the process."""
+
+    @property
+    def offset_bytes(self) -> int:
+        """Bytes of both outputs before it."""
+
+    @property
+    def data(self) -> bytes:
+        """Exact bytes."""
+
+
+class ExecProcess(Protocol):
+    """A further process as its container's supervisor told. No method but `take` and its like leaves memory."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def host_pid(self) -> int:
+        """As the host sees it; 0 if it has none."""
+
+    @property
+    def is_started(self) -> bool:
+        """Its program has been executed."""
+
+    @property
+    def start_time_unix_nanos(self) -> int:
+        """When that was."""
+
+    @property
+    def has_failed(self) -> bool:
+        """It could not be started; `check` raises why."""
+
+    def check(self) -> None:
+        """Raises why it could not be started, if it could not."""
+
+    @property
+    def exit_record(self) -> "ExitRecord | None":
+        """How it ended; all of its output can be read then."""
+
+    @property
+    def oldest(self) -> int:
+        """Position of the first chunk that can still be read."""
+
+    @property
+    def head(self) -> int:
+        """Position after the last chunk."""
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of both outputs so far."""
+
+    def read(self, position: int, max_bytes: int) -> tuple[Sequence[ExecOutput], int]:
+        """The chunks from there on and the position after them. Raises DATA_CORRUPT where no chunk begins."""
+
+    def take(self, position: int | None) -> None:
+        """Output up to there is had, the rest is kept and told as news; None: nobody reads. Raises IO_FAILED."""
+
+    def signal(self, number: int) -> None:
+        """Raises PROCESS_NOT_FOUND."""
+
+    def kill(self) -> None:
+        """It and all that it has started is being killed. Idempotent."""
+
+    def resize(self, width: int, height: int) -> None:
+        """Columns and rows of its terminal; nothing without one."""
+
+    def stdin_fd(self) -> int | None:
+        """An owned, non-blocking write end of its stdin; None if there is none."""
+
+    def close_stdin(self) -> None:
+        """The process reads the end of its input. Idempotent."""
+
+    def forget(self) -> None:
+        """Nothing of it is kept; one that runs is killed. Idempotent."""
+
+
 class Process(Protocol):
     """A running container as its supervisor shows it. Thread-safe. Owned by the container's entry, which closes it."""
 
@@ -78,6 +165,12 @@ class Process(Protocol):
 
     def poll_exit(self) -> str:
         """`running`, `exited` (an exit record stands) or `lost`. Never blocks. Raises DATA_CORRUPT."""
+
+    def take_exec_news(self) -> list[str]:
+        """Ids of further processes that `poll_exit` has had news of since. Never blocks."""
+
+    def execs(self) -> "Sequence[ExecProcess]":
+        """All further processes that were not forgotten, those that an earlier daemon began too. Never blocks."""
 
     @property
     def exit_record(self) -> ExitRecord | None:
@@ -188,6 +281,10 @@ class Runtime(Protocol):
         """The container's process has been executed; its run directory is there. On failure the run directory and
         everything that the start made is gone. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED,
         KERNEL_FEATURE_MISSING, FIELD_INVALID, STORAGE_FULL, IO_FAILED. Blocking."""
+
+    def exec(self, process: Process, start: ExecStart) -> ExecProcess:
+        """A further process is on its way beside `process`; its news tell what comes of it. Raises SUPERVISOR_LOST,
+        LIMIT_EXCEEDED, IO_FAILED. Blocking, only while the supervisor's queue is full."""
 
     def adopt(self, container_id: str) -> Process | None:
         """The process of a container that an earlier daemon started; None if no supervisor listens. Blocking."""

@@ -80,6 +80,30 @@ class ContainerStart:
     cgroup_name: str
     limits: ResourceLimits
     open_stdin: bool
+    #: (columns, rows) of a terminal instead of pipes.
+    terminal: tuple[int, int] | None
     #: Size of one log segment and how many are kept.
     log_segment_bytes: int
     log_segment_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStart:
+    """Everything `SupervisorHost.exec` needs of a further process; paths are those inside."""
+
+    id: str  # letters, digits and dashes, 64 at most
+    args: list[str]  # at least one
+    env: list[str]  # `NAME=value`, complete but for HOME
+    cwd: str  # absolute; must be there
+    #: As in `ContainerStart`, like all that has the same name there.
+    user: str
+    additional_groups: list[str]
+    capabilities: list[str]
+    seccomp_profile: str
+    no_new_privileges: bool
+    rlimits: list[Rlimit]
+    oom_score_adj: int | None
+    open_stdin: bool  # else it reads as empty
+    terminal: tuple[int, int] | None
+    #: The caller reads its output from the beginning, and it waits where reading is slow.
+    is_held: bool

@@ -239,6 +239,7 @@ def start_spec(
         cgroup_name=container.id,
         limits=limits(spec.resources),
         open_stdin=spec.open_stdin,
+        terminal=None,
         log_segment_bytes=spec.log.segment_size_bytes or settings.log_segment_bytes,
         log_segment_count=spec.log.segment_count or settings.log_segment_count,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 
 
@@ -26,6 +27,10 @@ class StdinPipe:
             except BlockingIOError:
                 await self._writable()
             except BrokenPipeError:
+                self.close()
+            except OSError as error:
+                if error.errno != errno.EIO:  # a terminal that nobody has open any more
+                    raise
                 self.close()
 
     async def _writable(self) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Ending, Process, ProcessInfo, Stats
-from fluytd.containers.process_spec import ResourceLimits
+from fluytd.containers.ports import Ending, ExecProcess, Process, ProcessInfo, Stats
+from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
@@ -68,6 +68,10 @@ class CoreRuntime:
             raise
         failpoints.hit("container.start.executed")
         return started
+
+    def exec(self, process: Process, start: ExecStart) -> ExecProcess:
+        """See `ports.Runtime.exec`."""
+        return self._host.exec(process, start)  # type: ignore[arg-type]  # it is one that `start` or `adopt` gave
 
     def adopt(self, container_id: str) -> Process | None:
         """See `ports.Runtime.adopt`."""

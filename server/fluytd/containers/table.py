@@ -1,7 +1,7 @@
 """All containers in memory, by id and by name, with what is known only while the engine runs. It does no I/O."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,8 @@ class Run:
         self.recorded = asyncio.Event()
         self._final: Container | None = None
         self.was_stop_requested = False
+        #: Told when the supervisor has news of a further process, by its id.
+        self.on_exec_news: dict[str, Callable[[], None]] = {}
         #: Finds out its health.
         self.checking: asyncio.Task[None] | None = None
         #: Those who must get all output before an `auto_remove` container goes.

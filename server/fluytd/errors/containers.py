@@ -103,6 +103,16 @@ class ProcessNotFound(
     """A signal for a process that is gone."""
 
 
+class ExecNotFound(
+    NotFound,
+    reason="EXEC_NOT_FOUND",
+    keys="id",
+    text="there is no exec session {id}",
+    next_step="List the exec sessions; ended ones are kept for a bounded number only.",
+):
+    """A session that never was, or was forgotten."""
+
+
 class CursorInvalid(
     InvalidInput,
     reason="CURSOR_INVALID",

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Ending, LoadedRecords, ProbeResult, Process, ProcessInfo, Stats
-from fluytd.containers.process_spec import ResourceLimits
+from fluytd.containers.ports import Ending, ExecProcess, LoadedRecords, ProbeResult, Process, ProcessInfo, Stats
+from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
@@ -114,6 +114,12 @@ class FakeProcess:
     def poll_exit(self) -> str:
         return self.state
 
+    def take_exec_news(self) -> list[str]:
+        return []
+
+    def execs(self) -> list[ExecProcess]:
+        return []
+
     @property
     def exit_record(self) -> FakeExitRecord | None:
         if self.state != "exited":
@@ -195,6 +201,9 @@ class FakeRuntime:
         self.standing.add(container.id)
         self.processes[container.id] = FakeProcess(self, container.id)
         return self.processes[container.id]
+
+    def exec(self, process: Process, start: ExecStart) -> ExecProcess:
+        raise NotImplementedError
 
     def adopt(self, container_id: str) -> Process | None:
         process = self.processes.get(container_id)

@@ -136,6 +136,7 @@ impl Container {
             shm_size_bytes: 64 << 20,
             oom_score_adj: None,
             cgroup: CgroupJoin::default(),
+            terminal: None,
         };
         Self { dir, spec }
     }

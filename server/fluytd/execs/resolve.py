@@ -1,0 +1,55 @@
+"""A container and what is asked of a further process in it, put together for the core. Pure."""
+
+from dataclasses import replace
+
+from fluytd.containers import process_spec as core
+from fluytd.containers.model import Container
+from fluytd.containers.resolve import HostFacts, capabilities
+from fluytd.errors import FieldInvalid
+from fluytd.execs.model import ExecSpec
+
+#: What a terminal is taken for. Source: moby `daemon/exec.go`, which sets it where there is a tty.
+TERM = "TERM=xterm"
+
+
+def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFacts, *, is_held: bool) -> core.ExecStart:
+    """Everything the core needs. Raises FIELD_INVALID (`spec.args`, `spec.working_dir`, `spec.add_capabilities[N]`)."""
+    if not spec.args:
+        raise FieldInvalid(field="spec.args", rule="must be given")
+    working_dir = spec.working_dir or container.resolved.working_dir
+    if not working_dir.startswith("/"):
+        raise FieldInvalid(field="spec.working_dir", rule="must be an absolute path")
+    security = container.spec.security
+    added = (*security.add_capabilities, *spec.add_capabilities)
+    security = replace(security, add_capabilities=added, privileged=security.privileged or spec.privileged)
+    profile = "unconfined" if spec.privileged else container.spec.security.seccomp_profile
+    limits = container.spec.rlimits
+    return core.ExecStart(
+        id=exec_id,
+        args=list(spec.args),
+        env=_env(container, spec),
+        cwd=working_dir,
+        user=spec.user or container.resolved.user,
+        additional_groups=[*container.spec.additional_groups, *spec.additional_groups],
+        capabilities=capabilities(security, host),
+        seccomp_profile=profile or ("unconfined" if security.privileged else "default"),
+        no_new_privileges=security.no_new_privileges,
+        rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in limits],
+        oom_score_adj=container.spec.oom_score_adj,
+        open_stdin=spec.open_stdin,
+        terminal=spec.terminal_size if spec.tty else None,
+        is_held=is_held,
+    )
+
+
+def _env(container: Container, spec: ExecSpec) -> list[str]:
+    merged = dict(item.split("=", 1) for item in container.resolved.env)
+    if spec.tty:
+        merged.setdefault("TERM", TERM.partition("=")[2])
+    for item in spec.env:
+        name, separator, value = item.partition("=")
+        if separator:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
+    return [f"{name}={value}" for name, value in merged.items()]
