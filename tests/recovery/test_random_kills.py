@@ -14,6 +14,9 @@ from tests.support.registry import FaultyRegistry
 #: Kills in each kind of layer store.
 KILL_COUNT = int(os.environ.get("FLUYT_TEST_KILLS", "100"))
 
+#: Of so many some meet a layer that has come in part. Of a hundred about twenty-five did.
+ENOUGH_KILLS = 100
+
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["directory", pytest.param("erofs", marks=pytest.mark.needs("erofs"))])
@@ -31,6 +34,6 @@ def test_a_daemon_killed_at_random_moments_loses_nothing_and_leaves_nothing(
             killed.round()
         killed.finish()
         print(f"calls {dict(killed.calls)}, cut {dict(killed.cut)}, layers resumed {killed.resumed_count}")
-        # Kills that met nothing under way would prove nothing.
+        # Kills that met nothing under way would prove nothing; of a few, as somebody may ask for, chance decides.
         assert killed.cut.total() > KILL_COUNT / 4
-        assert killed.resumed_count > 0
+        assert killed.resumed_count > 0 or KILL_COUNT < ENOUGH_KILLS
