@@ -2,8 +2,8 @@
 
     python -m bench                          all sections, small rounds
     python -m bench --sections run,memory    some of them
-    python -m bench --pull IMAGE             also pulls that image on fresh file systems: a reference of a loopback
-                                             registry, or an OCI layout, which goes into a registry of the run
+    python -m bench --pull IMAGE[,IMAGE]     also pulls these images on fresh file systems: references of a loopback
+                                             registry, or OCI layouts, which go into a registry of the run
 
 The daemon runs in the host's own view of the cgroups; the peers run in a private mount namespace that shows pure v1,
 since crun refuses the hybrid layout. The parent starts the daemon, then this module again inside the namespace.
@@ -40,7 +40,7 @@ def busybox_rootfs(folder: Path) -> Path:
     for name in ("bin", "etc", "dev", "proc", "sys", "tmp", "root"):
         (folder / name).mkdir(parents=True)
     shutil.copy2(busybox, folder / "bin/busybox")
-    for tool in ("sh", "true", "sleep", "cat", "echo", "ls"):
+    for tool in ("sh", "true", "sleep", "cat", "echo", "ls", "find"):
         (folder / "bin" / tool).symlink_to("busybox")
     (folder / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (folder / "etc/group").write_text("root:x:0:\n")
@@ -115,13 +115,13 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
         finally:
             peers.close()
             ours.close()
-        if arguments.pull:
-            reference = arguments.pull
-            if Path(reference).is_dir():
+        for pulled in filter(None, arguments.pull.split(",")):
+            reference = pulled
+            if Path(pulled).is_dir():
                 if image is None:
                     raise SystemExit("a layout is pulled from docker-registry, which skopeo fills: install both")
-                reference = f"{image.split('/', 1)[0]}/bench/{Path(reference).name}:1"
-                copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{arguments.pull}"]
+                reference = f"{image.split('/', 1)[0]}/bench/{Path(pulled).name}:1"
+                copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{pulled}"]
                 quiet_run([*copy, f"docker://{reference}"], {})
             figures += pull.fresh(scratch, reference, set(), arguments.pull_rounds)
     return figures

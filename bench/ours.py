@@ -123,14 +123,18 @@ class Ours:
 
     def run_true(self, reference: str) -> float:
         """RunContainer of /bin/true until it is exited and removed; the seconds it took."""
-        spec = self._spec(reference, "/bin/true", auto_remove=True)
+        return self.run(reference, "/bin/true")
+
+    def run(self, reference: str, *args: str) -> float:
+        """RunContainer of a command that must end with 0 until it is exited and removed; the seconds it took."""
+        spec = self._spec(reference, *args, auto_remove=True)
         begin = time.perf_counter()
         last = ""
         for event in self._containers.RunContainer(containers_pb2.RunContainerRequest(spec=spec)):
             last = event.WhichOneof("event")
         seconds = time.perf_counter() - begin
-        if last != "exited":
-            raise RuntimeError(f"the stream ended with {last}")
+        if last != "exited" or event.exited.exit_code != 0:
+            raise RuntimeError(f"{args} ended with {event}")
         return seconds
 
     def start_sleep(self, reference: str, name: str) -> float:
@@ -165,6 +169,10 @@ class Ours:
             token = page.next_page_token
             if not token:
                 return time.perf_counter() - begin, count
+
+    def delete_image(self, reference: str) -> None:
+        """The image is gone, with its layers."""
+        self._images.DeleteImage(images_pb2.DeleteImageRequest(image=reference))
 
     def pull(self, reference: str) -> float:
         """PullImage to its end; the seconds it took. Raises RuntimeError with the operation's failure."""
