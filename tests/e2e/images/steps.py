@@ -14,6 +14,7 @@ from fluyt.v1.types import operation_pb2
 from tests.support import images, tarball
 from tests.support.engine import CHUNK_BYTES, Engine
 from tests.support.images import Image, Layer
+from tests.support.registry import FaultyRegistry, blob_path, manifest_path
 
 SUCCEEDED = operation_pb2.Operation.STATE_SUCCEEDED
 FAILED = operation_pb2.Operation.STATE_FAILED
@@ -157,3 +158,18 @@ def get(engine: Engine, image: str, **request: Any) -> images_pb2.GetImageRespon
 def blob(engine: Engine, digest: str) -> bytes:
     """A visible blob."""
     return (engine.root / "data" / "content" / "blobs" / digest.replace(":", "/")).read_bytes()
+
+
+def served(registry: FaultyRegistry, image: Image) -> str:
+    """The reference of the image, served."""
+    registry.put("app", "1", image)
+    return f"{registry.address}/app:1"
+
+
+def pull_mended(engine: Engine, registry: FaultyRegistry, image: Image, reference: str) -> None:
+    """A pull that comes after the failed one, from a registry that behaves, has the image whole."""
+    registry.put("app", "1", image)
+    for path in [manifest_path("app", "1"), *(blob_path("app", digest) for digest in image.blobs)]:
+        registry.always(path)
+    assert pull(engine, reference).image_id == image.config_digest
+    assert get(engine, reference).image.layer_count == len(image.layers)
