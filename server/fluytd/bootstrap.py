@@ -41,7 +41,8 @@ from fluytd.errors import EngineError, VersionMismatch, from_core
 from fluytd.events.bus import EventBus
 from fluytd.events.model import EngineStarted, EngineStopping, Event, Fact, NewEvent
 from fluytd.events.service import EventService
-from fluytd.execs.service import ExecProbe, ExecService
+from fluytd.execs.probe import ExecProbe
+from fluytd.execs.service import ExecService
 from fluytd.gc.collect import Collector
 from fluytd.gc.images import ImageCollection
 from fluytd.gc.leases import Leases

@@ -69,8 +69,11 @@ class ContainerId(str):
         return self[:_SHORT_ID_CHARS]
 
 
+_PROBE_PREFIX = "probe-"
+
+
 class ExecId(str):
-    """32 lower-case hexadecimal digits."""
+    """32 lower-case hexadecimal digits, of a health check's process after a prefix."""
 
     __slots__ = ()
 
@@ -78,6 +81,16 @@ class ExecId(str):
     def new(cls) -> Self:
         """A random id."""
         return cls(secrets.token_hex(16))
+
+    @classmethod
+    def new_of_probe(cls) -> Self:
+        """A random id by which a later daemon knows the process for one that a health check began."""
+        return cls(_PROBE_PREFIX + secrets.token_hex(16))
+
+    @staticmethod
+    def is_of_probe(text: str) -> bool:
+        """Whether `new_of_probe` made it."""
+        return text.startswith(_PROBE_PREFIX)
 
 
 class OperationId(str):

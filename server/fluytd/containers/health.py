@@ -8,7 +8,7 @@ from typing import Final
 
 from fluytd.containers import facts, model, restart, stop
 from fluytd.containers.context import Context
-from fluytd.containers.model import Health, HealthState, State
+from fluytd.containers.model import Health, HealthResult, HealthState, State
 from fluytd.containers.ports import Probe, ProbeResult
 from fluytd.containers.spec import HealthAction, HealthCheck
 from fluytd.containers.table import Entry, Run
@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 #: Most bytes that are kept of what a check wrote.
 MAX_OUTPUT_BYTES: Final = 4 * 1024
+#: Checks whose results are kept. Source: moby `daemon/health.go`, maxLogEntries.
+MAX_RESULTS: Final = 5
 #: Exit code of a check that was broken off or could not be begun. Source: moby `daemon/health.go`.
 NO_EXIT_CODE: Final = -1
 
@@ -28,12 +30,9 @@ def after(health: Health, check: HealthCheck, result: ProbeResult, *, millis_sin
     A success makes it healthy, also within the start period, which it ends. A failure in the start period does not
     count; `retries` that count, in a row, make it unhealthy. Source: moby `daemon/health.go`, handleProbeResult.
     """
-    done = replace(
-        health,
-        check_time_unix_nanos=result.end_time_unix_nanos,
-        last_exit_code=result.exit_code,
-        last_output_latin1=result.output[-MAX_OUTPUT_BYTES:].decode("latin-1"),
-    )
+    output = result.output[-MAX_OUTPUT_BYTES:].decode("latin-1")
+    news = HealthResult(result.end_time_unix_nanos, result.exit_code, output)
+    done = replace(health, results=(*health.results, news)[-MAX_RESULTS:])
     if result.exit_code == 0:
         return replace(done, state=HealthState.HEALTHY, failing_streak=0)
     if health.state is HealthState.STARTING and millis_since_start < check.start_period_millis:
@@ -98,12 +97,14 @@ def _tell(ctx: Context, entry: Entry, run: Run, check: HealthCheck, health: Heal
         return
     container = model.checked(entry.container, health)
     ctx.record(entry, container, (facts.health_changed(container),) if has_changed else ())
-    if has_changed and health.state is HealthState.UNHEALTHY:
+    if health.state is HealthState.UNHEALTHY:
         _act(ctx, entry, run, check.action)
 
 
 def _act(ctx: Context, entry: Entry, run: Run, action: HealthAction) -> None:
-    if action is HealthAction.NONE:
+    """What is to be done with this run is under way. Each further failure comes here too, so that an action is tried
+    again that failed, or that a daemon did not live to carry out."""
+    if action is HealthAction.NONE or (run.acting is not None and not run.acting.done()):
         return
     _log.warning("container %s is unhealthy: %s", entry.container.id, action.value)
 
@@ -111,15 +112,15 @@ def _act(ctx: Context, entry: Entry, run: Run, action: HealthAction) -> None:
         try:
             match action:
                 case HealthAction.RESTART:
-                    await restart.restart(ctx, entry, timeout_millis=None, signal=None)
+                    await restart.restart_unhealthy(ctx, entry, run)
                 case HealthAction.STOP:
-                    await stop.stop(ctx, entry, timeout_millis=None, signal=None)
+                    await stop.stop(ctx, entry, timeout_millis=None, signal=None, only=run)
                 case HealthAction.KILL:
                     await stop.kill_unhealthy(ctx, entry, run)
         except EngineError as error:
             _log.error("container %s is unhealthy, and %s failed: %s", entry.container.id, action.value, error)
 
-    ctx.spawn(carry_out(), f"{action.value} of unhealthy {entry.container.id}")
+    run.acting = ctx.spawn(carry_out(), f"{action.value} of unhealthy {entry.container.id}")
 
 
 def _age_millis(ctx: Context, run: Run) -> int:

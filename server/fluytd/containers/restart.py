@@ -13,7 +13,7 @@ from fluytd.containers import start, stop
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.spec import RestartMode
-from fluytd.containers.table import Entry
+from fluytd.containers.table import Entry, Run
 from fluytd.errors import EngineError
 
 _log = logging.getLogger(__name__)
@@ -108,3 +108,12 @@ async def restart(ctx: Context, entry: Entry, *, timeout_millis: int | None, sig
     """
     await stop.stop(ctx, entry, timeout_millis=timeout_millis, signal=signal, is_restarting=True)
     return await start.start(ctx, entry)
+
+
+async def restart_unhealthy(ctx: Context, entry: Entry, run: Run) -> None:
+    """As `restart`, if this run is still the present one and running, and no caller stops it meanwhile."""
+    await stop.stop(ctx, entry, timeout_millis=None, signal=None, is_restarting=True, only=run)
+    is_ours = entry.run in (None, run) and entry.container.state is State.EXITED
+    # Not if a caller has stopped it meanwhile.
+    if is_ours and entry.container.is_restarting:
+        await start.start(ctx, entry)

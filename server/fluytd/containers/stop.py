@@ -27,6 +27,7 @@ async def stop(
     signal: int | None,
     is_restarting: bool = False,
     is_by_engine: bool = False,
+    only: Run | None = None,
 ) -> Container:
     """The container has ended and what it held is given back; one that does not run is answered as it is. Its restart
     policy leaves it alone, also where it was about to start it again (case L03).
@@ -35,6 +36,7 @@ async def stop(
         timeout_millis: how long to wait after the signal; 0 kills at once, below 0 waits for ever; None: the spec's.
         signal: what to send; None: the spec's or image's.
         is_by_engine: no caller wants it: its policy is to start it when the daemon comes up again.
+        only: nothing is done unless this run is the present one and nobody has paused or stopped it.
         is_restarting: the caller starts it again afterwards; so does a daemon that finds it ended so.
 
     Raises CONTAINER_NOT_FOUND, IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
@@ -42,6 +44,8 @@ async def stop(
     """
     async with entry.lock:
         run = entry.run
+        if only is not None and (run is not only or entry.container.state is not State.RUNNING):
+            return entry.container
         if entry.removed.is_set():
             raise ContainerNotFound(id=entry.container.id)
         if run is None or not entry.container.is_live:

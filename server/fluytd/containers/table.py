@@ -32,6 +32,8 @@ class Run:
         self.on_exec_news: dict[str, Callable[[], None]] = {}
         #: Finds out its health.
         self.checking: asyncio.Task[None] | None = None
+        #: Does what is to be done once it is unhealthy.
+        self.acting: asyncio.Task[None] | None = None
         #: Those who must get all output before an `auto_remove` container goes.
         self._readers: set[object] = set()
         self._no_readers = asyncio.Event()

@@ -4,17 +4,16 @@ Sessions are kept in memory and by the supervisors: a next daemon finds process,
 what was asked for as unknown.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State
-from fluytd.containers.ports import ProbeResult
-from fluytd.containers.table import Entry
-from fluytd.errors import ContainerWrongState, ExecNotFound, LimitExceeded, ProcessNotFound
+from fluytd.containers.model import State
+from fluytd.containers.ports import ExecProcess
+from fluytd.containers.table import Entry, Run
+from fluytd.errors import ContainerWrongState, EngineError, ExecNotFound, LimitExceeded, ProcessNotFound
 from fluytd.execs.model import DisconnectPolicy, ExecSession, ExecSpec
 from fluytd.execs.resolve import exec_start
 from fluytd.execs.session import JoinedExec
@@ -24,10 +23,6 @@ from fluytd.ids import ExecId
 MAX_EXECS_PER_CONTAINER: Final = 128
 #: Ended sessions of one container that can still be asked for, the oldest given up first.
 MAX_ENDED_EXECS_PER_CONTAINER: Final = 32
-#: Most bytes that a probe's command may write; the rest is dropped.
-MAX_PROBE_OUTPUT_BYTES: Final = 64 * 1024
-#: Exit code of a probe that was broken off. Source: moby `daemon/health.go`.
-_NO_EXIT_CODE: Final = -1
 _SIGHUP: Final = 1
 
 
@@ -47,7 +42,8 @@ class ExecService:
         self._is_stopping = True
 
     def _adopt(self) -> None:
-        """What an earlier daemon began is known, and goes on without its caller. Nothing is called before recovery."""
+        """What an earlier daemon began is known, and goes on without its caller; a probe of it, whose answer nobody
+        awaits any more, is killed. Nothing is called before recovery."""
         if self._has_adopted:
             return
         self._has_adopted = True
@@ -56,6 +52,9 @@ class ExecService:
             if run is None or run.ended.is_set():
                 continue
             for process in run.process.execs():
+                if ExecId.is_of_probe(process.id):
+                    _end(run, process)
+                    continue
                 time = process.start_time_unix_nanos or self._ctx.clock.now_unix_nanos()
                 unknown = ExecSpec((), policy=DisconnectPolicy.KEEP)
                 exec_ = JoinedExec(ExecSession(process.id, entry.container.id, unknown, time), run, process)
@@ -70,7 +69,11 @@ class ExecService:
         LIMIT_EXCEEDED (MAX_EXECS_PER_CONTAINER), PROCESS_START_FAILED (exit code 126 or 127 where command or
         directory is at fault), USER_INVALID, SUPERVISOR_LOST. Cancelled, a process on its way is killed.
         """
-        exec_ = await self._begin(self._ctx.table.find(reference), spec)
+        self._adopt()
+        entry = self._ctx.table.find(reference)
+        self._make_room(entry.container.id)
+        exec_ = await self._begin(entry, ExecId.new(), spec)
+        self._by_id[exec_.session.id] = exec_
         try:
             await exec_.started()
         except BaseException:
@@ -78,19 +81,23 @@ class ExecService:
             raise
         return exec_
 
-    async def _begin(self, entry: Entry, spec: ExecSpec) -> JoinedExec:
+    async def begin_probe(self, container_id: str, args: Sequence[str]) -> JoinedExec:
+        """A health check's process is on its way. It is no session: it is not found, listed or counted, and belongs to
+        the caller, who ends it by `forget`. Raises as `start`, but for what `JoinedExec.started` tells."""
         self._adopt()
+        return await self._begin(self._ctx.table.find(container_id), ExecId.new_of_probe(), ExecSpec(tuple(args)))
+
+    async def _begin(self, entry: Entry, exec_id: ExecId, spec: ExecSpec) -> JoinedExec:
         container, run = entry.container, entry.run
         if container.state is not State.RUNNING or run is None or run.ended.is_set():
             raise ContainerWrongState(
                 id=container.id, state=container.state.value, allowed_states=[State.RUNNING.value]
             )
-        self._make_room(container.id)
-        start = exec_start(ExecId.new(), container, spec, self._ctx.host, is_held=not spec.detach)
+        start = exec_start(exec_id, container, spec, self._ctx.host, is_held=not spec.detach)
         failpoints.hit("exec.start.process")
         process = await self._ctx.workers.run(self._ctx.runtime.exec, run.process, start)
         session = ExecSession(start.id, container.id, spec, self._ctx.clock.now_unix_nanos())
-        exec_ = self._by_id[start.id] = JoinedExec(session, run, process)
+        exec_ = JoinedExec(session, run, process)
         run.on_exec_news[start.id] = exec_.look
         failpoints.hit("exec.start.begun")
         # What was told before anybody listened.
@@ -111,12 +118,10 @@ class ExecService:
             )
 
     def forget(self, exec_: JoinedExec) -> None:
-        """Nothing of it is kept; one that runs is killed. Idempotent."""
+        """It is known no more; one that runs is killed. Idempotent."""
         self._by_id.pop(exec_.session.id, None)
-        exec_.run.on_exec_news.pop(exec_.session.id, None)
         exec_.close()
-        if not exec_.run.ended.is_set():
-            exec_.process.forget()
+        _end(exec_.run, exec_.process)
 
     def find(self, exec_id: str) -> JoinedExec:
         """Raises EXEC_NOT_FOUND."""
@@ -148,35 +153,22 @@ class ExecService:
                 exec_.process.kill()
 
 
-class ExecProbe:
-    """Implements `containers.ports.Probe` by further processes."""
+def _end(run: Run, process: ExecProcess) -> None:
+    """One that runs is being killed, and the supervisor keeps nothing of it from its end on. Idempotent."""
 
-    def __init__(self, execs: ExecService) -> None:
-        """Runs commands by `execs`."""
-        self._execs = execs
+    def is_over() -> bool:
+        return process.exit_record is not None or process.has_failed
 
-    async def run(self, container: Container, args: Sequence[str], timeout_millis: int) -> ProbeResult:
-        """See `Probe.run`."""
-        execs = self._execs
-        reader = object()
-        exec_ = await execs.start(container.id, ExecSpec(tuple(args)))
-        output = bytearray()
+    def look() -> None:
+        if run.ended.is_set() or is_over():
+            run.on_exec_news.pop(process.id, None)
+            if not run.ended.is_set():
+                process.forget()
 
-        async def collect() -> None:
-            async for batch in exec_.output(reader, asyncio.Event()):
-                for chunk in batch.chunks:
-                    output.extend(chunk.data[: MAX_PROBE_OUTPUT_BYTES - len(output)])
-
-        try:
-            await asyncio.wait_for(collect(), timeout_millis / 1000)
-        except TimeoutError:
-            text = f"the check was killed after its timeout of {timeout_millis} ms\n".encode()
-            return ProbeResult(_NO_EXIT_CODE, text + bytes(output), execs.clock.now_unix_nanos())
-        finally:
-            exec_.leave(reader)
-            if not exec_.is_over:
-                exec_.process.kill()
-            execs.forget(exec_)
-        status = exec_.session.exit
-        end = exec_.session.exit_time_unix_nanos or execs.clock.now_unix_nanos()
-        return ProbeResult(_NO_EXIT_CODE if status is None else status.shell_code, bytes(output), end)
+    # The supervisor gives up only what has ended: what is forgotten before would keep its place there for ever.
+    run.on_exec_news[process.id] = look
+    if not run.ended.is_set() and not is_over():
+        with contextlib.suppress(EngineError):  # a supervisor that has gone has taken it along
+            process.take(None)
+        process.kill()
+    look()

@@ -93,6 +93,12 @@ class JoinedExec:
             raise SupervisorLost(id=self.session.container_id, detail="it ended before the process was executed")
         return self.session
 
+    async def ended(self) -> ExecSession:
+        """The session once it has ended, or could not be started."""
+        while not self.is_over:
+            await self._changed.wait()
+        return self.session
+
     async def output(self, reader: object, ended: asyncio.Event, offset_bytes: int = 0) -> AsyncGenerator[Output, None]:
         """Yields output behind `offset_bytes` that is still kept, until the process has ended and all was read, or
         `ended` is set. The process waits for a reader that is slow; leave by `leave`."""

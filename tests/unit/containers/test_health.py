@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fluytd.containers.health import MAX_OUTPUT_BYTES, after, delay_millis
-from fluytd.containers.model import Health, HealthState, State
+from fluytd.containers.health import MAX_OUTPUT_BYTES, MAX_RESULTS, after, delay_millis
+from fluytd.containers.model import Health, HealthResult, HealthState, State
 from fluytd.containers.ports import ProbeResult
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.resolve import health_check
@@ -32,6 +32,12 @@ def spec(check: HealthCheck | None = CHECK, mode: RestartMode = RestartMode.NO) 
     return ContainerSpec(image="busybox", args=("true",), health_check=check, restart_policy=RestartPolicy(mode))
 
 
+def last(health: Health) -> HealthResult:
+    """What the last check found."""
+    assert health.last is not None
+    return health.last
+
+
 def test_l08_a_failure_in_the_start_period_does_not_count() -> None:
     health = Health()
     for age in (0, 1_000, 2_999):
@@ -41,7 +47,7 @@ def test_l08_a_failure_in_the_start_period_does_not_count() -> None:
     assert (health.state, health.failing_streak) == (HealthState.STARTING, 1)
     health = after(health, CHECK, BAD, millis_since_start=4_000)
     assert (health.state, health.failing_streak) == (HealthState.UNHEALTHY, 2)
-    assert (health.last_exit_code, health.last_output_latin1, health.check_time_unix_nanos) == (1, "no", 8)
+    assert health.results[-1] == HealthResult(8, 1, "no")
 
 
 def test_l08_a_success_in_the_start_period_makes_it_healthy_and_ends_the_grace() -> None:
@@ -64,7 +70,14 @@ def test_l08_checks_are_denser_until_the_start_period_is_over() -> None:
 def test_what_a_check_wrote_is_bounded_and_any_bytes() -> None:
     output = bytes(range(256)) * 100
     health = after(Health(), CHECK, ProbeResult(1, output, 1), millis_since_start=0)
-    assert health.last_output_latin1.encode("latin-1") == output[-MAX_OUTPUT_BYTES:]
+    assert last(health).output_latin1.encode("latin-1") == output[-MAX_OUTPUT_BYTES:]
+
+
+def test_the_last_results_are_kept_and_no_more() -> None:
+    health = Health()
+    for number in range(MAX_RESULTS + 3):
+        health = after(health, CHECK, ProbeResult(number % 2, b"", number), millis_since_start=0)
+    assert [result.end_time_unix_nanos for result in health.results] == list(range(3, MAX_RESULTS + 3))
 
 
 def test_what_a_caller_leaves_out_is_the_images_or_the_default() -> None:
@@ -155,8 +168,8 @@ async def test_l09_a_check_that_was_broken_off_counts_and_says_so(bench: Bench) 
     await next_check(bench)
     health = bench.service.get("one").health
     assert health is not None
-    assert (health.last_exit_code, health.failing_streak) == (-1, 1)
-    assert "1000 ms" in health.last_output_latin1
+    assert (last(health).exit_code, health.failing_streak) == (-1, 1)
+    assert "1000 ms" in last(health).output_latin1
 
 
 async def test_a_check_that_cannot_be_run_is_a_failure_of_the_container(bench: Bench) -> None:
@@ -165,7 +178,7 @@ async def test_a_check_that_cannot_be_run_is_a_failure_of_the_container(bench: B
     await next_check(bench)
     health = bench.service.get("one").health
     assert health is not None
-    assert (health.last_exit_code, health.failing_streak) == (-1, 1)
+    assert (last(health).exit_code, health.failing_streak) == (-1, 1)
 
 
 async def test_a_paused_container_is_not_asked(bench: Bench) -> None:

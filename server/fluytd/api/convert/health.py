@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fluyt.v1.types import health_check_pb2
 from fluytd.api.convert.values import from_duration, timestamp_of, to_duration
-from fluytd.containers.model import Health, HealthState
+from fluytd.containers.model import Health, HealthResult, HealthState
 from fluytd.containers.spec import HealthAction, HealthCheck
 from fluytd.errors import FieldInvalid
 
@@ -59,12 +59,21 @@ def to_health(health: Health) -> health_check_pb2.Health:
     message = _HEALTH(
         state=_HEALTH.State.Value(f"STATE_{health.state.name}"),
         failing_streak=health.failing_streak,
-        last_exit_code=health.last_exit_code,
-        last_output=health.last_output_latin1.encode("latin-1"),
+        results=[_to_result(result) for result in health.results],
     )
-    if health.check_time_unix_nanos is not None:
-        message.check_time.CopyFrom(timestamp_of(health.check_time_unix_nanos))
+    if message.results:
+        last = message.results[-1]
+        message.check_time.CopyFrom(last.end_time)
+        message.last_exit_code, message.last_output = last.exit_code, last.output
     return message
+
+
+def _to_result(result: HealthResult) -> health_check_pb2.Health.Result:
+    return _HEALTH.Result(
+        end_time=timestamp_of(result.end_time_unix_nanos),
+        exit_code=result.exit_code,
+        output=result.output_latin1.encode("latin-1"),
+    )
 
 
 def from_health_states(values: Any) -> frozenset[HealthState | None]:

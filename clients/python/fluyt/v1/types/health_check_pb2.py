@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fluyt/v1/types/health_check.proto\x12\x0e\x66luyt.v1.types\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x03\n\x0bHealthCheck\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cstart_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x07 \x01(\r\x12\x32\n\x06\x61\x63tion\x18\x08 \x01(\x0e\x32\".fluyt.v1.types.HealthCheck.Action\"g\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_NONE\x10\x01\x12\x12\n\x0e\x41\x43TION_RESTART\x10\x02\x12\x0f\n\x0b\x41\x43TION_STOP\x10\x03\x12\x0f\n\x0b\x41\x43TION_KILL\x10\x04\"\x86\x02\n\x06Health\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.fluyt.v1.types.Health.State\x12\x16\n\x0e\x66\x61iling_streak\x18\x02 \x01(\r\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_exit_code\x18\x04 \x01(\x05\x12\x13\n\x0blast_output\x18\x05 \x01(\x0c\"Z\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_STARTING\x10\x01\x12\x11\n\rSTATE_HEALTHY\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fluyt/v1/types/health_check.proto\x12\x0e\x66luyt.v1.types\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x03\n\x0bHealthCheck\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cstart_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x07 \x01(\r\x12\x32\n\x06\x61\x63tion\x18\x08 \x01(\x0e\x32\".fluyt.v1.types.HealthCheck.Action\"g\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_NONE\x10\x01\x12\x12\n\x0e\x41\x43TION_RESTART\x10\x02\x12\x0f\n\x0b\x41\x43TION_STOP\x10\x03\x12\x0f\n\x0b\x41\x43TION_KILL\x10\x04\"\x91\x03\n\x06Health\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.fluyt.v1.types.Health.State\x12\x16\n\x0e\x66\x61iling_streak\x18\x02 \x01(\r\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_exit_code\x18\x04 \x01(\x05\x12\x13\n\x0blast_output\x18\x05 \x01(\x0c\x12.\n\x07results\x18\x06 \x03(\x0b\x32\x1d.fluyt.v1.types.Health.Result\x1aY\n\x06Result\x12,\n\x08\x65nd_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12\x0e\n\x06output\x18\x03 \x01(\x0c\"Z\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_STARTING\x10\x01\x12\x11\n\rSTATE_HEALTHY\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEALTHCHECK_ACTION']._serialized_start=424
   _globals['_HEALTHCHECK_ACTION']._serialized_end=527
   _globals['_HEALTH']._serialized_start=530
-  _globals['_HEALTH']._serialized_end=792
-  _globals['_HEALTH_STATE']._serialized_start=702
-  _globals['_HEALTH_STATE']._serialized_end=792
+  _globals['_HEALTH']._serialized_end=931
+  _globals['_HEALTH_RESULT']._serialized_start=750
+  _globals['_HEALTH_RESULT']._serialized_end=839
+  _globals['_HEALTH_STATE']._serialized_start=841
+  _globals['_HEALTH_STATE']._serialized_end=931
 # @@protoc_insertion_point(module_scope)

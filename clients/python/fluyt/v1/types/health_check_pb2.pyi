@@ -145,22 +145,57 @@ class Health(_message.Message):
     STATE_UNHEALTHY: Health.State.ValueType  # 3
     """`retries` checks in a row failed."""
 
+    @_typing.final
+    class Result(_message.Message):
+        """One check that has ended."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        END_TIME_FIELD_NUMBER: _builtins.int
+        EXIT_CODE_FIELD_NUMBER: _builtins.int
+        OUTPUT_FIELD_NUMBER: _builtins.int
+        exit_code: _builtins.int
+        """OUTPUT_ONLY. Exit code; -1 where it was broken off or could not be begun, as `output` says."""
+        output: _builtins.bytes
+        """OUTPUT_ONLY. The last 4 KiB of what it wrote."""
+        @_builtins.property
+        def end_time(self) -> _timestamp_pb2.Timestamp:
+            """OUTPUT_ONLY. When it ended."""
+
+        def __init__(
+            self,
+            *,
+            end_time: _timestamp_pb2.Timestamp | None = ...,
+            exit_code: _builtins.int = ...,
+            output: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "exit_code", b"exit_code", "output", b"output"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STATE_FIELD_NUMBER: _builtins.int
     FAILING_STREAK_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     LAST_EXIT_CODE_FIELD_NUMBER: _builtins.int
     LAST_OUTPUT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     state: Global___Health.State.ValueType
     """OUTPUT_ONLY. State."""
     failing_streak: _builtins.int
     """OUTPUT_ONLY. Failures in a row, a count."""
     last_exit_code: _builtins.int
-    """OUTPUT_ONLY. Exit code of the last check."""
+    """OUTPUT_ONLY. Exit code of the last check; -1 where it was broken off or could not be begun."""
     last_output: _builtins.bytes
     """OUTPUT_ONLY. What the last check wrote, at most 4 KiB."""
     @_builtins.property
     def check_time(self) -> _timestamp_pb2.Timestamp:
         """OUTPUT_ONLY. When the last check ended."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Health.Result]:
+        """OUTPUT_ONLY. The last 5 checks of this run, oldest first."""
 
     def __init__(
         self,
@@ -170,10 +205,11 @@ class Health(_message.Message):
         check_time: _timestamp_pb2.Timestamp | None = ...,
         last_exit_code: _builtins.int = ...,
         last_output: _builtins.bytes = ...,
+        results: _abc.Iterable[Global___Health.Result] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "failing_streak", b"failing_streak", "last_exit_code", b"last_exit_code", "last_output", b"last_output", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "failing_streak", b"failing_streak", "last_exit_code", b"last_exit_code", "last_output", b"last_output", "results", b"results", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
