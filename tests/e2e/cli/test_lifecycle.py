@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.e2e.cli.program import IMAGE, PATIENCE_SECONDS, Program
+from tests.support.wait import until_now
 
 STAY = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
 
@@ -171,8 +172,34 @@ def test_run_takes_an_init(fluyt: Program) -> None:
     assert fluyt("run", "--rm", "--init", IMAGE, "nosuch").code == 127
 
 
-def test_a_health_check_reaches_the_engine_and_is_refused_by_name(fluyt: Program) -> None:
-    flags = ["--health-cmd", "true", "--health-interval", "1s", "--health-retries", "2", "--health-on-failure", "stop"]
-    ended = fluyt("run", "--rm", *flags, IMAGE, "true")
-    assert (ended.code, "spec.health_check" in ended.err) == (125, True)
-    assert fluyt.run("--no-healthcheck", script="echo runs") == "runs\n"
+def until_health(fluyt: Program, state: str, *names: str) -> None:
+    """These alone have this health."""
+    ids = {str(inspected(fluyt, name)["id"])[:12] for name in names}
+    until_now(lambda: set(fluyt.ok("ps", "-q", "--filter", f"health={state}").split()) == ids, f"{names} are {state}")
+
+
+def test_health_flags_are_carried_out_and_told(fluyt: Program) -> None:
+    flags = ["--health-interval", "50ms", "--health-timeout", "20s", "--health-retries", "2"]
+    stays(fluyt, "good", "--health-cmd", 'test -n "$PATH"', *flags)
+    stays(fluyt, "bad", "--health-cmd", "false", *flags)
+    grace = ["--health-start-period", "1h", "--health-start-interval", "60ms"]
+    stays(fluyt, "young", "--health-cmd", "false", *flags, *grace)
+    stays(fluyt, "none", "--no-healthcheck")
+    until_health(fluyt, "healthy", "good")
+    until_health(fluyt, "unhealthy", "bad")
+    until_health(fluyt, "starting", "young")
+    found = inspected(fluyt, "bad")["health"]
+    assert isinstance(found, dict)
+    assert (found["state"], found["last_exit_code"]) == ("STATE_UNHEALTHY", 1)
+    assert "health" not in inspected(fluyt, "none")
+
+
+def test_an_unhealthy_container_is_stopped_where_the_flag_says_so(fluyt: Program) -> None:
+    flags = ["--health-cmd", "false", "--health-interval", "50ms", "--health-retries", "1"]
+    stays(fluyt, "one", *flags, "--health-on-failure", "stop")
+    assert fluyt.ok("wait", "one") == "3\n"
+
+
+def test_a_health_flag_without_a_command_is_refused_by_name(fluyt: Program) -> None:
+    ended = fluyt("run", "--rm", "--health-retries", "2", IMAGE, "true")
+    assert (ended.code, "spec.health_check.args" in ended.err) == (125, True)

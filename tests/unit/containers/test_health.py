@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from fluytd.containers import restart, stop
+from fluytd.containers.context import Context
 from fluytd.containers.health import MAX_OUTPUT_BYTES, MAX_RESULTS, after, delay_millis
 from fluytd.containers.model import Health, HealthResult, HealthState, State
 from fluytd.containers.ports import ProbeResult
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.resolve import health_check
 from fluytd.containers.spec import ContainerSpec, HealthAction, HealthCheck, RestartMode, RestartPolicy
+from fluytd.containers.table import Entry, Run
 from fluytd.errors import FieldInvalid, FieldNotBuilt, IoFailed, LimitExceeded
 from fluytd.recovery.apply import recover
 from tests.support.fakes.containers import IMAGE, Bench, FakeProcess
@@ -222,6 +225,45 @@ async def test_an_unhealthy_container_is_restarted_and_begins_anew(bench: Bench)
     health = bench.service.get("one").health
     assert health is not None
     assert (health.state, health.failing_streak) == (HealthState.STARTING, 0)
+
+
+async def test_an_action_that_failed_is_tried_again_at_the_next_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = stop.kill_unhealthy, 0
+
+    async def fail_first(ctx: Context, entry: Entry, run: Run) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise IoFailed(operation="kill", path="/x", errno=5)
+        await real(ctx, entry, run)
+
+    monkeypatch.setattr(stop, "kill_unhealthy", fail_first)
+    await unhealthy(bench, spec(replace(CHECK, action=HealthAction.KILL)))
+    await until(lambda: tries == 1)
+    assert bench.service.get("one").state is State.RUNNING
+    bench.sleep.wake()
+    await until(lambda: bench.service.get("one").state is State.EXITED)
+    assert tries == 2
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_an_action_undoes_nothing_that_a_caller_has_done_meanwhile(bench: Bench, is_paused: bool) -> None:
+    await bench.service.create(spec(None), "one")
+    await bench.service.start("one")
+    entry = bench.service.ctx.table.find("one")
+    run = entry.run
+    assert run is not None
+    if is_paused:
+        await bench.service.pause("one")
+    else:
+        await bench.service.stop("one", timeout_millis=None, signal=None)
+    before = bench.service.get("one")
+    await restart.restart_unhealthy(bench.service.ctx, entry, run)
+    await stop.stop(bench.service.ctx, entry, timeout_millis=None, signal=None, only=run)
+    assert bench.service.get("one") is before
+    assert bench.runtime.starts == 1
 
 
 async def test_nobody_is_asked_after_the_end(bench: Bench) -> None:

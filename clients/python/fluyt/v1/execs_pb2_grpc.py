@@ -81,8 +81,8 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListExecs(self, request, context):
-        """Lists sessions, newest first. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to
-        undo.
+        """Lists sessions, newest first; processes of health checks are none. State needed: none. State after: unchanged.
+        Idempotent. Cancel: nothing is left to undo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

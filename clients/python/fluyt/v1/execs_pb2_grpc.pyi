@@ -45,8 +45,8 @@ class ExecServiceStub:
     Cancel: nothing is left to undo.
     """
     ListExecs: _grpc.UnaryUnaryMultiCallable[_execs_pb2.ListExecsRequest, _execs_pb2.ListExecsResponse]
-    """Lists sessions, newest first. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to
-    undo.
+    """Lists sessions, newest first; processes of health checks are none. State needed: none. State after: unchanged.
+    Idempotent. Cancel: nothing is left to undo.
     """
     AttachExec: _grpc.StreamStreamMultiCallable[_execs_pb2.AttachExecRequest, _execs_pb2.AttachExecResponse]
     """Joins the caller to a session again. The caller sends `open` first. State needed: known; an ended one gives what is
@@ -71,8 +71,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Cancel: nothing is left to undo.
     """
     ListExecs: _aio.UnaryUnaryMultiCallable[_execs_pb2.ListExecsRequest, _execs_pb2.ListExecsResponse]  # type: ignore[assignment]
-    """Lists sessions, newest first. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to
-    undo.
+    """Lists sessions, newest first; processes of health checks are none. State needed: none. State after: unchanged.
+    Idempotent. Cancel: nothing is left to undo.
     """
     AttachExec: _aio.StreamStreamMultiCallable[_execs_pb2.AttachExecRequest, _execs_pb2.AttachExecResponse]  # type: ignore[assignment]
     """Joins the caller to a session again. The caller sends `open` first. State needed: known; an ended one gives what is
@@ -109,8 +109,8 @@ class ExecServiceServicer:
         request: _execs_pb2.ListExecsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execs_pb2.ListExecsResponse, _abc.Awaitable[_execs_pb2.ListExecsResponse]]:
-        """Lists sessions, newest first. State needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to
-        undo.
+        """Lists sessions, newest first; processes of health checks are none. State needed: none. State after: unchanged.
+        Idempotent. Cancel: nothing is left to undo.
         """
 
     def AttachExec(
