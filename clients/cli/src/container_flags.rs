@@ -1,5 +1,7 @@
 //! The flags of `fluyt run` and `fluyt create`, and the specification they ask for. Pure but for `--env-file`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::api::v1::types;
@@ -25,7 +27,7 @@ pub struct ContainerFlags {
     pub env: Vec<String>,
     /// File with a variable a line, literal, blank lines and lines beginning with # skipped
     #[arg(long, value_name = "FILE")]
-    pub env_file: Vec<std::path::PathBuf>,
+    pub env_file: Vec<PathBuf>,
     /// Working directory inside the container; made if absent
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
@@ -150,7 +152,7 @@ impl ContainerFlags {
                 values: if program.is_empty() { Vec::new() } else { vec![program.clone()] },
             }),
             args: self.args.clone(),
-            env: self.environment(environment)?,
+            env: variables(&self.env_file, &self.env, environment)?,
             user: self.user.clone().unwrap_or_default(),
             additional_groups: self.group_add.clone(),
             working_dir: self.workdir.clone().unwrap_or_default(),
@@ -175,26 +177,6 @@ impl ContainerFlags {
         };
         self.lifecycle.apply(&mut spec);
         Ok(spec)
-    }
-
-    fn environment(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Failure> {
-        let mut items = Vec::new();
-        for path in &self.env_file {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
-            items.extend(
-                env_file_items(&text, &environment)
-                    .map_err(|message| Failure::usage(format!("{}: {message}", path.display()), ""))?,
-            );
-        }
-        items.extend(self.env.iter().cloned());
-        for item in &mut items {
-            if !item.contains('=') {
-                if let Some(value) = environment(item) {
-                    *item = format!("{item}={value}");
-                }
-            }
-        }
-        Ok(items)
     }
 
     fn resources(&self) -> types::Resources {
@@ -246,6 +228,35 @@ impl ContainerFlags {
         }
         Ok(security)
     }
+}
+
+/// The variables of `--env-file` and, over them, of `--env`; a bare NAME has the value that `environment` gives or, with
+/// none, stays bare.
+///
+/// # Errors
+/// An env file that cannot be read or has a line without a plain name.
+pub fn variables(
+    files: &[PathBuf],
+    env: &[String],
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, Failure> {
+    let mut items = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
+        items.extend(
+            env_file_items(&text, &environment)
+                .map_err(|message| Failure::usage(format!("{}: {message}", path.display()), ""))?,
+        );
+    }
+    items.extend(env.iter().cloned());
+    for item in &mut items {
+        if !item.contains('=') {
+            if let Some(value) = environment(item) {
+                *item = format!("{item}={value}");
+            }
+        }
+    }
+    Ok(items)
 }
 
 /// `none`, `host` or the name of a network of the engine.

@@ -2,6 +2,8 @@
 //! It knows nothing that the API does not say.
 
 mod api;
+mod attach;
+mod caller;
 mod clock;
 mod completion;
 mod confirm;
@@ -9,8 +11,10 @@ mod connect;
 mod container_flags;
 mod containers;
 mod credentials;
+mod detach_keys;
 mod engine;
 mod events;
+mod exec;
 mod failure;
 mod files;
 mod flag_values;
@@ -27,8 +31,10 @@ mod referrers;
 mod render;
 mod run;
 mod search;
+mod signals;
 mod stats;
 mod system;
+mod terminal;
 mod units;
 
 use std::process::ExitCode;
@@ -68,6 +74,10 @@ enum Command {
     Run(Box<run::RunCommand>),
     /// Make a container without starting it
     Create(Box<run::CreateCommand>),
+    /// Run a further command in a running container
+    Exec(exec::ExecCommand),
+    /// Join the streams of a running container
+    Attach(attach::AttachCommand),
     /// Start containers
     Start(containers::StartCommand),
     /// Stop containers
@@ -161,6 +171,8 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(command) => run::run(channel, *command).await,
         Command::Create(command) => run::create(channel, *command).await,
+        Command::Exec(command) => exec::run(channel, command).await,
+        Command::Attach(command) => attach::run(channel, command).await,
         Command::Start(command) => containers::start(channel, command).await,
         Command::Stop(command) => containers::stop(channel, command).await,
         Command::Kill(command) => containers::kill(channel, command).await,
@@ -228,7 +240,8 @@ fn main() -> ExitCode {
         .host
         .or_else(|| std::env::var("FLUYT_HOST").ok())
         .unwrap_or_else(|| connect::DEFAULT_HOST.to_owned());
-    let is_container = matches!(cli.command, Command::Run(_) | Command::Create(_));
+    let is_container =
+        matches!(cli.command, Command::Run(_) | Command::Create(_) | Command::Exec(_) | Command::Attach(_));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

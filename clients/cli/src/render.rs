@@ -7,6 +7,7 @@ use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use crate::failure::Failure;
+use crate::terminal;
 
 /// How a command prints.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +86,10 @@ pub fn bytes(data: &[u8], is_stderr: bool) -> Result<(), Failure> {
 
 fn finish(result: std::io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(128 + 13),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            terminal::restore();
+            std::process::exit(128 + 13)
+        }
         Err(error) => Err(Failure::output(&error)),
         Ok(()) => Ok(()),
     }

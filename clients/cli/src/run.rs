@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -13,22 +11,21 @@ use crate::api::v1::attach_container_request::Action;
 use crate::api::v1::attach_container_response::Event as AttachEvent;
 use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::run_container_response::Event as RunEvent;
-use crate::api::v1::types::{self, container::Exit, AttachOptions, CloseStdin};
+use crate::api::v1::types::{self, container::Exit, AttachOptions};
 use crate::api::v1::{
     wait_container_request, AttachContainerRequest, CreateContainerRequest, DeleteContainerRequest,
     KillContainerRequest, RunContainerRequest, StartContainerRequest, WaitContainerRequest,
 };
+use crate::caller;
 use crate::container_flags::ContainerFlags;
 use crate::credentials;
+use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::images;
 use crate::progress::Progress;
 use crate::render;
+use crate::signals::{Caught, Signals};
 
-/// Bytes of standard input sent in one message; the API takes at most 256 KiB.
-const STDIN_CHUNK_BYTES: usize = 64 * 1024;
-/// Messages of input that wait for the engine before reading stops.
-const STDIN_QUEUE: usize = 4;
 /// How long an ended container of `--rm` is waited for until it is gone.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -86,8 +83,8 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
     loop {
         let event = tokio::select! {
             event = events.message() => event?,
-            name = signals.next(), if !id.is_empty() => {
-                forward(&channel, &id, name).await;
+            caught = signals.next(), if !id.is_empty() => {
+                forward(&channel, &id, caught).await;
                 continue;
             }
         };
@@ -154,7 +151,7 @@ async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failur
     let mut client = ContainerServiceClient::new(channel.clone());
     let mut signals = Signals::listen()?;
     let id = create_container(&channel, &command.container, command.quiet).await?;
-    let (actions, queue) = mpsc::channel::<AttachContainerRequest>(STDIN_QUEUE);
+    let (actions, queue) = mpsc::channel::<AttachContainerRequest>(caller::QUEUE);
     let open = AttachOptions {
         container: id.clone(),
         stdin: true,
@@ -167,13 +164,13 @@ async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failur
     // The queue is empty and holds several: this cannot wait.
     let _ = actions.send(AttachContainerRequest { action: Some(Action::Open(open)) }).await;
     let mut events = client.attach_container(ReceiverStream::new(queue)).await?.into_inner();
-    let pump = tokio::spawn(pump_stdin(actions));
+    let pump = tokio::spawn(caller::pump_stdin(actions, DetachKeys::none()));
     let result = async {
         loop {
             let event = tokio::select! {
                 event = events.message() => event?,
-                name = signals.next() => {
-                    forward(&channel, &id, name).await;
+                caught = signals.next() => {
+                    forward(&channel, &id, caught).await;
                     continue;
                 }
             };
@@ -236,27 +233,6 @@ async fn remove_failed(channel: &Channel, id: &str, is_auto_remove: bool) {
     }
 }
 
-/// Sends standard input piece by piece, then says that it is over. Ends when the engine takes no more.
-async fn pump_stdin(actions: mpsc::Sender<AttachContainerRequest>) {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = vec![0; STDIN_CHUNK_BYTES];
-    loop {
-        let action = match stdin.read(&mut buffer).await {
-            Ok(count) if count > 0 => Action::Stdin(buffer[..count].to_vec()),
-            _ => Action::CloseStdin(CloseStdin {}),
-        };
-        let is_last = matches!(action, Action::CloseStdin(_));
-        if actions.send(AttachContainerRequest { action: Some(action) }).await.is_err() {
-            return;
-        }
-        if is_last {
-            // The stream stays open for output until the other side ends it.
-            actions.closed().await;
-            return;
-        }
-    }
-}
-
 /// The exit code of an ended container: its own, or 128 and the signal.
 ///
 /// # Errors
@@ -275,47 +251,14 @@ pub fn exit_code(container: &types::Container) -> Result<u8, Failure> {
     }
 }
 
-async fn forward(channel: &Channel, id: &str, name: &'static str) {
-    let request =
-        KillContainerRequest { container: id.to_owned(), signal: name.to_owned(), ..Default::default() };
+async fn forward(channel: &Channel, id: &str, caught: Caught) {
+    let request = KillContainerRequest {
+        container: id.to_owned(),
+        signal: caught.name.to_owned(),
+        ..Default::default()
+    };
     // A container that ended meanwhile cannot take a signal; how it ended comes on the stream.
     let _ = ContainerServiceClient::new(channel.clone()).kill_container(request).await;
-}
-
-/// The signals that are handed on to the container.
-struct Signals {
-    streams: Vec<(&'static str, tokio::signal::unix::Signal)>,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let kinds = [
-            ("SIGINT", SignalKind::interrupt()),
-            ("SIGTERM", SignalKind::terminate()),
-            ("SIGHUP", SignalKind::hangup()),
-            ("SIGQUIT", SignalKind::quit()),
-            ("SIGUSR1", SignalKind::user_defined1()),
-            ("SIGUSR2", SignalKind::user_defined2()),
-        ];
-        let streams = kinds
-            .into_iter()
-            .map(|(name, kind)| signal(kind).map(|stream| (name, stream)))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failure::new(format!("cannot listen for signals: {error}"), ""))?;
-        Ok(Self { streams })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        std::future::poll_fn(|context| {
-            for (name, stream) in &mut self.streams {
-                if stream.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*name);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
 }
 
 #[cfg(test)]

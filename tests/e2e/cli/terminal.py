@@ -3,8 +3,11 @@
 import contextlib
 import os
 import pty
+import signal
 import subprocess
+import termios
 from dataclasses import dataclass
+from typing import Any
 
 from tests.e2e.cli.program import PATIENCE_SECONDS, Program
 
@@ -20,13 +23,24 @@ class Shown:
 class Terminal:
     """A terminal that a command writes to, and with `reads` reads from. Use it as a context manager."""
 
-    def __init__(self, fluyt: Program, *arguments: str, reads: bool = False) -> None:
+    def __init__(
+        self,
+        fluyt: Program,
+        *arguments: str,
+        reads: bool = False,
+        size: tuple[int, int] | None = None,
+        is_piped: bool = False,
+    ) -> None:
+        """`size`: rows and columns; None: unknown to the terminal, as a new one's is. `is_piped`: standard output is a
+        pipe, `process.stdout`, and the terminal shows errors alone."""
         self._ours, theirs = pty.openpty()
+        if size is not None:
+            termios.tcsetwinsize(self._ours, size)
         self.process = subprocess.Popen(
             [fluyt.program, *arguments],
             env=fluyt.environment | {"TERM": "xterm"},
             stdin=theirs if reads else subprocess.DEVNULL,
-            stdout=theirs,
+            stdout=subprocess.PIPE if is_piped else theirs,
             stderr=theirs,
         )
         os.close(theirs)
@@ -43,6 +57,20 @@ class Terminal:
     def type(self, text: str) -> None:
         """Keys are pressed."""
         os.write(self._ours, text.encode())
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The window is given another size, and the command told so, as the kernel tells a foreground process."""
+        termios.tcsetwinsize(self._ours, (rows, columns))
+        self.process.send_signal(signal.SIGWINCH)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether keys come through as they are: none echoed, none a signal."""
+        return not termios.tcgetattr(self._ours)[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
+
+    def attributes(self) -> list[Any]:
+        """All that can be set of the terminal."""
+        return termios.tcgetattr(self._ours)
 
     def until(self, text: str) -> None:
         """The terminal has been sent this; fails if the command ends before."""
