@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import memory, namespace, pull, run
+from bench import execs, memory, namespace, pull, run
 from bench.figures import Figure, table, write
 from bench.ours import Ours, start_daemon
 from bench.peers import Peers, quiet_run
@@ -108,6 +108,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
                 figures += run.back_to_back(ours, REFERENCE, peers, arguments.rounds)
             if "parallel" in sections:
                 figures += run.eight_callers(ours, REFERENCE, peers, arguments.count)
+            if "exec" in sections:
+                figures += execs.spaced(ours, REFERENCE, peers, arguments.rounds)
             if "memory" in sections:
                 figures += memory.idle(ours, REFERENCE, peers, 50)
             if "list" in sections:
@@ -130,7 +132,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
 def main() -> int:
     """Prints the tables; with --out also writes every value as JSON lines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--sections", default="run,parallel,memory,list")
+    parser.add_argument("--sections", default="run,parallel,exec,memory,list")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--count", type=int, default=100, help="containers in the sections parallel and list")
     parser.add_argument("--pull", default="", metavar="IMAGE")

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fluyt import execs
 from fluyt.v1 import (
     containers_pb2,
     containers_pb2_grpc,
@@ -150,6 +151,15 @@ class Ours:
         begin = time.perf_counter()
         self._containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=name, force=True))
         return time.perf_counter() - begin
+
+    def exec_true(self, name: str) -> float:
+        """Exec of /bin/true in a container that runs, until it is exited; the seconds it took."""
+        begin = time.perf_counter()
+        ended = execs.run(self.channel, name, ["/bin/true"])
+        seconds = time.perf_counter() - begin
+        if ended.exit_code != 0:
+            raise RuntimeError(f"exec ended with {ended}")
+        return seconds
 
     def get(self, name: str) -> float:
         """One GetContainer; seconds."""

@@ -19,13 +19,15 @@ DAEMON_READY_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Peer:
-    """One engine. `run` gives the command for a container that ends by itself, `start` one that stays."""
+    """One engine. `run` gives the command for a container that ends by itself, `start` one that stays, `exec_true` one
+    that runs /bin/true in that."""
 
     name: str
     version: str
     run: Callable[[], list[str]]
     start: Callable[[str], list[str]]
     remove: Callable[[str], list[list[str]]]
+    exec_true: Callable[[str], list[str]]
     pull: Callable[[str], list[str]] | None = None
     drop_image: Callable[[str], list[str]] | None = None
     #: Names (comm) of processes that it keeps for each container.
@@ -91,6 +93,7 @@ class Peers:
             run=lambda: [runtime, *state, "run", "-b", str(bundles / "true"), self.name()],
             start=lambda name: [runtime, *state, "run", "-d", "-b", str(bundles / "sleep"), name],
             remove=lambda name: [[runtime, *state, "delete", "-f", name]],
+            exec_true=lambda name: [runtime, *state, "exec", name, "/bin/true"],
         )
 
     def _podman(self) -> Peer | None:
@@ -121,6 +124,7 @@ class Peers:
             run=lambda: ["podman", "run", "--rm", *none, image, "/bin/true"],
             start=lambda name: ["podman", "run", "-d", "--name", name, *none, image, "sleep", "100000"],
             remove=lambda name: [["podman", "rm", "-f", "-t", "0", name]],
+            exec_true=lambda name: ["podman", "exec", name, "/bin/true"],
             pull=lambda reference: ["podman", "pull", "-q", "--tls-verify=false", reference],
             drop_image=lambda reference: ["podman", "rmi", "-f", reference],
             helpers=("conmon",),
@@ -151,6 +155,7 @@ class Peers:
             run=lambda: [*ctr, "run", "--rm", image, self.name(), "/bin/true"],
             start=lambda name: [*ctr, "run", "-d", image, name, "sleep", "100000"],
             remove=lambda name: [[*ctr, "task", "rm", "-f", name], [*ctr, "container", "rm", name]],
+            exec_true=lambda name: [*ctr, "tasks", "exec", "--exec-id", self.name(), name, "/bin/true"],
             pull=lambda reference: [*ctr, "images", "pull", "--plain-http", reference],
             drop_image=lambda reference: [*ctr, "images", "rm", "--sync", reference],
             helpers=("containerd-shim",),
@@ -181,6 +186,7 @@ class Peers:
             run=lambda: [docker, "run", "--rm", *none, image, "/bin/true"],
             start=lambda name: [docker, "run", "-d", "--name", name, *none, image, "sleep", "100000"],
             remove=lambda name: [[docker, "rm", "-f", name]],
+            exec_true=lambda name: [docker, "exec", name, "/bin/true"],
             pull=lambda reference: [docker, "pull", "-q", reference],
             drop_image=lambda reference: [docker, "rmi", "-f", reference],
             helpers=("containerd-shim", "docker-proxy"),
