@@ -246,9 +246,9 @@ class Engine:
         await server.start()
         for part in (catalogue, uses, operations):
             await part.open()
-        report = await recover(containers.ctx)
+        adopted_count = await found_again(containers, execs)
         await swept(collector, repairer)
-        await tell(database, identity, EngineStarted(__version__, report.adopted_count))
+        await tell(database, identity, EngineStarted(__version__, adopted_count))
         begin_background(undo, meter, collection, config.image_collection_interval_seconds)
         undo.callback(bus.close)
         # Before the server ends its streams, so that no caller is taken for one that left.
@@ -465,6 +465,13 @@ def execs_of(containers: ContainerService) -> ExecService:
     execs = ExecService(containers.ctx)
     containers.ctx.probe = ExecProbe(execs)
     return execs
+
+
+async def found_again(containers: ContainerService, execs: ExecService) -> int:
+    """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
+    report = await recover(containers.ctx)
+    execs.adopt()
+    return report.adopted_count
 
 
 def limits_of(config: Config) -> list[tuple[str, int, str, str]]:

@@ -4,6 +4,7 @@ Sessions are kept in memory and by the supervisors: a next daemon finds process,
 what was asked for as unknown.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Final
@@ -34,19 +35,17 @@ class ExecService:
         self._ctx = ctx
         self.clock = ctx.clock
         self._by_id: dict[str, JoinedExec] = {}
-        self._has_adopted = False
+        self._adopted = asyncio.Event()
         self._is_stopping = False
 
     def stop(self) -> None:
         """The daemon stops: processes go on, whatever becomes of their callers' streams."""
         self._is_stopping = True
 
-    def _adopt(self) -> None:
+    def adopt(self) -> None:
         """What an earlier daemon began is known, and goes on without its caller; a probe of it, whose answer nobody
-        awaits any more, is killed. Nothing is called before recovery."""
-        if self._has_adopted:
-            return
-        self._has_adopted = True
+        awaits any more, is being killed. Called once, after recovery and before any caller is served."""
+        self._adopted.set()
         for entry in self._ctx.table:
             run = entry.run
             if run is None or run.ended.is_set():
@@ -69,7 +68,6 @@ class ExecService:
         LIMIT_EXCEEDED (MAX_EXECS_PER_CONTAINER), PROCESS_START_FAILED (exit code 126 or 127 where command or
         directory is at fault), USER_INVALID, SUPERVISOR_LOST. Cancelled, a process on its way is killed.
         """
-        self._adopt()
         entry = self._ctx.table.find(reference)
         self._make_room(entry.container.id)
         exec_ = await self._begin(entry, ExecId.new(), spec)
@@ -83,8 +81,9 @@ class ExecService:
 
     async def begin_probe(self, container_id: str, args: Sequence[str]) -> JoinedExec:
         """A health check's process is on its way. It is no session: it is not found, listed or counted, and belongs to
-        the caller, who ends it by `forget`. Raises as `start`, but for what `JoinedExec.started` tells."""
-        self._adopt()
+        the caller, who ends it by `forget`. Raises as `start`, but for what `JoinedExec.started` tells. Waits until
+        `adopt` was called, as recovery has containers checked again before it has found them all."""
+        await self._adopted.wait()
         return await self._begin(self._ctx.table.find(container_id), ExecId.new_of_probe(), ExecSpec(tuple(args)))
 
     async def _begin(self, entry: Entry, exec_id: ExecId, spec: ExecSpec) -> JoinedExec:
@@ -125,7 +124,6 @@ class ExecService:
 
     def find(self, exec_id: str) -> JoinedExec:
         """Raises EXEC_NOT_FOUND."""
-        self._adopt()
         exec_ = self._by_id.get(exec_id)
         if exec_ is None:
             raise ExecNotFound(id=exec_id)
@@ -133,7 +131,6 @@ class ExecService:
 
     def list(self, reference: str) -> list[ExecSession]:
         """Sessions of a container, or of all (an empty reference), newest first. Raises CONTAINER_NOT_FOUND."""
-        self._adopt()
         container_id = self._ctx.table.find(reference).container.id if reference else ""
         found = [one.session for one in self._by_id.values()]
         return [one for one in reversed(found) if not container_id or one.container_id == container_id]
