@@ -45,6 +45,7 @@ mod error;
 mod facts;
 mod finish;
 mod id;
+mod ledger;
 pub mod limits;
 mod lower;
 mod meta;

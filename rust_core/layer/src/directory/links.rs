@@ -7,11 +7,12 @@ use rustix::io::Errno;
 
 use super::attributes::Attributes;
 use super::walk::{Missing, Place};
-use super::writer::{DirectoryWriter, PendingLink};
+use super::writer::DirectoryWriter;
 use crate::entry::split_last;
+use crate::ledger::PendingLink;
 use crate::lower::{status_of, LowerNode};
 use crate::tree::{self, file_type, io};
-use crate::{xattr, FactPath, LayerError, MissingLink, Rule};
+use crate::{xattr, LayerError, Rule};
 
 impl DirectoryWriter<'_> {
     /// Links `name` in the current directory to the path `target`; if this layer does not have it (yet), the link
@@ -24,9 +25,7 @@ impl DirectoryWriter<'_> {
         // What the path holds until now is replaced all the same.
         self.enter_parent_of(&path)?;
         self.clear(name)?;
-        self.hold(&path, target.len() as u64)?;
-        self.links.push(PendingLink { path, target: target.to_vec() });
-        Ok(())
+        self.ledger.note_link(path, target)
     }
 
     fn enter_parent_of(&mut self, path: &[u8]) -> Result<(), LayerError> {
@@ -36,7 +35,7 @@ impl DirectoryWriter<'_> {
     /// Links `path` to `target` if this layer has the target; tells whether it did.
     fn link_within(&mut self, path: &[u8], target: &[u8], entry: &[u8]) -> Result<bool, LayerError> {
         if target.is_empty() {
-            return Err(self.rejected(entry, Rule::HardlinkToDirectory));
+            return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let (parent, target_name) = split_last(target);
         if self.walk(parent, Missing::Leave, true, entry)? != Place::Entered {
@@ -46,7 +45,7 @@ impl DirectoryWriter<'_> {
             .map_err(|errno| self.call_error("fstatat", target_name, errno))?;
         let Some(status) = status else { return Ok(false) };
         if file_type(&status) == FileType::Directory {
-            return Err(self.rejected(entry, Rule::HardlinkToDirectory));
+            return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let directory: OwnedFd =
             self.here().try_clone_to_owned().map_err(|e| errors::IoError::from_std("fcntl", "", &e))?;
@@ -63,7 +62,7 @@ impl DirectoryWriter<'_> {
         match rustix::fs::linkat(&directory, target_name, self.here(), name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             // The target lay below the name that was cleared for the link.
-            Err(Errno::NOENT) => Err(self.rejected(entry, Rule::HardlinkTargetMissing)),
+            Err(Errno::NOENT) => Err(self.ledger.rejected(entry, Rule::HardlinkTargetMissing)),
             Err(errno) => Err(self.call_error("linkat", name, errno)),
         }
     }
@@ -71,7 +70,7 @@ impl DirectoryWriter<'_> {
     /// Makes the links that waited: the target may have come later, or a lower layer has it. Without lower layers to
     /// look at, the rest is recorded.
     pub(super) fn settle_links(&mut self) -> Result<(), LayerError> {
-        for link in std::mem::take(&mut self.links) {
+        for link in std::mem::take(&mut self.ledger.links) {
             self.enter_parent_of(&link.path)?;
             let name = split_last(&link.path).1;
             let existing =
@@ -80,9 +79,8 @@ impl DirectoryWriter<'_> {
             if existing.is_some() || self.link_within(&link.path, &link.target, &link.path)? {
                 continue;
             }
-            if self.finish.is_none() {
-                let (path, target) = (FactPath(link.path), FactPath(link.target));
-                self.written.facts.missing_links.push(MissingLink { path, target });
+            if self.ledger.finish.is_none() {
+                self.ledger.record_missing(link);
                 continue;
             }
             let target = self.copy_up(&link)?;
@@ -91,7 +89,7 @@ impl DirectoryWriter<'_> {
                 None => false,
             };
             if !is_made {
-                return Err(self.rejected(&link.path, Rule::HardlinkTargetMissing));
+                return Err(self.ledger.rejected(&link.path, Rule::HardlinkTargetMissing));
             }
         }
         Ok(())
@@ -100,7 +98,7 @@ impl DirectoryWriter<'_> {
     /// Copies a link's target from the lower layers to its own path in this one, unless an earlier link did; returns
     /// that path, free of links of the lower layers. `None` if they do not have it, or this layer hides it.
     fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
-        let Some(finish) = self.finish else { return Ok(None) };
+        let Some(finish) = self.ledger.finish else { return Ok(None) };
         let (parent, name) = split_last(&link.target);
         let place = self.walk(parent, Missing::LeaveFromLower, true, &link.path)?;
         let (directory, is_here) = match place {
@@ -117,14 +115,16 @@ impl DirectoryWriter<'_> {
         if copied.map_err(|errno| self.call_error("fstatat", name, errno))?.is_some() {
             return Ok(Some(path));
         }
-        let is_whiteout = self.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
+        let is_whiteout = self.ledger.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
         if is_whiteout || self.is_hidden(&path) {
             return Ok(None);
         }
         let node = finish.lowers.find(&path)?;
         match &node {
             LowerNode::Absent => return Ok(None),
-            LowerNode::Directory(_) => return Err(self.rejected(&link.path, Rule::HardlinkToDirectory)),
+            LowerNode::Directory(_) => {
+                return Err(self.ledger.rejected(&link.path, Rule::HardlinkToDirectory))
+            }
             LowerNode::Symlink(..) | LowerNode::File(_) | LowerNode::Other(_) => {}
         }
         self.enter(&directory, Missing::MakeFromLower, &link.path)?;

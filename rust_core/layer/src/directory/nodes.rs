@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use sys::writeback::Writeback;
 
 use super::attributes::Attributes;
+use super::walk::path_in;
 use super::writer::DirectoryWriter;
 use crate::tree::{self, file_type};
 use crate::{EntryData, EntryKind, Extent, LayerError};
@@ -21,7 +22,7 @@ impl DirectoryWriter<'_> {
             tree::stat(self.here(), name).map_err(|errno| self.call_error("fstatat", name, errno))?;
         let Some(status) = status else { return Ok(()) };
         if file_type(&status) != FileType::Directory {
-            self.written.size_bytes -= last_link_size(&status).min(self.written.size_bytes);
+            self.ledger.uncount_size(last_link_size(&status));
             return rustix::fs::unlinkat(self.here(), name, AtFlags::empty())
                 .map_err(|errno| self.call_error("unlinkat", name, errno));
         }
@@ -34,7 +35,7 @@ impl DirectoryWriter<'_> {
             }
             Ok(())
         })?;
-        self.written.size_bytes -= freed.min(self.written.size_bytes);
+        self.ledger.uncount_size(freed);
         let path = self.path_here(name);
         self.forget(&path);
         Ok(())
@@ -63,17 +64,6 @@ impl DirectoryWriter<'_> {
         self.replacing("openat", name, |writer| rustix::fs::openat(writer.here(), name, flags, mode))
     }
 
-    /// Counts a file's size, which a sparse file claims without storing it.
-    fn count_size(&mut self, name: &[u8], size_bytes: u64) -> Result<(), LayerError> {
-        let total = self.written.size_bytes.saturating_add(size_bytes);
-        if total > self.limits.layer_size_bytes {
-            // Only now, since the path is made for the message.
-            self.check(&self.path_here(name), "layer_size_bytes", self.limits.layer_size_bytes, total)?;
-        }
-        self.written.size_bytes = total;
-        Ok(())
-    }
-
     /// The regular file `name` has the bytes of `data`.
     pub(super) fn make_file(
         &mut self,
@@ -84,7 +74,7 @@ impl DirectoryWriter<'_> {
         data: &mut dyn EntryData,
     ) -> Result<(), LayerError> {
         let file = File::from(self.create(name)?);
-        self.count_size(name, size_bytes)?;
+        self.ledger.count_size(size_bytes, || path_in(&self.levels, name))?;
         let failed = |writer: &Self, operation, error: &std::io::Error| -> LayerError {
             let errno = Errno::from_raw_os_error(error.raw_os_error().unwrap_or(0));
             writer.call_error(operation, name, errno)
@@ -123,7 +113,7 @@ impl DirectoryWriter<'_> {
         attributes: &Attributes,
     ) -> Result<(), LayerError> {
         let mut file = File::from(self.create(name)?);
-        self.count_size(name, size_bytes)?;
+        self.ledger.count_size(size_bytes, || path_in(&self.levels, name))?;
         let path = tree::bytes_path(&self.path_here(name));
         std::io::copy(&mut File::from(source), &mut file).map_err(|e| IoError::from_std("copy", path, &e))?;
         attributes.set(file.as_fd(), self.maker).map_err(|failure| self.attribute_error(name, failure))

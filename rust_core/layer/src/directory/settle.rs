@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, Mode};
 
 use super::walk::{Missing, Place};
-use super::writer::{DirectoryRecord, DirectoryWriter, Made};
+use super::writer::{DirectoryRecord, DirectoryWriter};
 use crate::entry::split_last;
+use crate::ledger::Made;
 use crate::lower::LowerNode;
 use crate::port::Written;
 use crate::tree;
@@ -21,13 +22,13 @@ impl DirectoryWriter<'_> {
         self.settle_whiteouts()?;
         self.record_implied();
         self.settle_directories()?;
-        Ok(std::mem::take(&mut self.written))
+        Ok(std::mem::take(&mut self.ledger.written))
     }
 
     /// Finds the directory of a marker at the end. A link or file of this layer that came after the marker has
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let missing = if self.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
+        let missing = if self.ledger.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
         Ok(match self.walk(path, missing, false, path)? {
             Place::Entered => Some(self.path_here(b"")),
             Place::Absent(path) => Some(path),
@@ -38,16 +39,16 @@ impl DirectoryWriter<'_> {
     /// True if a marker in `directory` can have a meaning: this layer or one below has the directory. A layer that is
     /// stored by itself cannot know and keeps the marker.
     fn is_worth_making(&self, directory: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.finish else { return Ok(true) };
+        let Some(finish) = self.ledger.finish else { return Ok(true) };
         let is_below = || finish.lowers.find(directory).map(|node| matches!(node, LowerNode::Directory(_)));
         Ok(self.directories.contains_key(directory) || is_below()?)
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
-        for marked in std::mem::take(&mut self.opaques) {
+        for marked in std::mem::take(&mut self.ledger.opaques) {
             let Some(directory) = self.marker_directory(&marked)? else { continue };
             if directory.is_empty() {
-                self.hide_root()?;
+                self.ledger.hide_root()?;
             }
             if self.is_hidden(&directory) && !self.directories.contains_key(&directory) {
                 continue;
@@ -57,9 +58,7 @@ impl DirectoryWriter<'_> {
             }
             if !self.directories.contains_key(&directory) {
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
-                if self.finish.is_none() {
-                    self.written.facts.whiteout_directories.push(FactPath(directory.clone()));
-                }
+                self.ledger.record_marked(directory.clone());
             }
             if let Some(record) = self.directories.get_mut(&directory) {
                 record.is_opaque = true;
@@ -68,19 +67,8 @@ impl DirectoryWriter<'_> {
         Ok(())
     }
 
-    /// Overlayfs looks for no attribute at the root of a layer, so what a root marker hides is hidden name by name.
-    fn hide_root(&mut self) -> Result<(), LayerError> {
-        let Some(finish) = self.finish else {
-            self.written.facts.is_root_opaque = true;
-            return Ok(());
-        };
-        let names = finish.lowers.root_names()?;
-        self.whiteouts.entry(Vec::new()).or_default().extend(names);
-        Ok(())
-    }
-
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
-        for (noted, names) in std::mem::take(&mut self.whiteouts) {
+        for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
             let is_opaque = self.directories.get(&directory).is_some_and(|record| record.is_opaque);
             let is_root = directory.is_empty();
@@ -95,9 +83,7 @@ impl DirectoryWriter<'_> {
             for name in names {
                 self.make_whiteout(&name)?;
             }
-            if self.finish.is_none() {
-                self.written.facts.whiteout_directories.push(FactPath(directory));
-            }
+            self.ledger.record_marked(directory);
         }
         Ok(())
     }
@@ -139,7 +125,7 @@ impl DirectoryWriter<'_> {
             if found.map_err(|errno| self.call_error("fstatat", &name, errno))?.is_some() {
                 continue;
             }
-            if let Some(finish) = self.finish {
+            if let Some(finish) = self.ledger.finish {
                 if matches!(finish.lowers.find(&path)?, LowerNode::Absent) {
                     continue;
                 }
@@ -157,14 +143,14 @@ impl DirectoryWriter<'_> {
 
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
     fn record_implied(&mut self) {
-        if self.finish.is_some() {
+        if self.ledger.finish.is_some() {
             return;
         }
         let is_implied = |(path, record): &(&Vec<u8>, &DirectoryRecord)| {
             record.made == Made::Implied && !self.is_hidden(path)
         };
         let implied = self.directories.iter().filter(is_implied).map(|(path, _)| FactPath(path.clone()));
-        self.written.facts.implied_parents = implied.collect();
+        self.ledger.written.facts.implied_parents = implied.collect();
     }
 
     /// Sets what directories are told last, children before their parents so that no parent is closed too early.

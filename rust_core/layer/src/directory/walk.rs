@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::attributes::Attributes;
-use super::writer::{DirectoryWriter, Level, Made};
+use super::writer::{DirectoryWriter, Level};
 use crate::entry::components;
 use crate::finish::IMPLIED_MODE;
+use crate::ledger::Made;
 use crate::lower::{status_of, LowerNode};
 use crate::tree::{io, open_dir};
 use crate::{xattr, LayerError, Rule};
@@ -37,6 +38,12 @@ pub(super) enum Place {
     Blocked,
 }
 
+/// The path of the directory that the way `levels` leads to, or of `name` in it.
+pub(super) fn path_in(levels: &[Level], name: &[u8]) -> Vec<u8> {
+    let names = levels.iter().map(|level| level.name.as_slice());
+    names.chain([name]).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/')
+}
+
 impl DirectoryWriter<'_> {
     /// The current directory.
     pub(super) fn here(&self) -> BorrowedFd<'_> {
@@ -45,15 +52,14 @@ impl DirectoryWriter<'_> {
 
     /// The path of the current directory, or of `name` in it.
     pub(super) fn path_here(&self, name: &[u8]) -> Vec<u8> {
-        let names = self.levels.iter().map(|level| level.name.as_slice());
-        names.chain([name]).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/')
+        path_in(&self.levels, name)
     }
 
     /// Makes the directory `path` the current one, missing ones made; `entry` names the entry in errors.
     pub(super) fn enter(&mut self, path: &[u8], missing: Missing, entry: &[u8]) -> Result<(), LayerError> {
         match self.walk(path, missing, true, entry)? {
             Place::Entered => Ok(()),
-            Place::Absent(_) | Place::Blocked => Err(self.rejected(entry, Rule::ParentNotDirectory)),
+            Place::Absent(_) | Place::Blocked => Err(self.ledger.rejected(entry, Rule::ParentNotDirectory)),
         }
     }
 
@@ -85,8 +91,13 @@ impl DirectoryWriter<'_> {
                 }
                 _ => {}
             }
-            self.check(entry, "path_depth", self.limits.path_depth, self.levels.len() as u64 + 1)?;
-            self.check(entry, "name_bytes", self.limits.name_bytes, name.len() as u64)?;
+            self.ledger.check(
+                entry,
+                "path_depth",
+                self.ledger.limits.path_depth,
+                self.levels.len() as u64 + 1,
+            )?;
+            self.ledger.check(entry, "name_bytes", self.ledger.limits.name_bytes, name.len() as u64)?;
             let target = match open_dir(self.here(), &name) {
                 Ok(fd) => {
                     self.levels.push(Level { name, fd });
@@ -104,8 +115,8 @@ impl DirectoryWriter<'_> {
                 Err(errno) => return Err(io("openat", &self.path_here(&name), errno).into()),
             };
             link_count += 1;
-            if link_count > self.limits.symlink_count {
-                return Err(self.rejected(entry, Rule::SymlinkLoop));
+            if link_count > self.ledger.limits.symlink_count {
+                return Err(self.ledger.rejected(entry, Rule::SymlinkLoop));
             }
             if target.starts_with(b"/") {
                 self.levels.clear();
@@ -149,9 +160,9 @@ impl DirectoryWriter<'_> {
     ) -> Result<Step, LayerError> {
         let path = self.path_here(name);
         let mut attributes = Attributes { mode: IMPLIED_MODE, ..Attributes::default() };
-        if let Some(finish) = self.finish {
+        if let Some(finish) = self.ledger.finish {
             let asks = match missing {
-                Missing::Make => is_past_link || self.implied_before.contains(path.as_slice()),
+                Missing::Make => is_past_link || self.ledger.implied_before.contains(path.as_slice()),
                 Missing::MakeFromLower | Missing::LeaveFromLower => true,
                 Missing::Leave => false,
             };
@@ -180,7 +191,8 @@ impl DirectoryWriter<'_> {
     /// True if nothing of the lower layers shows at `path`, since a directory above it is opaque.
     pub(super) fn is_hidden(&self, path: &[u8]) -> bool {
         let is_opaque = |path: &[u8]| {
-            self.opaques.contains(path) || self.directories.get(path).is_some_and(|record| record.is_opaque)
+            self.ledger.opaques.contains(path)
+                || self.directories.get(path).is_some_and(|record| record.is_opaque)
         };
         let mut above = path;
         while !above.is_empty() {

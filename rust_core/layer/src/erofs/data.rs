@@ -14,14 +14,6 @@ const BLOCK_BYTES: u64 = 1 << DEFAULT_BLOCK_BITS;
 const COPY_BYTES: usize = 256 * 1024;
 
 impl ErofsWriter<'_> {
-    /// Counts a file's size, which a sparse file claims without storing it.
-    pub(super) fn count_size(&mut self, path: &[u8], size_bytes: u64) -> Result<(), LayerError> {
-        let total = self.written.size_bytes.saturating_add(size_bytes);
-        self.check(path, "layer_size_bytes", self.limits.layer_size_bytes, total)?;
-        self.written.size_bytes = total;
-        Ok(())
-    }
-
     /// The bytes of a regular file whose data begins at `offset_bytes` of the archive.
     pub(super) fn file_data(
         &mut self,
@@ -44,12 +36,12 @@ impl ErofsWriter<'_> {
         if runs.is_empty() {
             return Ok(FileData::Hole);
         }
-        let limit_value = self.limits.sparse_index_bytes;
+        let limit_value = self.ledger.limits.sparse_index_bytes;
         // What the archive stores of the file may be stored once more, but not more than that.
         let stored_bytes: u64 = runs.iter().map(|run| run.2).sum();
         let own_bytes_max = limit_value.saturating_add(stored_bytes);
         let Some(mut map) = ChunkMap::plan(&runs, size_bytes, DEFAULT_BLOCK_BITS, own_bytes_max) else {
-            let subject = self.subject_of(path);
+            let subject = self.ledger.subject_of(path);
             let actual = limit_value.saturating_add(1);
             return Err(LayerError::LimitExceeded {
                 limit: "sparse_index_bytes",
@@ -58,7 +50,7 @@ impl ErofsWriter<'_> {
                 subject,
             });
         };
-        self.hold(path, (map.chunks.len() * size_of::<Chunk>()) as u64)?;
+        self.ledger.hold(path, (map.chunks.len() * size_of::<Chunk>()) as u64)?;
         if map.chunks.contains(&Chunk::Image(0)) {
             self.copy_chunks(&mut map, &runs, size_bytes, data)?;
         }

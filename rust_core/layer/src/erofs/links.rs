@@ -8,11 +8,12 @@ use rustix::fs::{FileType, Stat};
 
 use super::attributes;
 use super::walk::{Missing, Place};
-use super::writer::{ErofsWriter, PendingLink};
+use super::writer::ErofsWriter;
 use crate::entry::split_last;
+use crate::ledger::PendingLink;
 use crate::lower::{status_of, LowerNode};
 use crate::tree::{file_type, io};
-use crate::{xattr, FactPath, LayerError, MissingLink, Rule, Xattr};
+use crate::{xattr, LayerError, Rule, Xattr};
 
 impl ErofsWriter<'_> {
     /// Links `name` in `here` to the path `target`; if this layer does not have it (yet), the link waits for the end.
@@ -30,13 +31,13 @@ impl ErofsWriter<'_> {
         // What the path holds until now is replaced all the same.
         let here = self.enter(split_last(&path).0, Missing::Make, &path)?;
         self.clear(here, name);
-        self.note_link(path, target)
+        self.ledger.note_link(path, target)
     }
 
     /// Links `path` to `target` if this layer has the target; tells whether it did.
     fn link_within(&mut self, path: &[u8], target: &[u8], entry: &[u8]) -> Result<bool, LayerError> {
         if target.is_empty() {
-            return Err(self.rejected(entry, Rule::HardlinkToDirectory));
+            return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let (parent, target_name) = split_last(target);
         let Place::Entered(directory) = self.walk(parent, Missing::Leave, true, entry)? else {
@@ -44,7 +45,7 @@ impl ErofsWriter<'_> {
         };
         let Some(found) = self.tree.find(directory, target_name) else { return Ok(false) };
         if self.tree.kind(found) == Kind::Directory {
-            return Err(self.rejected(entry, Rule::HardlinkToDirectory));
+            return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let (above, name) = split_last(path);
         let here = self.enter(above, Missing::Make, path)?;
@@ -56,7 +57,7 @@ impl ErofsWriter<'_> {
             self.clear(here, name);
             // The target lay below the name that was cleared for the link.
             if self.tree.link_count(found) == 0 || self.tree.find(directory, target_name) != Some(found) {
-                return Err(self.rejected(entry, Rule::HardlinkTargetMissing));
+                return Err(self.ledger.rejected(entry, Rule::HardlinkTargetMissing));
             }
         }
         self.link(here, name, found)?;
@@ -66,7 +67,7 @@ impl ErofsWriter<'_> {
     /// Makes the links that waited: the target may have come later, or a lower layer has it. Without lower layers to
     /// look at, the rest is recorded.
     pub(super) fn settle_links(&mut self) -> Result<(), LayerError> {
-        for link in std::mem::take(&mut self.links) {
+        for link in std::mem::take(&mut self.ledger.links) {
             let (above, name) = split_last(&link.path);
             let here = self.enter(above, Missing::Make, &link.path)?;
             // A later entry of the same path has won.
@@ -75,9 +76,8 @@ impl ErofsWriter<'_> {
             {
                 continue;
             }
-            if self.finish.is_none() {
-                let (path, target) = (FactPath(link.path), FactPath(link.target));
-                self.written.facts.missing_links.push(MissingLink { path, target });
+            if self.ledger.finish.is_none() {
+                self.ledger.record_missing(link);
                 continue;
             }
             let is_made = match self.copy_up(&link)? {
@@ -85,7 +85,7 @@ impl ErofsWriter<'_> {
                 None => false,
             };
             if !is_made {
-                return Err(self.rejected(&link.path, Rule::HardlinkTargetMissing));
+                return Err(self.ledger.rejected(&link.path, Rule::HardlinkTargetMissing));
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl ErofsWriter<'_> {
     /// Copies a link's target from the lower layers to its own path in this one, unless an earlier link did; returns
     /// that path, free of links of the lower layers. `None` if they do not have it, or this layer hides it.
     fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
-        let Some(finish) = self.finish else { return Ok(None) };
+        let Some(finish) = self.ledger.finish else { return Ok(None) };
         let (parent, name) = split_last(&link.target);
         let (directory, here) = match self.walk(parent, Missing::LeaveFromLower, true, &link.path)? {
             Place::Entered(found) => (self.path_of(found, b""), Some(found)),
@@ -109,14 +109,16 @@ impl ErofsWriter<'_> {
         if here.is_some_and(|here| self.tree.find(here, name).is_some()) {
             return Ok(Some(path));
         }
-        let is_whiteout = self.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
+        let is_whiteout = self.ledger.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
         if is_whiteout || self.is_hidden(&path) {
             return Ok(None);
         }
         let node = finish.lowers.find(&path)?;
         match &node {
             LowerNode::Absent => return Ok(None),
-            LowerNode::Directory(_) => return Err(self.rejected(&link.path, Rule::HardlinkToDirectory)),
+            LowerNode::Directory(_) => {
+                return Err(self.ledger.rejected(&link.path, Rule::HardlinkToDirectory))
+            }
             LowerNode::Symlink(..) | LowerNode::File(_) | LowerNode::Other(_) => {}
         }
         let here = self.enter(&directory, Missing::MakeFromLower, &link.path)?;
@@ -125,7 +127,7 @@ impl ErofsWriter<'_> {
                 let status = status_of(fd.as_fd()).map_err(|errno| io("fstat", &path, errno))?;
                 let xattrs = xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &path, errno))?;
                 let (data, size_bytes) = self.copy_data(File::from(fd), &path)?;
-                self.count_size(&path, size_bytes)?;
+                self.ledger.count_size(size_bytes, || &path)?;
                 self.add_copied(here, name, New::File(size_bytes, data), (Kind::File, &status, &xattrs))?;
             }
             LowerNode::Symlink(status, target) => {

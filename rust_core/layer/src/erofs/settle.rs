@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use ::erofs::{Attributes, InodeId, Kind, New, Special};
 
 use super::walk::{Missing, Place};
-use super::writer::{ErofsWriter, Made};
+use super::writer::ErofsWriter;
 use crate::entry::split_last;
+use crate::ledger::Made;
 use crate::lower::LowerNode;
 use crate::xattr::{OPAQUE, OPAQUE_VALUE};
 use crate::{FactPath, LayerError};
@@ -23,7 +24,7 @@ impl ErofsWriter<'_> {
     /// Finds the directory of a marker at the end. A link or file of this layer that came after the marker has
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let missing = if self.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
+        let missing = if self.ledger.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
         Ok(match self.walk(path, missing, false, path)? {
             Place::Entered(found) => Some(self.path_of(found, b"")),
             Place::Absent(path) => Some(path),
@@ -34,16 +35,16 @@ impl ErofsWriter<'_> {
     /// True if a marker in `directory` can have a meaning: this layer or one below has the directory. A layer that is
     /// stored by itself cannot know and keeps the marker.
     fn is_worth_making(&self, directory: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.finish else { return Ok(true) };
+        let Some(finish) = self.ledger.finish else { return Ok(true) };
         let is_below = || finish.lowers.find(directory).map(|node| matches!(node, LowerNode::Directory(_)));
         Ok(self.directory_at(directory).is_some() || is_below()?)
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
-        for marked in std::mem::take(&mut self.opaques) {
+        for marked in std::mem::take(&mut self.ledger.opaques) {
             let Some(directory) = self.marker_directory(&marked)? else { continue };
             if directory.is_empty() {
-                self.hide_root()?;
+                self.ledger.hide_root()?;
             }
             let own = self.directory_at(&directory);
             if (own.is_none() && self.is_hidden(&directory)) || !self.is_worth_making(&directory)? {
@@ -51,9 +52,7 @@ impl ErofsWriter<'_> {
             }
             if own.is_none() {
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
-                if self.finish.is_none() {
-                    self.written.facts.whiteout_directories.push(FactPath(directory.clone()));
-                }
+                self.ledger.record_marked(directory.clone());
             }
             // A link of a lower layer may have led elsewhere; then nothing stands at the path itself.
             if let Some(own) = self.directory_at(&directory) {
@@ -63,19 +62,8 @@ impl ErofsWriter<'_> {
         Ok(())
     }
 
-    /// Overlayfs looks for no attribute at the root of a layer, so what a root marker hides is hidden name by name.
-    fn hide_root(&mut self) -> Result<(), LayerError> {
-        let Some(finish) = self.finish else {
-            self.written.facts.is_root_opaque = true;
-            return Ok(());
-        };
-        let names = finish.lowers.root_names()?;
-        self.whiteouts.entry(Vec::new()).or_default().extend(names);
-        Ok(())
-    }
-
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
-        for (noted, names) in std::mem::take(&mut self.whiteouts) {
+        for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
             let is_opaque = self.directory_at(&directory).is_some_and(|found| self.is_opaque(found));
             let is_root = directory.is_empty();
@@ -91,9 +79,7 @@ impl ErofsWriter<'_> {
                 self.clear(here, &name);
                 self.add(here, &name, New::Special(Special::CharDevice(0, 0)), Attributes::default())?;
             }
-            if self.finish.is_none() {
-                self.written.facts.whiteout_directories.push(FactPath(directory));
-            }
+            self.ledger.record_marked(directory);
         }
         Ok(())
     }
@@ -134,7 +120,7 @@ impl ErofsWriter<'_> {
                         path.push(b'/');
                     }
                     path.extend_from_slice(&name);
-                    let is_absent = match self.finish {
+                    let is_absent = match self.ledger.finish {
                         Some(finish) => matches!(finish.lowers.find(&path)?, LowerNode::Absent),
                         None => false,
                     };
@@ -161,7 +147,7 @@ impl ErofsWriter<'_> {
 
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
     fn record_implied(&mut self) {
-        if self.finish.is_some() {
+        if self.ledger.finish.is_some() {
             return;
         }
         let is_implied = |id: &InodeId| self.directories.get(id).is_some_and(|r| r.made == Made::Implied);
@@ -170,7 +156,7 @@ impl ErofsWriter<'_> {
             .into_iter()
             .filter(|(path, id)| is_implied(id) && !self.is_hidden(path))
             .map(|(path, _)| FactPath(path));
-        self.written.facts.implied_parents = implied.collect();
+        self.ledger.written.facts.implied_parents = implied.collect();
     }
 
     fn mark_opaques(&mut self) -> Result<(), LayerError> {

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use ::erofs::{Attributes, InodeId, Kind};
 
 use super::attributes;
-use super::writer::{ErofsWriter, Made};
+use super::writer::ErofsWriter;
 use crate::entry::{components, split_last};
 use crate::finish::IMPLIED_MODE;
+use crate::ledger::Made;
 use crate::lower::{status_of, LowerNode};
 use crate::tree::io;
 use crate::{xattr, LayerError, Rule};
@@ -75,7 +76,7 @@ impl ErofsWriter<'_> {
     ) -> Result<InodeId, LayerError> {
         match self.walk(path, missing, true, entry)? {
             Place::Entered(directory) => Ok(directory),
-            Place::Absent(_) | Place::Blocked => Err(self.rejected(entry, Rule::ParentNotDirectory)),
+            Place::Absent(_) | Place::Blocked => Err(self.ledger.rejected(entry, Rule::ParentNotDirectory)),
         }
     }
 
@@ -101,8 +102,8 @@ impl ErofsWriter<'_> {
                 _ => {}
             }
             let here = levels.last().copied().unwrap_or(self.tree.root());
-            self.check(entry, "path_depth", self.limits.path_depth, levels.len() as u64)?;
-            self.check(entry, "name_bytes", self.limits.name_bytes, name.len() as u64)?;
+            self.ledger.check(entry, "path_depth", self.ledger.limits.path_depth, levels.len() as u64)?;
+            self.ledger.check(entry, "name_bytes", self.ledger.limits.name_bytes, name.len() as u64)?;
             let target = match self.tree.find(here, &name) {
                 Some(found) if self.tree.kind(found) == Kind::Directory => {
                     levels.push(found);
@@ -122,8 +123,8 @@ impl ErofsWriter<'_> {
                 },
             };
             link_count += 1;
-            if link_count > self.limits.symlink_count {
-                return Err(self.rejected(entry, Rule::SymlinkLoop));
+            if link_count > self.ledger.limits.symlink_count {
+                return Err(self.ledger.rejected(entry, Rule::SymlinkLoop));
             }
             if target.starts_with(b"/") {
                 levels.truncate(1);
@@ -158,10 +159,10 @@ impl ErofsWriter<'_> {
     ) -> Result<Step, LayerError> {
         let mode = u16::try_from(IMPLIED_MODE).unwrap_or(0);
         let mut attributes = Attributes { mode, ..Attributes::default() };
-        if let Some(finish) = self.finish {
+        if let Some(finish) = self.ledger.finish {
             let path = self.path_of(here, name);
             let asks = match missing {
-                Missing::Make => is_past_link || self.implied_before.contains(path.as_slice()),
+                Missing::Make => is_past_link || self.ledger.implied_before.contains(path.as_slice()),
                 Missing::MakeFromLower | Missing::LeaveFromLower => true,
                 Missing::Leave => false,
             };
@@ -191,7 +192,7 @@ impl ErofsWriter<'_> {
         while !above.is_empty() {
             above = split_last(above).0;
             let is_opaque = || self.directory_at(above).is_some_and(|directory| self.is_opaque(directory));
-            if self.opaques.contains(above) || is_opaque() {
+            if self.ledger.opaques.contains(above) || is_opaque() {
                 return true;
             }
         }

@@ -1,9 +1,8 @@
 //! Takes the entries of one layer and builds the tree of its index.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use ::erofs::{
@@ -16,11 +15,11 @@ use errors::IoError;
 use super::attributes::{self, Fault};
 use super::walk::{Missing, Place};
 use super::{DATA_NAME, INDEX_NAME};
-use crate::error::shown;
 use crate::finish::IMPLIED_MODE;
+use crate::ledger::{Ledger, Made};
 use crate::port::{LayerWriter, RawSink, Written};
-use crate::stage::{Finish, StageRequest};
-use crate::{Entry, EntryData, EntryKind, LayerError, Limits, Rule};
+use crate::stage::StageRequest;
+use crate::{Entry, EntryData, EntryKind, LayerError, Rule};
 
 /// Why a directory is there, and whether it hides what the lower layers have in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,48 +28,19 @@ pub(super) struct DirectoryRecord {
     pub is_opaque: bool,
 }
 
-/// Why a directory is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
-    /// It has an entry.
-    ByEntry,
-    /// Something lies in it.
-    Implied,
-}
-
-/// A hard link whose target was not there when the link came.
-#[derive(Debug, Clone)]
-pub(super) struct PendingLink {
-    pub path: Vec<u8>,
-    pub target: Vec<u8>,
-}
-
 /// Builds one layer's index. The rules are those of the directory kind; the tree is in memory instead of on disk.
 #[derive(Debug)]
 pub(super) struct ErofsWriter<'a> {
     path: PathBuf,
-    pub subject: &'a str,
-    pub limits: &'a Limits,
-    pub finish: Option<Finish<'a>>,
-    pub implied_before: HashSet<&'a [u8]>,
+    pub ledger: Ledger<'a>,
     data: File,
     is_data_new: bool,
     index: Option<ImageWriter<BufWriter<File>>>,
     pub tree: Tree,
     /// All directories made; one that was replaced stays here and is never reached again.
     pub directories: HashMap<InodeId, DirectoryRecord>,
-    /// Names hidden below, by the directory that they are in.
-    pub whiteouts: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    /// Directories marked opaque.
-    pub opaques: BTreeSet<Vec<u8>>,
-    pub links: Vec<PendingLink>,
-    pub written: Written,
-    made_count: u64,
-    pending_bytes: u64,
 }
 
-/// What a pending path costs in memory beyond its bytes.
-const PENDING_OVERHEAD_BYTES: u64 = 128;
 /// The buffer before the index, whose parts are small.
 const INDEX_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -99,8 +69,6 @@ impl<'a> ErofsWriter<'a> {
         index: File,
         request: &StageRequest<'a>,
     ) -> Result<Self, LayerError> {
-        let facts = request.finish.map(|finish| finish.facts);
-        let implied = facts.map_or(&[][..], |facts| &facts.implied_parents);
         let mode = u16::try_from(IMPLIED_MODE).unwrap_or(0);
         let tree = Tree::new(Attributes { mode, ..Attributes::default() });
         let record = DirectoryRecord { made: Made::ByEntry, is_opaque: false };
@@ -108,70 +76,29 @@ impl<'a> ErofsWriter<'a> {
             .map_err(|error| image_error(path, request.subject, error))?;
         Ok(Self {
             path: path.to_path_buf(),
-            subject: request.subject,
-            limits: request.limits,
-            finish: request.finish,
-            implied_before: implied.iter().map(|path| path.0.as_slice()).collect(),
+            ledger: Ledger::new(request),
             data,
             is_data_new,
             index: Some(index),
             directories: HashMap::from([(tree.root(), record)]),
             tree,
-            whiteouts: BTreeMap::new(),
-            opaques: BTreeSet::new(),
-            links: Vec::new(),
-            written: Written::default(),
-            made_count: 0,
-            pending_bytes: 0,
         })
-    }
-
-    pub(super) fn rejected(&self, entry: &[u8], rule: Rule) -> LayerError {
-        LayerError::Rejected { digest: self.subject.to_owned(), entry: shown(entry), rule }
-    }
-
-    pub(super) fn subject_of(&self, entry: &[u8]) -> String {
-        format!("{}: entry {:?}", self.subject, shown(entry))
-    }
-
-    pub(super) fn check(
-        &self,
-        entry: &[u8],
-        limit: &'static str,
-        limit_value: u64,
-        actual: u64,
-    ) -> Result<(), LayerError> {
-        if actual > limit_value {
-            let subject = self.subject_of(entry);
-            return Err(LayerError::LimitExceeded { limit, limit_value, actual, subject });
-        }
-        Ok(())
     }
 
     pub(super) fn fault(&self, entry: &[u8], fault: Fault) -> LayerError {
         match fault {
-            Fault::Rule(rule) => self.rejected(entry, rule),
-            Fault::Image(error) => image_error(&self.path, &self.subject_of(entry), error),
+            Fault::Rule(rule) => self.ledger.rejected(entry, rule),
+            Fault::Image(error) => image_error(&self.path, &self.ledger.subject_of(entry), error),
         }
     }
 
     fn full(&self, entry: &[u8], error: ImageError) -> LayerError {
-        image_error(&self.path, &self.subject_of(entry), error)
-    }
-
-    /// Counts what is kept in memory against its limit.
-    pub(super) fn hold(&mut self, path: &[u8], bytes: u64) -> Result<(), LayerError> {
-        self.pending_bytes = self.pending_bytes.saturating_add(bytes);
-        self.check(path, "pending_bytes", self.limits.pending_bytes, self.pending_bytes)
-    }
-
-    fn hold_pending(&mut self, path: &[u8], bytes: u64) -> Result<(), LayerError> {
-        self.hold(path, path.len() as u64 + bytes + PENDING_OVERHEAD_BYTES)
+        image_error(&self.path, &self.ledger.subject_of(entry), error)
     }
 
     /// Blocks of the index itself hold `bytes`; the answer is the first.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u32, LayerError> {
-        let (path, subject) = (&self.path, self.subject);
+        let (path, subject) = (&self.path, self.ledger.subject);
         match &mut self.index {
             Some(index) => index
                 .append_blocks(bytes, bytes.len() as u64)
@@ -199,12 +126,12 @@ impl<'a> ErofsWriter<'a> {
         attributes: Attributes,
     ) -> Result<InodeId, LayerError> {
         let target_bytes = if let New::Symlink(target) = &new { target.len() as u64 } else { 0 };
-        self.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64 + target_bytes)?;
+        self.ledger.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64 + target_bytes)?;
         self.tree.add(directory, name, new, attributes).map_err(|error| self.full(name, error))
     }
 
     pub(super) fn link(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), LayerError> {
-        self.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64)?;
+        self.ledger.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64)?;
         self.tree.link(directory, name, id).map_err(|error| self.full(name, error))
     }
 
@@ -219,26 +146,9 @@ impl<'a> ErofsWriter<'a> {
                 freed += tree.size(id);
             }
         });
-        self.written.size_bytes -= freed.min(self.written.size_bytes);
+        self.ledger.uncount_size(freed);
         if is_directory {
-            self.forget(&path);
-        }
-    }
-
-    /// Forgets the markers noted at and below `path`, which is no directory any more.
-    fn forget(&mut self, path: &[u8]) {
-        let is_gone =
-            |found: &[u8]| found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-        let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
-        let in_reach = |found: &&Vec<u8>| found.starts_with(path);
-        let whiteouts: Vec<Vec<u8>> =
-            self.whiteouts.range(range.clone()).map(|(key, _)| key).take_while(in_reach).cloned().collect();
-        for key in whiteouts.iter().filter(|key| is_gone(key)) {
-            self.whiteouts.remove(key);
-        }
-        let opaques: Vec<Vec<u8>> = self.opaques.range(range).take_while(in_reach).cloned().collect();
-        for key in opaques.iter().filter(|key| is_gone(key)) {
-            self.opaques.remove(key);
+            self.ledger.forget(&path);
         }
     }
 
@@ -251,8 +161,7 @@ impl<'a> ErofsWriter<'a> {
         attributes: Attributes,
         made: Made,
     ) -> Result<InodeId, LayerError> {
-        self.made_count += 1;
-        self.check(name, "entry_count", self.limits.entry_count, self.made_count)?;
+        self.ledger.count_made(name)?;
         let found = self.tree.find(here, name);
         if let Some(directory) = found.filter(|found| self.tree.kind(*found) == Kind::Directory) {
             self.tree.set_attributes(directory, attributes);
@@ -267,31 +176,13 @@ impl<'a> ErofsWriter<'a> {
         Ok(directory)
     }
 
-    /// Notes a marker for the end: it hides what lies below whatever its place in the archive (X01). Its directory is
-    /// found now as far as this layer has it, since a later entry may put a link there (X03).
-    fn note(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
-        let path = match self.walk(directory, Missing::Leave, true, directory)? {
-            Place::Entered(found) => self.path_of(found, b""),
-            Place::Absent(path) => path,
-            Place::Blocked => return Ok(()),
-        };
-        self.hold_pending(&path, hidden.map_or(0, |name| name.len() as u64))?;
-        match hidden {
-            Some(name) => {
-                self.whiteouts.entry(path).or_default().insert(name.to_vec());
-            }
-            None => {
-                self.opaques.insert(path);
-            }
+    /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
+    fn note_marker(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
+        match self.walk(directory, Missing::Leave, true, directory)? {
+            Place::Entered(found) => self.ledger.note_marker(self.path_of(found, b""), hidden),
+            Place::Absent(path) => self.ledger.note_marker(path, hidden),
+            Place::Blocked => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Notes a link for the end.
-    pub(super) fn note_link(&mut self, path: Vec<u8>, target: &[u8]) -> Result<(), LayerError> {
-        self.hold_pending(&path, target.len() as u64)?;
-        self.links.push(PendingLink { path, target: target.to_vec() });
-        Ok(())
     }
 
     fn write_index(&mut self, diff_id: &Digest) -> Result<(), LayerError> {
@@ -305,21 +196,21 @@ impl<'a> ErofsWriter<'a> {
             let digits = std::str::from_utf8(pair).unwrap_or("0");
             *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
         }
-        uuid[0] ^= u8::from(self.finish.is_some());
+        uuid[0] ^= u8::from(self.ledger.finish.is_some());
         let blocks = u32::try_from(blocks).ok();
         let too_large = || LayerError::LimitExceeded {
             limit: "index_addresses",
             limit_value: u64::from(u32::MAX) << DEFAULT_BLOCK_BITS,
             actual: data.len(),
-            subject: self.subject.to_owned(),
+            subject: self.ledger.subject.to_owned(),
         };
         let (out, summary) = index
             .finish(&mut self.tree, Some(blocks.ok_or_else(too_large)?), uuid)
-            .map_err(|error| image_error(&self.path, self.subject, error))?;
+            .map_err(|error| image_error(&self.path, self.ledger.subject, error))?;
         let index_path = self.path.join(INDEX_NAME);
         let file = out.into_inner().map_err(|e| IoError::from_std("write", &index_path, e.error()))?;
-        self.written.index_digest = Some(digest_of(&file, &index_path)?);
-        self.written.stored_bytes = Some(data.len() + summary.size_bytes);
+        self.ledger.written.index_digest = Some(digest_of(&file, &index_path)?);
+        self.ledger.written.stored_bytes = Some(data.len() + summary.size_bytes);
         Ok(())
     }
 }
@@ -349,16 +240,14 @@ impl LayerWriter for ErofsWriter<'_> {
     }
 
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
-        self.made_count += 1;
-        self.check(entry.path.as_bytes(), "entry_count", self.limits.entry_count, self.made_count)?;
-        self.written.entry_count += 1;
+        self.ledger.count_entry(entry.path.as_bytes())?;
         let path = std::mem::take(&mut entry.path);
         if entry.kind == EntryKind::Opaque {
-            return self.note(path.as_bytes(), None);
+            return self.note_marker(path.as_bytes(), None);
         }
         let Some((parent, name)) = path.split_last() else {
             if entry.kind != EntryKind::Directory {
-                return Err(self.rejected(b"", Rule::RootNotDirectory));
+                return Err(self.ledger.rejected(b"", Rule::RootNotDirectory));
             }
             let attributes =
                 attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
@@ -366,14 +255,14 @@ impl LayerWriter for ErofsWriter<'_> {
             return Ok(());
         };
         if entry.kind == EntryKind::Whiteout {
-            return self.note(parent, Some(name));
+            return self.note_marker(parent, Some(name));
         }
         let here = self.enter(parent, Missing::Make, path.as_bytes())?;
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.make_link(here, name, target.as_bytes(), path.as_bytes());
         }
         let xattr_bytes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
-        self.hold(path.as_bytes(), xattr_bytes)?;
+        self.ledger.hold(path.as_bytes(), xattr_bytes)?;
         let attributes = attributes::of_entry(&mut self.tree, &entry)
             .map_err(|fault| self.fault(path.as_bytes(), fault))?;
         let new = match &entry.kind {
@@ -382,7 +271,7 @@ impl LayerWriter for ErofsWriter<'_> {
             }
             EntryKind::File { size_bytes, extents } => {
                 self.clear(here, name);
-                self.count_size(path.as_bytes(), *size_bytes)?;
+                self.ledger.count_size(*size_bytes, || path.as_bytes())?;
                 let (extents, offset) = (extents.as_deref(), entry.data_offset_bytes);
                 New::File(*size_bytes, self.file_data(path.as_bytes(), *size_bytes, extents, offset, data)?)
             }
@@ -402,7 +291,7 @@ impl LayerWriter for ErofsWriter<'_> {
         self.settle()?;
         sys::failpoint::hit("layer.stage.index");
         self.write_index(diff_id)?;
-        Ok(std::mem::take(&mut self.written))
+        Ok(std::mem::take(&mut self.ledger.written))
     }
 }
 
