@@ -2,9 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use crate::lower::{status_of, LowerNode};
-use crate::tree::io;
-use crate::{xattr, Facts, LayerError, LowerView};
+use crate::lower::{attributes_of, LowerNode};
+use crate::{Facts, LayerError, LowerView};
 
 /// Mode, owner and group that an implied parent gets when no layer below has it (X07).
 pub(crate) const IMPLIED_MODE: u32 = 0o755;
@@ -29,12 +28,10 @@ pub fn needs_finish(facts: &Facts, lowers: &LowerView) -> Result<bool, LayerErro
         match lowers.find(&parent.0)? {
             LowerNode::Symlink(..) => return Ok(true),
             LowerNode::Directory(fd) => {
-                let status = status_of(fd.as_fd()).map_err(|errno| io("fstat", &parent.0, errno))?;
-                let attributes =
-                    xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &parent.0, errno))?;
+                let (status, xattrs) = attributes_of(fd.as_fd(), &parent.0)?;
                 let is_plain = status.st_mode & 0o7777 == IMPLIED_MODE
                     && (status.st_uid, status.st_gid) == (0, 0)
-                    && attributes.is_empty();
+                    && xattrs.is_empty();
                 if !is_plain {
                     return Ok(true);
                 }

@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
+use crate::entry::{ancestors, split_last};
 use crate::error::shown;
+use crate::lower::LowerNode;
 use crate::port::Written;
+use crate::route::Missing;
 use crate::stage::{Finish, StageRequest};
 use crate::{FactPath, LayerError, Limits, MissingLink, Rule};
 
@@ -35,7 +38,7 @@ pub(crate) struct Ledger<'a> {
     pub limits: &'a Limits,
     pub finish: Option<Finish<'a>>,
     /// Directories that had no entry of their own when the layer was stored by itself.
-    pub implied_before: HashSet<&'a [u8]>,
+    implied_before: HashSet<&'a [u8]>,
     /// Names hidden below, by the directory that they are in.
     pub whiteouts: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     /// Directories marked opaque.
@@ -88,6 +91,12 @@ impl<'a> Ledger<'a> {
             return Err(LayerError::LimitExceeded { limit, limit_value, actual, subject });
         }
         Ok(())
+    }
+
+    /// `name` may be the component at `depth` on the way to `entry`.
+    pub fn check_component(&self, entry: &[u8], depth: usize, name: &[u8]) -> Result<(), LayerError> {
+        self.check(entry, "path_depth", self.limits.path_depth, depth as u64)?;
+        self.check(entry, "name_bytes", self.limits.name_bytes, name.len() as u64)
     }
 
     /// Counts one thing made against `entry_count`: an entry, or a directory whether an entry asks for it or not.
@@ -165,6 +174,73 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// True if nothing of the lower layers shows at `path`, since a directory above it is opaque: marked so until now,
+    /// or by `is_opaque`, which tells it of a directory that was made.
+    pub fn is_hidden(&self, path: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
+        ancestors(path).any(|above| self.opaques.contains(above) || is_opaque(above))
+    }
+
+    /// What the lower layers have at `path`, where this layer has nothing, if `missing` asks for it; else
+    /// `LowerNode::Absent`. With `is_past_link` the path is not the one that an entry has, so no fact can tell of it.
+    pub fn lower_at(
+        &self,
+        path: &[u8],
+        missing: Missing,
+        is_past_link: bool,
+        is_hidden: impl FnOnce() -> bool,
+    ) -> Result<LowerNode, LayerError> {
+        let Some(finish) = self.finish else { return Ok(LowerNode::Absent) };
+        let asks = match missing {
+            Missing::Make => is_past_link || self.implied_before.contains(path),
+            Missing::MakeFromLower | Missing::LeaveFromLower => true,
+            Missing::Leave => false,
+        };
+        Ok(if asks && !is_hidden() { finish.lowers.find(path)? } else { LowerNode::Absent })
+    }
+
+    /// How a marker's directory is looked for at the end.
+    pub fn marker_missing(&self) -> Missing {
+        if self.finish.is_some() {
+            Missing::LeaveFromLower
+        } else {
+            Missing::Leave
+        }
+    }
+
+    /// True if a marker in `directory`, which this layer does not have, can have a meaning: one below has it. A layer
+    /// that is stored by itself cannot know and keeps the marker.
+    pub fn may_be_below(&self, directory: &[u8]) -> Result<bool, LayerError> {
+        let Some(finish) = self.finish else { return Ok(true) };
+        Ok(matches!(finish.lowers.find(directory)?, LowerNode::Directory(_)))
+    }
+
+    /// True if a whiteout of `path` needs a device. Over known layers, what none of them has needs none (X25).
+    pub fn needs_whiteout(&self, path: &[u8]) -> Result<bool, LayerError> {
+        let Some(finish) = self.finish else { return Ok(true) };
+        Ok(!matches!(finish.lowers.find(path)?, LowerNode::Absent))
+    }
+
+    /// What the lower layers have of a waiting link's target, which led to `path`; `None` if they do not have it, or
+    /// this layer hides it.
+    pub fn link_source(
+        &self,
+        link: &PendingLink,
+        path: &[u8],
+        is_opaque: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<LowerNode>, LayerError> {
+        let Some(finish) = self.finish else { return Ok(None) };
+        let (directory, name) = split_last(path);
+        let is_whiteout = self.whiteouts.get(directory).is_some_and(|names| names.contains(name));
+        if is_whiteout || self.is_hidden(path, is_opaque) {
+            return Ok(None);
+        }
+        match finish.lowers.find(path)? {
+            LowerNode::Absent => Ok(None),
+            LowerNode::Directory(_) => Err(self.rejected(&link.path, Rule::HardlinkToDirectory)),
+            node => Ok(Some(node)),
+        }
+    }
+
     /// Overlayfs looks for no attribute at the root of a layer, so what a root marker hides is hidden name by name:
     /// by whiteouts of all names of the lower layers if they are known, else by the fact that it does.
     pub fn hide_root(&mut self) -> Result<(), LayerError> {
@@ -189,6 +265,12 @@ impl<'a> Ledger<'a> {
         let (path, target) = (FactPath(link.path), FactPath(link.target));
         self.written.facts.missing_links.push(MissingLink { path, target });
     }
+}
+
+/// True if whiteouts in `directory` hide nothing more, since it is opaque or one above it is; not so the root, whose
+/// marker has become whiteouts.
+pub(crate) fn hides_all(directory: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
+    std::iter::once(directory).chain(ancestors(directory)).any(|path| !path.is_empty() && is_opaque(path))
 }
 
 /// Removes what is kept under `path` and paths below it.

@@ -50,6 +50,7 @@ pub mod limits;
 mod lower;
 mod meta;
 pub mod port;
+mod route;
 mod stage;
 mod store;
 pub mod tar;

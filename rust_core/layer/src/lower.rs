@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::entry::components;
 use crate::tree::{file_type, io, open_dir_readable, stat};
 use crate::xattr::{self, OPAQUE};
+use crate::Xattr;
 
 /// Stored layers, as one tree: whiteouts and opaque directories of the higher ones hide what the lower ones have.
 #[derive(Debug)]
@@ -139,6 +140,13 @@ fn leaf(parent: BorrowedFd<'_>, name: &[u8], status: &Stat) -> Result<LowerNode,
         }
         _ => Ok(LowerNode::Other(Box::new(*status))),
     }
+}
+
+/// The status and extended attributes of an open file, which `name` names in errors.
+pub(crate) fn attributes_of(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(Stat, Vec<Xattr>), IoError> {
+    let status = status_of(fd).map_err(|errno| io("fstat", name, errno))?;
+    let xattrs = xattr::get_all(fd).map_err(|errno| io("flistxattr", name, errno))?;
+    Ok((status, xattrs))
 }
 
 /// The status of an open file.

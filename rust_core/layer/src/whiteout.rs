@@ -3,7 +3,7 @@
 //! Source: <https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts>; the AUFS names are those of
 //! moby's `pkg/archive/whiteouts.go`.
 
-use crate::entry::components;
+use crate::entry::{components, join};
 use crate::{Entry, EntryKind, EntryPath, Rule};
 
 const PREFIX: &[u8] = b".wh.";
@@ -34,12 +34,7 @@ pub(crate) fn interpret(mut entry: Entry) -> Result<Option<Entry>, Rule> {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(Rule::WhiteoutName);
         }
-        let mut path = parent.to_vec();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(hidden);
-        entry.path = EntryPath::from_normalised(path);
+        entry.path = EntryPath::from_normalised(join(parent, hidden));
         entry.kind = EntryKind::Whiteout;
     }
     Ok(Some(entry))

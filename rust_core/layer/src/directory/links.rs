@@ -6,13 +6,13 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::attributes::Attributes;
-use super::walk::{Missing, Place};
 use super::writer::DirectoryWriter;
-use crate::entry::split_last;
+use crate::entry::{join, split_last};
 use crate::ledger::PendingLink;
-use crate::lower::{status_of, LowerNode};
-use crate::tree::{self, file_type, io};
-use crate::{xattr, LayerError, Rule};
+use crate::lower::{attributes_of, LowerNode};
+use crate::route::{Missing, Place};
+use crate::tree::{self, file_type};
+use crate::{LayerError, Rule};
 
 impl DirectoryWriter<'_> {
     /// Links `name` in the current directory to the path `target`; if this layer does not have it (yet), the link
@@ -38,7 +38,7 @@ impl DirectoryWriter<'_> {
             return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let (parent, target_name) = split_last(target);
-        if self.walk(parent, Missing::Leave, true, entry)? != Place::Entered {
+        if self.walk(parent, Missing::Leave, true, entry)? != Place::Entered(()) {
             return Ok(false);
         }
         let status = tree::stat(self.here(), target_name)
@@ -98,40 +98,24 @@ impl DirectoryWriter<'_> {
     /// Copies a link's target from the lower layers to its own path in this one, unless an earlier link did; returns
     /// that path, free of links of the lower layers. `None` if they do not have it, or this layer hides it.
     fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
-        let Some(finish) = self.ledger.finish else { return Ok(None) };
         let (parent, name) = split_last(&link.target);
         let place = self.walk(parent, Missing::LeaveFromLower, true, &link.path)?;
         let (directory, is_here) = match place {
-            Place::Entered => (self.path_here(b""), true),
+            Place::Entered(()) => (self.path_here(b""), true),
             Place::Absent(path) => (path, false),
             Place::Blocked => return Ok(None),
         };
-        let mut path = directory.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
+        let path = join(&directory, name);
         let copied = if is_here { tree::stat(self.here(), name) } else { Ok(None) };
         if copied.map_err(|errno| self.call_error("fstatat", name, errno))?.is_some() {
             return Ok(Some(path));
         }
-        let is_whiteout = self.ledger.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
-        if is_whiteout || self.is_hidden(&path) {
-            return Ok(None);
-        }
-        let node = finish.lowers.find(&path)?;
-        match &node {
-            LowerNode::Absent => return Ok(None),
-            LowerNode::Directory(_) => {
-                return Err(self.ledger.rejected(&link.path, Rule::HardlinkToDirectory))
-            }
-            LowerNode::Symlink(..) | LowerNode::File(_) | LowerNode::Other(_) => {}
-        }
+        let is_opaque = |above: &[u8]| self.is_opaque_at(above);
+        let Some(node) = self.ledger.link_source(link, &path, is_opaque)? else { return Ok(None) };
         self.enter(&directory, Missing::MakeFromLower, &link.path)?;
         match node {
             LowerNode::File(fd) => {
-                let status = status_of(fd.as_fd()).map_err(|errno| io("fstat", &path, errno))?;
-                let xattrs = xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &path, errno))?;
+                let (status, xattrs) = attributes_of(fd.as_fd(), &path)?;
                 let attributes = Attributes::of_status(&status, xattrs);
                 let size_bytes = u64::try_from(status.st_size).unwrap_or(0);
                 self.copy_file(name, fd, size_bytes, &attributes)?;

@@ -5,12 +5,11 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode};
 
-use super::walk::{Missing, Place};
 use super::writer::{DirectoryRecord, DirectoryWriter};
-use crate::entry::split_last;
-use crate::ledger::Made;
-use crate::lower::LowerNode;
+use crate::entry::{join, split_last};
+use crate::ledger::{hides_all, Made};
 use crate::port::Written;
+use crate::route::{Missing, Place};
 use crate::tree;
 use crate::xattr::{OPAQUE, OPAQUE_VALUE};
 use crate::{FactPath, LayerError};
@@ -28,20 +27,8 @@ impl DirectoryWriter<'_> {
     /// Finds the directory of a marker at the end. A link or file of this layer that came after the marker has
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let missing = if self.ledger.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
-        Ok(match self.walk(path, missing, false, path)? {
-            Place::Entered => Some(self.path_here(b"")),
-            Place::Absent(path) => Some(path),
-            Place::Blocked => None,
-        })
-    }
-
-    /// True if a marker in `directory` can have a meaning: this layer or one below has the directory. A layer that is
-    /// stored by itself cannot know and keeps the marker.
-    fn is_worth_making(&self, directory: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.ledger.finish else { return Ok(true) };
-        let is_below = || finish.lowers.find(directory).map(|node| matches!(node, LowerNode::Directory(_)));
-        Ok(self.directories.contains_key(directory) || is_below()?)
+        let place = self.walk(path, self.ledger.marker_missing(), false, path)?;
+        Ok(place.path(|()| self.path_here(b"")))
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
@@ -50,13 +37,10 @@ impl DirectoryWriter<'_> {
             if directory.is_empty() {
                 self.ledger.hide_root()?;
             }
-            if self.is_hidden(&directory) && !self.directories.contains_key(&directory) {
-                continue;
-            }
-            if !self.is_worth_making(&directory)? {
-                continue;
-            }
             if !self.directories.contains_key(&directory) {
+                if self.is_hidden(&directory) || !self.ledger.may_be_below(&directory)? {
+                    continue;
+                }
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
                 self.ledger.record_marked(directory.clone());
             }
@@ -70,9 +54,7 @@ impl DirectoryWriter<'_> {
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
-            let is_opaque = self.directories.get(&directory).is_some_and(|record| record.is_opaque);
-            let is_root = directory.is_empty();
-            if (is_opaque && !is_root) || self.is_hidden_below_root(&directory) {
+            if hides_all(&directory, |path| self.is_opaque_at(path)) {
                 continue;
             }
             let names = self.names_to_hide(&directory, names)?;
@@ -88,20 +70,6 @@ impl DirectoryWriter<'_> {
         Ok(())
     }
 
-    /// As `is_hidden`, but for the root, whose marker has become whiteouts.
-    fn is_hidden_below_root(&self, path: &[u8]) -> bool {
-        let mut above = path;
-        loop {
-            above = split_last(above).0;
-            if above.is_empty() {
-                return false;
-            }
-            if self.directories.get(above).is_some_and(|record| record.is_opaque) {
-                return true;
-            }
-        }
-    }
-
     /// The names of whiteouts that need a device. What this layer has itself at the name hides what lies below: a
     /// file by being there, a directory by being opaque. Over known layers, what none of them has needs none (X25).
     fn names_to_hide(
@@ -110,13 +78,9 @@ impl DirectoryWriter<'_> {
         names: BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Vec<u8>>, LayerError> {
         let mut kept = Vec::new();
-        let is_here = self.walk(directory, Missing::Leave, false, directory)? == Place::Entered;
+        let is_here = self.walk(directory, Missing::Leave, false, directory)? == Place::Entered(());
         for name in names {
-            let mut path = directory.to_vec();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
+            let path = join(directory, &name);
             if let Some(record) = self.directories.get_mut(&path) {
                 record.is_opaque = true;
                 continue;
@@ -125,12 +89,9 @@ impl DirectoryWriter<'_> {
             if found.map_err(|errno| self.call_error("fstatat", &name, errno))?.is_some() {
                 continue;
             }
-            if let Some(finish) = self.ledger.finish {
-                if matches!(finish.lowers.find(&path)?, LowerNode::Absent) {
-                    continue;
-                }
+            if self.ledger.needs_whiteout(&path)? {
+                kept.push(name);
             }
-            kept.push(name);
         }
         Ok(kept)
     }

@@ -10,9 +10,9 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, Failure};
-use super::walk::{Missing, Place};
 use crate::ledger::{forget_below, Ledger, Made};
 use crate::port::{LayerWriter, Written};
+use crate::route::Missing;
 use crate::stage::StageRequest;
 use crate::tree::bytes_path;
 use crate::{Entry, EntryData, EntryKind, LayerError, Rule};
@@ -113,11 +113,9 @@ impl<'a> DirectoryWriter<'a> {
 
     /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
     fn note_marker(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
-        match self.walk(directory, Missing::Leave, true, directory)? {
-            Place::Entered => self.ledger.note_marker(self.path_here(b""), hidden),
-            Place::Absent(path) => self.ledger.note_marker(path, hidden),
-            Place::Blocked => Ok(()),
-        }
+        let place = self.walk(directory, Missing::Leave, true, directory)?;
+        let Some(path) = place.path(|()| self.path_here(b"")) else { return Ok(()) };
+        self.ledger.note_marker(path, hidden)
     }
 }
 

@@ -7,13 +7,13 @@ use ::erofs::{InodeId, Kind, New, Special};
 use rustix::fs::{FileType, Stat};
 
 use super::attributes;
-use super::walk::{Missing, Place};
 use super::writer::ErofsWriter;
-use crate::entry::split_last;
+use crate::entry::{join, split_last};
 use crate::ledger::PendingLink;
-use crate::lower::{status_of, LowerNode};
-use crate::tree::{file_type, io};
-use crate::{xattr, LayerError, Rule, Xattr};
+use crate::lower::{attributes_of, LowerNode};
+use crate::route::{Missing, Place};
+use crate::tree::file_type;
+use crate::{LayerError, Rule, Xattr};
 
 impl ErofsWriter<'_> {
     /// Links `name` in `here` to the path `target`; if this layer does not have it (yet), the link waits for the end.
@@ -94,38 +94,22 @@ impl ErofsWriter<'_> {
     /// Copies a link's target from the lower layers to its own path in this one, unless an earlier link did; returns
     /// that path, free of links of the lower layers. `None` if they do not have it, or this layer hides it.
     fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
-        let Some(finish) = self.ledger.finish else { return Ok(None) };
         let (parent, name) = split_last(&link.target);
         let (directory, here) = match self.walk(parent, Missing::LeaveFromLower, true, &link.path)? {
             Place::Entered(found) => (self.path_of(found, b""), Some(found)),
             Place::Absent(path) => (path, None),
             Place::Blocked => return Ok(None),
         };
-        let mut path = directory.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
+        let path = join(&directory, name);
         if here.is_some_and(|here| self.tree.find(here, name).is_some()) {
             return Ok(Some(path));
         }
-        let is_whiteout = self.ledger.whiteouts.get(&directory).is_some_and(|names| names.contains(name));
-        if is_whiteout || self.is_hidden(&path) {
-            return Ok(None);
-        }
-        let node = finish.lowers.find(&path)?;
-        match &node {
-            LowerNode::Absent => return Ok(None),
-            LowerNode::Directory(_) => {
-                return Err(self.ledger.rejected(&link.path, Rule::HardlinkToDirectory))
-            }
-            LowerNode::Symlink(..) | LowerNode::File(_) | LowerNode::Other(_) => {}
-        }
+        let is_opaque = |above: &[u8]| self.is_opaque_at(above);
+        let Some(node) = self.ledger.link_source(link, &path, is_opaque)? else { return Ok(None) };
         let here = self.enter(&directory, Missing::MakeFromLower, &link.path)?;
         match node {
             LowerNode::File(fd) => {
-                let status = status_of(fd.as_fd()).map_err(|errno| io("fstat", &path, errno))?;
-                let xattrs = xattr::get_all(fd.as_fd()).map_err(|errno| io("flistxattr", &path, errno))?;
+                let (status, xattrs) = attributes_of(fd.as_fd(), &path)?;
                 let (data, size_bytes) = self.copy_data(File::from(fd), &path)?;
                 self.ledger.count_size(size_bytes, || &path)?;
                 self.add_copied(here, name, New::File(size_bytes, data), (Kind::File, &status, &xattrs))?;

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use ::erofs::{Attributes, InodeId, Kind, New, Special};
 
-use super::walk::{Missing, Place};
 use super::writer::ErofsWriter;
-use crate::entry::split_last;
-use crate::ledger::Made;
-use crate::lower::LowerNode;
+use crate::entry::join;
+use crate::ledger::{hides_all, Made};
+use crate::route::{Missing, Place};
 use crate::xattr::{OPAQUE, OPAQUE_VALUE};
 use crate::{FactPath, LayerError};
 
@@ -24,20 +23,8 @@ impl ErofsWriter<'_> {
     /// Finds the directory of a marker at the end. A link or file of this layer that came after the marker has
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-        let missing = if self.ledger.finish.is_some() { Missing::LeaveFromLower } else { Missing::Leave };
-        Ok(match self.walk(path, missing, false, path)? {
-            Place::Entered(found) => Some(self.path_of(found, b"")),
-            Place::Absent(path) => Some(path),
-            Place::Blocked => None,
-        })
-    }
-
-    /// True if a marker in `directory` can have a meaning: this layer or one below has the directory. A layer that is
-    /// stored by itself cannot know and keeps the marker.
-    fn is_worth_making(&self, directory: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.ledger.finish else { return Ok(true) };
-        let is_below = || finish.lowers.find(directory).map(|node| matches!(node, LowerNode::Directory(_)));
-        Ok(self.directory_at(directory).is_some() || is_below()?)
+        let place = self.walk(path, self.ledger.marker_missing(), false, path)?;
+        Ok(place.path(|found| self.path_of(found, b"")))
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
@@ -46,11 +33,10 @@ impl ErofsWriter<'_> {
             if directory.is_empty() {
                 self.ledger.hide_root()?;
             }
-            let own = self.directory_at(&directory);
-            if (own.is_none() && self.is_hidden(&directory)) || !self.is_worth_making(&directory)? {
-                continue;
-            }
-            if own.is_none() {
+            if self.directory_at(&directory).is_none() {
+                if self.is_hidden(&directory) || !self.ledger.may_be_below(&directory)? {
+                    continue;
+                }
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
                 self.ledger.record_marked(directory.clone());
             }
@@ -65,9 +51,7 @@ impl ErofsWriter<'_> {
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
-            let is_opaque = self.directory_at(&directory).is_some_and(|found| self.is_opaque(found));
-            let is_root = directory.is_empty();
-            if (is_opaque && !is_root) || self.is_hidden_below_root(&directory) {
+            if hides_all(&directory, |path| self.is_opaque_at(path)) {
                 continue;
             }
             let names = self.names_to_hide(&directory, names)?;
@@ -82,20 +66,6 @@ impl ErofsWriter<'_> {
             self.ledger.record_marked(directory);
         }
         Ok(())
-    }
-
-    /// As `is_hidden`, but for the root, whose marker has become whiteouts.
-    fn is_hidden_below_root(&self, path: &[u8]) -> bool {
-        let mut above = path;
-        loop {
-            above = split_last(above).0;
-            if above.is_empty() {
-                return false;
-            }
-            if self.directory_at(above).is_some_and(|found| self.is_opaque(found)) {
-                return true;
-            }
-        }
     }
 
     /// The names of whiteouts that need a device. What this layer has itself at the name hides what lies below: a
@@ -115,16 +85,7 @@ impl ErofsWriter<'_> {
                 Some(found) if self.tree.kind(found) == Kind::Directory => self.set_opaque(found),
                 Some(_) => {}
                 None => {
-                    let mut path = directory.to_vec();
-                    if !path.is_empty() {
-                        path.push(b'/');
-                    }
-                    path.extend_from_slice(&name);
-                    let is_absent = match self.ledger.finish {
-                        Some(finish) => matches!(finish.lowers.find(&path)?, LowerNode::Absent),
-                        None => false,
-                    };
-                    if !is_absent {
+                    if self.ledger.needs_whiteout(&join(directory, &name))? {
                         kept.push(name);
                     }
                 }

@@ -1,51 +1,17 @@
 //! Finding the directory that an entry goes into: one component at a time in memory, links followed inside the root.
 
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use ::erofs::{Attributes, InodeId, Kind};
 
 use super::attributes;
 use super::writer::ErofsWriter;
-use crate::entry::{components, split_last};
+use crate::entry::components;
 use crate::finish::IMPLIED_MODE;
 use crate::ledger::Made;
-use crate::lower::{status_of, LowerNode};
-use crate::tree::io;
-use crate::{xattr, LayerError, Rule};
-
-/// What to do about a component that the layer does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// Make it a directory, as the lower layers have it where the layer's facts say that it has no entry of its own.
-    Make,
-    /// Make it a directory as the lower layers have it.
-    MakeFromLower,
-    /// Take it and the rest as they are written.
-    Leave,
-    /// As `Leave`, but follow links of the lower layers.
-    LeaveFromLower,
-}
-
-/// Where a path led.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A directory of the layer.
-    Entered(InodeId),
-    /// A path that the layer does not have (only with `Missing::Leave` and `LeaveFromLower`).
-    Absent(Vec<u8>),
-    /// A file stands in the way.
-    Blocked,
-}
-
-enum Step {
-    /// Made.
-    Made(InodeId),
-    /// A lower layer has a link there, with this text.
-    Link(Vec<u8>),
-    /// Nothing there, nothing made.
-    Left,
-}
+use crate::lower::{attributes_of, LowerNode};
+use crate::route::{Missing, Place, Route, Step, Turn};
+use crate::{LayerError, Rule};
 
 impl ErofsWriter<'_> {
     /// The path of a directory, or of `name` in it.
@@ -87,23 +53,17 @@ impl ErofsWriter<'_> {
         missing: Missing,
         follows_links: bool,
         entry: &[u8],
-    ) -> Result<Place, LayerError> {
-        let mut left: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+    ) -> Result<Place<InodeId>, LayerError> {
+        let mut route = Route::new(components(path));
         let mut levels = vec![self.tree.root()];
-        let mut link_count = 0;
-        while let Some(name) = left.pop_front() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    // The root's parent is the root.
-                    levels.truncate(levels.len().saturating_sub(1).max(1));
-                    continue;
-                }
-                _ => {}
-            }
+        while let Some(turn) = route.turn() {
+            let Turn::Down(name) = turn else {
+                // The root's parent is the root.
+                levels.truncate(levels.len().saturating_sub(1).max(1));
+                continue;
+            };
             let here = levels.last().copied().unwrap_or(self.tree.root());
-            self.ledger.check(entry, "path_depth", self.ledger.limits.path_depth, levels.len() as u64)?;
-            self.ledger.check(entry, "name_bytes", self.ledger.limits.name_bytes, name.len() as u64)?;
+            self.ledger.check_component(entry, levels.len(), &name)?;
             let target = match self.tree.find(here, &name) {
                 Some(found) if self.tree.kind(found) == Kind::Directory => {
                     levels.push(found);
@@ -113,41 +73,21 @@ impl ErofsWriter<'_> {
                     self.tree.target(found).to_vec()
                 }
                 Some(_) => return Ok(Place::Blocked),
-                None => match self.step_missing(here, &name, missing, link_count > 0)? {
+                None => match self.step_missing(here, &name, missing, route.is_past_link())? {
                     Step::Made(made) => {
                         levels.push(made);
                         continue;
                     }
                     Step::Link(target) => target,
-                    Step::Left => return Ok(Place::Absent(self.rest_path(here, &name, left))),
+                    Step::Left => return Ok(Place::Absent(route.rest(self.path_of(here, &name)))),
                 },
             };
-            link_count += 1;
-            if link_count > self.ledger.limits.symlink_count {
-                return Err(self.ledger.rejected(entry, Rule::SymlinkLoop));
-            }
-            if target.starts_with(b"/") {
+            let followed = route.follow(&target, self.ledger.limits.symlink_count);
+            if followed.map_err(|rule| self.ledger.rejected(entry, rule))? {
                 levels.truncate(1);
-            }
-            for component in target.split(|b| *b == b'/').rev() {
-                left.push_front(component.to_vec());
             }
         }
         Ok(Place::Entered(levels.last().copied().unwrap_or(self.tree.root())))
-    }
-
-    /// The path of a missing `name` and what follows it.
-    fn rest_path(&self, here: InodeId, name: &[u8], left: VecDeque<Vec<u8>>) -> Vec<u8> {
-        let path = self.path_of(here, name);
-        let mut names: Vec<Vec<u8>> = components(&path).map(<[u8]>::to_vec).collect();
-        for name in left {
-            match name.as_slice() {
-                b"" | b"." => {}
-                b".." => drop(names.pop()),
-                _ => names.push(name),
-            }
-        }
-        names.join(&b'/')
     }
 
     fn step_missing(
@@ -156,46 +96,31 @@ impl ErofsWriter<'_> {
         name: &[u8],
         missing: Missing,
         is_past_link: bool,
-    ) -> Result<Step, LayerError> {
-        let mode = u16::try_from(IMPLIED_MODE).unwrap_or(0);
-        let mut attributes = Attributes { mode, ..Attributes::default() };
-        if let Some(finish) = self.ledger.finish {
-            let path = self.path_of(here, name);
-            let asks = match missing {
-                Missing::Make => is_past_link || self.ledger.implied_before.contains(path.as_slice()),
-                Missing::MakeFromLower | Missing::LeaveFromLower => true,
-                Missing::Leave => false,
-            };
-            if asks && !self.is_hidden(&path) {
-                match finish.lowers.find(&path)? {
-                    LowerNode::Symlink(_, target) => return Ok(Step::Link(target)),
-                    LowerNode::Directory(fd) => {
-                        let failed = |operation| move |errno| io(operation, name, errno);
-                        let status = status_of(fd.as_fd()).map_err(failed("fstat"))?;
-                        let xattrs = xattr::get_all(fd.as_fd()).map_err(failed("flistxattr"))?;
-                        let found = attributes::of_status(&mut self.tree, Kind::Directory, &status, &xattrs);
-                        attributes = found.map_err(|fault| self.fault(&path, fault))?;
-                    }
-                    LowerNode::Absent | LowerNode::File(_) | LowerNode::Other(_) => {}
-                }
+    ) -> Result<Step<InodeId>, LayerError> {
+        // The path is of use only where there are layers to look at.
+        let path = if self.ledger.finish.is_some() { self.path_of(here, name) } else { Vec::new() };
+        let attributes = match self.ledger.lower_at(&path, missing, is_past_link, || self.is_hidden(&path))? {
+            LowerNode::Symlink(_, target) => return Ok(Step::Link(target)),
+            _ if missing.leaves() => return Ok(Step::Left),
+            LowerNode::Directory(fd) => {
+                let (status, xattrs) = attributes_of(fd.as_fd(), name)?;
+                attributes::of_status(&mut self.tree, Kind::Directory, &status, &xattrs)
+                    .map_err(|fault| self.fault(&path, fault))?
             }
-        }
-        if matches!(missing, Missing::Leave | Missing::LeaveFromLower) {
-            return Ok(Step::Left);
-        }
+            LowerNode::Absent | LowerNode::File(_) | LowerNode::Other(_) => {
+                Attributes { mode: u16::try_from(IMPLIED_MODE).unwrap_or(0), ..Attributes::default() }
+            }
+        };
         Ok(Step::Made(self.make_directory(here, name, attributes, Made::Implied)?))
     }
 
-    /// True if nothing of the lower layers shows at `path`, since a directory above it is opaque.
+    /// True if this layer has a directory at `path` that hides what lies below.
+    pub(super) fn is_opaque_at(&self, path: &[u8]) -> bool {
+        self.directory_at(path).is_some_and(|found| self.is_opaque(found))
+    }
+
+    /// True if nothing of the lower layers shows at `path`.
     pub(super) fn is_hidden(&self, path: &[u8]) -> bool {
-        let mut above = path;
-        while !above.is_empty() {
-            above = split_last(above).0;
-            let is_opaque = || self.directory_at(above).is_some_and(|directory| self.is_opaque(directory));
-            if self.ledger.opaques.contains(above) || is_opaque() {
-                return true;
-            }
-        }
-        false
+        self.ledger.is_hidden(path, |above| self.is_opaque_at(above))
     }
 }

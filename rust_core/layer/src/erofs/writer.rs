@@ -13,11 +13,11 @@ use content::{Algorithm, Digest, Hasher};
 use errors::IoError;
 
 use super::attributes::{self, Fault};
-use super::walk::{Missing, Place};
 use super::{DATA_NAME, INDEX_NAME};
 use crate::finish::IMPLIED_MODE;
 use crate::ledger::{Ledger, Made};
 use crate::port::{LayerWriter, RawSink, Written};
+use crate::route::Missing;
 use crate::stage::StageRequest;
 use crate::{Entry, EntryData, EntryKind, LayerError, Rule};
 
@@ -178,11 +178,9 @@ impl<'a> ErofsWriter<'a> {
 
     /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
     fn note_marker(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
-        match self.walk(directory, Missing::Leave, true, directory)? {
-            Place::Entered(found) => self.ledger.note_marker(self.path_of(found, b""), hidden),
-            Place::Absent(path) => self.ledger.note_marker(path, hidden),
-            Place::Blocked => Ok(()),
-        }
+        let place = self.walk(directory, Missing::Leave, true, directory)?;
+        let Some(path) = place.path(|found| self.path_of(found, b"")) else { return Ok(()) };
+        self.ledger.note_marker(path, hidden)
     }
 
     fn write_index(&mut self, diff_id: &Digest) -> Result<(), LayerError> {
