@@ -10,7 +10,7 @@ use crate::lower::LowerNode;
 use crate::port::Written;
 use crate::route::Missing;
 use crate::stage::{Finish, StageRequest};
-use crate::{FactPath, LayerError, Limits, MissingLink, Rule};
+use crate::{EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
 
 /// What a pending path costs in memory beyond its bytes.
 const PENDING_OVERHEAD_BYTES: u64 = 128;
@@ -29,6 +29,17 @@ pub(crate) enum Made {
 pub(crate) struct PendingLink {
     pub path: Vec<u8>,
     pub target: Vec<u8>,
+}
+
+/// What an entry asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim<'e> {
+    /// A marker in a directory; it hides a name, or with `None` all.
+    Marker(&'e [u8], Option<&'e [u8]>),
+    /// The root has these attributes.
+    Root,
+    /// A file of whatever kind in a directory, by its name there.
+    Name(&'e [u8], &'e [u8]),
 }
 
 /// The bookkeeping of one layer's writer.
@@ -105,11 +116,17 @@ impl<'a> Ledger<'a> {
         self.check(entry, "entry_count", self.limits.entry_count, self.made_count)
     }
 
-    /// Counts an entry of the archive.
-    pub fn count_entry(&mut self, entry: &[u8]) -> Result<(), LayerError> {
-        self.count_made(entry)?;
+    /// Counts the next entry of the archive and tells what it asks for.
+    pub fn admit<'e>(&mut self, path: &'e EntryPath, kind: &EntryKind) -> Result<Aim<'e>, LayerError> {
+        self.count_made(path.as_bytes())?;
         self.written.entry_count += 1;
-        Ok(())
+        Ok(match (path.split_last(), kind) {
+            (_, EntryKind::Opaque) => Aim::Marker(path.as_bytes(), None),
+            (None, EntryKind::Directory) => Aim::Root,
+            (None, _) => return Err(self.rejected(b"", Rule::RootNotDirectory)),
+            (Some((parent, name)), EntryKind::Whiteout) => Aim::Marker(parent, Some(name)),
+            (Some((parent, name)), _) => Aim::Name(parent, name),
+        })
     }
 
     /// Counts a file's size, which a sparse file claims without storing it; `entry` is asked only for an error.

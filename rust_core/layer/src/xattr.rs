@@ -63,6 +63,11 @@ pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     Ok(all)
 }
 
+/// How many bytes attributes take in memory.
+pub(crate) fn weight(xattrs: &[Xattr]) -> u64 {
+    xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+}
+
 /// Sets an attribute of an open file.
 pub(crate) fn set(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
     rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())

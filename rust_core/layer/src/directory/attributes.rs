@@ -54,11 +54,6 @@ impl Attributes {
         }
     }
 
-    /// How many bytes they hold.
-    pub fn weight(&self) -> u64 {
-        self.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
-    }
-
     fn mode(&self) -> Mode {
         Mode::from_raw_mode(self.mode)
     }

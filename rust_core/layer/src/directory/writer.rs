@@ -10,12 +10,12 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, Failure};
-use crate::ledger::{forget_below, Ledger, Made};
+use crate::ledger::{forget_below, Aim, Ledger, Made};
 use crate::port::{LayerWriter, Written};
 use crate::route::Missing;
 use crate::stage::StageRequest;
 use crate::tree::bytes_path;
-use crate::{Entry, EntryData, EntryKind, LayerError, Rule};
+use crate::{xattr, Entry, EntryData, EntryKind, LayerError, Rule};
 
 /// What a directory is told at the end, when nothing is written into it any more (X22, X23).
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl<'a> DirectoryWriter<'a> {
         made: Made,
     ) -> Result<(), LayerError> {
         self.ledger.count_made(&path)?;
-        self.ledger.hold_path(&path, attributes.weight())?;
+        self.ledger.hold_path(&path, xattr::weight(&attributes.xattrs))?;
         let mut is_opaque = false;
         // Kept closed until the end, when the mode is set.
         let mode = Mode::from_raw_mode(0o700);
@@ -121,25 +121,19 @@ impl<'a> DirectoryWriter<'a> {
 
 impl LayerWriter for DirectoryWriter<'_> {
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
-        self.ledger.count_entry(entry.path.as_bytes())?;
         let path = std::mem::take(&mut entry.path);
-        if entry.kind == EntryKind::Opaque {
-            return self.note_marker(path.as_bytes(), None);
-        }
-        let Some((parent, name)) = path.split_last() else {
-            if entry.kind != EntryKind::Directory {
-                return Err(self.ledger.rejected(b"", Rule::RootNotDirectory));
+        let (parent, name) = match self.ledger.admit(&path, &entry.kind)? {
+            Aim::Marker(directory, hidden) => return self.note_marker(directory, hidden),
+            Aim::Root => {
+                let attributes = Attributes::of_entry(&mut entry);
+                self.ledger.hold_path(b"", xattr::weight(&attributes.xattrs))?;
+                let is_opaque = false;
+                let record = DirectoryRecord { attributes, made: Made::ByEntry, is_opaque };
+                self.directories.insert(Vec::new(), record);
+                return Ok(());
             }
-            let attributes = Attributes::of_entry(&mut entry);
-            self.ledger.hold_path(b"", attributes.weight())?;
-            let is_opaque = false;
-            let record = DirectoryRecord { attributes, made: Made::ByEntry, is_opaque };
-            self.directories.insert(Vec::new(), record);
-            return Ok(());
+            Aim::Name(parent, name) => (parent, name),
         };
-        if entry.kind == EntryKind::Whiteout {
-            return self.note_marker(parent, Some(name));
-        }
         self.enter(parent, Missing::Make, path.as_bytes())?;
         let attributes = Attributes::of_entry(&mut entry);
         match entry.kind {

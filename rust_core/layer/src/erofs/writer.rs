@@ -15,11 +15,11 @@ use errors::IoError;
 use super::attributes::{self, Fault};
 use super::{DATA_NAME, INDEX_NAME};
 use crate::finish::IMPLIED_MODE;
-use crate::ledger::{Ledger, Made};
+use crate::ledger::{Aim, Ledger, Made};
 use crate::port::{LayerWriter, RawSink, Written};
 use crate::route::Missing;
 use crate::stage::StageRequest;
-use crate::{Entry, EntryData, EntryKind, LayerError, Rule};
+use crate::{xattr, Entry, EntryData, EntryKind, LayerError, Rule};
 
 /// Why a directory is there, and whether it hides what the lower layers have in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,29 +238,22 @@ impl LayerWriter for ErofsWriter<'_> {
     }
 
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
-        self.ledger.count_entry(entry.path.as_bytes())?;
         let path = std::mem::take(&mut entry.path);
-        if entry.kind == EntryKind::Opaque {
-            return self.note_marker(path.as_bytes(), None);
-        }
-        let Some((parent, name)) = path.split_last() else {
-            if entry.kind != EntryKind::Directory {
-                return Err(self.ledger.rejected(b"", Rule::RootNotDirectory));
+        let (parent, name) = match self.ledger.admit(&path, &entry.kind)? {
+            Aim::Marker(directory, hidden) => return self.note_marker(directory, hidden),
+            Aim::Root => {
+                let attributes =
+                    attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
+                self.tree.set_attributes(self.tree.root(), attributes);
+                return Ok(());
             }
-            let attributes =
-                attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
-            self.tree.set_attributes(self.tree.root(), attributes);
-            return Ok(());
+            Aim::Name(parent, name) => (parent, name),
         };
-        if entry.kind == EntryKind::Whiteout {
-            return self.note_marker(parent, Some(name));
-        }
         let here = self.enter(parent, Missing::Make, path.as_bytes())?;
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.make_link(here, name, target.as_bytes(), path.as_bytes());
         }
-        let xattr_bytes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
-        self.ledger.hold(path.as_bytes(), xattr_bytes)?;
+        self.ledger.hold(path.as_bytes(), xattr::weight(&entry.xattrs))?;
         let attributes = attributes::of_entry(&mut self.tree, &entry)
             .map_err(|fault| self.fault(path.as_bytes(), fault))?;
         let new = match &entry.kind {
