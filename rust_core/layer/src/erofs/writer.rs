@@ -242,6 +242,7 @@ impl LayerWriter for ErofsWriter<'_> {
         let (parent, name) = match self.ledger.admit(&path, &entry.kind)? {
             Aim::Marker(directory, hidden) => return self.note_marker(directory, hidden),
             Aim::Root => {
+                self.ledger.hold(b"", xattr::weight(&entry.xattrs))?;
                 let attributes =
                     attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
                 self.tree.set_attributes(self.tree.root(), attributes);

@@ -74,6 +74,12 @@ fn what_waits_for_the_end_is_bounded() {
     assert_limit(&tar(&whiteouts), &limits, "pending_bytes");
     let links: Vec<Item> = (0..100).map(|n| Item::hardlink(format!("l{n}"), "nowhere")).collect();
     assert_limit(&tar(&links), &limits, "pending_bytes");
+    // The attributes of one directory over and over, be it the root.
+    for path in ["d", "./"] {
+        let again = |n| Item::dir(path).xattr("user.n", format!("{n:0100}"));
+        let again: Vec<Item> = (0..100).map(again).collect();
+        assert_limit(&tar(&again), &limits, "pending_bytes");
+    }
 }
 
 #[test]
