@@ -6,8 +6,9 @@
 //! is. If not, the same blob is staged once more with [`Finish`], keyed by its chain_id.
 //!
 //! The parts: `decompress` (bytes to bytes), `tar` (bytes to [`Entry`]), `whiteout` (names to meanings), a
-//! [`Store`](port::Store) kind (entries to something that can be mounted), `stage` (joins them in one pass), and
-//! [`LayerStore`] (folders, names, visibility). This crate knows nothing of images or registries, and of
+//! [`Store`](port::Store) kind (entries to something that can be mounted), `ledger` and `route` (the rules that all kinds
+//! keep: what is counted, what waits for the end, what is hidden, how a path is followed), `stage` (joins them in one
+//! pass), and [`LayerStore`] (folders, names, visibility). This crate knows nothing of images or registries, and of
 //! mounts only that a layer which is kept as an EROFS image is one.
 //!
 //! # How to store a layer

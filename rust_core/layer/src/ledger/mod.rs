@@ -1,16 +1,17 @@
 //! What a writer of either kind remembers of the layer that it writes, whatever it writes it to: what was counted, the
 //! markers and links that wait for the end, and the facts.
 
+mod below;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
-use crate::entry::{ancestors, split_last};
 use crate::error::shown;
-use crate::lower::LowerNode;
 use crate::port::Written;
-use crate::route::Missing;
 use crate::stage::{Finish, StageRequest};
 use crate::{EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
+
+pub(crate) use below::hides_all;
 
 /// What a pending path costs in memory beyond its bytes.
 const PENDING_OVERHEAD_BYTES: u64 = 128;
@@ -191,85 +192,6 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// True if nothing of the lower layers shows at `path`, since a directory above it is opaque: marked so until now,
-    /// or by `is_opaque`, which tells it of a directory that was made.
-    pub fn is_hidden(&self, path: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
-        ancestors(path).any(|above| self.opaques.contains(above) || is_opaque(above))
-    }
-
-    /// What the lower layers have at `path`, where this layer has nothing, if `missing` asks for it; else
-    /// `LowerNode::Absent`. With `is_past_link` the path is not the one that an entry has, so no fact can tell of it.
-    pub fn lower_at(
-        &self,
-        path: &[u8],
-        missing: Missing,
-        is_past_link: bool,
-        is_hidden: impl FnOnce() -> bool,
-    ) -> Result<LowerNode, LayerError> {
-        let Some(finish) = self.finish else { return Ok(LowerNode::Absent) };
-        let asks = match missing {
-            Missing::Make => is_past_link || self.implied_before.contains(path),
-            Missing::MakeFromLower | Missing::LeaveFromLower => true,
-            Missing::Leave => false,
-        };
-        Ok(if asks && !is_hidden() { finish.lowers.find(path)? } else { LowerNode::Absent })
-    }
-
-    /// How a marker's directory is looked for at the end.
-    pub fn marker_missing(&self) -> Missing {
-        if self.finish.is_some() {
-            Missing::LeaveFromLower
-        } else {
-            Missing::Leave
-        }
-    }
-
-    /// True if a marker in `directory`, which this layer does not have, can have a meaning: one below has it. A layer
-    /// that is stored by itself cannot know and keeps the marker.
-    pub fn may_be_below(&self, directory: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.finish else { return Ok(true) };
-        Ok(matches!(finish.lowers.find(directory)?, LowerNode::Directory(_)))
-    }
-
-    /// True if a whiteout of `path` needs a device. Over known layers, what none of them has needs none (X25).
-    pub fn needs_whiteout(&self, path: &[u8]) -> Result<bool, LayerError> {
-        let Some(finish) = self.finish else { return Ok(true) };
-        Ok(!matches!(finish.lowers.find(path)?, LowerNode::Absent))
-    }
-
-    /// What the lower layers have of a waiting link's target, which led to `path`; `None` if they do not have it, or
-    /// this layer hides it.
-    pub fn link_source(
-        &self,
-        link: &PendingLink,
-        path: &[u8],
-        is_opaque: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<LowerNode>, LayerError> {
-        let Some(finish) = self.finish else { return Ok(None) };
-        let (directory, name) = split_last(path);
-        let is_whiteout = self.whiteouts.get(directory).is_some_and(|names| names.contains(name));
-        if is_whiteout || self.is_hidden(path, is_opaque) {
-            return Ok(None);
-        }
-        match finish.lowers.find(path)? {
-            LowerNode::Absent => Ok(None),
-            LowerNode::Directory(_) => Err(self.rejected(&link.path, Rule::HardlinkToDirectory)),
-            node => Ok(Some(node)),
-        }
-    }
-
-    /// Overlayfs looks for no attribute at the root of a layer, so what a root marker hides is hidden name by name:
-    /// by whiteouts of all names of the lower layers if they are known, else by the fact that it does.
-    pub fn hide_root(&mut self) -> Result<(), LayerError> {
-        let Some(finish) = self.finish else {
-            self.written.facts.is_root_opaque = true;
-            return Ok(());
-        };
-        let names = finish.lowers.root_names()?;
-        self.whiteouts.entry(Vec::new()).or_default().extend(names);
-        Ok(())
-    }
-
     /// Records a directory that holds whiteouts or was made for a marker.
     pub fn record_marked(&mut self, directory: Vec<u8>) {
         if self.finish.is_none() {
@@ -282,12 +204,6 @@ impl<'a> Ledger<'a> {
         let (path, target) = (FactPath(link.path), FactPath(link.target));
         self.written.facts.missing_links.push(MissingLink { path, target });
     }
-}
-
-/// True if whiteouts in `directory` hide nothing more, since it is opaque or one above it is; not so the root, whose
-/// marker has become whiteouts.
-pub(crate) fn hides_all(directory: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
-    std::iter::once(directory).chain(ancestors(directory)).any(|path| !path.is_empty() && is_opaque(path))
 }
 
 /// Removes what is kept under `path` and paths below it.
@@ -305,4 +221,32 @@ fn at_or_below<'k>(keys: impl Iterator<Item = &'k Vec<u8>>, path: &[u8]) -> Vec<
         .filter(|(_, rest)| rest.is_empty() || rest[0] == b'/')
         .map(|(key, _)| key.clone())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_at_and_below_a_path_is_forgotten_and_no_neighbour() {
+        let (limits, progress) = (Limits::default(), AtomicU64::new(0));
+        let mut ledger = Ledger::new(&StageRequest {
+            subject: "sha256:a",
+            expected_diff_id: None,
+            limits: &limits,
+            finish: None,
+            progress: &progress,
+            is_cancelled: &|| false,
+        });
+        for path in ["", "a", "a!", "a/b", "a/b/c", "a0", "b/a"] {
+            ledger.note_marker(path.into(), None).unwrap();
+            ledger.note_marker(path.into(), Some(b"x")).unwrap();
+        }
+        ledger.forget(b"a");
+        let left = ["", "a!", "a0", "b/a"].map(|path| path.as_bytes().to_vec());
+        assert_eq!(ledger.opaques.iter().collect::<Vec<_>>(), left.iter().collect::<Vec<_>>());
+        assert_eq!(ledger.whiteouts.keys().collect::<Vec<_>>(), left.iter().collect::<Vec<_>>());
+    }
 }
