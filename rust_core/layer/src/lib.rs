@@ -56,6 +56,7 @@ mod stage;
 mod store;
 pub mod tar;
 mod tree;
+mod turn;
 mod whiteout;
 mod xattr;
 

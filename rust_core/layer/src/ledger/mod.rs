@@ -9,6 +9,7 @@ use std::ops::Bound;
 use crate::error::shown;
 use crate::port::Written;
 use crate::stage::{Finish, StageRequest};
+use crate::turn::{self, Taken};
 use crate::{EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
 
 pub(crate) use below::hides_all;
@@ -59,6 +60,9 @@ pub(crate) struct Ledger<'a> {
     pub written: Written,
     made_count: u64,
     pending_bytes: u64,
+    request: StageRequest<'a>,
+    /// Taken once the layer holds much.
+    turn: Option<Taken<'static>>,
 }
 
 impl<'a> Ledger<'a> {
@@ -77,6 +81,8 @@ impl<'a> Ledger<'a> {
             written: Written::default(),
             made_count: 0,
             pending_bytes: 0,
+            request: *request,
+            turn: None,
         }
     }
 
@@ -150,10 +156,18 @@ impl<'a> Ledger<'a> {
         self.written.size_bytes -= size_bytes.min(self.written.size_bytes);
     }
 
-    /// Counts `bytes` kept in memory until the end against their limit.
+    /// Counts `bytes` kept in memory until the end against their limit. Waits while another layer holds much, if this
+    /// one does too.
     pub fn hold(&mut self, entry: &[u8], bytes: u64) -> Result<(), LayerError> {
         self.pending_bytes = self.pending_bytes.saturating_add(bytes);
-        self.check(entry, "pending_bytes", self.limits.pending_bytes, self.pending_bytes)
+        self.check(entry, "pending_bytes", self.limits.pending_bytes, self.pending_bytes)?;
+        if self.pending_bytes > turn::FREE_BYTES && self.turn.is_none() {
+            self.turn = turn::LARGE.take(self.request.is_cancelled);
+            if self.turn.is_none() {
+                return Err(LayerError::Cancelled { subject: self.subject.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     /// As `hold`, for `path` itself and `bytes` that go with it.
