@@ -221,7 +221,7 @@ async def test_an_unhealthy_container_is_killed_and_its_policy_goes_on(bench: Be
 
 async def test_an_unhealthy_container_is_restarted_and_begins_anew(bench: Bench) -> None:
     await unhealthy(bench, spec(replace(CHECK, action=HealthAction.RESTART)))
-    await until(lambda: bench.runtime.starts == 2)
+    await until(lambda: bench.runtime.starts == 2 and bench.service.get("one").health is not None)
     health = bench.service.get("one").health
     assert health is not None
     assert (health.state, health.failing_streak) == (HealthState.STARTING, 0)
@@ -241,7 +241,7 @@ async def test_an_action_that_failed_is_tried_again_at_the_next_failure(
 
     monkeypatch.setattr(stop, "kill_unhealthy", fail_first)
     await unhealthy(bench, spec(replace(CHECK, action=HealthAction.KILL)))
-    await until(lambda: tries == 1)
+    await until(lambda: tries == 1 and len(bench.sleep.asked) == 3)
     assert bench.service.get("one").state is State.RUNNING
     bench.sleep.wake()
     await until(lambda: bench.service.get("one").state is State.EXITED)
