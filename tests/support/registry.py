@@ -60,6 +60,7 @@ class Reply:
         delay_seconds: waited before the first byte.
         spread_seconds: the body is spread over this time.
         declared_length: Content-Length if it shall differ from the body's; -1 sends a chunked body.
+        verbatim: sent in place of status, headers and body, piece by piece for as long as the client listens.
     """
 
     status: int
@@ -71,6 +72,7 @@ class Reply:
     delay_seconds: float = 0.0
     spread_seconds: float = 0.0
     declared_length: int | None = None
+    verbatim: Callable[[], Iterable[bytes]] | None = None
 
 
 Fault = Callable[[Reply], Reply]
@@ -135,6 +137,11 @@ def headers(changes: Mapping[str, str | None]) -> Fault:
 def declared_length(length: int) -> Fault:
     """A Content-Length that lies; -1 sends a chunked body, which has none."""
     return lambda reply: replace(reply, declared_length=length)
+
+
+def verbatim(pieces: Callable[[], Iterable[bytes]]) -> Fault:
+    """Bytes that need not be HTTP, and need not end; each answer asks `pieces` anew."""
+    return lambda reply: replace(reply, verbatim=pieces)
 
 
 def ignore_range(reply: Reply) -> Reply:
@@ -294,6 +301,13 @@ class FaultyRegistry(HttpServer):
 
     def _send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         self._stopping.wait(reply.delay_seconds)
+        if reply.verbatim is not None:
+            handler.close_connection = True
+            for piece in reply.verbatim():
+                handler.wfile.write(piece)
+                if self._stopping.is_set():
+                    return
+            return
         handler.send_response(reply.status)
         for name, value in reply.headers.items():
             handler.send_header(name, value)

@@ -152,6 +152,88 @@ def test_a_manifest_above_4_mib_meets_a_named_limit(
     assert metadata["limit_value"] == str(4 * MIB)
 
 
+def padded_manifest(image: Image, size_bytes: int) -> bytes:
+    """The image's manifest, of exactly so many bytes; no string of it is longer than 512 KiB."""
+    manifest = json.loads(image.manifest)
+    manifest["annotations"] = {f"{number:02}": "x" * (MIB // 2) for number in range(size_bytes // (MIB // 2) - 1)}
+    manifest["annotations"]["last"] = ""
+    manifest["annotations"]["last"] = "x" * (size_bytes - len(images.dump(manifest)))
+    return images.dump(manifest)
+
+
+def test_a_manifest_of_4_mib_is_taken_and_one_byte_more_meets_the_limit(
+    engine: Engine, registry: FaultyRegistry
+) -> None:
+    image = small_image()
+    reference = served(registry, image)
+    over = padded_manifest(image, 4 * MIB + 1)
+    assert len(over) == 4 * MIB + 1
+    registry.put_manifest("app", "1", images.OCI_MANIFEST, over)
+    reason, metadata = failed_pull(engine, reference)
+    assert (reason, metadata["limit"]) == ("LIMIT_EXCEEDED", "manifest_max_bytes")
+    assert metadata["actual"] == str(4 * MIB + 1)
+    exact = padded_manifest(image, 4 * MIB)
+    assert len(exact) == 4 * MIB
+    registry.put_manifest("app", "1", images.OCI_MANIFEST, exact)
+    assert pull(engine, reference).image_id == image.config_digest
+
+
+DEEP = b"[" * 50_000 + b"]" * 50_000
+DEEP_OBJECT = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+
+
+@pytest.mark.parametrize("deep", [DEEP, DEEP_OBJECT])
+@pytest.mark.parametrize("field", [b"annotations", b"config", b"unknown"])
+def test_a_manifest_that_nests_deep_is_refused(
+    engine: Engine, registry: FaultyRegistry, field: bytes, deep: bytes
+) -> None:
+    manifest = json.loads(small_image().manifest)
+    manifest.pop(field.decode(), None)
+    data = images.dump(manifest)[:-1] + b',"' + field + b'":' + deep + b"}"
+    registry.put_manifest("app", "1", images.OCI_MANIFEST, data)
+    reason, metadata = failed_pull(engine, f"{registry.address}/app:1")
+    assert reason in {"MANIFEST_INVALID", "LIMIT_EXCEEDED", "REGISTRY_PROTOCOL"}
+    assert metadata.get("rule") or metadata["limit"]
+
+
+@pytest.mark.parametrize("place", ["top", "layer", "annotation"])
+def test_a_key_that_stands_twice_is_refused(engine: Engine, registry: FaultyRegistry, place: str) -> None:
+    data = images.dump(json.loads(small_image().manifest) | {"annotations": {"key": "a"}})
+    once, twice = {
+        "top": (b'"schemaVersion":', b'"schemaVersion":2,"schemaVersion":'),
+        "layer": (b'"layers":[{', b'"layers":[{"size":1,'),
+        "annotation": (b'"key":"a"', b'"key":"a","key":"b"'),
+    }[place]
+    assert once in data.replace(b" ", b"")
+    registry.put_manifest("app", "1", images.OCI_MANIFEST, data.replace(b" ", b"").replace(once, twice))
+    reason, metadata = failed_pull(engine, f"{registry.address}/app:1")
+    assert (reason, "twice" in metadata["rule"]) == ("MANIFEST_INVALID", True)
+
+
+@pytest.mark.parametrize("size", [-1, -(2**63), 2**63, 2**64, 10**400, 1e400, "1", True])
+@pytest.mark.parametrize("place", ["config", "index"])
+def test_a_size_that_is_none_is_refused_before_any_blob_is_asked_for(
+    engine: Engine, registry: FaultyRegistry, place: str, size: object
+) -> None:
+    image = small_image()
+    if place == "index":
+        registry.put("app", "1", images.index([image], descriptors=[image.descriptor() | {"size": size}]))
+    else:
+        manifest = json.loads(image.manifest)
+        manifest["config"]["size"] = size
+        registry.put_manifest("app", "1", images.OCI_MANIFEST, images.dump(manifest))
+    reason, metadata = failed_pull(engine, f"{registry.address}/app:1")
+    assert (reason, bool(metadata["rule"])) == ("MANIFEST_INVALID", True)
+    assert not [request for request in registry.requests if "/blobs/" in request.path]
+
+
+def test_a_string_above_its_limit_names_it(engine: Engine, registry: FaultyRegistry) -> None:
+    layer = small_layer().descriptor() | {"mediaType": "x" * (MIB + 1)}
+    image = with_manifest(layers=[layer])
+    reason, metadata = failed_pull(engine, served(registry, image))
+    assert (reason, metadata["limit"], metadata["limit_value"]) == ("LIMIT_EXCEEDED", "MAX_TEXT_CHARS", str(MIB))
+
+
 def test_a_manifest_that_is_longer_than_its_length_says_is_not_its_beginning(
     engine: Engine, registry: FaultyRegistry
 ) -> None:

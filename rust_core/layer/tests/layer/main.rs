@@ -11,6 +11,7 @@ mod image;
 mod jail;
 mod limits;
 mod links;
+mod malformed;
 mod markers;
 mod model;
 mod model_over_links;

@@ -22,6 +22,8 @@ mod judges;
 mod limits;
 #[path = "../layer/links.rs"]
 mod links;
+#[path = "../layer/malformed.rs"]
+mod malformed;
 #[path = "../layer/markers.rs"]
 mod markers;
 mod memory;

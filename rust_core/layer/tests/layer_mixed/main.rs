@@ -20,6 +20,8 @@ mod jail;
 mod limits;
 #[path = "../layer/links.rs"]
 mod links;
+#[path = "../layer/malformed.rs"]
+mod malformed;
 #[path = "../layer/markers.rs"]
 mod markers;
 #[path = "../layer/model.rs"]
