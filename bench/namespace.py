@@ -13,6 +13,10 @@ for controller in {controllers}; do
     mkdir /sys/fs/cgroup/$controller
     mount -t cgroup -o $controller cgroup /sys/fs/cgroup/$controller
 done
+for name in {names}; do
+    mkdir /sys/fs/cgroup/$name
+    mount -t cgroup -o none,name=$name cgroup /sys/fs/cgroup/$name
+done
 exec "$@"
 """
 
@@ -28,11 +32,18 @@ def v1_controllers() -> list[str]:
     return [controllers for controllers in found if controllers]
 
 
+def named_hierarchies() -> list[str]:
+    """The v1 hierarchies without a controller that this kernel has: runc's exec wants each that stands in
+    /proc/self/cgroup to be mounted."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return [line.split(":")[1].removeprefix("name=") for line in lines if line.split(":")[1].startswith("name=")]
+
+
 def inside(module: str, arguments: list[str]) -> list[str]:
     """The command that runs `python -m module` with the view above; without v1 hierarchies, the plain command."""
     python = [sys.executable, "-m", module, *arguments]
     controllers = v1_controllers()
     if not controllers:
         return python
-    script = _SCRIPT.format(controllers=" ".join(controllers))
+    script = _SCRIPT.format(controllers=" ".join(controllers), names=" ".join(named_hierarchies()))
     return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", script, "peers", *python]
