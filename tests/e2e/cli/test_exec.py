@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.cli.program import IMAGE, PATIENCE_SECONDS, Program
 from tests.e2e.cli.terminal import Terminal, on_terminal
+from tests.support.engine import Engine
 from tests.support.wait import until_now
 
 #: Keeps a process until /go is there, so that a test decides when it ends.
@@ -225,4 +226,21 @@ def test_a_reader_that_is_gone_gives_the_terminal_back(fluyt: Program, box: str)
         assert terminal.is_raw
         out.close()
         assert terminal.ended().code == 128 + signal.SIGPIPE
+        assert terminal.attributes() == before
+
+
+def test_a_daemon_that_is_gone_gives_the_terminal_back_and_ends_with_125(
+    fluyt: Program, box: str, cli_engine: Engine
+) -> None:
+    with Terminal(fluyt, "exec", "-it", box, "sh", "-c", "echo ready; exec sleep 1000", reads=True) as terminal:
+        before = terminal.attributes()
+        terminal.until("ready")
+        assert terminal.is_raw
+        cli_engine.kill()
+        try:
+            shown = terminal.ended()
+        finally:
+            cli_engine.start()
+        assert shown.code == 125, shown
+        assert "fluyt:" in shown.text
         assert terminal.attributes() == before
