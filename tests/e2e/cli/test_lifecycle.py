@@ -196,7 +196,8 @@ def test_health_flags_are_carried_out_and_told(fluyt: Program) -> None:
 
 def test_an_unhealthy_container_is_stopped_where_the_flag_says_so(fluyt: Program) -> None:
     flags = ["--health-cmd", "false", "--health-interval", "50ms", "--health-retries", "1"]
-    stays(fluyt, "one", *flags, "--health-on-failure", "stop")
+    # In the start period it gets ready to be told.
+    stays(fluyt, "one", *flags, "--health-start-period", "1s", "--health-on-failure", "stop")
     assert fluyt.ok("wait", "one") == "3\n"
 
 

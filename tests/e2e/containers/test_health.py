@@ -117,10 +117,10 @@ def test_l08_a_success_in_the_start_period_makes_it_healthy_at_once_and_ends_the
 
 def test_l09_a_probe_is_killed_at_its_timeout_with_all_that_it_started(engine: Engine) -> None:
     script = "for n in 1 2; do sleep 1000 & echo $$ $! >> /pids; done; echo $$ $$ >> /pids; echo waits; sleep 1000"
-    container = checked(engine, check(script, timeout=400, retries=2))
+    container = checked(engine, check(script, timeout=1_000, retries=2))
     found = until_state(engine, container.id, UNHEALTHY)
     assert found.last_exit_code == -1
-    assert found.last_output == b"waits\nthe check was killed after its timeout of 400 ms\n"
+    assert found.last_output == b"waits\nthe check was killed after its timeout of 1000 ms\n"
     began, now = inside(engine, container.id, "cat /pids; echo -; ps -o pid").split("-\n")
     pairs = [tuple(line.split()) for line in began.splitlines()]
     latest = pairs[-1][0]
@@ -149,10 +149,10 @@ def test_probes_that_were_killed_take_no_place_of_further_processes(engine: Engi
 
 
 def test_the_end_of_what_a_probe_wrote_is_kept_and_the_timeout_is_its_last_line(engine: Engine) -> None:
-    container = checked(engine, check("yes 1234567; sleep 1000", timeout=500, retries=1))
+    container = checked(engine, check("yes 1234567; sleep 1000", timeout=1_000, retries=1))
     found = until_state(engine, container.id, UNHEALTHY)
     assert len(found.last_output) == 4096
-    assert found.last_output.endswith(b"the check was killed after its timeout of 500 ms\n")
+    assert found.last_output.endswith(b"the check was killed after its timeout of 1000 ms\n")
     container = checked(engine, check("head -c 100000 /dev/zero; echo end", retries=1))
     found = until_state(engine, container.id, HEALTHY)
     assert found.last_output == b"\0" * 4092 + b"end\n"
@@ -225,22 +225,26 @@ def test_a_check_that_cannot_be_is_refused_by_name(engine: Engine, wanted: Check
 
 def test_unhealthy_containers_are_stopped_killed_or_restarted_as_asked(engine: Engine) -> None:
     always = container_spec_pb2.RestartPolicy(mode=container_spec_pb2.RestartPolicy.MODE_ALWAYS)
-    script = f"echo run; {STAY}"
-    stopped = checked(engine, check("false", retries=1, action=Check.ACTION_STOP), script)
-    killed = checked(engine, check("false", retries=1, action=Check.ACTION_KILL), script)
-    again = checked(engine, check("false", retries=1, action=Check.ACTION_KILL), script, restart_policy=always)
-    restarted = checked(engine, check("false", retries=1, action=Check.ACTION_RESTART), script)
-    assert exit_of(wait(engine, stopped.id)) == ("exit_code", 0)
-    assert exit_of(wait(engine, killed.id)) == ("signal", 9)
-    until_now(lambda: get(engine, again.id).restart_count >= 2, "its policy starts it again and again")
+    # It fails once the script can be told to end.
+    script = f"rm -f /ready; trap 'exit 0' TERM; touch /ready; echo run; {STAY}"
+
+    def failing(action: "Check.Action.ValueType", **spec: Any) -> str:
+        wanted = check("test ! -f /ready", retries=1, action=action)
+        return checked(engine, wanted, script, stop_timeout=Duration(seconds=5), **spec).id
+
+    stopped, killed = failing(Check.ACTION_STOP), failing(Check.ACTION_KILL)
+    again, restarted = failing(Check.ACTION_KILL, restart_policy=always), failing(Check.ACTION_RESTART)
+    assert exit_of(wait(engine, stopped)) == ("exit_code", 0)
+    assert exit_of(wait(engine, killed)) == ("signal", 9)
+    until_now(lambda: get(engine, again).restart_count >= 2, "its policy starts it again and again")
     # Each run is found out anew.
-    until_now(lambda: engine.logs(restarted.id).count(b"run\n") >= 3, "it was restarted twice")
-    assert get(engine, stopped.id).health.state == UNHEALTHY
-    assert engine.logs(stopped.id) == engine.logs(killed.id) == b"run\n"
+    until_now(lambda: engine.logs(restarted).count(b"run\n") >= 3, "it was restarted twice")
+    assert get(engine, stopped).health.state == UNHEALTHY
+    assert get(engine, killed).restart_count == get(engine, stopped).restart_count == 0
 
 
 def test_a_restart_of_an_unhealthy_container_makes_it_healthy_where_that_helps(engine: Engine) -> None:
-    wanted = check("test -f /ok", retries=1, action=Check.ACTION_RESTART, start_period=500)
+    wanted = check("test -f /ok", retries=1, action=Check.ACTION_RESTART, start_period=1_000)
     # The first run lacks the file, the second finds what the first has left.
     script = f"test -f /first && touch /ok; touch /first; {STAY}"
     container = checked(engine, wanted, script)
