@@ -14,8 +14,9 @@ use crate::session::Session;
 use crate::target::{parse_digest, scope, show_reference, Reference, Repository};
 use crate::{BlobReader, Credentials, RegistryError};
 
-/// Threads that drive all connections: hashing, decompression and storing happen on the callers' own threads.
-const WORKER_THREADS: usize = 1;
+/// Threads that drive all connections: hashing, decompression and storing happen on the callers' own threads. One would
+/// do for the work; the second serves the others while a registry keeps the first one busy with bytes that are no data.
+const WORKER_THREADS: usize = 2;
 /// Threads for name look-ups, which block.
 const LOOKUP_THREADS: usize = 4;
 
