@@ -1,4 +1,6 @@
-//! `fluyt system`: what the engine keeps on disk, and the deletion of what nothing uses.
+//! `fluyt system`: what the engine keeps on disk, whether it is whole, and the deletion of what nothing uses.
+
+mod check;
 
 use clap::{Args, Subcommand};
 use tonic::transport::Channel;
@@ -29,6 +31,8 @@ pub enum Command {
     Df(DfCommand),
     /// Delete what nothing uses
     Prune(PruneCommand),
+    /// Read stored images again and tell what is damaged
+    Check(check::CheckCommand),
     /// Show the engine and its host
     Info(EngineCommand),
     /// Show what happens on the engine
@@ -69,6 +73,7 @@ pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Df(command) => df(channel, command).await,
         Command::Prune(command) => prune(channel, command).await,
+        Command::Check(command) => check::run(channel, command).await,
         Command::Info(command) => engine::info(channel, command).await,
         Command::Events(command) => events::run(channel, command).await,
     }

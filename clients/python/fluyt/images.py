@@ -1,5 +1,6 @@
 """Images: pull, load, import, list, look at, tag, pin, prune, delete."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -222,7 +223,7 @@ def save(
     Raises:
         NotFound: an image is not there; nothing was written.
         OSError: `target` cannot be written.
-        DataCorrupt: the engine closed the stream before its end.
+        DataCorrupt: the engine closed the stream before its end, or what came has another digest than what was sent.
     """
     request = images_pb2.SaveImagesRequest(images=list(images), platforms=list(platforms))
     parts = iterate(images_pb2_grpc.ImageServiceStub(connection).SaveImages(request))
@@ -241,14 +242,18 @@ def save(
 
 
 def _received(parts: Iterator[images_pb2.SaveImagesResponse], file: IO[bytes]) -> images_pb2.SaveComplete:
-    """Writes the archive and answers its end."""
+    """Writes the archive and answers its end, which fits what came."""
     size = 0
+    came = hashlib.sha256()
     for part in parts:
         if part.HasField("complete"):
             if part.complete.size_bytes != size:
                 raise DataCorrupt(grpc.StatusCode.DATA_LOSS, f"{size} of {part.complete.size_bytes} bytes came")
+            if part.complete.digest != f"sha256:{came.hexdigest()}":
+                raise DataCorrupt(grpc.StatusCode.DATA_LOSS, f"what came is not {part.complete.digest}")
             return part.complete
         file.write(part.chunk)
+        came.update(part.chunk)
         size += len(part.chunk)
     raise DataCorrupt(grpc.StatusCode.DATA_LOSS, f"the engine closed the stream after {size} bytes")
 

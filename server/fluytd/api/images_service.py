@@ -62,7 +62,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     async def SearchRegistry(
         self, request: images_pb2.SearchRegistryRequest, context: Any
     ) -> images_pb2.SearchRegistryResponse:
-        limit = page_size(request.limit, default=DEFAULT_SEARCH_LIMIT, maximum=MAX_SEARCH_LIMIT)
+        limit = page_size(request.limit, default=DEFAULT_SEARCH_LIMIT, maximum=MAX_SEARCH_LIMIT, field="limit")
         registry = request.registry or DEFAULT_DOMAIN
         found = await self._remote.search(registry, request.term, limit, from_auth(request.auth))
         return convert_remote.to_search(registry, found, MAX_PAGE_BYTES)

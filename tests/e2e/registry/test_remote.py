@@ -138,7 +138,8 @@ def test_a_registry_that_searches_is_asked_and_one_that_cannot_says_so(engine: E
     (one,) = search(engine, faulty.address, "app")
     assert (one.reference, one.star_count, one.is_official) == (f"{faulty.address}/app", 7, True)
     assert refused(lambda: search(engine, faulty.address, " ")).reason == "FIELD_INVALID"
-    assert refused(lambda: search(engine, faulty.address, "app", limit=-1)).reason == "FIELD_INVALID"
+    found = refused(lambda: search(engine, faulty.address, "app", limit=-1))
+    assert (found.reason, found.metadata.get("field")) == ("FIELD_INVALID", "limit")
 
 
 @pytest.mark.needs("docker-registry")

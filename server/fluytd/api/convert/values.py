@@ -61,10 +61,10 @@ def to_failure(failure: Failure | None) -> failure_pb2.Failure | None:
     )
 
 
-def page_size(asked: int, *, default: int, maximum: int) -> int:
+def page_size(asked: int, *, default: int, maximum: int, field: str = "page_size") -> int:
     """How many items a page has at most; too large a wish is cut. Raises FIELD_INVALID if negative. Source: AIP-158."""
     if asked < 0:
-        raise FieldInvalid(field="page_size", rule="must not be negative")
+        raise FieldInvalid(field=field, rule="must not be negative")
     return min(asked or default, maximum)
 
 
