@@ -42,7 +42,7 @@ def test_r18_changes_stand_in_the_config_as_skopeo_reads_it(engine: Engine) -> N
     assert config["config"] == {
         "Cmd": ["-c", "echo $A"],
         "Entrypoint": ["/bin/sh"],
-        "Env": ["B=two words", "A=3", "OLD=form of it"],
+        "Env": ["A=3", "B=two words", "OLD=form of it"],
         "Labels": {"com.example.a": "b"},
         "User": "1000:1000",
         "WorkingDir": "/srv",
