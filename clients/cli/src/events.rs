@@ -8,6 +8,7 @@ use crate::api::v1::watch_events_response::Message;
 use crate::api::v1::{Event, EventFilter, WatchEventsRequest};
 use crate::clock::parse_timestamp;
 use crate::failure::Failure;
+use crate::interrupt::{Interrupts, INTERRUPTED};
 use crate::render::{self, Format};
 use crate::units;
 
@@ -62,11 +63,12 @@ pub async fn run(channel: Channel, command: EventsCommand) -> Result<u8, Failure
         filter: Some(filter),
         ..Default::default()
     };
+    let mut interrupts = Interrupts::new()?;
     let mut messages = EventServiceClient::new(channel).watch_events(request).await?.into_inner();
     loop {
         let message = tokio::select! {
             message = messages.message() => message?,
-            _ = tokio::signal::ctrl_c() => return Ok(0),
+            code = interrupts.next() => return Ok(if code == INTERRUPTED { 0 } else { code }),
         };
         match message.map(|message| message.message) {
             Some(Some(Message::Event(event))) if command.format == Format::Json => {

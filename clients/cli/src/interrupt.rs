@@ -4,6 +4,9 @@ use tokio::signal::unix::{signal, Signal, SignalKind};
 
 use crate::failure::Failure;
 
+/// Exit code of a command that SIGINT ended.
+pub const INTERRUPTED: u8 = 130;
+
 /// SIGINT and SIGTERM as they come, from the time this is made; they no longer end the program by themselves.
 pub struct Interrupts {
     interrupt: Signal,
@@ -25,7 +28,7 @@ impl Interrupts {
     /// Waits for the next one and answers the exit code that says so: 130 or 143. Cancel-safe: none is lost.
     pub async fn next(&mut self) -> u8 {
         tokio::select! {
-            _ = self.interrupt.recv() => 130,
+            _ = self.interrupt.recv() => INTERRUPTED,
             _ = self.terminate.recv() => 143,
         }
     }

@@ -130,8 +130,9 @@ pub async fn watch(
     let mut client = OperationServiceClient::new(channel);
     let mut progress = Progress::new(quiet);
     let mut last = operation;
-    progress.show(&last);
+    // Before anything is shown: who reads it may answer with Ctrl-C at once.
     let mut interrupts = Interrupts::new()?;
+    progress.show(&last);
     let mut exit_code: Option<u8> = None;
     let mut is_cancel_sent = false;
     let mut lost: Option<(Instant, i64)> = None;

@@ -12,6 +12,7 @@ use crate::api::v1::types::{ContainerStats, ProcessInfo};
 use crate::api::v1::watch_stats_response::Event;
 use crate::api::v1::{GetContainerRequest, ListProcessesRequest, WatchStatsRequest};
 use crate::failure::Failure;
+use crate::interrupt::{Interrupts, INTERRUPTED};
 use crate::render::{self, Format};
 use crate::units;
 
@@ -65,6 +66,7 @@ pub async fn stats(channel: Channel, command: StatsCommand) -> Result<u8, Failur
         once: command.no_stream && command.format == Format::Json,
     };
     let mut client = ContainerServiceClient::new(channel);
+    let mut interrupts = Interrupts::new()?;
     let mut messages = client.watch_stats(request).await?.into_inner();
     let is_live = !command.no_stream && std::io::stdout().is_terminal();
     let mut names = HashMap::new();
@@ -73,7 +75,7 @@ pub async fn stats(channel: Channel, command: StatsCommand) -> Result<u8, Failur
     loop {
         let message = tokio::select! {
             message = messages.message() => message?,
-            _ = tokio::signal::ctrl_c() => return Ok(0),
+            code = interrupts.next() => return Ok(if code == INTERRUPTED { 0 } else { code }),
         };
         let round = match message.map(|message| message.event) {
             Some(Some(Event::Round(round))) => round.stats,
