@@ -7,6 +7,7 @@ counted once; one that runs, again and again, and what it wrote since then is no
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 #: How long the counting rests between two rounds over the containers that run.
 REST_SECONDS: Final = 30.0
+#: How long an ended one is left alone before it is counted: one that removes itself is gone by then, and what many
+#: short runs leave is counted together.
+SETTLE_SECONDS: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -71,7 +75,9 @@ class Meter:
         self._counted: dict[str, _Counted] = {}
         self._all, self._live = _Sums(), _Sums()
         self._inexact_count = 0
-        self._changed = asyncio.Event()
+        #: Ids of containers that have ended and were not counted since.
+        self._ended: set[str] = set()
+        self._has_ended = asyncio.Event()
 
     def usage(self) -> ContainerUsage:
         """What is known now, in constant time; a lower bound while a container runs or is not counted yet."""
@@ -102,30 +108,34 @@ class Meter:
                     self._put(container_id, self._changed_to(container_id, is_live=True))
                 case ContainerExited(container_id=container_id) | ContainerLost(container_id=container_id):
                     self._put(container_id, self._changed_to(container_id, is_live=False))
-                    self._changed.set()
+                    self._ended.add(container_id)
+                    self._has_ended.set()
                 case _:
                     pass
 
     async def run(self) -> None:
-        """Counts what has to be counted, until it is cancelled."""
+        """Counts what has to be counted, until cancelled. An end has that container counted, not those that run."""
         while True:
-            self._changed.clear()
-            for container_id, counted in list(self._counted.items()):
-                if not counted.is_exact:
-                    await self._count(container_id)
-            try:
+            await self._count_each([id_ for id_, counted in self._counted.items() if not counted.is_exact])
+            with suppress(TimeoutError):
                 async with asyncio.timeout(REST_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                    while True:
+                        await self._has_ended.wait()
+                        await asyncio.sleep(SETTLE_SECONDS)
+                        self._has_ended.clear()
+                        ended, self._ended = self._ended, set()
+                        await self._count_each(ended)
+
+    async def _count_each(self, container_ids: Iterable[str]) -> None:
+        for container_id in container_ids:
+            await self._count(container_id)
 
     async def _count(self, container_id: str) -> None:
         before = self._counted.get(container_id)
         if before is None:
             return
         try:
-            writable_bytes, is_bound = await self._ctx.workers.run(self._ctx.directories.writable_usage, container_id)
-            log_bytes = await self._ctx.workers.run(self._ctx.directories.log_usage, container_id)
+            (writable_bytes, is_bound), log_bytes = await self._ctx.workers.run(self._look, container_id)
         except EngineError as error:
             if self._ctx.table.get(container_id) is not None:
                 _log.warning("what container %s takes could not be counted: %s", container_id, error)
@@ -134,6 +144,10 @@ class Meter:
         if self._counted.get(container_id) is before:
             is_exact = not before.is_live and not is_bound
             self._put(container_id, _Counted(writable_bytes, log_bytes, before.is_live, is_exact))
+
+    def _look(self, container_id: str) -> tuple[tuple[int, bool], int]:
+        directories = self._ctx.directories
+        return directories.writable_usage(container_id), directories.log_usage(container_id)
 
     def _changed_to(self, container_id: str, *, is_live: bool) -> _Counted:
         before = self._counted.get(container_id, _Counted())
