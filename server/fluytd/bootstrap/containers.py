@@ -1,0 +1,94 @@
+"""Containers: their service, further processes in them, their logs, their sizes."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from random import SystemRandom
+
+from fluytd._core import process
+from fluytd.bootstrap.base import Base
+from fluytd.bootstrap.images import ImageParts
+from fluytd.containers.archives import CoreTrees
+from fluytd.containers.directories import ContainerDirectories
+from fluytd.containers.files import ContainerFiles
+from fluytd.containers.meter import Meter
+from fluytd.containers.resolve import HostFacts, StartSettings
+from fluytd.containers.service import ContainerService
+from fluytd.containers.supervisor import CoreRuntime
+from fluytd.execs.probe import ExecProbe
+from fluytd.execs.service import ExecService
+from fluytd.host import probe
+from fluytd.logs.reader import LogReaders
+from fluytd.logs.service import LogService
+from fluytd.recovery.apply import recover
+from fluytd.state.containers import ContainerRecords
+
+
+@dataclass(frozen=True)
+class ContainerParts:
+    """Containers and what goes with them."""
+
+    service: ContainerService
+    execs: ExecService
+    logs: LogService
+    files: ContainerFiles
+    meter: Meter
+
+    async def found_again(self) -> int:
+        """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
+        report = await recover(self.service.ctx)
+        self.execs.adopt()
+        return report.adopted_count
+
+    def counts(self) -> Mapping[str, int]:
+        """Number of containers by the name of their state."""
+        return Counter(entry.container.state.value for entry in self.service.ctx.table)
+
+
+async def container_parts_of(base: Base, images: ImageParts) -> ContainerParts:
+    """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
+    readers = started_log_readers(base.undo)
+    service = await base.workers.run(_service, base, images, readers)
+    base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
+    execs = ExecService(service.ctx)
+    service.ctx.probe = ExecProbe(execs)
+    return ContainerParts(
+        service=service,
+        execs=execs,
+        logs=LogService(service, readers.follow, base.workers, base.clock),
+        files=ContainerFiles(service.ctx, CoreTrees(images.layers.core, base.workers), images.committer),
+        meter=Meter(service.ctx),
+    )
+
+
+def _service(base: Base, images: ImageParts, readers: LogReaders) -> ContainerService:
+    config = base.config
+    facts = HostFacts(
+        tuple(process.default_capabilities()),
+        tuple(process.all_capabilities()),
+        probe.online("cpu"),
+        probe.online("node"),
+    )
+    settings = StartSettings(
+        config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
+    )
+    return ContainerService(
+        runtime=CoreRuntime(config.supervisor_path, config.run_root, settings, facts),
+        directories=ContainerDirectories(config.data_root, config.run_root),
+        images=images.present(base),
+        records=ContainerRecords(base.database),
+        open_log=readers.follow,
+        workers=base.workers,
+        clock=base.clock,
+        random=SystemRandom(),
+        host=facts,
+    )
+
+
+def started_log_readers(undo: AsyncExitStack) -> LogReaders:
+    """The readers of logs, until the stack is unwound."""
+    readers = LogReaders()
+    readers.start()
+    undo.callback(readers.close)
+    return readers

@@ -1,0 +1,48 @@
+"""What the engine tells of itself."""
+
+from fluytd import __version__, _core
+from fluytd.api.engine_service import EngineFacts
+from fluytd.bootstrap.base import Base
+from fluytd.bootstrap.containers import ContainerParts
+from fluytd.bootstrap.images import ImageParts
+from fluytd.config import Config
+from fluytd.gc.settings import collection_limits
+from fluytd.host.model import HostFacts
+from fluytd.images.usage import usage
+
+
+def engine_facts_of(base: Base, host: HostFacts, images: ImageParts, containers: ContainerParts) -> EngineFacts:
+    """What GetVersion, GetInfo and GetDiskUsage answer; what changes is asked for each time, in constant time."""
+    config, catalogue = base.config, images.catalogue
+    return EngineFacts(
+        engine_id=base.identity,
+        version=__version__,
+        core_version=_core.build_info().version,
+        build_profile=_core.build_info().profile,
+        architecture=host.architecture,
+        kernel_release=host.kernel_release,
+        start_time_unix_nanos=base.clock.now_unix_nanos(),
+        data_root=str(config.data_root),
+        run_root=str(config.run_root),
+        layer_store=images.layers.core.kind,
+        limits=limits_of(config),
+        clamps=(),
+        container_counts=containers.counts,
+        image_count=lambda: sum(1 for _ in catalogue.table),
+        image_usage=lambda: usage(
+            catalogue.table, (entry.container.image.image_id for entry in containers.service.ctx.table)
+        ),
+        container_usage=containers.meter.usage,
+    )
+
+
+def limits_of(config: Config) -> list[tuple[str, int, str, str]]:
+    """The settings that bound input and use, as GetInfo tells them."""
+    return [
+        ("load_max_bytes", config.load_max_bytes, "bytes", "largest image archive taken from a client"),
+        ("log_segment_bytes", config.log_segment_bytes, "bytes", "size of one segment of a container's log"),
+        ("log_segment_count", config.log_segment_count, "count", "segments of a container's log that are kept"),
+        ("event_log_events", config.event_log_events, "count", "events that are kept"),
+        ("operation_history", config.operation_history, "count", "ended operations that are kept"),
+        *collection_limits(config),
+    ]
