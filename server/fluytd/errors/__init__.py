@@ -21,6 +21,7 @@ from fluytd.errors.base import (
     from_core,
     unexpected,
 )
+from fluytd.errors.builds import BuildTargetNotFound, DockerfileChecksFailed, DockerfileInvalid
 from fluytd.errors.containers import (
     CgroupBusy,
     CgroupLimitRejected,
@@ -88,6 +89,7 @@ __all__ = [
     "AlreadyExists",
     "ArchiveInvalid",
     "BlobNotFound",
+    "BuildTargetNotFound",
     "Cancelled",
     "CgroupBusy",
     "CgroupLimitRejected",
@@ -104,6 +106,8 @@ __all__ = [
     "DiffIdMismatch",
     "DigestInvalid",
     "DigestMismatch",
+    "DockerfileChecksFailed",
+    "DockerfileInvalid",
     "EngineError",
     "EngineRestarted",
     "EngineStarting",

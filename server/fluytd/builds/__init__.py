@@ -1,0 +1,1 @@
+"""Builds: from a Dockerfile and a context to an image."""
