@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fluytd.builds.dockerfile.source import Directives, Source, Finding
+from fluytd.builds.dockerfile.source import Directives, Finding, Source
 
 Network = Literal["default", "none", "host"]
 Security = Literal["sandbox", "insecure"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fluytd.builds.dockerfile.model import Instruction, Network, ParsedFile, Security
 from fluytd.builds.dockerfile.origins import Base, BindMount, CacheMount, FileSource, InlineSource, Mount, Origin
-from fluytd.builds.dockerfile.source import Source, Finding
+from fluytd.builds.dockerfile.source import Finding, Source
 from fluytd.images.config import ImageConfig
 from fluytd.images.platforms import Platform
 
