@@ -97,8 +97,9 @@ mod tests {
     }
 
     #[test]
+    // Not 1, 2 or 3: a shell that sends its work to the background lets it ignore them.
     fn t04_every_signal_can_be_sent_the_real_time_ones_too() {
-        for number in [1, 15, 34, 37, 64] {
+        for number in [10, 15, 34, 37, 64] {
             let (_child, pidfd) = sleeper();
             assert_eq!(send(&pidfd, number), Ok(()), "{number}");
             assert_eq!(wait(&pidfd), Ok(ExitStatus::Killed(number as u8)));
