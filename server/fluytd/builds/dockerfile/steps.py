@@ -6,7 +6,7 @@ Source: BuildKit frontend/dockerfile/dockerfile2llb for what each step means.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fluytd.builds.dockerfile.model import Instruction, Network, ParsedFile, Security
+from fluytd.builds.dockerfile.model import Device, Instruction, Network, ParsedFile, Security
 from fluytd.builds.dockerfile.origins import Base, BindMount, CacheMount, FileSource, InlineSource, Mount, Origin
 from fluytd.builds.dockerfile.source import Finding, Source
 from fluytd.images.config import ImageConfig
@@ -37,8 +37,6 @@ class Step:
     """One instruction, ready. A plain Step changes the config alone and has nothing to run."""
 
     instruction: Instruction
-    #: Where to point in a message; for a trigger of a base image the FROM that brought it.
-    source: Source
     #: The instruction on one line for progress, variables that are set put in: `RUN apt-get update`.
     title: str
     #: It came from an ONBUILD of the base.
@@ -46,6 +44,11 @@ class Step:
     #: The config after this step; its last history entry is this step's if `has_history`.
     config: ImageConfig
     has_history: bool = True
+
+    @property
+    def source(self) -> Source:
+        """Where to point in a message; for a trigger of a base image the FROM that brought it."""
+        return self.instruction.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ class RunStep(Step):
     mounts: tuple[Mount, ...]
     network: Network
     security: Security
-    devices: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
     #: A here-document that begins with `#!`: a file (name, content), mode 0755, read-only in /dev/pipes (case B18).
     script: InlineSource | None = None
 
