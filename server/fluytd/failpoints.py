@@ -67,6 +67,10 @@ CATALOGUE: dict[str, str] = {
     "image.pin.record": "the record that an image is pinned",
     "exec.start.process": "a further process",
     "exec.start.begun": "the answer of the supervisor, the process is on its way",
+    **{
+        f"exec.record.{state}": "the commit of a record of a session in this state"
+        for state in ("starting", "running", "exited", "deleted")
+    },
     "recovery.apply": "each action of a recovery",
     "commit.config.stage": "the staging of the config of a commit",
     "commit.layer.store": "the reading and staging of a container's changes",

@@ -98,14 +98,14 @@ impl Exec {
         duplicate(lock(&self.inner).stdin.as_ref())
     }
 
-    /// True if there was one to give up.
+    /// True if there was one to give up; a terminal is told that input is over and stays, for whoever comes next.
     pub(crate) fn give_up_stdin(&self) -> bool {
         let mut inner = lock(&self.inner);
-        let Some(stdin) = inner.stdin.take() else { return false };
-        if inner.terminal.is_some() {
-            send_end_of_input(&stdin);
+        if let (Some(stdin), Some(_)) = (&inner.stdin, &inner.terminal) {
+            send_end_of_input(stdin);
+            return false;
         }
-        true
+        inner.stdin.take().is_some()
     }
 
     /// Its output from `position` on, about `max_bytes` of it, and the position after that. The caller holds it, see

@@ -217,7 +217,7 @@ impl Supervisor {
     }
 
     /// A further process reads the end of its input once nobody else holds its stdin. With a terminal, which has no end,
-    /// it is sent the character that stands for it, unless it takes characters as they come.
+    /// it is sent the character that stands for it, unless it takes characters as they come, and stays as it is.
     ///
     /// # Errors
     /// As [`Supervisor::take_exec_output`].
@@ -289,16 +289,23 @@ impl Supervisor {
     }
 
     /// The supervisor and this object give up their ends of stdin, so that the process reads EOF once nobody holds
-    /// another. Idempotent.
+    /// another; idempotent. A terminal, which has no end, is sent the character that stands for it, unless its reader
+    /// takes characters as they come, and stays as it is.
     ///
     /// # Errors
     /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
     pub fn close_stdin(&self) -> Result<(), ControlError> {
         self.check_owner()?;
-        let Some(stdin) = lock(&self.stdin).take() else { return Ok(()) };
-        if self.terminal.is_some() {
-            crate::exec::send_end_of_input(&stdin);
+        let mut stdin = lock(&self.stdin);
+        if let (Some(stdin), Some(_)) = (&*stdin, &self.terminal) {
+            // Whoever comes next may type on: a terminal has no end of its own.
+            crate::exec::send_end_of_input(stdin);
+            return Ok(());
         }
+        if stdin.take().is_none() {
+            return Ok(());
+        }
+        drop(stdin);
         self.tell(&Request::CloseStdin)
     }
 

@@ -38,3 +38,4 @@ pub use spawn::{spawn, Init, Stdio};
 pub use spec::{ExecSpec, Spec, TerminalSize};
 pub use step::Step;
 pub use sysctl::{check as check_sysctl, MAX_SYSCTL_VALUE_BYTES};
+pub use terminal::peer as terminal_peer;

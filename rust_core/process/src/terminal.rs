@@ -47,6 +47,15 @@ impl Passage {
     }
 }
 
+/// Another open file of the side of a terminal that processes have, for the holder of `master`.
+///
+/// # Errors
+/// The step Stdio, with the ioctl(2) error.
+pub fn peer(master: &OwnedFd) -> Result<OwnedFd, StartFailure> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    ioctl_tiocgptpeer(master, flags).at(Step::Stdio, PTMX)
+}
+
 /// Both sides of a new terminal.
 pub(crate) struct Terminal {
     master: OwnedFd,
@@ -70,8 +79,7 @@ impl Terminal {
             return Err(StartFailure::rule(Step::Stdio, PTMX, "it is not the terminal multiplexer"));
         }
         unlockpt(&master).at(Step::Stdio, PTMX)?;
-        let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = ioctl_tiocgptpeer(&master, peer).at(Step::Stdio, PTMX)?;
+        let slave = peer(&master)?;
         let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).at(Step::Stdio, PTMX)?;
         fchown(&slave, Some(Uid::from_raw(uid)), None).at(Step::Stdio, PTMX)?;

@@ -63,6 +63,7 @@ impl Ending {
         connections.serve_all(&mut execs);
         self.record_execs(&execs);
         connections.tell_due(&mut execs);
+        output.let_go();
         drain(&mut output, connections.hold().map_or(Hold::None, Hold::Keep));
         let record = ExitRecord {
             status,

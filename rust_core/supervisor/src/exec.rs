@@ -8,6 +8,7 @@ use control::wire::{bounded_clamps, bounded_failure, ExecReport, Extent};
 use process::{Began, StartFailure, Starting};
 use rustix::io::Errno;
 
+use crate::exec_group::ExecGroup;
 use crate::plan::now_unix_nanos;
 
 /// Where it stands.
@@ -58,8 +59,8 @@ pub struct Exec {
     report: ExecReport,
     dropped_bytes: u64,
     open_stdin: bool,
-    /// Its own v2 group.
-    pub group: Option<String>,
+    /// Its own group.
+    pub group: Option<ExecGroup>,
 }
 
 /// Our ends of its pipes.
@@ -242,8 +243,7 @@ impl Exec {
         (self.stdout, self.stderr) = (None, None);
         self.state = State::Over;
         if let Some(group) = &self.group {
-            // What it has left running keeps the group, which goes with the container's then.
-            let _ = rustix::fs::rmdir(group.as_str());
+            group.remove();
         }
     }
 
@@ -329,7 +329,7 @@ impl Exec {
         self.open_stdin = false;
     }
 
-    /// Kills it and, where it has a v2 group of its own, all that it has started; else its process group.
+    /// Kills it and, where it has a group of its own, all that it has started; else its process group.
     pub fn kill(&self) {
         let pidfd = match &self.state {
             State::Starting(starting) => &starting.pidfd,
@@ -346,11 +346,8 @@ impl Exec {
     }
 
     fn kill_group(&self) {
-        let Some(group) = &self.group else { return };
-        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-        // Absent before Linux 5.14, and once the group has gone.
-        if let Ok(file) = rustix::fs::open(format!("{group}/cgroup.kill"), flags, rustix::fs::Mode::empty()) {
-            let _ = rustix::io::write(&file, b"1");
+        if let Some(group) = &self.group {
+            group.kill();
         }
     }
 

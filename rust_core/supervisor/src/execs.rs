@@ -8,11 +8,11 @@ use errors::IoError;
 use process::spec::CgroupJoin;
 use process::{ExecSpec, StartFailure, Starting, Stdio, Step};
 use rustix::fd::BorrowedFd;
-use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::pipe::{pipe_with, PipeFlags};
 
 use crate::exec::{Ends, Exec, Part};
+use crate::exec_group::ExecGroup;
 
 /// What all further processes need of the container.
 pub struct Execs {
@@ -64,11 +64,10 @@ impl Execs {
         }
         let Ok(spool) = SpoolWriter::new() else { return };
         let mut ends = Ends::default();
-        let group = self.cgroup.v2_dir.as_ref().map(|dir| format!("{dir}/exec-{id}"));
-        let started = self.start(init, &id, plan, open_stdin, group.as_deref(), &mut ends);
+        let mut group = None;
+        let started = self.start(init, &id, plan, open_stdin, &mut group, &mut ends);
         if let (Err(_), Some(group)) = (&started, &group) {
-            // There may be none yet.
-            let _ = rustix::fs::rmdir(group.as_str());
+            group.remove();
         }
         let mut exec = Exec::new(id, self.next_serial, started, ends, spool, open_stdin);
         exec.group = group;
@@ -82,7 +81,7 @@ impl Execs {
         id: &str,
         plan: Option<OwnedFd>,
         open_stdin: bool,
-        group: Option<&str>,
+        group: &mut Option<ExecGroup>,
         ends: &mut Ends,
     ) -> Result<Starting, StartFailure> {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -118,13 +117,7 @@ impl Execs {
         }
         sys::failpoint::hit("supervisor.exec_group");
         let mut cgroup = self.cgroup.clone();
-        if let Some(group) = group {
-            match rustix::fs::mkdir(group, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(StartFailure::kernel(Step::Cgroup, group, errno)),
-            }
-            cgroup.v2_dir = Some(group.to_owned());
-        }
+        *group = ExecGroup::make(&mut cgroup, &format!("exec-{id}"))?;
         let stdio = Stdio {
             stdin: theirs[0].as_ref().map(AsFd::as_fd),
             stdout: theirs[1].as_ref().map(AsFd::as_fd),

@@ -6,6 +6,7 @@
 mod connections;
 mod ending;
 mod exec;
+mod exec_group;
 mod execs;
 mod idle;
 mod init;

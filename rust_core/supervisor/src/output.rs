@@ -36,6 +36,9 @@ pub struct Output {
     log: LogWriter,
     sources: [Source; 2],
     chunk: Box<[u8]>,
+    /// A side of the terminal that a process writes to: while it is open, the terminal is not hung up because every
+    /// process has closed it, and one that opens /dev/console later is heard.
+    kept_open: Option<OwnedFd>,
     /// What the log would not take yet.
     rest: Option<(Stream, std::ops::Range<usize>)>,
 }
@@ -44,11 +47,17 @@ pub struct Output {
 pub const STREAMS: [Stream; 2] = logs::format::STREAMS;
 
 impl Output {
-    /// Copies from the reading ends, which do not block; a terminal has one only.
-    pub fn new(log: LogWriter, stdout: OwnedFd, stderr: Option<OwnedFd>) -> Self {
+    /// Copies from the reading ends, which do not block; a terminal has one only, and a writing side that is kept open
+    /// until [`Output::let_go`].
+    pub fn new(log: LogWriter, stdout: OwnedFd, stderr: Option<OwnedFd>, kept_open: Option<OwnedFd>) -> Self {
         let stdout = Some(stdout);
         let source = |pipe| Source { pipe, is_large: false };
-        Self { log, sources: [source(stdout), source(stderr)], chunk: Box::default(), rest: None }
+        Self { log, sources: [source(stdout), source(stderr)], chunk: Box::default(), kept_open, rest: None }
+    }
+
+    /// The container has ended: its terminal ends with the last process that has it open.
+    pub fn let_go(&mut self) {
+        self.kept_open = None;
     }
 
     /// The pipe of a stream, unless it has ended.

@@ -147,6 +147,7 @@ impl Prepared {
         };
         sys::failpoint::hit("supervisor.after_spawn");
         let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(fail("fcntl"));
+        let kept_open = init.terminal.as_ref().map(process::terminal_peer).transpose()?;
         let (stdout, stderr, stdin) = match (self.outputs, &init.terminal) {
             (Some((stdout, stderr)), _) => {
                 (stdout.read, Some(stderr.read), self.stdin.map(|pipe| pipe.write))
@@ -173,7 +174,7 @@ impl Prepared {
             running,
             connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
             execs: Execs::new(execs_own, spec.cgroup.clone(), spec.oom_score_adj.unwrap_or(oom_score_adj)),
-            output: Output::new(self.log, stdout, stderr),
+            output: Output::new(self.log, stdout, stderr, kept_open),
             ending: Ending::new(self.run_dir, self.run_path, oom_counter),
         })
     }

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
 from fluyt.v1.types import container_filter_pb2, stats_pb2
+from fluytd.api.callers import carry_out
 from fluytd.api.convert import container_files
 from fluytd.api.convert.auth import from_auth, without_auth
 from fluytd.api.convert.container_specs import from_spec
@@ -26,13 +27,13 @@ from fluytd.api.convert.containers import (
 from fluytd.api.convert.operations import to_operation
 from fluytd.api.convert.stats import from_interval, to_process, to_stats
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
-from fluytd.containers.attach import Detached, Session
+from fluytd.containers.attach import Detached
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.model import Container
 from fluytd.containers.query import newest_first
 from fluytd.containers.run import Created, Exited, Launched, Output, Pulling, RunEvent, Running
 from fluytd.containers.service import ContainerService
-from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.requests.service import RequestService
 
 #: Containers of a page where the caller names no number, and the most that one has.
@@ -41,8 +42,6 @@ MAX_PAGE_SIZE: Final = 1_000
 MAX_PAGE_BYTES: Final = 768 * 1024
 #: Figures of so many containers stand in one message, which stays far below 1 MiB.
 MAX_ROUND_SIZE: Final = 2_000
-#: Most bytes of input in one message.
-MAX_STDIN_BYTES: Final = 256 * 1024
 #: Who is told as the actor until callers by TCP have names of their own in image events.
 ACTOR: Final = "root"
 RUN_RPC: Final = "/fluyt.v1.ContainerService/RunContainer"
@@ -313,7 +312,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             raise FieldInvalid(field="open", rule="must be the first message")
         options = from_attach_options(first.open)
         session = await self._containers.attach(from_reference(first.open, "open.container"), options)
-        give_input = asyncio.create_task(_give_input(session, request, has_stdin=options.stdin))
+        give_input = asyncio.create_task(carry_out(session, request))
         try:
             yield _Attach(attached=to_container(session.container))
             async with aclosing(session.events()) as events:
@@ -329,40 +328,6 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await give_input
             session.close()
-
-
-async def _give_input(
-    session: Session, requests: AsyncIterator[containers_pb2.AttachContainerRequest], *, has_stdin: bool
-) -> None:
-    """Carries out the caller's messages until the caller closes its side, which closes the container's stdin."""
-    try:
-        async for request in requests:
-            match request.WhichOneof("action"):
-                case "stdin":
-                    if len(request.stdin) > MAX_STDIN_BYTES:
-                        raise FieldInvalid(field="stdin", rule=f"must have at most {MAX_STDIN_BYTES} bytes")
-                    await session.write_stdin(request.stdin)
-                case "close_stdin":
-                    await session.close_stdin()
-                case "signal":
-                    number = from_signal(request.signal, "signal")
-                    if number is None:
-                        raise FieldInvalid(field="signal", rule="must be given")
-                    await session.signal(number)
-                case "detach":
-                    session.detach()
-                    return
-                case "resize":
-                    raise FieldNotBuilt(field="resize")
-                case _:
-                    raise FieldInvalid(field="action", rule="must be one that is known, and `open` only once")
-        if has_stdin:
-            await session.close_stdin()
-    except asyncio.CancelledError:
-        raise
-    except BaseException:
-        session.detach()  # ends the stream, which then tells what was wrong
-        raise
 
 
 def _run_responses(event: Pulling | RunEvent) -> list[containers_pb2.RunContainerResponse]:

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
 from fluyt.v1 import execs_pb2, execs_pb2_grpc
-from fluytd.api.convert.containers import from_reference, from_signal
-from fluytd.api.convert.execs import from_size, from_spec, to_chunk, to_session
-from fluytd.api.convert.values import from_page_token, page_size, to_page_token
-from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.api.callers import carry_out
+from fluytd.api.convert.containers import from_reference
+from fluytd.api.convert.execs import from_spec, to_chunk, to_session
+from fluytd.api.convert.values import from_page_token, from_size, page_size, to_page_token
+from fluytd.containers.terminals import parse_detach_keys
+from fluytd.errors import FieldInvalid
+from fluytd.execs.caller import ExecCaller
 from fluytd.execs.service import ExecService
 from fluytd.execs.session import JoinedExec
+from fluytd.requests.service import RequestService
 
-#: Most bytes of input in one message.
-MAX_STDIN_BYTES: Final = 256 * 1024
+EXEC_RPC: Final = "/fluyt.v1.ExecService/Exec"
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
 
@@ -23,9 +27,10 @@ MAX_PAGE_SIZE: Final = 1_000
 class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
     """Further processes in containers for callers."""
 
-    def __init__(self, execs: ExecService) -> None:
-        """Serves `execs`."""
+    def __init__(self, execs: ExecService, requests: RequestService) -> None:
+        """Serves `execs`; `requests` keeps which session a request id stands for."""
         self._execs = execs
+        self._requests = requests
 
     async def Exec(
         self, request: AsyncIterator[execs_pb2.ExecRequest], context: Any
@@ -33,16 +38,25 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
         first = await anext(request, None)
         if first is None or first.WhichOneof("action") != "start":
             raise FieldInvalid(field="start", rule="must be the first message")
-        if first.start.request_id:
-            raise FieldNotBuilt(field="start.request_id")
-        spec = from_spec(first.start.spec)
-        exec_ = await self._execs.start(from_reference(first.start, "start.container"), spec)
+        exec_ = await self._started(first.start)
         yield execs_pb2.ExecResponse(started=to_session(exec_.session))
-        if spec.detach:
+        if exec_.session.spec.detach:
             return
-        async with aclosing(self._joined(exec_, request, execs_pb2.ExecResponse, 0)) as responses:
+        async with aclosing(self._joined(exec_, ExecCaller(exec_), request, execs_pb2.ExecResponse, 0)) as responses:
             async for response in responses:
                 yield response
+
+    async def _started(self, start: execs_pb2.ExecStart) -> JoinedExec:
+        """The session, or with a request id that was used before the one that it stands for."""
+        reference, spec = from_reference(start, "start.container"), from_spec(start.spec)
+        if not start.request_id:
+            return await self._execs.start(reference, spec)
+
+        async def work() -> bytes:
+            return (await self._execs.start(reference, spec)).session.id.encode()
+
+        digest = hashlib.sha256(start.SerializeToString(deterministic=True)).digest()
+        return self._execs.find((await self._requests.answer(start.request_id, EXEC_RPC, digest, work)).decode())
 
     async def AttachExec(
         self, request: AsyncIterator[execs_pb2.AttachExecRequest], context: Any
@@ -50,24 +64,29 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
         first = await anext(request, None)
         if first is None or first.WhichOneof("action") != "open":
             raise FieldInvalid(field="open", rule="must be the first message")
-        if first.open.offset_bytes < 0:
+        options = first.open
+        if options.offset_bytes < 0:
             raise FieldInvalid(field="open.offset_bytes", rule="must not be negative")
-        exec_ = self._execs.find(first.open.id)
-        offset = first.open.offset_bytes
+        exec_ = self._execs.find(options.id)
+        has_terminal = exec_.session.spec.tty
+        parse_detach_keys(options.detach_keys, "open.detach_keys", has_terminal=has_terminal)
+        if options.HasField("terminal_size"):
+            exec_.process.resize(*from_size(options.terminal_size, "open.terminal_size"))
+        offset = options.offset_bytes
         yield execs_pb2.AttachExecResponse(offset_bytes=offset, attached=to_session(exec_.session))
-        async with aclosing(self._joined(exec_, request, execs_pb2.AttachExecResponse, offset)) as responses:
+        caller = ExecCaller(exec_, options.detach_keys)
+        async with aclosing(self._joined(exec_, caller, request, execs_pb2.AttachExecResponse, offset)) as responses:
             async for response in responses:
                 yield response
 
     async def _joined(
-        self, exec_: JoinedExec, requests: AsyncIterator[Any], response: Any, offset: int
+        self, exec_: JoinedExec, caller: ExecCaller, requests: AsyncIterator[Any], response: Any, offset: int
     ) -> AsyncGenerator[Any, None]:
         """Output, then the end; meanwhile the caller's messages are carried out."""
-        detached, reader = asyncio.Event(), object()
-        give_input = asyncio.create_task(_give_input(exec_, requests, detached))
+        give_input = asyncio.create_task(carry_out(caller, requests))
         has_left = False
         try:
-            async with aclosing(exec_.output(reader, detached, offset)) as outputs:
+            async with aclosing(exec_.output(caller, caller.left, offset)) as outputs:
                 async for output in outputs:
                     for chunk in output.chunks:
                         skipped = max(0, offset - chunk.offset_bytes)
@@ -76,7 +95,7 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
             if give_input.done() and not give_input.cancelled():
                 give_input.result()  # raises what was wrong with the caller's messages
             has_left = True
-            if detached.is_set():
+            if caller.is_detached:
                 yield response(offset_bytes=offset, detached=to_session(exec_.session))
             else:
                 yield response(offset_bytes=offset, exited=to_session(exec_.session))
@@ -84,7 +103,7 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
             give_input.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await give_input
-            exec_.leave(reader)
+            exec_.leave(caller)
             if not has_left:
                 self._execs.disconnected(exec_)
 
@@ -101,36 +120,3 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
         page, rest = sessions[:limit], sessions[limit:]
         token = to_page_token(page[-1].id) if rest else ""
         return execs_pb2.ListExecsResponse(execs=[to_session(one) for one in page], next_page_token=token)
-
-
-async def _give_input(exec_: JoinedExec, requests: AsyncIterator[Any], detached: asyncio.Event) -> None:
-    """Carries out the caller's messages until it closes its side, which closes the process's stdin."""
-    try:
-        async for request in requests:
-            match request.WhichOneof("action"):
-                case "stdin":
-                    if len(request.stdin) > MAX_STDIN_BYTES:
-                        raise FieldInvalid(field="stdin", rule=f"must have at most {MAX_STDIN_BYTES} bytes")
-                    if not exec_.session.spec.open_stdin:
-                        raise FieldInvalid(field="stdin", rule="needs `open_stdin` in the spec")
-                    await exec_.write_stdin(request.stdin)
-                case "close_stdin":
-                    exec_.close_stdin()
-                case "resize":
-                    exec_.process.resize(*from_size(request.resize, "resize"))
-                case "signal":
-                    number = from_signal(request.signal, "signal")
-                    if number is None:
-                        raise FieldInvalid(field="signal", rule="must be given")
-                    exec_.process.signal(number)
-                case "detach":
-                    detached.set()
-                    return
-                case _:
-                    raise FieldInvalid(field="action", rule="must be one that is known, and the first kind only once")
-        exec_.close_stdin()
-    except asyncio.CancelledError:
-        raise
-    except BaseException:
-        detached.set()  # ends the stream, which then tells what was wrong
-        raise

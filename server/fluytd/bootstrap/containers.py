@@ -23,6 +23,7 @@ from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.recovery.apply import recover
 from fluytd.state.containers import ContainerRecords
+from fluytd.state.execs import ExecRecords
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ContainerParts:
 
     async def found_again(self) -> int:
         """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
+        await self.execs.load()
         report = await recover(self.service.ctx)
         self.execs.adopt()
         return report.adopted_count
@@ -51,7 +53,7 @@ async def container_parts_of(base: Base, images: ImageParts) -> ContainerParts:
     readers = started_log_readers(base.undo)
     service = await base.workers.run(_service, base, images, readers)
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
-    execs = ExecService(service.ctx)
+    execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
     return ContainerParts(
         service=service,

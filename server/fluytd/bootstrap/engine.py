@@ -82,7 +82,7 @@ async def _servicers(base: Base, images: ImageParts, containers: ContainerParts,
         OperationServicer(base.operations),
         EventServicer(base.events, base.clock),
         ContainerServicer(containers.service, containers.files, base.requests, host.memory_bytes),
-        ExecServicer(containers.execs),
+        ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),
         ImageServicer(
             image_service,

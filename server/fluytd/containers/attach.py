@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from fluytd.containers.context import Context
 from fluytd.containers.model import EXECUTED, Container, State
@@ -12,10 +13,13 @@ from fluytd.containers.run import Exited, Output
 from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.stop import kill
 from fluytd.containers.table import FIRST_SEGMENT, Entry, Run
+from fluytd.containers.terminals import DetachKeys, parse_detach_keys
 from fluytd.errors import ContainerWrongState, FieldInvalid
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import OpenLogRange, ReadRange
 
+#: Where a caller's keys stand in its first message.
+DETACH_KEYS_FIELD: Final = "open.detach_keys"
 ATTACHABLE = EXECUTED | {State.CREATED, State.STARTING}
 
 
@@ -29,6 +33,10 @@ class AttachOptions:
     include_logs: bool = False
     cursor: str | None = None
     hold: bool = False
+    #: As the caller wrote them; empty: the default.
+    detach_keys: str = ""
+    #: (columns, rows); None: it stays as it is.
+    terminal_size: tuple[int, int] | None = None
 
     @property
     def streams(self) -> frozenset[str]:
@@ -54,7 +62,9 @@ class Session:
         self._run: Run | None = None
         self._stdin: StdinPipe | None = None
         self._end = asyncio.Event()
-        self._is_detached = False
+        self.is_detached = False
+        has_terminal = entry.container.spec.tty
+        self._keys = DetachKeys(parse_detach_keys(options.detach_keys, DETACH_KEYS_FIELD, has_terminal=has_terminal))
         self.container = entry.container
         self._runs_before = entry.container.run_number
         if entry.run is not None and not entry.run.ended.is_set():
@@ -85,7 +95,7 @@ class Session:
         finally:
             watch.cancel()
         run.leave(self)
-        yield self._last() if self._is_detached else Exited(await run.final())
+        yield self._last() if self.is_detached else Exited(await run.final())
 
     async def _output(self, run: Run) -> AsyncGenerator[Output, None]:
         def hold(segment: int) -> None:
@@ -94,7 +104,7 @@ class Session:
 
         async with aclosing(self._follower.batches(self._end, whole_lines=False, on_progress=hold)) as batches:
             async for records in batches:
-                if self._is_detached:
+                if self.is_detached:
                     return
                 kept = [record for record in records if record.stream in self._options.streams]
                 if kept:
@@ -105,7 +115,7 @@ class Session:
         self._end.set()
 
     def _last(self) -> Exited | Detached:
-        if self._is_detached:
+        if self.is_detached:
             return Detached(self._entry.container)
         return Exited(self._entry.last_exit or self._entry.last or self._entry.container)
 
@@ -118,17 +128,24 @@ class Session:
                 self._run = run
                 break
             has_failed = entry.container.run_number > self._runs_before and entry.container.failure is not None
-            if self._is_detached or entry.removed.is_set() or has_failed:
+            if self.is_detached or entry.removed.is_set() or has_failed:
                 return None
             await entry.changed.wait()
         return self._run
 
     async def write_stdin(self, data: bytes) -> None:
-        """The input is in the pipe, or dropped because nobody reads it any more. Waits for the start.
+        """The input is in the pipe, or dropped because nobody reads it any more. Waits for the start. At the keys that
+        detach the caller has left.
 
         Raises FIELD_INVALID (`stdin`) unless the session was opened with stdin.
         """
         self._check_stdin()
+        data, is_left = self._keys.feed(data)
+        await self._write(data)
+        if is_left:
+            self.detach()
+
+    async def _write(self, data: bytes) -> None:
         if self._stdin is None:
             run = await self._await_run()
             fd = run.process.stdin_fd() if run is not None and not run.ended.is_set() else None
@@ -140,15 +157,32 @@ class Session:
     async def close_stdin(self) -> None:
         """The process reads the end of its input once no other caller has it open."""
         self._check_stdin()
+        if rest := self._keys.rest():
+            await self._write(rest)
         run = await self._await_run()
         if self._stdin is not None:
             self._stdin.close()
         if run is not None and not run.ended.is_set():
             run.process.close_stdin()
 
+    @property
+    def gives_stdin(self) -> bool:
+        """Its input is the container's."""
+        return self._options.stdin
+
+    @property
+    def _closes_stdin(self) -> bool:
+        # A terminal stays open for the next caller. Source: moby `daemon/stream/attach.go`, which closes no terminal.
+        spec = self._entry.container.spec
+        return self._options.stdin and spec.stdin_once and not spec.tty
+
     def _check_stdin(self) -> None:
         if not self._options.stdin:
             raise FieldInvalid(field="stdin", rule="needs `stdin` in the first message")
+
+    def resize(self, width: int, height: int) -> None:
+        """The container's terminal has this size now, or from its start on; nothing without one. Raises IO_FAILED."""
+        resize(self._entry, (width, height))
 
     async def signal(self, number: int) -> None:
         """As KillContainer, with another field's name in errors. Raises CONTAINER_WRONG_STATE."""
@@ -156,13 +190,13 @@ class Session:
 
     def detach(self) -> None:
         """`events` ends with `Detached` soon. Idempotent."""
-        self._is_detached = True
+        self.is_detached = True
         self._end.set()
         self._entry.wake()
 
     def close(self) -> None:
         """The session is over, however it came to that. Idempotent."""
-        self._is_detached = True
+        self.is_detached = True
         self._end.set()
         self._entry.waiting_readers.pop(self, None)
         if self._run is None and self._entry.run is not None:
@@ -172,17 +206,27 @@ class Session:
         run = self._run
         if run is not None:
             run.leave(self)
-            if self._options.stdin and self._entry.container.spec.stdin_once and not run.ended.is_set():
+            if self._closes_stdin and not run.ended.is_set():
                 with contextlib.suppress(OSError):
                     run.process.close_stdin()
         self._follower.close()
+
+
+def resize(entry: Entry, size: tuple[int, int]) -> None:
+    """See `Session.resize`."""
+    if not entry.container.spec.tty:
+        return
+    entry.terminal_size = size
+    run = entry.run
+    if run is not None and not run.ended.is_set():
+        run.process.resize(*size)
 
 
 async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range: OpenLogRange) -> Session:
     """The caller has joined: nothing written from now on escapes it; the caller closes the session.
 
     Raises CONTAINER_WRONG_STATE, FIELD_INVALID (stdin of a container without `open_stdin`, cursor with `include_logs`),
-    CURSOR_INVALID.
+    LIMIT_EXCEEDED and FIELD_INVALID (`open.detach_keys`), CURSOR_INVALID.
     """
     container = entry.container
     if container.state not in ATTACHABLE:
@@ -192,6 +236,9 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
         raise FieldInvalid(field="open.stdin", rule="needs a container that was made with open_stdin")
     if options.cursor and options.include_logs:
         raise FieldInvalid(field="open.cursor", rule="excludes include_logs")
+    parse_detach_keys(options.detach_keys, DETACH_KEYS_FIELD, has_terminal=container.spec.tty)
+    if options.terminal_size is not None:
+        resize(entry, options.terminal_size)
     is_live = container.state in EXECUTED
     tail = 0 if is_live and not options.include_logs and not options.cursor else None
     reader = await ctx.workers.run(

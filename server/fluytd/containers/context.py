@@ -47,6 +47,8 @@ class Context:
     probe: Probe | None = None
     #: Called when a process has been executed, or was found running by a new daemon.
     on_started: Callable[[Entry, Run], None] = lambda entry, run: None
+    #: Called when a container is gone, its record included.
+    on_removed: Callable[[Entry], None] = lambda entry: None
     #: Called when a run has ended and its record says how.
     on_ended: Callable[[Entry], None] = lambda entry: None
 

@@ -78,5 +78,6 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     entry.last = last
     entry.removed.set()
     entry.wake()
+    ctx.on_removed(entry)
     await ctx.images.released(last.image)
     return size or 0

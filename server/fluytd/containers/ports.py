@@ -179,6 +179,9 @@ class Process(Protocol):
     def signal(self, number: int) -> None:
         """To the first process. Raises PROCESS_NOT_FOUND. Never blocks."""
 
+    def resize(self, width: int, height: int) -> None:
+        """Columns and rows of the container's terminal; nothing without one. Raises IO_FAILED."""
+
     def stdin_fd(self) -> int | None:
         """An owned, non-blocking write end of the container's stdin; None if it has none or it is closed."""
 
@@ -291,6 +294,10 @@ class Runtime(Protocol):
 
     def read_ending(self, container_id: str) -> Ending | None:
         """The exit record; None if there is none. Raises DATA_CORRUPT. Blocking."""
+
+    def read_exec_ending(self, container_id: str, exec_id: str) -> Ending | None:
+        """How a further process ended that ended with its container; None if that is not known. Raises DATA_CORRUPT.
+        Blocking."""
 
     def kill_group(self, container_id: str) -> None:
         """Every process of the container is killed. Idempotent. Blocking."""

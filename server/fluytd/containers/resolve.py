@@ -8,10 +8,13 @@ from fluytd.containers.checks import swap_default
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.signals import SIGTERM, parse_signal
 from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, SecuritySpec, TmpfsSpec
+from fluytd.containers.terminals import DEFAULT_SIZE
 from fluytd.errors import FieldInvalid
 
 #: Source: moby `oci/defaults.go` and `pkg/system/path.go`.
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What a terminal is taken for. Source: moby `container/container_unix.go`, CreateDaemonEnvironment().
+DEFAULT_TERM: Final = "xterm"
 #: Source: moby `container/container.go`, defaultStopTimeout.
 DEFAULT_STOP_TIMEOUT_MILLIS: Final = 10_000
 #: Source: moby `daemon/config`, DefaultShmSize.
@@ -134,6 +137,8 @@ def _args(spec: ContainerSpec, image: ImageFacts) -> tuple[str, ...]:
 def _env(spec: ContainerSpec, image: ImageFacts, hostname: str) -> tuple[str, ...]:
     # A dict keeps the place of a variable that is set again, as Docker does. Source: moby `container/env.go`.
     merged: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if spec.tty:
+        merged["TERM"] = DEFAULT_TERM
     for item in image.env:
         name, separator, value = item.partition("=")
         if separator and name:
@@ -239,10 +244,18 @@ def start_spec(
         cgroup_name=container.id,
         limits=limits(spec.resources),
         open_stdin=spec.open_stdin,
-        terminal=None,
+        terminal=terminal_size(spec),
         log_segment_bytes=spec.log.segment_size_bytes or settings.log_segment_bytes,
         log_segment_count=spec.log.segment_count or settings.log_segment_count,
     )
+
+
+def terminal_size(spec: ContainerSpec) -> tuple[int, int] | None:
+    """(columns, rows) of the terminal at the first instruction; None without one."""
+    if not spec.tty:
+        return None
+    width, height = DEFAULT_SIZE
+    return spec.tty_width or width, spec.tty_height or height
 
 
 def mounts(spec: ContainerSpec, paths: StartPaths, init_path: str) -> list[core.Mount]:

@@ -186,6 +186,10 @@ class ContainerSpec:
     domainname: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    tty: bool = False
+    #: Columns and rows at the first instruction; 0: 80 and 24.
+    tty_width: int = 0
+    tty_height: int = 0
     open_stdin: bool = False
     stdin_once: bool = False
     #: As given; empty: the image's, else SIGTERM.

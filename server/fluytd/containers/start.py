@@ -1,7 +1,7 @@
 """Executing a container's process. It waits for nothing that the process does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fluytd import failpoints
 from fluytd.containers import delete, exits, facts, model
@@ -83,7 +83,9 @@ async def start_locked(
     created = (facts.created(before),) if make_directories else ()
     ctx.record(entry, model.starting(before, is_by_policy=is_by_policy), created)
     try:
-        process, reader, first_records = await ctx.workers.run(_work, ctx, entry.container, make_directories, open_log)
+        size = entry.terminal_size
+        wanted = _of_size(entry.container, size)
+        process, reader, first_records = await ctx.workers.run(_work, ctx, wanted, make_directories, open_log)
     except BaseException as error:
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
         failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
@@ -92,6 +94,8 @@ async def start_locked(
     if reader is not None:
         entry.waiting_readers[reader] = True
     run = entry.begin_run(process)
+    if entry.terminal_size is not None and entry.terminal_size != size:
+        process.resize(*entry.terminal_size)
     running = model.running(
         entry.container,
         host_pid=process.host_pid,
@@ -105,6 +109,13 @@ async def start_locked(
     ctx.on_started(entry, run)
     ctx.replenish()
     return Started(run, before, reader, first_records)
+
+
+def _of_size(container: Container, size: tuple[int, int] | None) -> Container:
+    """The container with a terminal of this size from the beginning on."""
+    if size is None:
+        return container
+    return replace(container, spec=replace(container.spec, tty_width=size[0], tty_height=size[1]))
 
 
 def _work(

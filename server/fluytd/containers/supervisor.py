@@ -84,6 +84,12 @@ class CoreRuntime:
             return None
         return Ending.of(record)
 
+    def read_exec_ending(self, container_id: str, exec_id: str) -> Ending | None:
+        """See `ports.Runtime.read_exec_ending`."""
+        _check_name(container_id)
+        record = process.read_exec_record(self.run_dir(container_id), exec_id)
+        return None if record is None else Ending.of(record)
+
     def kill_group(self, container_id: str) -> None:
         """See `ports.Runtime.kill_group`."""
         _check_name(container_id)

@@ -105,6 +105,8 @@ class Entry:
     restarting: asyncio.Task[None] | None = None
     #: How long that restart waits, or the last one waited; 0 after a caller's start.
     restart_delay_millis: int = 0
+    #: The size of its terminal as a caller last told it; None: that of its spec. The next run begins with it.
+    terminal_size: tuple[int, int] | None = None
     #: Its processes are being thawed; an end meanwhile comes after that.
     is_resuming: bool = False
 

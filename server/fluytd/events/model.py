@@ -241,6 +241,35 @@ class ContainerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecCreated:
+    """A further process was asked for; `name` is the container's."""
+
+    exec_id: str
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStarted:
+    """A further process was executed; `name` is the container's."""
+
+    exec_id: str
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecExited:
+    """A further process has ended; `name` is the container's. Neither code nor signal: how is not known."""
+
+    exec_id: str
+    container_id: str
+    name: str
+    exit_code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class OperationStarted:
     """An operation began; `kind` is the name of an `OperationKind`."""
 
@@ -310,6 +339,9 @@ Fact = (
     | ContainerOutOfMemory
     | ContainerHealthChanged
     | ContainerLost
+    | ExecCreated
+    | ExecStarted
+    | ExecExited
     | OperationStarted
     | OperationEnded
     | StorageReclaimed

@@ -1,7 +1,8 @@
 """A further process as the engine knows it. It does no I/O."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
+from typing import Any
 
 from fluytd.containers.model import ExitStatus
 from fluytd.errors import Failure
@@ -43,6 +44,8 @@ class ExecSpec:
     add_capabilities: tuple[str, ...] = ()
     policy: DisconnectPolicy = DisconnectPolicy.SIGNAL
     detach: bool = False
+    #: As the caller wrote them; empty: the default.
+    detach_keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +64,16 @@ class ExecSession:
     exit_time_unix_nanos: int | None = None
     failure: Failure | None = None
     output_bytes: int = 0
+
+
+def ended(session: ExecSession, status: ExitStatus | None, exit_time_unix_nanos: int, **changes: Any) -> ExecSession:
+    """It has ended; no status: how is not known, and `failure` among the changes says why."""
+    return replace(
+        session,
+        state=ExecState.EXITED,
+        version=session.version + 1,
+        host_pid=0,
+        exit=status,
+        exit_time_unix_nanos=exit_time_unix_nanos,
+        **changes,
+    )

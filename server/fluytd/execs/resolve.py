@@ -4,12 +4,9 @@ from dataclasses import replace
 
 from fluytd.containers import process_spec as core
 from fluytd.containers.model import Container
-from fluytd.containers.resolve import HostFacts, capabilities
+from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, capabilities
 from fluytd.errors import FieldInvalid
 from fluytd.execs.model import ExecSpec
-
-#: What a terminal is taken for. Source: moby `daemon/exec.go`, which sets it where there is a tty.
-TERM = "TERM=xterm"
 
 
 def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFacts, *, is_held: bool) -> core.ExecStart:
@@ -43,9 +40,12 @@ def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFac
 
 
 def _env(container: Container, spec: ExecSpec) -> list[str]:
+    # Source: moby `daemon/exec.go`: the environment is the container's but for TERM, which goes with a terminal.
     merged = dict(item.split("=", 1) for item in container.resolved.env)
     if spec.tty:
-        merged.setdefault("TERM", TERM.partition("=")[2])
+        merged.setdefault("TERM", DEFAULT_TERM)
+    elif container.spec.tty and not _names_term(container):
+        merged.pop("TERM", None)
     for item in spec.env:
         name, separator, value = item.partition("=")
         if separator:
@@ -53,3 +53,8 @@ def _env(container: Container, spec: ExecSpec) -> list[str]:
         else:
             merged.pop(name, None)
     return [f"{name}={value}" for name, value in merged.items()]
+
+
+def _names_term(container: Container) -> bool:
+    """Image or caller gave the container this variable."""
+    return any(item.startswith("TERM=") for item in (*container.image.env, *container.spec.env))

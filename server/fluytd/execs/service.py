@@ -1,24 +1,39 @@
 """The further processes of this engine's containers. It knows no transport.
 
-Sessions are kept in memory and by the supervisors: a next daemon finds process, output and end there, and shows
-what was asked for as unknown.
+A session's record tells what was asked and how it ended; its process and its output are its supervisor's. A next daemon
+puts both together again.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.ports import ExecProcess
+from fluytd.containers.process_spec import ExecStart
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import ContainerWrongState, EngineError, ExecNotFound, LimitExceeded, ProcessNotFound
-from fluytd.execs.model import DisconnectPolicy, ExecSession, ExecSpec
+from fluytd.errors import (
+    ContainerWrongState,
+    EngineError,
+    ExecNotFound,
+    LimitExceeded,
+    ProcessNotFound,
+    SupervisorLost,
+)
+from fluytd.events.model import ExecCreated, ExecExited, ExecStarted, Fact
+from fluytd.execs import model
+from fluytd.execs.gone import GoneProcess
+from fluytd.execs.model import DisconnectPolicy, ExecSession, ExecSpec, ExecState
+from fluytd.execs.ports import Records
 from fluytd.execs.resolve import exec_start
 from fluytd.execs.session import JoinedExec
 from fluytd.ids import ExecId
+
+_log = logging.getLogger(__name__)
 
 #: Further processes of one container at a time.
 MAX_EXECS_PER_CONTAINER: Final = 128
@@ -30,22 +45,47 @@ _SIGHUP: Final = 1
 class ExecService:
     """Made once; belongs to the event loop."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, records: Records) -> None:
         """`ctx`: that of the containers."""
         self._ctx = ctx
+        self._records = records
         self.clock = ctx.clock
         self._by_id: dict[str, JoinedExec] = {}
+        #: What an earlier daemon recorded, until `adopt`, and ids of those that ended since: no record says so.
+        self._loaded: list[ExecSession] = []
+        self._unrecorded: set[str] = set()
         self._adopted = asyncio.Event()
         self._is_stopping = False
+        ctx.on_removed = self._container_removed
 
     def stop(self) -> None:
         """The daemon stops: processes go on, whatever becomes of their callers' streams."""
         self._is_stopping = True
 
+    async def load(self) -> None:
+        """The records of earlier daemons are read, with what run directories tell of those that ended since. Called
+        once, before recovery gives these up."""
+        for session in await self._records.load():
+            self._loaded.append(await self._with_end(session))
+
+    async def _with_end(self, session: ExecSession) -> ExecSession:
+        if session.state is ExecState.EXITED:
+            return session
+        try:
+            ending = await self._ctx.workers.run(self._ctx.runtime.read_exec_ending, session.container_id, session.id)
+        except EngineError as error:
+            _log.error("session %s: how it ended cannot be told: %s", session.id, error)
+            return session
+        if ending is None:
+            return session
+        self._unrecorded.add(session.id)
+        return model.ended(session, ending.status, ending.exit_time_unix_nanos)
+
     def adopt(self) -> None:
         """What an earlier daemon began is known, and goes on without its caller; a probe of it, whose answer nobody
         awaits any more, is being killed. Called once, after recovery and before any caller is served."""
         self._adopted.set()
+        found: dict[str, tuple[str, Run, ExecProcess]] = {}
         for entry in self._ctx.table:
             run = entry.run
             if run is None or run.ended.is_set():
@@ -53,16 +93,52 @@ class ExecService:
             for process in run.process.execs():
                 if ExecId.is_of_probe(process.id):
                     _end(run, process)
-                    continue
-                time = process.start_time_unix_nanos or self._ctx.clock.now_unix_nanos()
-                unknown = ExecSpec((), policy=DisconnectPolicy.KEEP)
-                exec_ = JoinedExec(ExecSession(process.id, entry.container.id, unknown, time), run, process)
-                self._by_id[process.id] = exec_
-                run.on_exec_news[process.id] = exec_.look
-                exec_.look()
+                else:
+                    found[process.id] = (entry.container.id, run, process)
+        for session in self._loaded:
+            if (living := found.pop(session.id, None)) is not None:
+                self._join(session, *living[1:])
+            else:
+                self._keep_ended(session)
+        self._loaded.clear()
+        self._unrecorded.clear()
+        # Begun right before the last daemon died: what was asked is not known.
+        for container_id, run, process in found.values():
+            time = process.start_time_unix_nanos or self._ctx.clock.now_unix_nanos()
+            unknown = ExecSpec((), policy=DisconnectPolicy.KEEP)
+            self._join(ExecSession(process.id, container_id, unknown, time), run, process)
+
+    def _join(self, session: ExecSession, run: Run, process: ExecProcess) -> JoinedExec:
+        exec_ = JoinedExec(session, run, process, self._changed)
+        self._by_id[session.id] = exec_
+        run.on_exec_news[session.id] = exec_.look
+        exec_.look()
+        return exec_
+
+    def _keep_ended(self, session: ExecSession) -> None:
+        """A session of an earlier daemon that no supervisor knows."""
+        entry = self._ctx.table.get(session.container_id)
+        if entry is None or session.state is ExecState.STARTING:
+            self._noted(self._records.delete(session.id), session.id)
+            return
+        if session.state is ExecState.RUNNING:
+            lost = SupervisorLost(id=session.container_id, detail="how the process ended was not recorded")
+            now = self._ctx.clock.now_unix_nanos()
+            session = model.ended(session, None, now, failure=lost.failure)
+            self._unrecorded.add(session.id)
+        if session.id in self._unrecorded:
+            self._save(entry, session, (self._exited(session),))
+        self._by_id[session.id] = JoinedExec(session, None, GoneProcess(session.id, session.output_bytes))
+
+    def _container_removed(self, entry: Entry) -> None:
+        """The records of its sessions went with its own."""
+        for exec_ in [one for one in self._by_id.values() if one.session.container_id == entry.container.id]:
+            del self._by_id[exec_.session.id]
+            exec_.close()
 
     async def start(self, reference: str, spec: ExecSpec) -> JoinedExec:
-        """The process has been executed in the running container; its output is held for a reader unless `detach`.
+        """The process has been executed in the running container, and its session is recorded; its output is held for a
+        reader unless `detach`.
 
         Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CONTAINER_WRONG_STATE (paused or not running), FIELD_INVALID,
         LIMIT_EXCEEDED (MAX_EXECS_PER_CONTAINER), PROCESS_START_FAILED (exit code 126 or 127 where command or
@@ -70,38 +146,87 @@ class ExecService:
         """
         entry = self._ctx.table.find(reference)
         self._make_room(entry.container.id)
-        exec_ = await self._begin(entry, ExecId.new(), spec)
-        self._by_id[exec_.session.id] = exec_
+        run, start = self._prepare(entry, ExecId.new(), spec)
+        session = ExecSession(start.id, entry.container.id, spec, self._ctx.clock.now_unix_nanos())
+        created = ExecCreated(session.id, session.container_id, entry.container.name)
+        # Awaited below, beside the start: a daemon that dies between the two finds either of them, or both.
+        recorded = self._save(entry, session, (created,))
+        try:
+            process = await self._begin(run, start)
+        except BaseException:
+            self._noted(self._records.delete(session.id), session.id)
+            raise
+        exec_ = self._join(session, run, process)
         try:
             await exec_.started()
+            await recorded
         except BaseException:
             self.forget(exec_)
             raise
         return exec_
 
     async def begin_probe(self, container_id: str, args: Sequence[str]) -> JoinedExec:
-        """A health check's process is on its way. It is no session: it is not found, listed or counted, and belongs to
-        the caller, who ends it by `forget`. Raises as `start`, but for what `JoinedExec.started` tells. Waits until
-        `adopt` was called, as recovery has containers checked again before it has found them all."""
+        """A health check's process is on its way. It is no session: it is not found, listed, recorded or counted, and
+        belongs to the caller, who ends it by `forget`. Raises as `start`, but for what `JoinedExec.started` tells.
+        Waits until `adopt` was called, as recovery has containers checked again before it has found them all."""
         await self._adopted.wait()
-        return await self._begin(self._ctx.table.find(container_id), ExecId.new_of_probe(), ExecSpec(tuple(args)))
+        entry, spec = self._ctx.table.find(container_id), ExecSpec(tuple(args))
+        run, start = self._prepare(entry, ExecId.new_of_probe(), spec)
+        session = ExecSession(start.id, entry.container.id, spec, self._ctx.clock.now_unix_nanos())
+        exec_ = JoinedExec(session, run, await self._begin(run, start))
+        run.on_exec_news[start.id] = exec_.look
+        # What was told before anybody listened.
+        exec_.look()
+        return exec_
 
-    async def _begin(self, entry: Entry, exec_id: ExecId, spec: ExecSpec) -> JoinedExec:
+    def _prepare(self, entry: Entry, exec_id: ExecId, spec: ExecSpec) -> tuple[Run, ExecStart]:
         container, run = entry.container, entry.run
         if container.state is not State.RUNNING or run is None or run.ended.is_set():
             raise ContainerWrongState(
                 id=container.id, state=container.state.value, allowed_states=[State.RUNNING.value]
             )
-        start = exec_start(exec_id, container, spec, self._ctx.host, is_held=not spec.detach)
+        return run, exec_start(exec_id, container, spec, self._ctx.host, is_held=not spec.detach)
+
+    async def _begin(self, run: Run, start: ExecStart) -> ExecProcess:
         failpoints.hit("exec.start.process")
         process = await self._ctx.workers.run(self._ctx.runtime.exec, run.process, start)
-        session = ExecSession(start.id, container.id, spec, self._ctx.clock.now_unix_nanos())
-        exec_ = JoinedExec(session, run, process)
-        run.on_exec_news[start.id] = exec_.look
         failpoints.hit("exec.start.begun")
-        # What was told before anybody listened.
-        exec_.look()
-        return exec_
+        return process
+
+    def _changed(self, before: ExecSession, session: ExecSession) -> None:
+        """What it has come to is told and being recorded. Of one that could not be started nothing is kept."""
+        entry = self._ctx.table.get(session.container_id)
+        if session.start_time_unix_nanos is None or entry is None:
+            self._noted(self._records.delete(session.id), session.id)
+            return
+        facts: list[Fact] = []
+        if before.state is ExecState.STARTING:
+            facts.append(ExecStarted(session.id, session.container_id, entry.container.name))
+        if session.state is ExecState.EXITED:
+            facts.append(self._exited(session))
+        self._save(entry, session, facts)
+
+    def _exited(self, session: ExecSession) -> ExecExited:
+        entry = self._ctx.table.get(session.container_id)
+        name = entry.container.name if entry is not None else ""
+        exit_code, signal = (session.exit.exit_code, session.exit.signal) if session.exit is not None else (None, None)
+        return ExecExited(session.id, session.container_id, name, exit_code, signal)
+
+    def _save(self, entry: Entry | None, session: ExecSession, facts: Sequence[Fact]) -> Awaitable[None]:
+        labels = entry.container.resolved.labels if entry is not None else {}
+        return self._noted(self._records.save(session, facts, labels), session.id)
+
+    @staticmethod
+    def _noted(write: Awaitable[None], exec_id: str) -> Awaitable[None]:
+        """Memory and the supervisor are the authority: who does not await the write need not, a failure is logged."""
+        future = asyncio.ensure_future(write)
+
+        def note(done: "asyncio.Future[None]") -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("session %s: its record was not stored: %s", exec_id, error)
+
+        future.add_done_callback(note)
+        return future
 
     def _make_room(self, container_id: str) -> None:
         own = [one for one in self._by_id.values() if one.session.container_id == container_id]
@@ -118,9 +243,11 @@ class ExecService:
 
     def forget(self, exec_: JoinedExec) -> None:
         """It is known no more; one that runs is killed. Idempotent."""
-        self._by_id.pop(exec_.session.id, None)
+        if self._by_id.pop(exec_.session.id, None) is not None:
+            self._noted(self._records.delete(exec_.session.id), exec_.session.id)
         exec_.close()
-        _end(exec_.run, exec_.process)
+        if exec_.run is not None:
+            _end(exec_.run, exec_.process)
 
     def find(self, exec_id: str) -> JoinedExec:
         """Raises EXEC_NOT_FOUND."""
@@ -136,9 +263,9 @@ class ExecService:
         return [one for one in reversed(found) if not container_id or one.container_id == container_id]
 
     def disconnected(self, exec_: JoinedExec) -> None:
-        """Its caller is gone: what the policy says has been done. What the daemon's own stop ends says nothing
-        about the caller."""
-        if exec_.is_over or self._is_stopping:
+        """A caller is gone: if it was the last, what the policy says has been done. What the daemon's own stop ends
+        says nothing about the caller."""
+        if exec_.is_over or exec_.has_readers or self._is_stopping:
             return
         match exec_.session.spec.policy:
             case DisconnectPolicy.KEEP:

@@ -1,7 +1,7 @@
 """One further process while it is known: what it has come to, and who reads its output."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,8 +27,16 @@ class Output:
 class JoinedExec:
     """A session. Belongs to the event loop."""
 
-    def __init__(self, session: ExecSession, run: Run, process: ExecProcess) -> None:
-        """`process`: on its way; `run`: the container's, which wakes this by `look`."""
+    def __init__(
+        self,
+        session: ExecSession,
+        run: Run | None,
+        process: ExecProcess,
+        on_change: Callable[[ExecSession, ExecSession], None] = lambda before, after: None,
+    ) -> None:
+        """`process`: on its way, or ended; `run`: the container's, which wakes this by `look`, None of one that has
+        ended and gone. `on_change`: told of each new state."""
+        self._on_change = on_change
         self.session = session
         self.run = run
         self.process = process
@@ -45,7 +53,7 @@ class JoinedExec:
     def look(self) -> None:
         """Takes what the supervisor has told, and wakes who waits."""
         process, session = self.process, self.session
-        if self.is_over:
+        if self.is_over or self.run is None:
             return
         changes = replace(session, version=session.version + 1, output_bytes=process.content_bytes)
         record = process.exit_record
@@ -76,6 +84,8 @@ class JoinedExec:
                 start_time_unix_nanos=process.start_time_unix_nanos,
             )
         self.session = changes
+        if changes.state is not session.state:
+            self._on_change(session, changes)
         self.wake()
 
     def wake(self) -> None:
@@ -136,6 +146,11 @@ class JoinedExec:
         if self._taken.pop(reader, None) is not None and not self.is_over:
             self.process.take(min(self._taken.values(), default=None))
 
+    @property
+    def has_readers(self) -> bool:
+        """Somebody reads its output."""
+        return bool(self._taken)
+
     async def write_stdin(self, data: bytes) -> None:
         """The input is with the process, or dropped because nobody reads it any more."""
         if self._stdin is None:
@@ -146,8 +161,8 @@ class JoinedExec:
         await self._stdin.write(data)
 
     def close_stdin(self) -> None:
-        """The process reads the end of its input. Idempotent."""
-        if self._stdin is not None:
+        """The process reads the end of its input; a terminal is told so and stays open for the next. Idempotent."""
+        if self._stdin is not None and not self.session.spec.tty:
             self._stdin.close()
         self.process.close_stdin()
 

@@ -1,19 +1,18 @@
 """Rows of the table `containers` and the records in them. It knows no rule about containers."""
 
-import dataclasses
 import json
-import types
 import typing
 from collections.abc import Awaitable, Sequence
-from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
 from fluytd.containers.ports import LoadedRecords
 from fluytd.errors import DataCorruptOnDisk
 from fluytd.events.model import Fact, NewEvent
+from fluytd.state import execs
 from fluytd.state.db import Database, Transaction
+from fluytd.state.values import build, dump
 
 _UPSERT: Final = (
     "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -66,6 +65,7 @@ class ContainerRecords:
 
         def job(txn: Transaction) -> None:
             txn.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+            execs.forget_container(txn, container.id)
             _emit(txn, container, facts)
             failpoints.hit("container.record.deleted")
 
@@ -95,14 +95,14 @@ class Encoder:
         parts = []
         for name in container.__dataclass_fields__:
             value = getattr(container, name)
-            parts.append(f'"{name}":{self._lasting(value) if name in _LASTING else _dump(value)}')
+            parts.append(f'"{name}":{self._lasting(value) if name in _LASTING else dump(value)}')
         return "{" + ",".join(parts) + "}"
 
     def _lasting(self, part: object) -> str:
         kept = self._texts.get(id(part))
         if kept is not None and kept[0] is part:
             return kept[1]
-        text = _dump(part)
+        text = dump(part)
         if len(text) <= MAX_KEPT_TEXT_BYTES:
             if len(self._texts) == MAX_KEPT_TEXTS:
                 del self._texts[next(iter(self._texts))]
@@ -110,51 +110,9 @@ class Encoder:
         return text
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, default=_fields, separators=(",", ":"))
-
-
-def _fields(value: object) -> dict[str, object]:
-    if not dataclasses.is_dataclass(value):
-        raise TypeError(f"{type(value).__name__} has no place in a record")
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
 def decode(container_id: str, record: str) -> Container:
     """The record of a row. Raises DATA_CORRUPT for anything that `encode` did not write."""
     try:
-        return typing.cast(Container, _build(Container, json.loads(record)))
+        return typing.cast(Container, build(Container, json.loads(record)))
     except (KeyError, TypeError, ValueError) as error:
         raise DataCorruptOnDisk(path=f"state.db: container {container_id}", detail=str(error)) from error
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """`value` as the annotated type says: dataclasses from objects, tuples from arrays, enums from their values."""
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _build(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)
-    if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(_build(item, entry) for entry in value)
-    if origin is not None:  # dict and Mapping of str to str
-        return {str(key): str(entry) for key, entry in value.items()}
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
-        # A field that a newer engine wrote is dropped; one that an older engine did not write has its default.
-        return kind(**{name: _build(hints[name], entry) for name, entry in value.items() if name in hints})  # type: ignore[operator]
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
-    return value
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind)
-    return _HINTS[kind]

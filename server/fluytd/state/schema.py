@@ -11,6 +11,7 @@
     image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
+    execs         one row a further process of a container, ended ones up to a bound; they go with their container
     request_ids   what a request id was used for and what it was answered
 
 An image's row is the last thing that a pull writes and the first that a deletion removes, so that at any instant each
@@ -115,6 +116,16 @@ MIGRATIONS: Final = (
     DROP TABLE image_repo_digests;
     ALTER TABLE new_image_repo_digests RENAME TO image_repo_digests;
     CREATE INDEX image_repo_digests_by_image ON image_repo_digests(image_id);
+    """,
+    # Further processes of containers.
+    """
+    CREATE TABLE execs (
+        id TEXT PRIMARY KEY,
+        container_id TEXT NOT NULL,
+        create_time_unix_nanos INTEGER NOT NULL,
+        record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX execs_by_container ON execs(container_id);
     """,
 )
 

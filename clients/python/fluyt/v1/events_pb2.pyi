@@ -227,6 +227,7 @@ class Event(_message.Message):
     CONTAINER_HEALTH_CHANGED_FIELD_NUMBER: _builtins.int
     CONTAINER_LOST_FIELD_NUMBER: _builtins.int
     CONTAINER_STOPPED_FIELD_NUMBER: _builtins.int
+    EXEC_CREATED_FIELD_NUMBER: _builtins.int
     EXEC_STARTED_FIELD_NUMBER: _builtins.int
     EXEC_EXITED_FIELD_NUMBER: _builtins.int
     VOLUME_CREATED_FIELD_NUMBER: _builtins.int
@@ -364,6 +365,10 @@ class Event(_message.Message):
         """A container that was asked to stop has ended."""
 
     @_builtins.property
+    def exec_created(self) -> Global___ExecCreated:
+        """A further process was asked for, and its session recorded."""
+
+    @_builtins.property
     def exec_started(self) -> Global___ExecStarted:
         """A further process was executed in a container."""
 
@@ -454,6 +459,7 @@ class Event(_message.Message):
         container_health_changed: Global___ContainerHealthChanged | None = ...,
         container_lost: Global___ContainerLost | None = ...,
         container_stopped: Global___ContainerStopped | None = ...,
+        exec_created: Global___ExecCreated | None = ...,
         exec_started: Global___ExecStarted | None = ...,
         exec_exited: Global___ExecExited | None = ...,
         volume_created: Global___VolumeCreated | None = ...,
@@ -469,11 +475,11 @@ class Event(_message.Message):
         storage_damaged: Global___StorageDamaged | None = ...,
         storage_short: Global___StorageShort | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "image_committed", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "image_committed", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_created", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1253,6 +1259,36 @@ class ContainerLost(_message.Message):
 Global___ContainerLost: _TypeAlias = ContainerLost  # noqa: Y015
 
 @_typing.final
+class ExecCreated(_message.Message):
+    """A further process was asked for, and its session recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXEC_ID_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    exec_id: _builtins.str
+    """OUTPUT_ONLY. Id of the session."""
+    container_id: _builtins.str
+    """OUTPUT_ONLY. Id of the container."""
+    name: _builtins.str
+    """OUTPUT_ONLY. Name of the container."""
+    def __init__(
+        self,
+        *,
+        exec_id: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exec_id", b"exec_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecCreated: _TypeAlias = ExecCreated  # noqa: Y015
+
+@_typing.final
 class ExecStarted(_message.Message):
     """A further process was executed in a container."""
 
@@ -1260,19 +1296,23 @@ class ExecStarted(_message.Message):
 
     EXEC_ID_FIELD_NUMBER: _builtins.int
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     exec_id: _builtins.str
     """OUTPUT_ONLY. Id of the session."""
     container_id: _builtins.str
     """OUTPUT_ONLY. Id of the container."""
+    name: _builtins.str
+    """OUTPUT_ONLY. Name of the container."""
     def __init__(
         self,
         *,
         exec_id: _builtins.str = ...,
         container_id: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exec_id", b"exec_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exec_id", b"exec_id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1288,6 +1328,7 @@ class ExecExited(_message.Message):
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     exec_id: _builtins.str
     """OUTPUT_ONLY. Id of the session."""
     container_id: _builtins.str
@@ -1296,6 +1337,8 @@ class ExecExited(_message.Message):
     """Exit code, 0 to 255."""
     signal: _builtins.int
     """Number of the signal that ended it."""
+    name: _builtins.str
+    """OUTPUT_ONLY. Name of the container."""
     def __init__(
         self,
         *,
@@ -1303,10 +1346,11 @@ class ExecExited(_message.Message):
         container_id: _builtins.str = ...,
         exit_code: _builtins.int = ...,
         signal: _builtins.int = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exit", b"exit", "exit_code", b"exit_code", "signal", b"signal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exec_id", b"exec_id", "exit", b"exit", "exit_code", b"exit_code", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exec_id", b"exec_id", "exit", b"exit", "exit_code", b"exit_code", "name", b"name", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_exit: _TypeAlias = _typing.Literal["exit_code", "signal"]  # noqa: Y015
     _WhichOneofArgType_exit: _TypeAlias = _typing.Literal["exit", b"exit"]  # noqa: Y015

@@ -187,13 +187,17 @@ class ExecSpec(_message.Message):
     open_stdin: _builtins.bool
     """OPTIONAL. Standard input is a pipe from the caller. Default: false, it reads as empty."""
     privileged: _builtins.bool
-    """OPTIONAL. All capabilities of the container's bounding set and no filter. Default: false."""
+    """OPTIONAL. All capabilities that the kernel has, whatever the container has, and no system call filter.
+    Default: false.
+    """
     disconnect_policy: Global___ExecSpec.DisconnectPolicy.ValueType
     """OPTIONAL. What happens when the caller is gone. Default: see there."""
     detach: _builtins.bool
     """OPTIONAL. End the stream with `started`. Default: false."""
     detach_keys: _builtins.str
-    """OPTIONAL. Keys that detach, as Docker writes them. Default: `ctrl-p,ctrl-q` with a terminal, else none."""
+    """OPTIONAL. Keys that detach, as Docker writes them: at most 16 characters, `ctrl-` and one of `a-z @ [ \\ ] ^ _`, or
+    `DEL`, commas between; `none` for none. Default: `ctrl-p,ctrl-q` with a terminal, else none.
+    """
     @_builtins.property
     def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """REQUIRED. Program and arguments."""
@@ -489,21 +493,31 @@ class AttachExecOptions(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    DETACH_KEYS_FIELD_NUMBER: _builtins.int
+    TERMINAL_SIZE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """REQUIRED. Id of the session."""
     offset_bytes: _builtins.int
     """OPTIONAL. Go on after so many bytes of output (`offset_bytes` of the last message seen). Default: 0, all that is
     kept.
     """
+    detach_keys: _builtins.str
+    """OPTIONAL. Keys that detach, as ExecSpec.detach_keys. Default: those of the session."""
+    @_builtins.property
+    def terminal_size(self) -> _output_pb2.TerminalSize:
+        """OPTIONAL. Size of the caller's terminal. Default: it stays as it is."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
+        detach_keys: _builtins.str = ...,
+        terminal_size: _output_pb2.TerminalSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terminal_size", b"terminal_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "offset_bytes", b"offset_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detach_keys", b"detach_keys", "id", b"id", "offset_bytes", b"offset_bytes", "terminal_size", b"terminal_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

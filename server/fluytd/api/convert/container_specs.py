@@ -20,6 +20,7 @@ from fluytd.containers.spec import (
     SecuritySpec,
     TmpfsSpec,
 )
+from fluytd.containers.terminals import MAX_TERMINAL_SIZE
 from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt
 
 _NETWORK: Final = network_pb2.NetworkSpec
@@ -38,7 +39,7 @@ _RESTART_MODES: Final = {
     _RESTART.MODE_UNLESS_STOPPED: RestartMode.UNLESS_STOPPED,
 }
 #: Fields of ContainerSpec that this version refuses when they are set.
-_NOT_BUILT: Final = ("tty", "devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
+_NOT_BUILT: Final = ("devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
 _RESOURCES_NOT_BUILT: Final = (
     "io_weight",
     "io_device_limits",
@@ -84,6 +85,9 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         domainname=message.domainname,
         labels=dict(message.labels),
         annotations=dict(message.annotations),
+        tty=message.tty,
+        tty_width=_terminal_side(message.tty_width, "spec.tty_width"),
+        tty_height=_terminal_side(message.tty_height, "spec.tty_height"),
         open_stdin=message.open_stdin,
         stdin_once=message.stdin_once,
         stop_signal=message.stop_signal,
@@ -108,6 +112,12 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         sysctls=dict(message.sysctls),
         log=_log(message.log),
     )
+
+
+def _terminal_side(value: int, field: str) -> int:
+    if value > MAX_TERMINAL_SIZE:
+        raise FieldInvalid(field=field, rule=f"must be at most {MAX_TERMINAL_SIZE}")
+    return value
 
 
 def _refuse(message: Any, fields: tuple[str, ...], path: str) -> None:
@@ -271,6 +281,9 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
         domainname=spec.domainname,
         labels=spec.labels,
         annotations=spec.annotations,
+        tty=spec.tty,
+        tty_width=spec.tty_width,
+        tty_height=spec.tty_height,
         open_stdin=spec.open_stdin,
         stdin_once=spec.stdin_once,
         stop_signal=spec.stop_signal,

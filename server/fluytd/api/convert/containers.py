@@ -7,7 +7,7 @@ from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
 from fluytd.api.convert.container_specs import from_resources, from_restart_policy, to_spec
 from fluytd.api.convert.health import from_health_states, to_health
-from fluytd.api.convert.values import from_duration, from_timestamp, timestamp_of, to_failure
+from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
 from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
@@ -182,9 +182,8 @@ def from_reference(request: Any, field: str = "container") -> str:
 
 
 def from_attach_options(message: attach_pb2.AttachOptions) -> AttachOptions:
-    """How a caller joins. Raises FIELD_NOT_BUILT for what needs a terminal."""
-    if message.detach_keys or message.HasField("terminal_size"):
-        raise FieldNotBuilt(field="open.detach_keys" if message.detach_keys else "open.terminal_size")
+    """How a caller joins. Raises FIELD_INVALID."""
+    size = from_size(message.terminal_size, "open.terminal_size") if message.HasField("terminal_size") else None
     return AttachOptions(
         stdin=message.stdin,
         stdout=message.stdout,
@@ -192,4 +191,6 @@ def from_attach_options(message: attach_pb2.AttachOptions) -> AttachOptions:
         include_logs=message.include_logs,
         cursor=message.cursor or None,
         hold=message.hold,
+        detach_keys=message.detach_keys,
+        terminal_size=size,
     )

@@ -1,12 +1,13 @@
 """Exec sessions <-> messages. Pure."""
 
-from typing import Any, Final
+from typing import Final
 
 from fluyt.v1 import execs_pb2
 from fluyt.v1.types import output_pb2
-from fluytd.api.convert.values import timestamp_of, to_failure
+from fluytd.api.convert.values import from_size, timestamp_of, to_failure
 from fluytd.containers.ports import ExecOutput
-from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.containers.terminals import DEFAULT_SIZE, parse_detach_keys
+from fluytd.errors import FieldInvalid
 from fluytd.execs.model import DisconnectPolicy, ExecSession, ExecSpec
 
 _POLICIES: Final[dict[int, DisconnectPolicy]] = {
@@ -14,20 +15,16 @@ _POLICIES: Final[dict[int, DisconnectPolicy]] = {
     execs_pb2.ExecSpec.DISCONNECT_POLICY_SIGNAL: DisconnectPolicy.SIGNAL,
     execs_pb2.ExecSpec.DISCONNECT_POLICY_KILL: DisconnectPolicy.KILL,
 }
-#: The most columns or rows that a terminal has. Source: ioctl_tty(2), struct winsize holds 16 bits.
-MAX_TERMINAL_SIZE: Final = 65_535
-_DEFAULT_SIZE: Final = (80, 24)
 
 
 def from_spec(message: execs_pb2.ExecSpec) -> ExecSpec:
-    """The spec. Raises FIELD_INVALID, FIELD_NOT_BUILT."""
-    if message.detach_keys:
-        raise FieldNotBuilt(field="start.spec.detach_keys")
+    """The spec. Raises FIELD_INVALID, LIMIT_EXCEEDED."""
+    parse_detach_keys(message.detach_keys, "start.spec.detach_keys", has_terminal=message.tty)
     unspecified = DisconnectPolicy.KEEP if message.detach else DisconnectPolicy.SIGNAL
     policies: dict[int, DisconnectPolicy] = {execs_pb2.ExecSpec.DISCONNECT_POLICY_UNSPECIFIED: unspecified, **_POLICIES}
     if message.disconnect_policy not in policies:
         raise FieldInvalid(field="start.spec.disconnect_policy", rule="must be a value of its enum")
-    size = _DEFAULT_SIZE
+    size = DEFAULT_SIZE
     if message.HasField("terminal_size"):
         size = from_size(message.terminal_size, "start.spec.terminal_size")
     return ExecSpec(
@@ -43,15 +40,8 @@ def from_spec(message: execs_pb2.ExecSpec) -> ExecSpec:
         add_capabilities=tuple(name.upper().removeprefix("CAP_") for name in message.add_capabilities),
         policy=policies[message.disconnect_policy],
         detach=message.detach,
+        detach_keys=message.detach_keys,
     )
-
-
-def from_size(message: Any, field: str) -> tuple[int, int]:
-    """(columns, rows). Raises FIELD_INVALID."""
-    width, height = message.width, message.height
-    if not (0 < width <= MAX_TERMINAL_SIZE and 0 < height <= MAX_TERMINAL_SIZE):
-        raise FieldInvalid(field=field, rule=f"must have a width and height of 1 to {MAX_TERMINAL_SIZE}")
-    return width, height
 
 
 def to_session(session: ExecSession) -> execs_pb2.ExecSession:
@@ -73,6 +63,7 @@ def to_session(session: ExecSession) -> execs_pb2.ExecSession:
             add_capabilities=spec.add_capabilities,
             disconnect_policy=execs_pb2.ExecSpec.DisconnectPolicy.Value(f"DISCONNECT_POLICY_{spec.policy.name}"),
             detach=spec.detach,
+            detach_keys=spec.detach_keys,
         ),
         state=execs_pb2.ExecSession.State.Value(f"STATE_{session.state.name}"),
         host_pid=session.host_pid,

@@ -6,7 +6,8 @@ from typing import Final
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from fluyt.v1.types import failure_pb2
+from fluyt.v1.types import failure_pb2, output_pb2
+from fluytd.containers.terminals import MAX_TERMINAL_SIZE
 from fluytd.errors import Failure, FieldInvalid
 
 _NANOS: Final = 1_000_000_000
@@ -31,6 +32,14 @@ def from_timestamp(time: timestamp_pb2.Timestamp, field: str) -> int:
     if not 0 <= time.nanos < _NANOS or not 0 <= time.seconds < 1 << 33:
         raise FieldInvalid(field=field, rule="must be a valid time after 1970")
     return time.seconds * _NANOS + time.nanos
+
+
+def from_size(message: output_pb2.TerminalSize, field: str) -> tuple[int, int]:
+    """(columns, rows) of a terminal. Raises FIELD_INVALID."""
+    width, height = message.width, message.height
+    if not (0 < width <= MAX_TERMINAL_SIZE and 0 < height <= MAX_TERMINAL_SIZE):
+        raise FieldInvalid(field=field, rule=f"must have a width and height of 1 to {MAX_TERMINAL_SIZE}")
+    return width, height
 
 
 def from_duration(span: duration_pb2.Duration, field: str) -> int:

@@ -45,14 +45,16 @@ class AttachOptions(_message.Message):
     cursor: _builtins.str
     """OPTIONAL. Begin right after this cursor; excludes `include_logs`. Default: none."""
     detach_keys: _builtins.str
-    """OPTIONAL. Keys that detach, as Docker writes them. Default: `ctrl-p,ctrl-q` with a terminal, else none."""
+    """OPTIONAL. Keys that detach, as Docker writes them: at most 16 characters, `ctrl-` and one of `a-z @ [ \\ ] ^ _`, or
+    `DEL`, commas between; `none` for none. Default: `ctrl-p,ctrl-q` with a terminal, else none.
+    """
     hold: _builtins.bool
     """OPTIONAL. Output is kept for this caller however slow it is: at the log's bound the process waits. Default: false,
     what a slow caller misses is rotated away and the stream goes on behind it.
     """
     @_builtins.property
     def terminal_size(self) -> _output_pb2.TerminalSize:
-        """OPTIONAL. Size of the caller's terminal. Default: it stays as it is."""
+        """OPTIONAL. Size of the caller's terminal, before the start too. Default: it stays as it is."""
 
     def __init__(
         self,

@@ -204,7 +204,9 @@ class ContainerSpec(_message.Message):
     open_stdin: _builtins.bool
     """OPTIONAL. Standard input is a pipe that AttachContainer writes to. Default: false, it reads as empty."""
     stdin_once: _builtins.bool
-    """OPTIONAL. With `open_stdin`: standard input closes when the first caller that had it detaches. Default: false."""
+    """OPTIONAL. With `open_stdin`: standard input closes when the first caller that had it detaches. A terminal stays
+    open. Default: false.
+    """
     stop_signal: _builtins.str
     """OPTIONAL. Signal that StopContainer sends: `SIGTERM`, `TERM` or `15`. Default: the image's, else SIGTERM."""
     auto_remove: _builtins.bool
