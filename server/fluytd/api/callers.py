@@ -11,9 +11,9 @@ from fluytd.errors import FieldInvalid
 
 #: Most bytes of input in one message.
 MAX_STDIN_BYTES: Final = 256 * 1024
-#: A call that its caller cancels, or that its connection loses, first looks as one whose caller has nothing more to say;
-#: the cancellation, which leaves stdin alone, comes in the next turns of the loop. Source: grpc.aio, where the two are
-#: operations of their own. Who wants the end of input at once sends `close_stdin`.
+#: A call that its caller cancels, or that its connection loses, first looks as one whose caller has nothing more to
+#: say; the cancellation, which leaves stdin alone, comes in the next turns of the loop. Source: grpc.aio, where the two
+#: are operations of their own. Who wants the end of input at once sends `close_stdin`.
 CANCEL_SECONDS: Final = 0.05
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -74,7 +75,7 @@ def test_s10_the_first_command_sees_the_size(engine: Engine, asked: dict[str, in
 
 @pytest.mark.parametrize("field", ["tty_width", "tty_height"])
 def test_s10_a_size_that_no_terminal_has_is_refused(engine: Engine, field: str) -> None:
-    code, reason, metadata = steps.refused_run(engine, "true", tty=True, **{field: 65536})
+    code, reason, metadata = steps.refused(lambda: shown(engine, "true", **{field: 65536}))
     assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", f"spec.{field}")
     assert "65535" in metadata["rule"]
     # busybox' stty knows no such size, the kernel does.
@@ -376,7 +377,7 @@ def test_a_caller_that_does_not_read_makes_the_process_wait_and_loses_nothing(en
     caller = Caller(engine, container, hold=True)
     inside = f"/proc/{start(engine, container).host_pid}/root/done"
     caller.until(b"1\r\n")
-    assert not steps.Path(inside).exists()
+    assert not Path(inside).exists()
     caller.until(b"100000\r\n")
     assert caller.out == b"".join(b"%d\r\n" % number for number in range(1, 100_001))
-    until_now(lambda: steps.Path(inside).exists(), "it goes on")
+    until_now(lambda: Path(inside).exists(), "it goes on")

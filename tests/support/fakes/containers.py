@@ -104,6 +104,7 @@ class FakeProcess:
         self.clamps: list[str] = []
         self.signals: list[int] = []
         self.holds: list[int | None] = []
+        self.sizes: list[tuple[int, int]] = []
         self.state = "running"
         self.ignores: set[int] = set()
         self.is_closed = False
@@ -127,6 +128,9 @@ class FakeProcess:
         ending = self._runtime.endings[self._id]
         status = ending.status
         return FakeExitRecord(status.exit_code, status.signal, ending.oom_kill_count, ending.exit_time_unix_nanos)
+
+    def resize(self, width: int, height: int) -> None:
+        self.sizes.append((width, height))
 
     def signal(self, number: int) -> None:
         if self.state != "running":
@@ -211,6 +215,9 @@ class FakeRuntime:
 
     def read_ending(self, container_id: str) -> Ending | None:
         return self.endings.get(container_id)
+
+    def read_exec_ending(self, container_id: str, exec_id: str) -> Ending | None:
+        return None
 
     def kill_group(self, container_id: str) -> None:
         self.killed_groups.append(container_id)
