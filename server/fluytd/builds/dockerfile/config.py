@@ -56,7 +56,8 @@ def with_entrypoint(config: ImageConfig, words: Sequence[str], *, keeps_cmd: boo
 
 def with_ports(config: ImageConfig, ports: Iterable[str]) -> ImageConfig:
     """With ports exposed, each once."""
-    return replace(config, exposed_ports=tuple(sorted({*config.exposed_ports, *ports})))
+    added = set(ports) - set(config.exposed_ports)
+    return replace(config, exposed_ports=tuple(sorted({*config.exposed_ports, *added}))) if added else config
 
 
 def with_volumes(config: ImageConfig, paths: Iterable[str]) -> ImageConfig:

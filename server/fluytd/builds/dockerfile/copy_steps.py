@@ -1,9 +1,11 @@
 """COPY and ADD at their place in a stage: what is copied, from where, to where. Source: BuildKit dispatchCopy."""
 
 import re
+from collections.abc import Sequence
 from posixpath import basename
 from urllib.parse import urlsplit
 
+from fluytd.builds.dockerfile import checks
 from fluytd.builds.dockerfile.chmod import check_mode
 from fluytd.builds.dockerfile.git import GitAddress, parse_git
 from fluytd.builds.dockerfile.mistakes import Mistake
@@ -20,7 +22,7 @@ from fluytd.builds.dockerfile.origins import (
 from fluytd.builds.dockerfile.references import copy_origin_name, origin_of
 from fluytd.builds.dockerfile.scope import Scope
 from fluytd.builds.dockerfile.steps import CopyStep
-from fluytd.builds.dockerfile.text import join_paths
+from fluytd.builds.dockerfile.text import clean_path, join_paths
 
 _URL = ("http://", "https://")
 _UNNAMED = "__unnamed__"
@@ -40,6 +42,9 @@ def copy_step(scope: Scope, instruction: Copy | Add, title: str, *, is_trigger: 
     paths = [scope.expand(source, instruction) for source in instruction.sources]
     destination = scope.expand(instruction.destination, instruction)
     sources = _sources(instruction, paths, checksum)
+    origin = _origin(scope, instruction)
+    if origin == BuildContext():
+        _report_ignored(scope, instruction, name.title(), sources, paths)
     for heredoc in instruction.heredocs:
         body = scope.expand_body(heredoc.body, instruction) if heredoc.is_expanded else heredoc.body
         sources.append(InlineSource(heredoc.name, body))
@@ -56,7 +61,7 @@ def copy_step(scope: Scope, instruction: Copy | Add, title: str, *, is_trigger: 
         title=title,
         is_trigger=is_trigger,
         config=scope.config,
-        origin=_origin(scope, instruction),
+        origin=origin,
         sources=tuple(sources),
         destination=_absolute(scope, destination),
         chown=chown,
@@ -67,6 +72,16 @@ def copy_step(scope: Scope, instruction: Copy | Add, title: str, *, is_trigger: 
         unpacks_local=isinstance(instruction, Add) and unpack is not False,
         unpacks_remote=bool(unpack),
     )
+
+
+def _report_ignored(
+    scope: Scope, instruction: Copy | Add, name: str, sources: Sequence[FileSource], paths: Sequence[str]
+) -> None:
+    hides_source = scope.plan.request.hides_source
+    for source, path in zip(sources, paths, strict=False):
+        if hides_source is not None and isinstance(source, PathSource) and hides_source(path):
+            message = f'Attempting to {name} file "{clean_path(path)}" that is excluded by .dockerignore'
+            scope.report(checks.COPY_IGNORED_FILE, instruction, message)
 
 
 def _origin(scope: Scope, instruction: Copy | Add) -> Origin:

@@ -14,7 +14,7 @@ _DIRECTIVE = re.compile(rf"([a-zA-Z][a-zA-Z0-9]*)[{SPACE}]*=[{SPACE}]*(.+?)[{SPA
 _NAMES = frozenset({"syntax", "escape", "check"})
 _ESCAPES = ("\\", "`")
 #: What the built-in front end answers to; a mirror may stand before it.
-_SYNTAX = re.compile(r"(?:[^@:]+(?::[0-9]+)?/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
+_SYNTAX = re.compile(r"(?:[^@]+/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
 _OPTIONS = ("skip", "experimental", "error")
 
 
@@ -32,13 +32,14 @@ class DirectiveReader:
     def __init__(self) -> None:
         self.directives = Directives()
         self._seen: set[str] = set()
-        self._is_done = False
+        #: Nothing that follows is a directive.
+        self.is_done = False
 
     def read(self, line: str) -> bool:
         """Whether the line is a directive, which then holds. Raises Mistake."""
-        found = None if self._is_done or not line.startswith("#") else parse_directive(line[1:])
+        found = None if self.is_done or not line.startswith("#") else parse_directive(line[1:])
         if found is None:
-            self._is_done = True
+            self.is_done = True
             return False
         name, value = found
         if name in self._seen:

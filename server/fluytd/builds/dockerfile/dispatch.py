@@ -37,6 +37,9 @@ from fluytd.builds.dockerfile.steps import Step, WorkdirStep
 from fluytd.containers.signals import parse_signal
 from fluytd.images.config import HealthCheck as ConfigHealthCheck
 
+#: What one port of EXPOSE costs of a build's budget beside its line of history.
+_PORT_CHARS: Final = 16
+
 
 class Common(TypedDict):
     """The fields of every step."""
@@ -216,6 +219,7 @@ def _expose(scope: Scope, instruction: Expose) -> None:
                 scope.report(checks.EXPOSE_INVALID_FORMAT, instruction, message)
             names += ports.names
             limits.check("MAX_EXPOSED_PORTS", len(names), "the ports of one EXPOSE")
+    scope.budget.spend(_PORT_CHARS * len(names))
     scope.config = config.with_ports(scope.config, names)
     scope.commit(f"EXPOSE {config.listed(names)}")
 

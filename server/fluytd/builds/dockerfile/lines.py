@@ -71,7 +71,7 @@ class LineReader:
         comments: list[str] = []
         while (line := self._next()) is not None:
             text = strip_left(line.rstrip("\r\n"))
-            is_directive = self._read_directive(text)
+            is_directive = not self._directives.is_done and self._read_directive(text)
             if text.startswith("#"):
                 comment = strip(text[1:])
                 if not comment:

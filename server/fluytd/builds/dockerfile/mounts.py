@@ -145,7 +145,7 @@ def _only(options: MountOptions, key: str, kinds: frozenset[str], field: str) ->
     if options.kind not in kinds:
         raise Mistake(
             f"a mount of type {options.kind} has no option {key!r}",
-            f"put type={' or '.join(sorted(kinds))} before it",
+            f"put type={' or type='.join(sorted(kinds))} before it",
             field,
         )
 

@@ -1,5 +1,6 @@
 """Places in a Dockerfile, findings about it, and the directives at its top. It reads nothing."""
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -34,7 +35,10 @@ class Source:
 
     def locate(self, word: str) -> Position:
         """The place where a word of the instruction first stands; the instruction's own where it does not."""
-        offset = self.text.find(word) if word else -1
+        if not word:
+            return self.start
+        whole = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", self.text)
+        offset = whole.start() if whole else self.text.find(word)
         return self.at(offset) if offset >= 0 else self.start
 
 

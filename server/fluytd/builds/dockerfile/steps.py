@@ -3,7 +3,7 @@
 Source: BuildKit frontend/dockerfile/dockerfile2llb for what each step means.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fluytd.builds.dockerfile.model import Device, Instruction, Network, ParsedFile, Security
@@ -30,6 +30,8 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Resolve the stages that the target does not need too, as `--check` without a target does.
     resolves_every_stage: bool = False
+    #: Whether the context's ignore file surely hides a source of COPY, for the check CopyIgnoredFile; must not wait.
+    hides_source: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from fluytd.builds.dockerfile.model import Expose, Maintainer, OnBuild, StopSign
 from fluytd.builds.dockerfile.text import SPACE, strip
 
 _ON_BUILD = re.compile(rf"[{SPACE}]*ONBUILD[{SPACE}]*", re.IGNORECASE)
+#: Triggers in JSON form must be right when they are written; all else is looked at in the child.
+_WITH_JSON = frozenset({"ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"})
 _NO_TRIGGERS = frozenset({"FROM", "MAINTAINER"})
 
 
@@ -64,6 +66,8 @@ def parse_on_build(entry: Entry) -> OnBuild:
         )
     if inner.name in _NO_TRIGGERS:
         raise Mistake(f"{inner.name} cannot be a trigger", "put it into the child's Dockerfile", entry.command.offset)
+    if inner.name in _WITH_JSON:
+        json_words(inner.rest)
     trigger = _ON_BUILD.sub("", entry.source.text, count=1)
     bodies = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in entry.heredocs)
     return OnBuild(**entry.common, trigger=trigger + bodies)
