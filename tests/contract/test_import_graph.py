@@ -88,6 +88,12 @@ def test_pure_files_do_no_input_or_output() -> None:
     assert offenders(iter(pure), *IMPURE, "fluytd._core", "fluytd.workers", "fluytd.state", "fluytd.failpoints") == []
 
 
+def test_the_dockerfile_language_is_pure() -> None:
+    language = [name for name in graph() if is_below(name, "fluytd.builds.dockerfile")]
+    assert len(language) > 20
+    assert offenders(iter(language), *IMPURE, "fluytd._core", "fluytd.workers", "fluytd.state") == []
+
+
 def test_models_import_no_services() -> None:
     models = (name for name in graph() if last(name) in PURE_NAMES)
     assert [(name, t) for name in models for t in graph()[name] if last(t) == "service" and t in graph()] == []

@@ -8,6 +8,7 @@ mod content;
 mod error;
 mod exec;
 mod host;
+mod ignore;
 mod ingest;
 mod layer;
 mod logs;
@@ -50,6 +51,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "changes", changes::register)?;
     add_area(module, "content", content::register)?;
     add_area(module, "host", host::register)?;
+    add_area(module, "ignore", ignore::register)?;
     add_area(module, "ingest", ingest::register)?;
     add_area(module, "layer", layer::register)?;
     add_area(module, "logs", logs::register)?;

@@ -10,6 +10,7 @@ from . import cgroup as cgroup
 from . import changes as changes
 from . import content as content
 from . import host as host
+from . import ignore as ignore
 from . import ingest as ingest
 from . import layer as layer
 from . import logs as logs

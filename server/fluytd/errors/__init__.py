@@ -21,7 +21,7 @@ from fluytd.errors.base import (
     from_core,
     unexpected,
 )
-from fluytd.errors.builds import BuildTargetNotFound, DockerfileChecksFailed, DockerfileInvalid
+from fluytd.errors.builds import BuildTargetNotFound, DockerfileChecksFailed, DockerfileInvalid, IgnoreFileInvalid
 from fluytd.errors.containers import (
     CgroupBusy,
     CgroupLimitRejected,
@@ -118,6 +118,7 @@ __all__ = [
     "FieldInvalid",
     "FieldNotBuilt",
     "HostUnsupported",
+    "IgnoreFileInvalid",
     "ImageAmbiguous",
     "ImageInUse",
     "ImageNotFound",

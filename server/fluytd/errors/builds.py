@@ -23,6 +23,16 @@ class DockerfileChecksFailed(
     """Findings of build checks in a file with `# check=error=true`."""
 
 
+class IgnoreFileInvalid(
+    InvalidInput,
+    reason="IGNORE_FILE_INVALID",
+    keys="line pattern rule",
+    text="line {line} of the ignore file, {pattern!r}: {rule}",
+    next_step="Mend the line in .dockerignore, or in the file of that ending beside the Dockerfile.",
+):
+    """A pattern of an ignore file that means nothing."""
+
+
 class BuildTargetNotFound(
     NotFound,
     reason="BUILD_TARGET_NOT_FOUND",

@@ -86,12 +86,21 @@ _SECRET: Final = re.compile(
 _NO_SECRET: Final = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 
 
+#: More findings than this help nobody; those that come later are not kept.
+MAX_CHECK_FINDINGS: Final = 1_000
+
+
 class Inspector:
     """Keeps the findings that count."""
 
     def __init__(self, checks: Checks) -> None:
         self._checks = checks
         self.findings: list[Finding] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Nothing more is kept."""
+        return len(self.findings) >= MAX_CHECK_FINDINGS
 
     def report(
         self,
@@ -107,7 +116,7 @@ class Inspector:
             counts = checks.runs_all_experimental or rule.name in checks.experimental
         else:
             counts = not checks.skips_all and rule.name not in checks.skipped
-        if counts:
+        if counts and not self.is_full:
             where = position or source.start
             self.findings.append(
                 Finding(rule.name, rule.description, rule.url, message, where, max(source.end_line, where.line))

@@ -6,7 +6,7 @@ Source: BuildKit frontend/dockerfile/parser/directives.go and frontend/dockerfil
 import re
 from dataclasses import replace
 
-from fluytd.builds.dockerfile.mistakes import Mistake, or_else
+from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 from fluytd.builds.dockerfile.source import Checks, Directives
 from fluytd.builds.dockerfile.text import SPACE, parse_bool, strip, strip_left
 
@@ -79,8 +79,8 @@ def parse_checks(text: str) -> Checks:
         option, value = strip(option), strip(value)
         if not separator or option not in _OPTIONS:
             raise Mistake(
-                f"check has no option {option!r}",
-                or_else(option, _OPTIONS, "write skip=, experimental= or error="),
+                f"check has no option {option!r}{perhaps(option, _OPTIONS)}",
+                "write skip=RULE,RULE, experimental=all or error=true",
                 part,
             )
         # A reason may stand behind a rule, after a blank.

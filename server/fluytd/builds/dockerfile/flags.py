@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fluytd.builds.dockerfile.fields import Flag
-from fluytd.builds.dockerfile.mistakes import Mistake, or_else
+from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 
 Kind = Literal["text", "texts", "bool"]
 
@@ -40,8 +40,8 @@ def read(flags: Sequence[Flag], kinds: Mapping[str, Kind], keyword: str) -> Flag
         if kind is None:
             known = ", ".join(f"--{each}" for each in sorted(kinds))
             fix = f"{keyword.upper()} takes {known}" if kinds else f"{keyword.upper()} takes no flags"
-            found = or_else(name, kinds, fix)
-            raise Mistake(f"{keyword.upper()} has no flag --{name}", found.replace("mean ", "mean --"), flag.offset)
+            rule = f"{keyword.upper()} has no flag --{name}{perhaps(name, kinds, '--')}"
+            raise Mistake(rule, fix, flag.offset)
         if kind != "texts" and (name in texts or name in bools):
             raise Mistake(f"the flag --{name} stands twice", "keep one of them", flag.offset)
         if kind == "bool":

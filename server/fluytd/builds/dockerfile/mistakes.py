@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from fluytd.builds.dockerfile.source import Position, Source
 from fluytd.errors import DockerfileInvalid
@@ -9,7 +10,9 @@ from fluytd.errors import DockerfileInvalid
 #: More edits than this are no slip of the pen. Source: BuildKit util/suggest.
 _MAX_DISTANCE = 2
 #: Longer words are not compared: the work grows with the square.
-_MAX_COMPARED_CHARS = 64
+_MAX_COMPARED_CHARS = 32
+#: Nor are more options than this looked at.
+_MAX_OPTIONS = 128
 
 
 class Mistake(Exception):
@@ -44,7 +47,7 @@ def suggestion(word: str, options: Iterable[str], *, ignores_case: bool = False)
     wanted = word.lower() if ignores_case else word
     if len(wanted) > _MAX_COMPARED_CHARS:
         return ""
-    for option in options:
+    for option in islice(options, _MAX_OPTIONS):
         other = option.lower() if ignores_case else option
         if other == wanted:
             return ""
@@ -53,18 +56,19 @@ def suggestion(word: str, options: Iterable[str], *, ignores_case: bool = False)
     return found
 
 
-def or_else(word: str, options: Iterable[str], otherwise: str, *, ignores_case: bool = False) -> str:
-    """A fix: the suggestion where there is one, otherwise the other text."""
-    options = list(options)
+def perhaps(word: str, options: Iterable[str], prefix: str = "", *, ignores_case: bool = False) -> str:
+    """` (did you mean X?)` for the end of a rule; empty where nothing is near."""
     found = suggestion(word, sorted(options), ignores_case=ignores_case)
-    return f"did you mean {found}?" if found else otherwise
+    return f" (did you mean {prefix}{found}?)" if found else ""
 
 
 def _distance(one: str, other: str) -> int:
-    """Levenshtein's: how many characters are put in, taken out or changed."""
+    """Levenshtein's: how many characters are put in, taken out or changed; some number above the bound if more."""
     row = list(range(len(other) + 1))
     for i, first in enumerate(one, 1):
         previous, row[0] = row[0], i
         for j, second in enumerate(other, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (first != second))
-    return row[-1]
+        if min(row) > _MAX_DISTANCE:
+            break
+    return max(row[-1], min(row))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from fluytd.builds.dockerfile import limits
-from fluytd.builds.dockerfile.mistakes import Mistake, or_else
+from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 from fluytd.builds.dockerfile.text import parse_bool
 
 Kind = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
@@ -106,7 +106,7 @@ def parse_mount(text: str, expand: Callable[[str], str]) -> MountOptions:
         if key not in _KEYS:
             known = ", ".join(_KEYS)
             raise Mistake(
-                f"a mount has no option {written!r}", or_else(key, [*_KEYS, *_ALIASES], f"use {known}"), field
+                f"a mount has no option {written!r}{perhaps(key, [*_KEYS, *_ALIASES])}", f"use {known}", field
             )
         if not separator and key not in _WITHOUT_VALUE:
             raise Mistake(f"the mount's option {written!r} has no value", f"write {written}=VALUE", field)
@@ -137,7 +137,7 @@ def _set(options: MountOptions, key: str, value: str, field: str) -> None:
 def _word(value: str, words: tuple[str, ...], what: str, field: str) -> str:
     word = value.lower()
     if word not in words:
-        raise Mistake(f"{value!r} is not {what}", or_else(word, words, f"use {', '.join(words)}"), field)
+        raise Mistake(f"{value!r} is not {what}{perhaps(word, words)}", f"use {', '.join(words)}", field)
     return word
 
 

@@ -11,7 +11,7 @@ from fluytd.builds.dockerfile.file_checks import check_instruction, check_stages
 from fluytd.builds.dockerfile.instructions import commands, settings, stages, transfers, variables
 from fluytd.builds.dockerfile.instructions.entry import Entry
 from fluytd.builds.dockerfile.lines import LineReader, LogicalLine, decode
-from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, invalid, or_else
+from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, invalid, perhaps
 from fluytd.builds.dockerfile.model import Arg, From, Instruction, ParsedFile, Stage
 from fluytd.builds.dockerfile.source import Position, Source
 
@@ -113,8 +113,8 @@ def parse_line(line: LogicalLine, escape: str) -> Instruction:
         parser = _PARSERS.get(command.name)
         if parser is None:
             raise Mistake(
-                f"there is no instruction {command.keyword!r}",
-                or_else(command.name, _PARSERS, "the instructions are " + ", ".join(_PARSERS)),
+                f"there is no instruction {command.keyword!r}{perhaps(command.name, _PARSERS)}",
+                "the instructions are " + ", ".join(_PARSERS),
                 0,
             )
         return parser(Entry(line.source, command, escape, line.comments, line.heredocs))

@@ -6,7 +6,7 @@ from typing import Final
 
 from fluytd.builds.dockerfile import checks, limits
 from fluytd.builds.dockerfile.checks import Inspector, in_order
-from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, suggestion
+from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, perhaps
 from fluytd.builds.dockerfile.model import Arg, From, ParsedFile, Stage
 from fluytd.builds.dockerfile.origins import Base, Image, NamedContext, Scratch, StageOutput
 from fluytd.builds.dockerfile.steps import Plan, PlannedStage, Request
@@ -134,9 +134,9 @@ def _planned(
         _report_undeclared(shown, known, origin, inspector)
         _report_platform(origin, shown, global_args, inspector)
         if not shown.text:
-            near = next(filter(None, (suggestion(key, global_args) for key in sorted(shown.unmatched))), "")
-            fix = f"did you mean {near}?" if near else "declare the argument above the FROM, or remove --platform"
-            raise Mistake(f"the platform {origin.platform!r} is empty", fix, origin.platform)
+            near = "".join(perhaps(key, global_args) for key in sorted(shown.unmatched))
+            fix = "declare the argument above the FROM, or remove --platform"
+            raise Mistake(f"the platform {origin.platform!r} is empty{near}", fix, origin.platform)
         wanted = parse_platform(shown.text, origin.platform, request.build_platform)
     base, platform = _base(parsed, request, stage, name.text, wanted, before)
     return PlannedStage(stage.index, stage.shown_name, base, platform)
@@ -227,8 +227,7 @@ def find_target(stages: tuple[Stage, ...], target: str) -> int:
 
 def _report_undeclared(word: Expanded, known: set[str], origin: From, inspector: Inspector) -> None:
     for key in sorted(word.unmatched - known):
-        near = suggestion(key, sorted(known))
-        message = f"FROM argument '{key}' is not declared" + (f" (did you mean {near}?)" if near else "")
+        message = f"FROM argument '{key}' is not declared{perhaps(key, known)}"
         inspector.report(checks.UNDEFINED_ARG_IN_FROM, origin.source, message, origin.comments)
 
 

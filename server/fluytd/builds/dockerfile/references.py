@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, suggestion
+from fluytd.builds.dockerfile.mistakes import Mistake, blamed_on, perhaps
 from fluytd.builds.dockerfile.model import Copy, Instruction, Run
 from fluytd.builds.dockerfile.origins import Origin, Scratch, StageOutput
 from fluytd.builds.dockerfile.plan import SCRATCH, image, named_context
@@ -33,9 +33,8 @@ def origin_of(plan: Plan, index: int, name: str, *, may_be_number: bool) -> Orig
     try:
         return image(name, platform)
     except Mistake as mistake:
-        near = suggestion(name, [stage.name for stage in stages if stage.name], ignores_case=True)
-        mistake.fix = f"did you mean {near}?" if near else mistake.fix
-        raise
+        near = perhaps(name, [stage.name for stage in stages if stage.name], ignores_case=True)
+        raise Mistake(mistake.rule + near, mistake.fix, mistake.at) from None
 
 
 def _earlier(plan: Plan, index: int, found: int, name: str) -> StageOutput:

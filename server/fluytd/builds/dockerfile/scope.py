@@ -6,7 +6,7 @@ from typing import Final
 
 from fluytd.builds.dockerfile import checks, config, limits
 from fluytd.builds.dockerfile.checks import Inspector, Rule
-from fluytd.builds.dockerfile.mistakes import Mistake, suggestion
+from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 from fluytd.builds.dockerfile.model import Instruction
 from fluytd.builds.dockerfile.source import Source
 from fluytd.builds.dockerfile.steps import Plan
@@ -80,9 +80,9 @@ class Scope:
     def _expand(self, word: str, instruction: Instruction, style: Style) -> Expanded:
         found = expand(word, self.variables, style)
         self.budget.spend(len(found.text))
-        for name in sorted(found.unmatched - set(self.arguments) - NOT_VARIABLES):
-            near = suggestion(name, sorted(self.variables))
-            message = f"Usage of undefined variable '${name}'" + (f" (did you mean ${near}?)" if near else "")
+        unknown = () if self.inspector.is_full else found.unmatched - set(self.arguments) - NOT_VARIABLES
+        for name in sorted(unknown):
+            message = f"Usage of undefined variable '${name}'{perhaps(name, self.variables, '$')}"
             self.report(checks.UNDEFINED_VAR, instruction, message)
         return found
 

@@ -1,8 +1,10 @@
 """Build checks: each one found where Docker finds it, and left out where a file skips it."""
 
+import time
+
 import pytest
 
-from fluytd.builds.dockerfile.checks import RULES
+from fluytd.builds.dockerfile.checks import MAX_CHECK_FINDINGS, RULES
 from fluytd.builds.dockerfile.steps import Request
 from fluytd.errors import DockerfileChecksFailed
 from fluytd.images.platforms import Platform
@@ -108,6 +110,14 @@ def test_a_finding_says_what_where_and_where_to_read_more() -> None:
     assert RULES["JSONArgsRecommended"].url.endswith("/json-args-recommended/")
     assert RULES["InvalidBaseImagePlatform"].url == ""
     assert all(rule.description for rule in RULES.values())
+
+
+def test_findings_are_bounded() -> None:
+    names = " ".join(f"$NAME_{index:028}" for index in range(1_500))
+    text = "FROM scratch\nARG " + " ".join(f"ARG_{index:028}" for index in range(900)) + f'\nLABEL a="{names}"'
+    begin = time.process_time()
+    assert len(build(text).warnings) == MAX_CHECK_FINDINGS
+    assert time.process_time() - begin < 20
 
 
 def test_only_the_stages_that_are_built_are_checked_for_what_expansion_finds() -> None:

@@ -7,7 +7,7 @@ from fluytd.builds.dockerfile.durations import parse_duration
 from fluytd.builds.dockerfile.fields import json_words
 from fluytd.builds.dockerfile.flags import Flags
 from fluytd.builds.dockerfile.instructions.entry import Entry
-from fluytd.builds.dockerfile.mistakes import Mistake, or_else
+from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 from fluytd.builds.dockerfile.model import Cmd, Device, Entrypoint, HealthCheck, Network, Run, Security, Shell
 from fluytd.builds.dockerfile.mounts import check_mount, comma_fields
 from fluytd.builds.dockerfile.text import split_once, strip
@@ -28,12 +28,12 @@ def parse_run(entry: Entry) -> Run:
     network = flags.text("network", "default")
     if network not in _NETWORKS:
         raise Mistake(
-            f"{network!r} is no network mode", or_else(network, _NETWORKS, "use default, none or host"), "--network"
+            f"{network!r} is no network mode{perhaps(network, _NETWORKS)}", "use default, none or host", "--network"
         )
     security = flags.text("security", "sandbox")
     if security not in _SECURITIES:
         raise Mistake(
-            f"{security!r} is no security mode", or_else(security, _SECURITIES, "use sandbox or insecure"), "--security"
+            f"{security!r} is no security mode{perhaps(security, _SECURITIES)}", "use sandbox or insecure", "--security"
         )
     mounts = flags.texts("mount")
     return Run(
