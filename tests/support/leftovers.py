@@ -308,8 +308,10 @@ def _rows(path: Path) -> Iterator[str]:
         yield from (f"state.db: {row}" for row in database.execute("PRAGMA foreign_key_check"))
         yield from (f"state.db: {row[0]}" for row in database.execute("PRAGMA integrity_check") if row[0] != "ok")
         yield from (f"request without an answer: {row[0]}" for row in database.execute(_UNANSWERED))
+        yield from (f"session of no container: {row[0]}" for row in database.execute(_WITHOUT_CONTAINER))
         yield from (f"operation that runs: {row[0]}" for row in database.execute(_RUNNING))
 
 
 _UNANSWERED = "SELECT request_id FROM request_ids WHERE response IS NULL"
+_WITHOUT_CONTAINER = "SELECT id FROM execs WHERE container_id NOT IN (SELECT id FROM containers)"
 _RUNNING = "SELECT id FROM operations WHERE state = 'RUNNING'"

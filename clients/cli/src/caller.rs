@@ -7,9 +7,8 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::mpsc;
 
-use crate::api::v1::types::{CloseStdin, Detach, TerminalSize};
+use crate::api::v1::types::{CloseStdin, TerminalSize};
 use crate::api::v1::{attach_container_request, exec_request, AttachContainerRequest, ExecRequest};
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::terminal;
@@ -32,8 +31,6 @@ pub enum Action {
     Resize(TerminalSize),
     /// A signal, by name.
     Signal(&'static str),
-    /// The caller leaves; the process goes on.
-    Detach,
 }
 
 impl From<Action> for ExecRequest {
@@ -44,7 +41,6 @@ impl From<Action> for ExecRequest {
             Action::CloseStdin => To::CloseStdin(CloseStdin {}),
             Action::Resize(size) => To::Resize(size),
             Action::Signal(name) => To::Signal(name.to_owned()),
-            Action::Detach => To::Detach(Detach {}),
         };
         Self { action: Some(action) }
     }
@@ -58,34 +54,42 @@ impl From<Action> for AttachContainerRequest {
             Action::CloseStdin => To::CloseStdin(CloseStdin {}),
             Action::Resize(size) => To::Resize(size),
             Action::Signal(name) => To::Signal(name.to_owned()),
-            Action::Detach => To::Detach(Detach {}),
         };
         Self { action: Some(action) }
     }
 }
 
-/// Sends standard input piece by piece, then says that it is over; at the keys of `detach`, says that the caller leaves.
-/// Ends when the engine takes no more: the stream stays open for output until the other side ends it.
-pub async fn pump_stdin<R: From<Action>>(actions: mpsc::Sender<R>, mut detach: DetachKeys) {
+/// What the engine is told of `--detach-keys`: nothing for its default, and that none are wanted for an empty text.
+pub fn keys_of(flag: Option<&str>) -> String {
+    match flag {
+        Some("") => "none".to_owned(),
+        Some(keys) => keys.to_owned(),
+        None => String::new(),
+    }
+}
+
+/// Sends standard input piece by piece, then says that it is over. Ends when the engine takes no more: the stream stays
+/// open for output until the other side ends it. `stays`: the end of input is a keyboard that is gone, which is not for a
+/// process to know that others may type to.
+pub async fn pump_stdin<R: From<Action>>(actions: mpsc::Sender<R>, stays: bool) {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; STDIN_CHUNK_BYTES];
     loop {
-        let (data, last) = match stdin.read(&mut buffer).await {
+        match stdin.read(&mut buffer).await {
             Ok(count) if count > 0 => {
-                let (data, is_detached) = detach.feed(&buffer[..count]);
-                (data, is_detached.then_some(Action::Detach))
+                if actions.send(Action::Stdin(buffer[..count].to_vec()).into()).await.is_err() {
+                    return;
+                }
             }
             // A terminal that is gone is the end of input too.
-            _ => (detach.rest(), Some(Action::CloseStdin)),
-        };
-        if !data.is_empty() && actions.send(Action::Stdin(data).into()).await.is_err() {
-            return;
-        }
-        if let Some(action) = last {
-            // Whoever takes no more has ended, which its stream tells.
-            let _ = actions.send(action.into()).await;
-            actions.closed().await;
-            return;
+            _ => {
+                if !stays {
+                    // Whoever takes no more has ended, which its stream tells.
+                    let _ = actions.send(Action::CloseStdin.into()).await;
+                }
+                actions.closed().await;
+                return;
+            }
         }
     }
 }

@@ -16,6 +16,9 @@ pub struct ContainerFlags {
     /// Name of the container; default: one is made up
     #[arg(long)]
     pub name: Option<String>,
+    /// Give it a terminal; with -i the caller's, of its size
+    #[arg(short, long)]
+    pub tty: bool,
     /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
@@ -159,6 +162,7 @@ impl ContainerFlags {
             hostname: self.hostname.clone().unwrap_or_default(),
             domainname: self.domainname.clone().unwrap_or_default(),
             labels: pairs(&self.label),
+            tty: self.tty,
             open_stdin: self.interactive,
             stdin_once: self.interactive,
             stop_signal: self.stop_signal.clone().unwrap_or_default(),

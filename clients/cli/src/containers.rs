@@ -1,4 +1,4 @@
-//! Containers: ps, start, stop, kill, wait, rm, and the container side of inspect.
+//! Containers: ps, stop, kill, wait, rm, and the container side of inspect.
 
 use clap::Args;
 use tonic::transport::Channel;
@@ -10,7 +10,7 @@ use crate::api::v1::types::{Container, ContainerFilter};
 use crate::api::v1::wait_container_request::Condition;
 use crate::api::v1::{
     DeleteContainerRequest, GetContainerRequest, KillContainerRequest, ListContainersRequest,
-    StartContainerRequest, StopContainerRequest, WaitContainerRequest,
+    StopContainerRequest, WaitContainerRequest,
 };
 use crate::clock::now_seconds;
 use crate::failure::Failure;
@@ -49,15 +49,6 @@ pub struct ListCommand {
     /// Output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// `fluyt start`
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  fluyt start job")]
-pub struct StartCommand {
-    /// Containers: ids, unique beginnings of ids, or names
-    #[arg(required = true)]
-    containers: Vec<String>,
 }
 
 /// `fluyt stop`
@@ -304,22 +295,6 @@ pub async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
         }
     }
     Ok(exit_code)
-}
-
-/// Runs `fluyt start`.
-///
-/// # Errors
-/// Standard output is closed.
-pub async fn start(channel: Channel, command: StartCommand) -> Result<u8, Failure> {
-    each(command.containers, |name| {
-        let mut client = ContainerServiceClient::new(channel.clone());
-        async move {
-            let request = StartContainerRequest { container: name.clone(), ..Default::default() };
-            client.start_container(request).await?;
-            Ok(name)
-        }
-    })
-    .await
 }
 
 /// Runs `fluyt stop`; several containers are stopped at the same time.

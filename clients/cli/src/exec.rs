@@ -13,7 +13,6 @@ use crate::api::v1::exec_service_client::ExecServiceClient;
 use crate::api::v1::{exec_session::Exit, ExecRequest, ExecSession, ExecSpec, ExecStart};
 use crate::caller::{self, forward_signals, forward_sizes, pump_stdin};
 use crate::container_flags::variables;
-use crate::detach_keys::{self, DetachKeys};
 use crate::failure::Failure;
 use crate::render;
 use crate::signals::Signals;
@@ -36,7 +35,7 @@ pub struct ExecCommand {
     #[arg(short, long)]
     tty: bool,
     /// Let it run by itself and print its session's id
-    #[arg(short, long, conflicts_with = "interactive")]
+    #[arg(short, long)]
     detach: bool,
     /// User inside the container: uid, uid:gid, name or name:group
     #[arg(short, long)]
@@ -50,12 +49,12 @@ pub struct ExecCommand {
     /// File with a variable a line, literal, blank lines and lines beginning with # skipped
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// All capabilities of the container's bounding set, no seccomp filter
+    /// All capabilities of the kernel, no seccomp filter
     #[arg(long)]
     privileged: bool,
     /// Keys that leave the process running, empty for none; default: ctrl-p,ctrl-q with -t, else none
-    #[arg(long, value_name = "KEYS", value_parser = DetachKeys::parse)]
-    detach_keys: Option<DetachKeys>,
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// Container: name, id or unique prefix of it
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -73,23 +72,14 @@ impl ExecCommand {
             working_dir: self.workdir.clone().unwrap_or_default(),
             tty: self.tty,
             terminal_size: if self.tty { terminal::size() } else { None },
-            open_stdin: self.interactive,
+            open_stdin: self.interactive && !self.detach,
             privileged: self.privileged,
             detach: self.detach,
+            detach_keys: caller::keys_of(self.detach_keys.as_deref()),
             ..ExecSpec::default()
         };
         let start = ExecStart { container: self.container.clone(), spec: Some(spec), ..ExecStart::default() };
         Ok(ExecRequest { action: Some(Request::Start(start)) })
-    }
-
-    fn keys(&self) -> Result<DetachKeys, Failure> {
-        match &self.detach_keys {
-            Some(keys) => Ok(keys.clone()),
-            None if self.tty => {
-                DetachKeys::parse(detach_keys::DEFAULT).map_err(|message| Failure::usage(message, ""))
-            }
-            None => Ok(DetachKeys::none()),
-        }
     }
 }
 
@@ -98,7 +88,7 @@ impl ExecCommand {
 /// # Errors
 /// What the engine answers; a failed start carries 125, 126 or 127.
 pub async fn run(channel: Channel, command: ExecCommand) -> Result<u8, Failure> {
-    let has_keyboard = command.tty && command.interactive;
+    let has_keyboard = command.tty && command.interactive && !command.detach;
     if has_keyboard && !terminal::is_input() {
         return Err(Failure::usage(
             "-t with -i needs a terminal at standard input",
@@ -107,7 +97,6 @@ pub async fn run(channel: Channel, command: ExecCommand) -> Result<u8, Failure> 
     }
     // A signal on a terminal of ours is for us; one of the container's terminal is a key that it sees itself.
     let signals = Signals::listen()?;
-    let keys = command.keys()?;
     let (actions, queue) = mpsc::channel::<ExecRequest>(caller::QUEUE);
     let sizes = if command.tty && !command.detach { Some(forward_sizes(actions.clone())?) } else { None };
     let signal_end = forward_signals(signals, actions.clone(), !command.tty);
@@ -139,7 +128,7 @@ pub async fn run(channel: Channel, command: ExecCommand) -> Result<u8, Failure> 
                         raw = Some(RawMode::enter()?);
                     }
                     if command.interactive {
-                        pump = Some(tokio::spawn(pump_stdin(actions.clone(), keys.clone())));
+                        pump = Some(tokio::spawn(pump_stdin(actions.clone(), false)));
                     }
                 }
                 Some(Event::Stdout(chunk)) => render::bytes(&chunk.data, false)?,

@@ -10,7 +10,9 @@ use tonic_types::StatusExt;
 pub const EXIT_ENGINE: u8 = 125;
 
 /// Flag that sets a field of the API, for errors that name the field.
-const FLAGS: [(&str, &str); 24] = [
+const FLAGS: [(&str, &str); 26] = [
+    ("open.detach_keys", "--detach-keys"),
+    ("start.spec.detach_keys", "--detach-keys"),
     ("name", "--name"),
     ("spec.env", "--env"),
     ("spec.user", "--user"),

@@ -11,7 +11,6 @@ mod connect;
 mod container_flags;
 mod containers;
 mod credentials;
-mod detach_keys;
 mod engine;
 mod events;
 mod exec;
@@ -20,6 +19,7 @@ mod files;
 mod flag_values;
 mod images;
 mod interrupt;
+mod joined;
 mod lifecycle;
 mod lifecycle_flags;
 mod login;
@@ -32,6 +32,7 @@ mod render;
 mod run;
 mod search;
 mod signals;
+mod start;
 mod stats;
 mod system;
 mod terminal;
@@ -79,7 +80,7 @@ enum Command {
     /// Join the streams of a running container
     Attach(attach::AttachCommand),
     /// Start containers
-    Start(containers::StartCommand),
+    Start(start::StartCommand),
     /// Stop containers
     Stop(containers::StopCommand),
     /// Send a signal to containers
@@ -173,7 +174,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Create(command) => run::create(channel, *command).await,
         Command::Exec(command) => exec::run(channel, command).await,
         Command::Attach(command) => attach::run(channel, command).await,
-        Command::Start(command) => containers::start(channel, command).await,
+        Command::Start(command) => start::run(channel, command).await,
         Command::Stop(command) => containers::stop(channel, command).await,
         Command::Kill(command) => containers::kill(channel, command).await,
         Command::Pause(command) => lifecycle::pause(channel, command).await,

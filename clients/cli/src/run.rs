@@ -3,31 +3,30 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use crate::api::v1::attach_container_request::Action;
-use crate::api::v1::attach_container_response::Event as AttachEvent;
 use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::run_container_response::Event as RunEvent;
-use crate::api::v1::types::{self, container::Exit, AttachOptions};
+use crate::api::v1::types::{self, container::Exit};
 use crate::api::v1::{
-    wait_container_request, AttachContainerRequest, CreateContainerRequest, DeleteContainerRequest,
-    KillContainerRequest, RunContainerRequest, StartContainerRequest, WaitContainerRequest,
+    wait_container_request, CreateContainerRequest, DeleteContainerRequest, KillContainerRequest,
+    RunContainerRequest, StartContainerRequest, WaitContainerRequest,
 };
-use crate::caller;
 use crate::container_flags::ContainerFlags;
 use crate::credentials;
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::images;
+use crate::joined::{self, Outcome, Wish};
 use crate::progress::Progress;
 use crate::render;
 use crate::signals::{Caught, Signals};
+use crate::terminal;
 
 /// How long an ended container of `--rm` is waited for until it is gone.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `--attach` joins.
+const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 /// `fluyt run`
 #[derive(Args, Debug)]
@@ -35,13 +34,31 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
   fluyt run --rm debian:12 cat /etc/os-release
   fluyt run -d --name web -m 256m --cpus 0.5 nginx
   echo hello | fluyt run -i --rm busybox cat
+  fluyt run -it --rm busybox sh
 
 Exit code: the container's; 128 + n if signal n ended it; 127 if the command is not found, 126 if it cannot be
-executed, 125 if the engine or a flag is at fault.")]
+executed, 125 if the engine or a flag is at fault; 0 after the detach keys.")]
 pub struct RunCommand {
     /// Leave the container running and print its id
-    #[arg(short, long, conflicts_with = "interactive")]
+    #[arg(short, long)]
     detach: bool,
+    /// Join this stream only: stdin, stdout or stderr; may be repeated; default: all, of them stdin with -i
+    #[arg(short, long, value_name = "STREAM", value_parser = STREAMS, conflicts_with = "detach")]
+    attach: Vec<String>,
+    /// Keys that leave the container running, empty for none; default: ctrl-p,ctrl-q with -t, else none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Send signals on to the container; with =false they end this command only
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    sig_proxy: bool,
     /// Print no progress of a pull
     #[arg(short, long)]
     quiet: bool,
@@ -60,16 +77,43 @@ pub struct CreateCommand {
     container: ContainerFlags,
 }
 
+impl RunCommand {
+    fn joins(&self) -> bool {
+        let flags = &self.container;
+        !self.detach && (flags.interactive || flags.tty || !self.attach.is_empty())
+    }
+
+    fn wish(&self) -> Wish {
+        let wants = |name: &str| self.attach.is_empty() || self.attach.iter().any(|one| one == name);
+        Wish {
+            has_terminal: self.container.tty,
+            stdin: self.container.interactive && wants("stdin"),
+            stdout: wants("stdout"),
+            stderr: wants("stderr"),
+            include_logs: true,
+            detach_keys: self.detach_keys.clone(),
+            sends_signals: self.sig_proxy,
+            ..Wish::default()
+        }
+    }
+
+    fn spec(&self) -> Result<types::ContainerSpec, Failure> {
+        let spec = self.container.spec(|name| std::env::var(name).ok())?;
+        // Nobody who could be the first to leave has its input.
+        Ok(types::ContainerSpec { stdin_once: spec.stdin_once && !self.detach, ..spec })
+    }
+}
+
 /// Runs `fluyt run`; the answer is the exit code.
 ///
 /// # Errors
 /// What the engine answers; a failed start carries 125, 126 or 127.
 pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
-    if command.container.interactive {
-        return interactive(channel, command).await;
+    if command.joins() {
+        return joined(channel, command).await;
     }
     let request = RunContainerRequest {
-        spec: Some(command.container.spec(|name| std::env::var(name).ok())?),
+        spec: Some(command.spec()?),
         name: command.container.name.clone().unwrap_or_default(),
         detach: command.detach,
         auth: credentials::for_run(&channel, &command.container.image, &command.container.pull).await?,
@@ -84,6 +128,9 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
         let event = tokio::select! {
             event = events.message() => event?,
             caught = signals.next(), if !id.is_empty() => {
+                if !command.sig_proxy {
+                    return Ok(caught.exit_code());
+                }
                 forward(&channel, &id, caught).await;
                 continue;
             }
@@ -117,15 +164,24 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
 /// # Errors
 /// What the engine answers.
 pub async fn create(channel: Channel, command: CreateCommand) -> Result<u8, Failure> {
-    let id = create_container(&channel, &command.container, command.quiet).await?;
+    let id = create_container(&channel, &command.container, command.quiet, None).await?;
     render::line(id)?;
     Ok(0)
 }
 
-async fn create_container(channel: &Channel, flags: &ContainerFlags, quiet: bool) -> Result<String, Failure> {
+async fn create_container(
+    channel: &Channel,
+    flags: &ContainerFlags,
+    quiet: bool,
+    size: Option<types::TerminalSize>,
+) -> Result<String, Failure> {
     let mut client = ContainerServiceClient::new(channel.clone());
+    let mut spec = flags.spec(|name| std::env::var(name).ok())?;
+    if let Some(size) = size {
+        (spec.tty_width, spec.tty_height) = (size.width, size.height);
+    }
     let request = CreateContainerRequest {
-        spec: Some(flags.spec(|name| std::env::var(name).ok())?),
+        spec: Some(spec),
         name: flags.name.clone().unwrap_or_default(),
         ..Default::default()
     };
@@ -146,57 +202,30 @@ async fn create_container(channel: &Channel, flags: &ContainerFlags, quiet: bool
     Ok(answer.into_inner().container.unwrap_or_default().id)
 }
 
-/// Attaches before the start, so that no byte of output is missed, and feeds standard input.
-async fn interactive(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
-    let mut client = ContainerServiceClient::new(channel.clone());
-    let mut signals = Signals::listen()?;
-    let id = create_container(&channel, &command.container, command.quiet).await?;
-    let (actions, queue) = mpsc::channel::<AttachContainerRequest>(caller::QUEUE);
-    let open = AttachOptions {
-        container: id.clone(),
-        stdin: true,
-        stdout: true,
-        stderr: true,
-        include_logs: true,
-        hold: true,
-        ..Default::default()
-    };
-    // The queue is empty and holds several: this cannot wait.
-    let _ = actions.send(AttachContainerRequest { action: Some(Action::Open(open)) }).await;
-    let mut events = client.attach_container(ReceiverStream::new(queue)).await?.into_inner();
-    let pump = tokio::spawn(caller::pump_stdin(actions, DetachKeys::none()));
-    let result = async {
-        loop {
-            let event = tokio::select! {
-                event = events.message() => event?,
-                caught = signals.next() => {
-                    forward(&channel, &id, caught).await;
-                    continue;
-                }
-            };
-            match event.and_then(|message| message.event) {
-                Some(AttachEvent::Attached(_)) => {
-                    let start = StartContainerRequest { container: id.clone(), ..Default::default() };
-                    if let Err(status) = client.start_container(start).await {
-                        remove_failed(&channel, &id, command.container.rm).await;
-                        return Err(Failure::from(status));
-                    }
-                }
-                Some(AttachEvent::Stdout(chunk)) => render::bytes(&chunk.data, false)?,
-                Some(AttachEvent::Stderr(chunk)) => render::bytes(&chunk.data, true)?,
-                Some(AttachEvent::Exited(container) | AttachEvent::Detached(container)) => {
-                    if command.container.rm {
-                        removed(&channel, &id).await;
-                    }
-                    return exit_code(&container);
-                }
-                None => return Err(Failure::cut_off("container")),
-            }
-        }
+/// Joins before the start, so that no byte of output is missed, and feeds standard input.
+async fn joined(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
+    let signals = Signals::listen()?;
+    let mut wish = command.wish();
+    wish.check()?;
+    let (flags, quiet) = (&command.container, command.quiet);
+    let id = create_container(&channel, flags, quiet, flags.tty.then(terminal::size).flatten()).await?;
+    wish.container.clone_from(&id);
+    if !wish.stdout && !wish.stderr {
+        render::line(&id)?;
     }
-    .await;
-    pump.abort();
-    result
+    let start = || async {
+        let request = StartContainerRequest { container: id.clone(), ..Default::default() };
+        if let Err(status) = ContainerServiceClient::new(channel.clone()).start_container(request).await {
+            remove_failed(&channel, &id, flags.rm).await;
+            return Err(Failure::from(status));
+        }
+        Ok(())
+    };
+    let outcome = joined::join(channel.clone(), signals, &wish, start).await?;
+    if flags.rm && matches!(outcome, Outcome::Ended(_)) {
+        removed(&channel, &id).await;
+    }
+    outcome.exit_code()
 }
 
 /// Returns once a container of `--rm` is gone, so that its name is free for whoever comes next. A removal that fails or

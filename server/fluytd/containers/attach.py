@@ -33,6 +33,8 @@ class AttachOptions:
     include_logs: bool = False
     cursor: str | None = None
     hold: bool = False
+    #: Also where it has ended, for its next run.
+    await_start: bool = False
     #: As the caller wrote them; empty: the default.
     detach_keys: str = ""
     #: (columns, rows); None: it stays as it is.
@@ -229,8 +231,9 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
     LIMIT_EXCEEDED and FIELD_INVALID (`open.detach_keys`), CURSOR_INVALID.
     """
     container = entry.container
-    if container.state not in ATTACHABLE:
-        allowed = sorted(state.value for state in ATTACHABLE)
+    attachable = ATTACHABLE | {State.EXITED} if options.await_start else ATTACHABLE
+    if container.state not in attachable:
+        allowed = sorted(state.value for state in attachable)
         raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
     if options.stdin and not container.spec.open_stdin:
         raise FieldInvalid(field="open.stdin", rule="needs a container that was made with open_stdin")
@@ -239,8 +242,8 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
     parse_detach_keys(options.detach_keys, DETACH_KEYS_FIELD, has_terminal=container.spec.tty)
     if options.terminal_size is not None:
         resize(entry, options.terminal_size)
-    is_live = container.state in EXECUTED
-    tail = 0 if is_live and not options.include_logs and not options.cursor else None
+    has_old_output = container.state in EXECUTED | {State.EXITED}
+    tail = 0 if has_old_output and not options.include_logs and not options.cursor else None
     reader = await ctx.workers.run(
         open_range, ctx.directories.log_dir(container.id), ReadRange(cursor=options.cursor or None, tail_lines=tail)
     )

@@ -281,9 +281,9 @@ class ContainerServiceServicer:
 
     def AttachContainer(self, request_iterator, context):
         """Joins the caller to a container's streams. State needed: CREATED (output comes once it starts), STARTING, RUNNING,
-        PAUSED or STOPPING. The caller sends `open` first. State after: unchanged. Not idempotent: each call is a session.
-        Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The stream ends with
-        `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
+        PAUSED or STOPPING; EXITED with `await_start`. The caller sends `open` first. State after: unchanged. Not idempotent:
+        each call is a session. Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The
+        stream ends with `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -102,9 +102,9 @@ class ContainerServiceStub:
     """
     AttachContainer: _grpc.StreamStreamMultiCallable[_containers_pb2.AttachContainerRequest, _containers_pb2.AttachContainerResponse]
     """Joins the caller to a container's streams. State needed: CREATED (output comes once it starts), STARTING, RUNNING,
-    PAUSED or STOPPING. The caller sends `open` first. State after: unchanged. Not idempotent: each call is a session.
-    Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The stream ends with
-    `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
+    PAUSED or STOPPING; EXITED with `await_start`. The caller sends `open` first. State after: unchanged. Not idempotent:
+    each call is a session. Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The
+    stream ends with `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
     """
     WatchStats: _grpc.UnaryStreamMultiCallable[_containers_pb2.WatchStatsRequest, _containers_pb2.WatchStatsResponse]
     """Sends figures of running containers at an interval, one sampler for any number of callers. State needed: none.
@@ -215,9 +215,9 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     """
     AttachContainer: _aio.StreamStreamMultiCallable[_containers_pb2.AttachContainerRequest, _containers_pb2.AttachContainerResponse]  # type: ignore[assignment]
     """Joins the caller to a container's streams. State needed: CREATED (output comes once it starts), STARTING, RUNNING,
-    PAUSED or STOPPING. The caller sends `open` first. State after: unchanged. Not idempotent: each call is a session.
-    Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The stream ends with
-    `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
+    PAUSED or STOPPING; EXITED with `await_start`. The caller sends `open` first. State after: unchanged. Not idempotent:
+    each call is a session. Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The
+    stream ends with `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
     """
     WatchStats: _aio.UnaryStreamMultiCallable[_containers_pb2.WatchStatsRequest, _containers_pb2.WatchStatsResponse]  # type: ignore[assignment]
     """Sends figures of running containers at an interval, one sampler for any number of callers. State needed: none.
@@ -400,9 +400,9 @@ class ContainerServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_containers_pb2.AttachContainerResponse], _abc.AsyncIterator[_containers_pb2.AttachContainerResponse]]:
         """Joins the caller to a container's streams. State needed: CREATED (output comes once it starts), STARTING, RUNNING,
-        PAUSED or STOPPING. The caller sends `open` first. State after: unchanged. Not idempotent: each call is a session.
-        Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The stream ends with
-        `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
+        PAUSED or STOPPING; EXITED with `await_start`. The caller sends `open` first. State after: unchanged. Not idempotent:
+        each call is a session. Cancel or a lost connection: as `detach`; the process goes on, its output is in the log. The
+        stream ends with `exited` or `detached`. A slow caller of `hold` slows the process; memory does not grow.
         """
 
     def WatchStats(

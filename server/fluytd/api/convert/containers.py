@@ -191,6 +191,7 @@ def from_attach_options(message: attach_pb2.AttachOptions) -> AttachOptions:
         include_logs=message.include_logs,
         cursor=message.cursor or None,
         hold=message.hold,
+        await_start=message.await_start,
         detach_keys=message.detach_keys,
         terminal_size=size,
     )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fluyt.v1.types import output_pb2 as fluyt_dot_v1_dot_types_dot_output__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66luyt/v1/types/attach.proto\x12\x0e\x66luyt.v1.types\x1a\x1b\x66luyt/v1/types/output.proto\"\xcf\x01\n\rAttachOptions\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0e\n\x06stdout\x18\x03 \x01(\x08\x12\x0e\n\x06stderr\x18\x04 \x01(\x08\x12\x14\n\x0cinclude_logs\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65tach_keys\x18\x07 \x01(\t\x12\x33\n\rterminal_size\x18\x08 \x01(\x0b\x32\x1c.fluyt.v1.types.TerminalSize\x12\x0c\n\x04hold\x18\t \x01(\x08\"\x0c\n\nCloseStdin\"\x08\n\x06\x44\x65tachb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66luyt/v1/types/attach.proto\x12\x0e\x66luyt.v1.types\x1a\x1b\x66luyt/v1/types/output.proto\"\xe4\x01\n\rAttachOptions\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0e\n\x06stdout\x18\x03 \x01(\x08\x12\x0e\n\x06stderr\x18\x04 \x01(\x08\x12\x14\n\x0cinclude_logs\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65tach_keys\x18\x07 \x01(\t\x12\x33\n\rterminal_size\x18\x08 \x01(\x0b\x32\x1c.fluyt.v1.types.TerminalSize\x12\x0c\n\x04hold\x18\t \x01(\x08\x12\x13\n\x0b\x61wait_start\x18\n \x01(\x08\"\x0c\n\nCloseStdin\"\x08\n\x06\x44\x65tachb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fluyt.v1.types.attach_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTACHOPTIONS']._serialized_start=77
-  _globals['_ATTACHOPTIONS']._serialized_end=284
-  _globals['_CLOSESTDIN']._serialized_start=286
-  _globals['_CLOSESTDIN']._serialized_end=298
-  _globals['_DETACH']._serialized_start=300
-  _globals['_DETACH']._serialized_end=308
+  _globals['_ATTACHOPTIONS']._serialized_end=305
+  _globals['_CLOSESTDIN']._serialized_start=307
+  _globals['_CLOSESTDIN']._serialized_end=319
+  _globals['_DETACH']._serialized_start=321
+  _globals['_DETACH']._serialized_end=329
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class AttachOptions(_message.Message):
     DETACH_KEYS_FIELD_NUMBER: _builtins.int
     TERMINAL_SIZE_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    AWAIT_START_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     """REQUIRED. The container."""
     stdin: _builtins.bool
@@ -52,6 +53,10 @@ class AttachOptions(_message.Message):
     """OPTIONAL. Output is kept for this caller however slow it is: at the log's bound the process waits. Default: false,
     what a slow caller misses is rotated away and the stream goes on behind it.
     """
+    await_start: _builtins.bool
+    """OPTIONAL. Also join a container that has ended, for its next run; of an earlier one no output is sent unless asked
+    for. Default: false, such a container is refused.
+    """
     @_builtins.property
     def terminal_size(self) -> _output_pb2.TerminalSize:
         """OPTIONAL. Size of the caller's terminal, before the start too. Default: it stays as it is."""
@@ -68,10 +73,11 @@ class AttachOptions(_message.Message):
         detach_keys: _builtins.str = ...,
         terminal_size: _output_pb2.TerminalSize | None = ...,
         hold: _builtins.bool = ...,
+        await_start: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terminal_size", b"terminal_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "cursor", b"cursor", "detach_keys", b"detach_keys", "hold", b"hold", "include_logs", b"include_logs", "stderr", b"stderr", "stdin", b"stdin", "stdout", b"stdout", "terminal_size", b"terminal_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_start", b"await_start", "container", b"container", "cursor", b"cursor", "detach_keys", b"detach_keys", "hold", b"hold", "include_logs", b"include_logs", "stderr", b"stderr", "stdin", b"stdin", "stdout", b"stdout", "terminal_size", b"terminal_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
