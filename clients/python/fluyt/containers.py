@@ -1,13 +1,16 @@
-"""Containers: run, create, start, pause, restart, update, stop, wait, look at, commit, export, delete."""
+"""Containers: run, attach, create, start, pause, restart, update, stop, wait, look at, commit, export, delete."""
 
-from collections.abc import Iterator, Sequence
+import queue
+from collections.abc import Iterable, Iterator, Sequence
 
 import grpc
 
 from fluyt.errors import iterate, translated
+from fluyt.streams import Input, actions
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
 from fluyt.v1.types import (
     archive_pb2,
+    attach_pb2,
     container_filter_pb2,
     container_pb2,
     container_spec_pb2,
@@ -39,6 +42,60 @@ def run(
     """
     request = containers_pb2.RunContainerRequest(spec=wanted, name=name, detach=detach, request_id=request_id)
     return iterate(containers_pb2_grpc.ContainerServiceStub(connection).RunContainer(request))
+
+
+def attach(
+    connection: grpc.Channel,
+    container: str,
+    *,
+    stdin: Iterable[Input] | None = None,
+    include_logs: bool = False,
+    cursor: str = "",
+    await_start: bool = False,
+    detach_keys: str = "",
+    size: tuple[int, int] | None = None,
+) -> Iterator[containers_pb2.AttachContainerResponse]:
+    """Yields `attached`, `stdout`, `stderr` as they come, then `exited` or `detached`.
+
+    A slow reader slows the container. Giving the iteration up leaves the container as it is.
+
+    Args:
+        connection: see `fluyt.connect`.
+        container: its id, a unique prefix of it, or its name; made and not started, it is waited for.
+        stdin: what is said to it, iterated on another thread: input of a container with `open_stdin`, whose end is its
+            end, `Resize`, `Signal` and `DETACH` of `fluyt.streams`. None: no input.
+        include_logs: first what it has written before.
+        cursor: begin right after it (of the last chunk seen).
+        await_start: also join one that has ended, for its next run.
+        detach_keys: as Docker writes them, `none` for none; empty: ctrl-p,ctrl-q with a terminal, else none.
+        size: columns and rows of the caller's terminal.
+    """
+    over: queue.SimpleQueue[None] = queue.SimpleQueue()
+    options = attach_pb2.AttachOptions(
+        container=container,
+        stdin=stdin is not None,
+        stdout=True,
+        stderr=True,
+        include_logs=include_logs,
+        cursor=cursor,
+        await_start=await_start,
+        detach_keys=detach_keys,
+        hold=True,
+    )
+    if size is not None:
+        options.terminal_size.width, options.terminal_size.height = size
+
+    def said() -> Iterator[containers_pb2.AttachContainerRequest]:
+        yield containers_pb2.AttachContainerRequest(open=options)
+        if stdin is not None:
+            for fields in actions(stdin, closes=True):
+                yield containers_pb2.AttachContainerRequest(**fields)
+        over.get()
+
+    try:
+        yield from iterate(containers_pb2_grpc.ContainerServiceStub(connection).AttachContainer(said()))
+    finally:
+        over.put(None)
 
 
 def create(

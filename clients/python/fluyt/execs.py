@@ -8,11 +8,9 @@ from typing import Final
 import grpc
 
 from fluyt.errors import FluytError, iterate, translated
+from fluyt.streams import Input, actions
 from fluyt.v1 import execs_pb2, execs_pb2_grpc
-from fluyt.v1.types import attach_pb2
 
-#: Most bytes of input in one message. Source: proto/fluyt/v1/execs.proto.
-_MAX_STDIN_BYTES: Final = 256 * 1024
 #: Most bytes of each output that `run` keeps unless told otherwise.
 MAX_RUN_OUTPUT_BYTES: Final = 64 * 1024 * 1024
 #: Added to the number of the signal that ended a process, as shells do.
@@ -38,6 +36,14 @@ class OutputTooLong(Exception):
 def spec(*argv: str) -> execs_pb2.ExecSpec:
     """The least that a process needs: program and arguments. Set further fields on it."""
     return execs_pb2.ExecSpec(args=argv)
+
+
+def terminal(*argv: str, size: tuple[int, int] | None = None) -> execs_pb2.ExecSpec:
+    """A process on a terminal that reads what is typed. `size`: columns and rows at its first instruction."""
+    wanted = execs_pb2.ExecSpec(args=argv, tty=True, open_stdin=True)
+    if size is not None:
+        wanted.terminal_size.width, wanted.terminal_size.height = size
+    return wanted
 
 
 def run(
@@ -90,22 +96,23 @@ def stream(
     container: str,
     wanted: execs_pb2.ExecSpec,
     *,
-    stdin: Iterable[bytes] = (),
+    stdin: Iterable[Input] = (),
+    request_id: str = "",
 ) -> Iterator[execs_pb2.ExecResponse]:
     """Yields `started`, `stdout`, `stderr` as they come, then `exited`; of a `detach` only `started`.
 
-    `stdin`: input, sent as it is iterated (on another thread) where `wanted.open_stdin`, then closed. A slow reader
+    `stdin`: what is said to it, iterated on another thread: input where `wanted.open_stdin`, closed at the end, and
+    `Resize` and `Signal`. `DETACH`, or the detach keys in the input, end the stream with `detached`. A slow reader
     slows the process. Giving the iteration up leaves the process to `wanted.disconnect_policy`, SIGHUP by default.
+    `request_id`: a repeated call joins the first one's process.
     """
     over: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def said() -> Iterator[execs_pb2.ExecRequest]:
-        yield execs_pb2.ExecRequest(start=execs_pb2.ExecStart(container=container, spec=wanted))
-        if wanted.open_stdin:
-            for data in stdin:
-                for begin in range(0, len(data), _MAX_STDIN_BYTES):
-                    yield execs_pb2.ExecRequest(stdin=data[begin : begin + _MAX_STDIN_BYTES])
-            yield execs_pb2.ExecRequest(close_stdin=attach_pb2.CloseStdin())
+        start = execs_pb2.ExecStart(container=container, spec=wanted, request_id=request_id)
+        yield execs_pb2.ExecRequest(start=start)
+        for fields in actions(stdin, closes=wanted.open_stdin):
+            yield execs_pb2.ExecRequest(**fields)
         over.get()
 
     try:
@@ -115,14 +122,29 @@ def stream(
 
 
 def attach(
-    connection: grpc.Channel, session_id: str, *, offset_bytes: int = 0
+    connection: grpc.Channel,
+    session_id: str,
+    *,
+    offset_bytes: int = 0,
+    stdin: Iterable[Input] = (),
+    detach_keys: str = "",
+    size: tuple[int, int] | None = None,
 ) -> Iterator[execs_pb2.AttachExecResponse]:
-    """Yields `attached`, then output from an offset on (`offset_bytes` of the last event seen), then `exited`."""
+    """Yields `attached`, then output from an offset on (`offset_bytes` of the last event seen), then `exited` or
+    `detached`.
+
+    `stdin`: as of `stream`, but that its end closes nothing. `detach_keys`: as Docker writes them, `none` for none;
+    empty: the session's. `size`: columns and rows of the caller's terminal.
+    """
     over: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def said() -> Iterator[execs_pb2.AttachExecRequest]:
-        options = execs_pb2.AttachExecOptions(id=session_id, offset_bytes=offset_bytes)
+        options = execs_pb2.AttachExecOptions(id=session_id, offset_bytes=offset_bytes, detach_keys=detach_keys)
+        if size is not None:
+            options.terminal_size.width, options.terminal_size.height = size
         yield execs_pb2.AttachExecRequest(open=options)
+        for fields in actions(stdin, closes=False):
+            yield execs_pb2.AttachExecRequest(**fields)
         over.get()
 
     try:

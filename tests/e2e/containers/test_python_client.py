@@ -1,8 +1,11 @@
 """The Python client's calls about a container's life, against a live engine."""
 
+import threading
+from collections.abc import Iterator
+
 import pytest
 
-from fluyt import containers, errors
+from fluyt import containers, errors, streams
 from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2, resources_pb2
 from tests.e2e.containers.steps import IMAGE
 from tests.support.engine import Engine
@@ -34,6 +37,41 @@ def test_a_container_is_frozen_changed_watched_restarted_and_pruned(engine: Engi
     named = container_filter_pb2.ContainerFilter(names=["after"])
     assert list(containers.prune(connection, named, dry_run=True).deleted) == [made.id]
     assert list(containers.prune(connection, named).deleted) == [made.id]
+
+
+def test_a_terminal_is_joined_typed_to_and_left(engine: Engine) -> None:
+    wanted = containers.spec(IMAGE, "sh", "-c", "trap 'stty size' WINCH; stty size; while read x; do echo got $x; done")
+    wanted.tty = wanted.open_stdin = True
+    made = containers.create(engine.channel, wanted)
+    shown, seen = b"", threading.Event()
+
+    def said() -> Iterator[streams.Input]:
+        seen.wait(30)
+        yield from (streams.Resize(111, 22), b"one\n")
+
+    for event in containers.attach(engine.channel, made.id, stdin=said(), size=(90, 30)):
+        kind = event.WhichOneof("event")
+        if kind == "attached":
+            containers.start(engine.channel, made.id)
+        elif kind == "stdout":
+            shown += event.stdout.data
+            seen.set()
+    # The end of what was said was the end of its input.
+    assert (kind, event.exited.exit_code) == ("exited", 0)
+    assert shown.startswith(b"30 90\r\n")
+    assert b"22 111\r\n" in shown
+    assert b"got one\r\n" in shown
+    runs = threading.Event()
+
+    def left() -> Iterator[streams.Input]:
+        runs.wait(30)
+        yield from (streams.Signal("SIGURG"), streams.DETACH)
+
+    again = containers.attach(engine.channel, made.id, stdin=left(), await_start=True)
+    assert next(again).WhichOneof("event") == "attached"
+    containers.start(engine.channel, made.id)
+    runs.set()
+    assert [one.WhichOneof("event") for one in again][-1] == "detached"
 
 
 def test_a_refusal_is_an_exception_of_the_client(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fluyt import errors, execs
+from fluyt import errors, execs, streams
 from fluyt.v1 import execs_pb2
 from tests.e2e.execs.steps import stays
 from tests.support.engine import Engine
@@ -69,3 +69,18 @@ def test_a_stream_answers_what_it_is_told_and_is_listed_and_joined_again(engine:
     assert execs.get(engine.channel, session.id) == session
     again = b"".join(event.stdout.data for event in execs.attach(engine.channel, session.id, offset_bytes=8))
     assert again == b"got two\n"
+
+
+def test_a_terminal_is_left_and_joined_again_and_a_repeated_call_joins_too(engine: Engine) -> None:
+    container = stays(engine)
+    wanted = execs.terminal("sh", "-c", "stty size; read x; echo got $x; exit 5", size=(90, 30))
+    said = (streams.Resize(80, 25), streams.DETACH)
+    *_, left = execs.stream(engine.channel, container, wanted, stdin=said, request_id="one")
+    assert left.WhichOneof("event") == "detached"
+    again = execs.attach(engine.channel, left.detached.id, stdin=(b"x\n",), size=(100, 20))
+    events = list(again)
+    assert execs.shell_exit_code(events[-1].exited) == 5
+    out = b"".join(event.stdout.data for event in events)
+    assert (out.startswith(b"30 90\r\n"), out.endswith(b"got x\r\n")) == (True, True)
+    *_, joined = execs.stream(engine.channel, container, wanted, request_id="one")
+    assert joined.exited.id == left.detached.id
