@@ -39,10 +39,12 @@ def test_s10_the_first_command_sees_the_size_and_a_new_one_is_told(fluyt: Progra
     for flags in (["-it"], ["-t"]):
         command = ["run", "--rm", *flags, IMAGE, "sh", "-c", script]
         with Terminal(fluyt, *command, reads=True, size=(24, 90)) as terminal:
-            terminal.until("24 90\r\nready")
+            terminal.until("ready")
             terminal.resize(50, 200)
             shown = terminal.ended()
-        assert (shown.code, shown.text) == (4, "24 90\r\nready\r\n50 200\r\n")
+        # Without a keyboard the caller's terminal is not raw, and ends lines once more.
+        lines = shown.text.replace("\r\r\n", "\r\n")
+        assert (shown.code, lines) == (4, "24 90\r\nready\r\n50 200\r\n")
 
 
 def test_keys_are_the_containers_and_the_terminal_is_as_it_was_afterwards(fluyt: Program) -> None:
