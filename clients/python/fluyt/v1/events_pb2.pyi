@@ -233,6 +233,8 @@ class Event(_message.Message):
     VOLUME_CREATED_FIELD_NUMBER: _builtins.int
     VOLUME_RENAMED_FIELD_NUMBER: _builtins.int
     VOLUME_DELETED_FIELD_NUMBER: _builtins.int
+    VOLUME_MOUNTED_FIELD_NUMBER: _builtins.int
+    VOLUME_UNMOUNTED_FIELD_NUMBER: _builtins.int
     NETWORK_CREATED_FIELD_NUMBER: _builtins.int
     NETWORK_DELETED_FIELD_NUMBER: _builtins.int
     NETWORK_CONNECTED_FIELD_NUMBER: _builtins.int
@@ -389,6 +391,14 @@ class Event(_message.Message):
         """A volume was deleted."""
 
     @_builtins.property
+    def volume_mounted(self) -> Global___VolumeMounted:
+        """A container began to use a volume."""
+
+    @_builtins.property
+    def volume_unmounted(self) -> Global___VolumeUnmounted:
+        """A container's use of a volume ended with it."""
+
+    @_builtins.property
     def network_created(self) -> Global___NetworkCreated:
         """A network was made."""
 
@@ -465,6 +475,8 @@ class Event(_message.Message):
         volume_created: Global___VolumeCreated | None = ...,
         volume_renamed: Global___VolumeRenamed | None = ...,
         volume_deleted: Global___VolumeDeleted | None = ...,
+        volume_mounted: Global___VolumeMounted | None = ...,
+        volume_unmounted: Global___VolumeUnmounted | None = ...,
         network_created: Global___NetworkCreated | None = ...,
         network_deleted: Global___NetworkDeleted | None = ...,
         network_connected: Global___NetworkConnected | None = ...,
@@ -475,11 +487,11 @@ class Event(_message.Message):
         storage_damaged: Global___StorageDamaged | None = ...,
         storage_short: Global___StorageShort | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_mounted", b"volume_mounted", "volume_renamed", b"volume_renamed", "volume_unmounted", b"volume_unmounted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_renamed", b"volume_renamed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "container_created", b"container_created", "container_deleted", b"container_deleted", "container_exited", b"container_exited", "container_health_changed", b"container_health_changed", "container_lost", b"container_lost", "container_out_of_memory", b"container_out_of_memory", "container_paused", b"container_paused", "container_renamed", b"container_renamed", "container_resumed", b"container_resumed", "container_signalled", b"container_signalled", "container_start_failed", b"container_start_failed", "container_started", b"container_started", "container_stopped", b"container_stopped", "container_stopping", b"container_stopping", "container_updated", b"container_updated", "engine_started", b"engine_started", "engine_stopping", b"engine_stopping", "exec_created", b"exec_created", "exec_exited", b"exec_exited", "exec_started", b"exec_started", "fact", b"fact", "image_built", b"image_built", "image_committed", b"image_committed", "image_deleted", b"image_deleted", "image_imported", b"image_imported", "image_loaded", b"image_loaded", "image_pinned", b"image_pinned", "image_pulled", b"image_pulled", "image_pushed", b"image_pushed", "image_tagged", b"image_tagged", "image_untagged", b"image_untagged", "labels", b"labels", "network_connected", b"network_connected", "network_created", b"network_created", "network_deleted", b"network_deleted", "network_disconnected", b"network_disconnected", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "sequence", b"sequence", "storage_damaged", b"storage_damaged", "storage_reclaimed", b"storage_reclaimed", "storage_short", b"storage_short", "subject", b"subject", "time", b"time", "volume_created", b"volume_created", "volume_deleted", b"volume_deleted", "volume_mounted", b"volume_mounted", "volume_renamed", b"volume_renamed", "volume_unmounted", b"volume_unmounted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "image_committed", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_created", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["engine_started", "engine_stopping", "image_pulled", "image_loaded", "image_imported", "image_pushed", "image_tagged", "image_untagged", "image_deleted", "image_built", "image_pinned", "image_committed", "container_created", "container_started", "container_start_failed", "container_exited", "container_deleted", "container_signalled", "container_stopping", "container_paused", "container_resumed", "container_renamed", "container_updated", "container_out_of_memory", "container_health_changed", "container_lost", "container_stopped", "exec_created", "exec_started", "exec_exited", "volume_created", "volume_renamed", "volume_deleted", "volume_mounted", "volume_unmounted", "network_created", "network_deleted", "network_connected", "network_disconnected", "operation_started", "operation_ended", "storage_reclaimed", "storage_damaged", "storage_short"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1427,6 +1439,66 @@ class VolumeDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VolumeDeleted: _TypeAlias = VolumeDeleted  # noqa: Y015
+
+@_typing.final
+class VolumeMounted(_message.Message):
+    """A container began to use a volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """OUTPUT_ONLY. Name of the volume."""
+    container_id: _builtins.str
+    """OUTPUT_ONLY. Id of the container."""
+    target: _builtins.str
+    """OUTPUT_ONLY. Where it stands inside."""
+    read_only: _builtins.bool
+    """OUTPUT_ONLY. The container cannot write there."""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+        target: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "read_only", b"read_only", "target", b"target", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeMounted: _TypeAlias = VolumeMounted  # noqa: Y015
+
+@_typing.final
+class VolumeUnmounted(_message.Message):
+    """A container's use of a volume ended with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    CONTAINER_ID_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """OUTPUT_ONLY. Name of the volume."""
+    container_id: _builtins.str
+    """OUTPUT_ONLY. Id of the container."""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        container_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeUnmounted: _TypeAlias = VolumeUnmounted  # noqa: Y015
 
 @_typing.final
 class NetworkCreated(_message.Message):

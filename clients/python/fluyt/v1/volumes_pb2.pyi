@@ -403,22 +403,28 @@ class DeleteVolumeRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """REQUIRED. Name of the volume."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     expected_version: _builtins.int
     """OPTIONAL. Fail with VERSION_CONFLICT unless the volume has this version. Default: 0, any."""
+    force: _builtins.bool
+    """OPTIONAL. That there is no such volume is no failure, and a driver that cannot remove it does not hold it back. A
+    volume that a container has is not deleted by it. Default: false.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
         expected_version: _builtins.int = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "force", b"force", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

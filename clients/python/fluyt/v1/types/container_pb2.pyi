@@ -7,6 +7,7 @@ from collections import abc as _abc
 from fluyt.v1.types import container_spec_pb2 as _container_spec_pb2
 from fluyt.v1.types import failure_pb2 as _failure_pb2
 from fluyt.v1.types import health_check_pb2 as _health_check_pb2
+from fluyt.v1.types import mount_pb2 as _mount_pb2
 from fluyt.v1.types import network_pb2 as _network_pb2
 from fluyt.v1.types import platform_pb2 as _platform_pb2
 from google.protobuf import descriptor as _descriptor
@@ -113,6 +114,7 @@ class Container(_message.Message):
     VOLUMES_FIELD_NUMBER: _builtins.int
     RESOLVED_ENV_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """OUTPUT_ONLY. 64 hexadecimal digits."""
     name: _builtins.str
@@ -201,6 +203,10 @@ class Container(_message.Message):
     def resolved_env(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OUTPUT_ONLY. Environment as executed (HOME and TERM, which are set inside, left out)."""
 
+    @_builtins.property
+    def mounts(self) -> _containers.RepeatedCompositeFieldContainer[_mount_pb2.MountPoint]:
+        """OUTPUT_ONLY. What is mounted below its root, those of its image and of other containers included."""
+
     def __init__(
         self,
         *,
@@ -235,10 +241,11 @@ class Container(_message.Message):
         volumes: _abc.Iterable[_builtins.str] | None = ...,
         resolved_env: _abc.Iterable[_builtins.str] | None = ...,
         image_size_bytes: _builtins.int = ...,
+        mounts: _abc.Iterable[_mount_pb2.MountPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "platform", b"platform", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "writable_size_bytes", b"writable_size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "mounts", b"mounts", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__writable_size_bytes: _TypeAlias = _typing.Literal["writable_size_bytes"]  # noqa: Y015
     _WhichOneofArgType__writable_size_bytes: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes"]  # noqa: Y015

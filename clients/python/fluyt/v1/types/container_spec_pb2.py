@@ -31,7 +31,7 @@ from fluyt.v1.types import security_pb2 as fluyt_dot_v1_dot_types_dot_security__
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#fluyt/v1/types/container_spec.proto\x12\x0e\x66luyt.v1.types\x1a!fluyt/v1/types/health_check.proto\x1a\x1a\x66luyt/v1/types/mount.proto\x1a\x1c\x66luyt/v1/types/network.proto\x1a\x1d\x66luyt/v1/types/platform.proto\x1a\x1e\x66luyt/v1/types/resources.proto\x1a\x1d\x66luyt/v1/types/security.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xae\x0b\n\rContainerSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12*\n\x08platform\x18\x02 \x01(\x0b\x32\x18.fluyt.v1.types.Platform\x12/\n\x0bpull_policy\x18\x03 \x01(\x0e\x32\x1a.fluyt.v1.types.PullPolicy\x12.\n\nentrypoint\x18\x04 \x01(\x0b\x32\x1a.fluyt.v1.types.StringList\x12\x0c\n\x04\x61rgs\x18\x05 \x03(\t\x12\x0b\n\x03\x65nv\x18\x06 \x03(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x19\n\x11\x61\x64\x64itional_groups\x18\x08 \x03(\t\x12\x13\n\x0bworking_dir\x18\t \x01(\t\x12\x10\n\x08hostname\x18\n \x01(\t\x12\x12\n\ndomainname\x18\x0b \x01(\t\x12\x39\n\x06labels\x18\x0c \x03(\x0b\x32).fluyt.v1.types.ContainerSpec.LabelsEntry\x12\x43\n\x0b\x61nnotations\x18\r \x03(\x0b\x32..fluyt.v1.types.ContainerSpec.AnnotationsEntry\x12\x0b\n\x03tty\x18\x0e \x01(\x08\x12\x11\n\ttty_width\x18\x0f \x01(\r\x12\x12\n\ntty_height\x18\x10 \x01(\r\x12\x12\n\nopen_stdin\x18\x11 \x01(\x08\x12\x12\n\nstdin_once\x18\x12 \x01(\x08\x12\x13\n\x0bstop_signal\x18\x13 \x01(\t\x12/\n\x0cstop_timeout\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0erestart_policy\x18\x15 \x01(\x0b\x32\x1d.fluyt.v1.types.RestartPolicy\x12\x31\n\x0chealth_check\x18\x16 \x01(\x0b\x32\x1b.fluyt.v1.types.HealthCheck\x12\x13\n\x0b\x61uto_remove\x18\x17 \x01(\x08\x12\x0c\n\x04init\x18\x18 \x01(\x08\x12\x16\n\x0eread_only_root\x18\x19 \x01(\x08\x12,\n\tresources\x18\x1a \x01(\x0b\x32\x19.fluyt.v1.types.Resources\x12\'\n\x07rlimits\x18\x1b \x03(\x0b\x32\x16.fluyt.v1.types.Rlimit\x12\x1a\n\room_score_adj\x18\x1c \x01(\x05H\x00\x88\x01\x01\x12\x16\n\x0eshm_size_bytes\x18\x1d \x01(\x03\x12.\n\x08security\x18\x1e \x01(\x0b\x32\x1c.fluyt.v1.types.SecuritySpec\x12\x32\n\nnamespaces\x18\x1f \x01(\x0b\x32\x1e.fluyt.v1.types.NamespacesSpec\x12,\n\x07network\x18  \x01(\x0b\x32\x1b.fluyt.v1.types.NetworkSpec\x12%\n\x06mounts\x18! \x03(\x0b\x32\x15.fluyt.v1.types.Mount\x12\'\n\x07\x64\x65vices\x18\" \x03(\x0b\x32\x16.fluyt.v1.types.Device\x12;\n\x07sysctls\x18# \x03(\x0b\x32*.fluyt.v1.types.ContainerSpec.SysctlsEntry\x12$\n\x03log\x18$ \x01(\x0b\x32\x17.fluyt.v1.types.LogSpec\x12\x15\n\rcgroup_parent\x18% \x01(\t\x12\x1a\n\x12storage_size_bytes\x18& \x01(\x03\x12\x13\n\x0b\x63\x64i_devices\x18\' \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_oom_score_adj\"\xc4\x01\n\rRestartPolicy\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".fluyt.v1.types.RestartPolicy.Mode\x12\x17\n\x0fmax_retry_count\x18\x02 \x01(\r\"h\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0b\n\x07MODE_NO\x10\x01\x12\x13\n\x0fMODE_ON_FAILURE\x10\x02\x12\x0f\n\x0bMODE_ALWAYS\x10\x03\x12\x17\n\x13MODE_UNLESS_STOPPED\x10\x04\"\xc5\x01\n\x07LogSpec\x12.\n\x06\x64river\x18\x01 \x01(\x0e\x32\x1e.fluyt.v1.types.LogSpec.Driver\x12\x1a\n\x12segment_size_bytes\x18\x02 \x01(\x03\x12\x15\n\rsegment_count\x18\x03 \x01(\r\"W\n\x06\x44river\x12\x16\n\x12\x44RIVER_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44RIVER_FILE\x10\x01\x12\x13\n\x0f\x44RIVER_JOURNALD\x10\x02\x12\x0f\n\x0b\x44RIVER_NONE\x10\x03\"H\n\x06\x44\x65vice\x12\x11\n\thost_path\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t*q\n\nPullPolicy\x12\x1b\n\x17PULL_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13PULL_POLICY_MISSING\x10\x01\x12\x16\n\x12PULL_POLICY_ALWAYS\x10\x02\x12\x15\n\x11PULL_POLICY_NEVER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#fluyt/v1/types/container_spec.proto\x12\x0e\x66luyt.v1.types\x1a!fluyt/v1/types/health_check.proto\x1a\x1a\x66luyt/v1/types/mount.proto\x1a\x1c\x66luyt/v1/types/network.proto\x1a\x1d\x66luyt/v1/types/platform.proto\x1a\x1e\x66luyt/v1/types/resources.proto\x1a\x1d\x66luyt/v1/types/security.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xc4\x0b\n\rContainerSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12*\n\x08platform\x18\x02 \x01(\x0b\x32\x18.fluyt.v1.types.Platform\x12/\n\x0bpull_policy\x18\x03 \x01(\x0e\x32\x1a.fluyt.v1.types.PullPolicy\x12.\n\nentrypoint\x18\x04 \x01(\x0b\x32\x1a.fluyt.v1.types.StringList\x12\x0c\n\x04\x61rgs\x18\x05 \x03(\t\x12\x0b\n\x03\x65nv\x18\x06 \x03(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x19\n\x11\x61\x64\x64itional_groups\x18\x08 \x03(\t\x12\x13\n\x0bworking_dir\x18\t \x01(\t\x12\x10\n\x08hostname\x18\n \x01(\t\x12\x12\n\ndomainname\x18\x0b \x01(\t\x12\x39\n\x06labels\x18\x0c \x03(\x0b\x32).fluyt.v1.types.ContainerSpec.LabelsEntry\x12\x43\n\x0b\x61nnotations\x18\r \x03(\x0b\x32..fluyt.v1.types.ContainerSpec.AnnotationsEntry\x12\x0b\n\x03tty\x18\x0e \x01(\x08\x12\x11\n\ttty_width\x18\x0f \x01(\r\x12\x12\n\ntty_height\x18\x10 \x01(\r\x12\x12\n\nopen_stdin\x18\x11 \x01(\x08\x12\x12\n\nstdin_once\x18\x12 \x01(\x08\x12\x13\n\x0bstop_signal\x18\x13 \x01(\t\x12/\n\x0cstop_timeout\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0erestart_policy\x18\x15 \x01(\x0b\x32\x1d.fluyt.v1.types.RestartPolicy\x12\x31\n\x0chealth_check\x18\x16 \x01(\x0b\x32\x1b.fluyt.v1.types.HealthCheck\x12\x13\n\x0b\x61uto_remove\x18\x17 \x01(\x08\x12\x0c\n\x04init\x18\x18 \x01(\x08\x12\x16\n\x0eread_only_root\x18\x19 \x01(\x08\x12,\n\tresources\x18\x1a \x01(\x0b\x32\x19.fluyt.v1.types.Resources\x12\'\n\x07rlimits\x18\x1b \x03(\x0b\x32\x16.fluyt.v1.types.Rlimit\x12\x1a\n\room_score_adj\x18\x1c \x01(\x05H\x00\x88\x01\x01\x12\x16\n\x0eshm_size_bytes\x18\x1d \x01(\x03\x12.\n\x08security\x18\x1e \x01(\x0b\x32\x1c.fluyt.v1.types.SecuritySpec\x12\x32\n\nnamespaces\x18\x1f \x01(\x0b\x32\x1e.fluyt.v1.types.NamespacesSpec\x12,\n\x07network\x18  \x01(\x0b\x32\x1b.fluyt.v1.types.NetworkSpec\x12%\n\x06mounts\x18! \x03(\x0b\x32\x15.fluyt.v1.types.Mount\x12\'\n\x07\x64\x65vices\x18\" \x03(\x0b\x32\x16.fluyt.v1.types.Device\x12;\n\x07sysctls\x18# \x03(\x0b\x32*.fluyt.v1.types.ContainerSpec.SysctlsEntry\x12$\n\x03log\x18$ \x01(\x0b\x32\x17.fluyt.v1.types.LogSpec\x12\x15\n\rcgroup_parent\x18% \x01(\t\x12\x1a\n\x12storage_size_bytes\x18& \x01(\x03\x12\x13\n\x0b\x63\x64i_devices\x18\' \x03(\t\x12\x14\n\x0cvolumes_from\x18\x32 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_oom_score_adj\"\xc4\x01\n\rRestartPolicy\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".fluyt.v1.types.RestartPolicy.Mode\x12\x17\n\x0fmax_retry_count\x18\x02 \x01(\r\"h\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0b\n\x07MODE_NO\x10\x01\x12\x13\n\x0fMODE_ON_FAILURE\x10\x02\x12\x0f\n\x0bMODE_ALWAYS\x10\x03\x12\x17\n\x13MODE_UNLESS_STOPPED\x10\x04\"\xc5\x01\n\x07LogSpec\x12.\n\x06\x64river\x18\x01 \x01(\x0e\x32\x1e.fluyt.v1.types.LogSpec.Driver\x12\x1a\n\x12segment_size_bytes\x18\x02 \x01(\x03\x12\x15\n\rsegment_count\x18\x03 \x01(\r\"W\n\x06\x44river\x12\x16\n\x12\x44RIVER_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44RIVER_FILE\x10\x01\x12\x13\n\x0f\x44RIVER_JOURNALD\x10\x02\x12\x0f\n\x0b\x44RIVER_NONE\x10\x03\"H\n\x06\x44\x65vice\x12\x11\n\thost_path\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t*q\n\nPullPolicy\x12\x1b\n\x17PULL_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13PULL_POLICY_MISSING\x10\x01\x12\x16\n\x12PULL_POLICY_ALWAYS\x10\x02\x12\x15\n\x11PULL_POLICY_NEVER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,26 +44,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_CONTAINERSPEC_SYSCTLSENTRY']._loaded_options = None
   _globals['_CONTAINERSPEC_SYSCTLSENTRY']._serialized_options = b'8\001'
-  _globals['_PULLPOLICY']._serialized_start=2234
-  _globals['_PULLPOLICY']._serialized_end=2347
+  _globals['_PULLPOLICY']._serialized_start=2256
+  _globals['_PULLPOLICY']._serialized_end=2369
   _globals['_STRINGLIST']._serialized_start=274
   _globals['_STRINGLIST']._serialized_end=302
   _globals['_CONTAINERSPEC']._serialized_start=305
-  _globals['_CONTAINERSPEC']._serialized_end=1759
-  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_start=1596
-  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_end=1641
-  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_start=1643
-  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_end=1693
-  _globals['_CONTAINERSPEC_SYSCTLSENTRY']._serialized_start=1695
-  _globals['_CONTAINERSPEC_SYSCTLSENTRY']._serialized_end=1741
-  _globals['_RESTARTPOLICY']._serialized_start=1762
-  _globals['_RESTARTPOLICY']._serialized_end=1958
-  _globals['_RESTARTPOLICY_MODE']._serialized_start=1854
-  _globals['_RESTARTPOLICY_MODE']._serialized_end=1958
-  _globals['_LOGSPEC']._serialized_start=1961
-  _globals['_LOGSPEC']._serialized_end=2158
-  _globals['_LOGSPEC_DRIVER']._serialized_start=2071
-  _globals['_LOGSPEC_DRIVER']._serialized_end=2158
-  _globals['_DEVICE']._serialized_start=2160
-  _globals['_DEVICE']._serialized_end=2232
+  _globals['_CONTAINERSPEC']._serialized_end=1781
+  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_start=1618
+  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_end=1663
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_start=1665
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_end=1715
+  _globals['_CONTAINERSPEC_SYSCTLSENTRY']._serialized_start=1717
+  _globals['_CONTAINERSPEC_SYSCTLSENTRY']._serialized_end=1763
+  _globals['_RESTARTPOLICY']._serialized_start=1784
+  _globals['_RESTARTPOLICY']._serialized_end=1980
+  _globals['_RESTARTPOLICY_MODE']._serialized_start=1876
+  _globals['_RESTARTPOLICY_MODE']._serialized_end=1980
+  _globals['_LOGSPEC']._serialized_start=1983
+  _globals['_LOGSPEC']._serialized_end=2180
+  _globals['_LOGSPEC_DRIVER']._serialized_start=2093
+  _globals['_LOGSPEC_DRIVER']._serialized_end=2180
+  _globals['_DEVICE']._serialized_start=2182
+  _globals['_DEVICE']._serialized_end=2254
 # @@protoc_insertion_point(module_scope)

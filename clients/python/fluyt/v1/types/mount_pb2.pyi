@@ -313,3 +313,49 @@ class ImageMount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageMount: _TypeAlias = ImageMount  # noqa: Y015
+
+@_typing.final
+class MountPoint(_message.Message):
+    """A mount of a container as it came out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    PROPAGATION_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """OUTPUT_ONLY. Absolute path inside."""
+    type: _builtins.str
+    """OUTPUT_ONLY. `bind`, `volume`, `tmpfs` or `image`."""
+    name: _builtins.str
+    """OUTPUT_ONLY. Name of the volume, reference of the image; empty otherwise."""
+    source: _builtins.str
+    """OUTPUT_ONLY. Path on the host that is shown; empty for a tmpfs and an image."""
+    driver: _builtins.str
+    """OUTPUT_ONLY. Driver of the volume; empty otherwise."""
+    read_only: _builtins.bool
+    """OUTPUT_ONLY. The container cannot write there."""
+    propagation: Global___BindMount.Propagation.ValueType
+    """OUTPUT_ONLY. Propagation of a bind; UNSPECIFIED otherwise."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        type: _builtins.str = ...,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+        propagation: Global___BindMount.Propagation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "name", b"name", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MountPoint: _TypeAlias = MountPoint  # noqa: Y015
