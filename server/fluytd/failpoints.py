@@ -43,6 +43,7 @@ CATALOGUE: dict[str, str] = {
     "container.delete.record": "the record that it is being deleted",
     "container.delete.files": "the removal of its files",
     "container.delete.directories": "the removal of its directories, also of an undone creation",
+    "container.delete.volumes": "the removal of its anonymous volumes",
     "container.delete.forget": "the removal of its record",
     **{
         f"container.record.{state}": "the commit of a record of this state"
@@ -58,6 +59,22 @@ CATALOGUE: dict[str, str] = {
             "deleting",
             "deleted",
         )
+    },
+    "volume.create.record": "a volume's record of intent",
+    "volume.create.directory": "its directory",
+    "volume.create.ready": "the record that it is there",
+    "volume.fill.copy": "the copying of an image's content beside its data",
+    "volume.fill.settle": "putting that content in place",
+    "volume.clone.copy": "the copying of another volume's data",
+    "volume.import.unpack": "the unpacking of that archive",
+    "volume.rename.record": "the record of its new name",
+    "volume.delete.record": "the record that it is being deleted",
+    "volume.delete.data": "the removal of its data",
+    "volume.delete.forget": "the removal of its record",
+    "volume.recover": "a volume being brought in order at the start of a daemon",
+    **{
+        f"volume.record.{state}": "the commit of a volume's record of this state"
+        for state in ("creating", "ready", "deleting", "deleted")
     },
     "check.blob.replace": "a blob that was made again taking the place of a damaged one",
     "check.layer.make": "making a layer again",

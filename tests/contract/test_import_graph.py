@@ -151,6 +151,7 @@ def test_rust_crates_depend_downwards_only() -> None:
         "registry": {"content"},
         "host": {"mount", "cgroup"},
         "process": {"mount", "cgroup"},
+        "volume": {"layer", "mount"},
         "ingest": {"content", "layer", "registry"},
         "control": {"process", "cgroup"},
         "supervisor": {"process", "control", "logs"},

@@ -22,6 +22,7 @@ from fluyt.v1 import (
     logs_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    volumes_pb2_grpc,
 )
 from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2, registry_auth_pb2
 
@@ -83,6 +84,7 @@ class Engine:
         self.logs_api = logs_pb2_grpc.LogServiceStub(self.channel)
         self.operations = operations_pb2_grpc.OperationServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
+        self.volumes = volumes_pb2_grpc.VolumeServiceStub(self.channel)
 
     def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
         """A daemon of these arguments runs; what it says is appended to `fluytd.log`."""

@@ -8,6 +8,7 @@ use crate::api::v1::types;
 use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::lifecycle_flags::LifecycleFlags;
+use crate::mount_flags::MountFlags;
 use crate::units;
 
 /// Flags shared by `run` and `create`; names and meanings are Docker's.
@@ -124,9 +125,9 @@ pub struct ContainerFlags {
     /// Kernel parameter of the container's own namespaces, as net.ipv4.ip_forward=1
     #[arg(long, value_name = "NAME=VALUE")]
     pub sysctl: Vec<String>,
-    /// Temporary file system: /path or /path:size=64m,mode=1777,exec
-    #[arg(long, value_name = "PATH[:OPTIONS]")]
-    pub tmpfs: Vec<String>,
+    /// Volumes, binds, temporary file systems
+    #[command(flatten)]
+    pub mounts: MountFlags,
     /// Restarts, init, health
     #[command(flatten)]
     pub lifecycle: LifecycleFlags,
@@ -175,7 +176,8 @@ impl ContainerFlags {
             shm_size_bytes: self.shm_size.unwrap_or_default(),
             security: Some(self.security()?),
             network: self.network.as_deref().map(network),
-            mounts: self.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<_, _>>()?,
+            mounts: self.mounts.mounts()?,
+            volumes_from: self.mounts.volumes_from.clone(),
             sysctls: pairs(&self.sysctl),
             ..types::ContainerSpec::default()
         };
@@ -315,38 +317,4 @@ pub fn parse_platform(text: &str) -> Result<types::Platform, Failure> {
 /// As [`parse_platform`].
 pub fn parse_platforms(texts: &[String]) -> Result<Vec<types::Platform>, Failure> {
     texts.iter().map(|text| parse_platform(text)).collect()
-}
-
-fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let mut tmpfs = types::TmpfsMount::default();
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        let unknown = || {
-            Failure::usage(
-                format!("--tmpfs {text}: `{option}` is not known"),
-                "write size=SIZE, mode=OCTAL, uid=ID, gid=ID, ro, rw, exec, noexec, suid, nosuid, dev or nodev",
-            )
-        };
-        match option.split_once('=') {
-            Some(("size", size)) => tmpfs.size_bytes = units::parse_bytes(size).map_err(|_| unknown())?,
-            Some(("mode", mode)) => tmpfs.mode = Some(u32::from_str_radix(mode, 8).map_err(|_| unknown())?),
-            Some(("uid", uid)) => tmpfs.uid = uid.parse().map_err(|_| unknown())?,
-            Some(("gid", gid)) => tmpfs.gid = gid.parse().map_err(|_| unknown())?,
-            None => match option {
-                "ro" => read_only = true,
-                "rw" | "noexec" | "nosuid" | "nodev" => {}
-                "exec" => tmpfs.exec = true,
-                "suid" => tmpfs.suid = true,
-                "dev" => tmpfs.dev = true,
-                _ => return Err(unknown()),
-            },
-            Some(_) => return Err(unknown()),
-        }
-    }
-    Ok(types::Mount {
-        target: target.to_owned(),
-        read_only,
-        source: Some(types::mount::Source::Tmpfs(tmpfs)),
-    })
 }

@@ -24,6 +24,7 @@ mod lifecycle;
 mod lifecycle_flags;
 mod login;
 mod logs;
+mod mount_flags;
 mod operations;
 mod output_file;
 mod progress;
@@ -37,6 +38,7 @@ mod stats;
 mod system;
 mod terminal;
 mod units;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -150,6 +152,9 @@ enum Command {
     /// Images: all that can be done with them
     #[command(subcommand)]
     Image(images::Command),
+    /// Volumes: data that outlives containers
+    #[command(subcommand)]
+    Volume(volumes::Command),
     /// The engine's disk and host
     #[command(subcommand)]
     System(system::Command),
@@ -208,6 +213,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Rmi(command) => images::remove(channel, command).await,
         Command::History(command) => images::history(channel, command).await,
         Command::Image(command) => images::run(channel, command).await,
+        Command::Volume(command) => volumes::run(channel, command).await,
         Command::System(command) => system::run(channel, command).await,
         Command::Events(command) => events::run(channel, command).await,
         Command::Operation(command) => operations::run(channel, command).await,

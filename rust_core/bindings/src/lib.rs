@@ -14,6 +14,7 @@ mod layer;
 mod logs;
 mod process;
 mod registry;
+mod volume;
 
 use pyo3::prelude::*;
 
@@ -56,5 +57,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "layer", layer::register)?;
     add_area(module, "logs", logs::register)?;
     add_area(module, "process", process::register)?;
-    add_area(module, "registry", registry::register)
+    add_area(module, "registry", registry::register)?;
+    add_area(module, "volume", volume::register)
 }

@@ -44,6 +44,12 @@ struct MountArgument {
     no_exec: bool,
     no_suid: bool,
     no_dev: bool,
+    sub_path: String,
+    lower_dirs: Vec<String>,
+    file_system: String,
+    propagation: String,
+    is_recursive: bool,
+    is_read_only_below: bool,
 }
 
 /// `fluytd.containers.process_spec.ContainerStart`, read field by field.
@@ -144,6 +150,12 @@ impl From<StartArgument> for ContainerStart {
                     no_exec: mount.no_exec,
                     no_suid: mount.no_suid,
                     no_dev: mount.no_dev,
+                    sub_path: mount.sub_path,
+                    lower_dirs: mount.lower_dirs,
+                    file_system: mount.file_system,
+                    propagation: mount.propagation,
+                    is_recursive: mount.is_recursive,
+                    is_read_only_below: mount.is_read_only_below,
                 })
                 .collect(),
             shm_size_bytes: spec.shm_size_bytes,

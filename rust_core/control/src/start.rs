@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use process::spec::{CgroupJoin, ExecSpec, Mount, MountKind, Network, Rlimit, Root, Spec, TerminalSize};
+use process::spec::{
+    CgroupJoin, ExecSpec, Mount, MountKind, Network, Propagation, Rlimit, Root, Spec, TerminalSize,
+};
 
 use crate::error::ControlError;
 use crate::wire::Plan;
@@ -14,7 +16,7 @@ pub use cgroup::Limits as ResourceLimits;
 /// One mount below the container's root; sorted by the caller, parents first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountStart {
-    /// `bind` or `tmpfs`.
+    /// `bind`, `tmpfs`, `image` or `file_system`.
     pub kind: String,
     /// Absolute host path of a bind, else empty.
     pub source: String,
@@ -30,6 +32,18 @@ pub struct MountStart {
     pub no_suid: bool,
     /// Device nodes below have no effect.
     pub no_dev: bool,
+    /// A path beneath the source; empty for all of it.
+    pub sub_path: String,
+    /// Directories of an image, top-most first.
+    pub lower_dirs: Vec<String>,
+    /// Type of a `file_system`.
+    pub file_system: String,
+    /// `private`, `slave` or `shared`.
+    pub propagation: String,
+    /// What is mounted below a bind's source comes along.
+    pub is_recursive: bool,
+    /// A read-only bind is so in all that comes along.
+    pub is_read_only_below: bool,
 }
 
 /// Everything that a start needs; paths are absolute host paths unless said.
@@ -235,7 +249,15 @@ fn mount(start: &MountStart) -> Result<Mount, ControlError> {
     let kind = match start.kind.as_str() {
         "bind" => MountKind::Bind,
         "tmpfs" => MountKind::Tmpfs,
+        "image" => MountKind::Image,
+        "file_system" => MountKind::FileSystem,
         _ => return Err(unknown("mounts.kind", &start.kind)),
+    };
+    let propagation = match start.propagation.as_str() {
+        "private" => Propagation::Private,
+        "slave" => Propagation::Slave,
+        "shared" => Propagation::Shared,
+        _ => return Err(unknown("mounts.propagation", &start.propagation)),
     };
     Ok(Mount {
         kind,
@@ -246,6 +268,12 @@ fn mount(start: &MountStart) -> Result<Mount, ControlError> {
         no_exec: start.no_exec,
         no_suid: start.no_suid,
         no_dev: start.no_dev,
+        sub_path: start.sub_path.clone(),
+        lower_dirs: start.lower_dirs.clone(),
+        file_system: start.file_system.clone(),
+        propagation,
+        is_recursive: start.is_recursive,
+        is_read_only_below: start.is_read_only_below,
     })
 }
 

@@ -90,6 +90,12 @@ pub enum MountError {
         /// The `f_type` it has.
         found: u64,
     },
+    /// Something would be mounted over the container's procfs.
+    #[error("mount target {} lies in the container's procfs, which nothing may cover", path.display())]
+    TargetForbidden {
+        /// The path inside the root.
+        path: PathBuf,
+    },
     /// `/dev/null` is not the null device.
     #[error("{} is not the null device (char 1:3)", path.display())]
     NotNullDevice {
@@ -119,6 +125,7 @@ impl MountError {
             Self::Failed { operation, .. } | Self::FeatureMissing { operation, .. } => operation,
             Self::PlanInvalid { .. } | Self::TooManyLayers { .. } => "plan_overlay",
             Self::TargetMismatch { .. } => "resolve_target",
+            Self::TargetForbidden { .. } => "check_target",
             Self::WrongFileSystem { .. } => "check_file_system",
             Self::NotNullDevice { .. } => "open_null",
         }
@@ -134,6 +141,7 @@ impl MountError {
             | Self::TooManyLayers { path, .. }
             | Self::TargetMismatch { path, .. }
             | Self::WrongFileSystem { path, .. }
+            | Self::TargetForbidden { path }
             | Self::NotNullDevice { path } => path,
         }
     }
@@ -150,6 +158,7 @@ impl MountError {
             Self::TargetMismatch { wanted: Want::File, .. } => libc::EISDIR,
             Self::WrongFileSystem { .. } => libc::EXDEV,
             Self::NotNullDevice { .. } => libc::ENODEV,
+            Self::TargetForbidden { .. } => libc::EPERM,
         }
     }
 }
@@ -172,9 +181,10 @@ impl Catalogued for MountError {
             Self::Failed { .. } | Self::PlanInvalid { .. } => "IO_FAILED",
             Self::FeatureMissing { .. } => "KERNEL_FEATURE_MISSING",
             Self::TooManyLayers { .. } => "LIMIT_EXCEEDED",
-            Self::TargetMismatch { .. } | Self::WrongFileSystem { .. } | Self::NotNullDevice { .. } => {
-                "PROCESS_START_FAILED"
-            }
+            Self::TargetMismatch { .. }
+            | Self::WrongFileSystem { .. }
+            | Self::TargetForbidden { .. }
+            | Self::NotNullDevice { .. } => "PROCESS_START_FAILED",
         }
     }
 
@@ -201,7 +211,10 @@ impl Catalogued for MountError {
                 ("actual", actual.to_string()),
                 ("subject", path),
             ],
-            Self::TargetMismatch { .. } | Self::WrongFileSystem { .. } | Self::NotNullDevice { .. } => vec![
+            Self::TargetMismatch { .. }
+            | Self::WrongFileSystem { .. }
+            | Self::TargetForbidden { .. }
+            | Self::NotNullDevice { .. } => vec![
                 ("step", self.operation().to_owned()),
                 ("errno", self.errno().to_string()),
                 ("path", path),

@@ -86,6 +86,23 @@ pub fn devpts(data: &str, attributes: Attributes) -> Result<OwnedFd, MountError>
     context.mount(attributes, Path::new("devpts"))
 }
 
+/// A detached mount of the file system `kind` that lies on `source` (a device, `host:/export`; empty for none), with
+/// the options `data` as in [`tmpfs`].
+///
+/// # Errors
+/// As in [`tmpfs`]; [`MountError::Failed`] with ENODEV for a type that this kernel does not have.
+pub fn named(kind: &str, source: &str, data: &str, attributes: Attributes) -> Result<OwnedFd, MountError> {
+    let context = FsContext::open_named(kind)?;
+    let source = if source.is_empty() { kind } else { source };
+    context.set("source", source, Path::new(source))?;
+    if attributes.read_only {
+        // Of the file system too: a device that cannot be written is refused otherwise.
+        context.flag("ro")?;
+    }
+    set_data(&context, data)?;
+    context.mount(attributes, Path::new(source))
+}
+
 fn set_data(context: &FsContext, data: &str) -> Result<(), MountError> {
     if data.len() > MAX_MOUNT_DATA_BYTES {
         return Err(MountError::Failed {

@@ -16,20 +16,24 @@ const MAX_KERNEL_MESSAGES: usize = 16;
 
 pub(crate) struct FsContext {
     fd: OwnedFd,
-    kind: &'static str,
+    kind: String,
 }
 
 impl FsContext {
     /// A context for the file system type `kind`.
     pub(crate) fn open(kind: &'static str) -> Result<Self, MountError> {
+        Self::open_named(kind).map_err(|error| match error {
+            MountError::Failed { operation, path, errno: libc::ENODEV, .. } => {
+                MountError::FeatureMissing { operation, path, errno: libc::ENODEV, feature: kind }
+            }
+            other => other,
+        })
+    }
+
+    /// As [`Self::open`] for a type that a caller names; ENODEV for one that this kernel does not have.
+    pub(crate) fn open_named(kind: &str) -> Result<Self, MountError> {
         match fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(fd) => Ok(Self { fd, kind }),
-            Err(Errno::NODEV) => Err(MountError::FeatureMissing {
-                operation: "fsopen",
-                path: kind.into(),
-                errno: libc::ENODEV,
-                feature: kind,
-            }),
+            Ok(fd) => Ok(Self { fd, kind: kind.to_owned() }),
             Err(errno) => Err(MountError::failed("fsopen", kind, errno)),
         }
     }
@@ -69,7 +73,7 @@ impl FsContext {
 
     /// The error of a failed step, with the kernel's own words.
     pub(crate) fn error(&self, operation: &'static str, subject: &Path, errno: Errno) -> MountError {
-        let path = if subject.as_os_str().is_empty() { Path::new(self.kind) } else { subject };
+        let path = if subject.as_os_str().is_empty() { Path::new(&self.kind) } else { subject };
         MountError::Failed {
             operation,
             path: path.to_path_buf(),

@@ -11,7 +11,7 @@ use crate::resolve::find;
 use crate::{attach, bind_detached, set_attributes, tmpfs, want_of, Attributes, MountError, Want};
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// SYSFS_MAGIC of linux/magic.h.
 const SYSFS_MAGIC: u64 = 0x6265_6572;
 

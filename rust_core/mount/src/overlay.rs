@@ -1,13 +1,13 @@
 //! An overlay by the new mount API, attached nowhere.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::fs_context::FsContext;
-use crate::plan::{fits_string_value, FIXED_OPTIONS};
+use crate::plan::{fits_string_value, FIXED_OPTIONS, MAX_LOWER_DIRS};
 use crate::{Attributes, MountError, OverlayPlan};
 
 /// A detached mount of the overlay, writable, that nothing can see until it is attached. Closing it unmounts it.
@@ -20,9 +20,44 @@ use crate::{Attributes, MountError, OverlayPlan};
 ///
 /// Source: Documentation/filesystems/overlayfs.rst, "Multiple lower layers".
 pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
+    let context = over(plan.lower_dirs())?;
+    add_directory(&context, "upperdir", plan.upper_dir())?;
+    add_directory(&context, "workdir", plan.work_dir())?;
+    if plan.is_volatile() {
+        context.flag("volatile")?;
+    }
+    context.mount(Attributes::default(), plan.upper_dir())
+}
+
+/// A detached, read-only mount of these directories over each other, top-most first, at least two: an image as it is,
+/// with nothing of a container in it.
+///
+/// # Errors
+/// As in [`overlay_detached`]; [`MountError::TooManyLayers`]; [`MountError::PlanInvalid`] for fewer than two.
+pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
+    let first = lower_dirs.first().cloned().unwrap_or_default();
+    if lower_dirs.len() > MAX_LOWER_DIRS {
+        return Err(MountError::TooManyLayers {
+            actual: lower_dirs.len(),
+            limit: MAX_LOWER_DIRS,
+            path: first,
+        });
+    }
+    if lower_dirs.len() < 2 {
+        // Source: Documentation/filesystems/overlayfs.rst, "Multiple lower layers": without an upper one.
+        return Err(MountError::PlanInvalid {
+            path: first,
+            rule: "there are at least two lower directories",
+        });
+    }
+    over(lower_dirs)?.mount(Attributes::default().read_only(), &first)
+}
+
+/// An overlay being configured, with its lower directories and the options that every overlay of ours has.
+fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
     let context = FsContext::open("overlay")?;
     context.set("source", "overlay", Path::new("overlay"))?;
-    for (index, lower) in plan.lower_dirs().iter().enumerate() {
+    for (index, lower) in lower_dirs.iter().enumerate() {
         add_directory(&context, "lowerdir+", lower).map_err(|error| match error {
             // "Unknown parameter" is EINVAL at the very first one; a bad directory has an errno of its own.
             MountError::Failed { operation, path, errno: libc::EINVAL, message }
@@ -38,15 +73,10 @@ pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
             other => other,
         })?;
     }
-    add_directory(&context, "upperdir", plan.upper_dir())?;
-    add_directory(&context, "workdir", plan.work_dir())?;
     for (key, value) in FIXED_OPTIONS {
         context.set(key, value, Path::new(key))?;
     }
-    if plan.is_volatile() {
-        context.flag("volatile")?;
-    }
-    context.mount(Attributes::default(), plan.upper_dir())
+    Ok(context)
 }
 
 fn add_directory(context: &FsContext, key: &str, path: &Path) -> Result<(), MountError> {

@@ -83,6 +83,18 @@ pub fn resolve_exact(
     Ok(target)
 }
 
+/// An O_PATH descriptor of what `path` names beneath `root`: a relative link is followed as long as it stays there, an
+/// absolute one and `..` that lead out are refused, whoever exchanges links and directories meanwhile.
+///
+/// # Errors
+/// [`MountError::Failed`] as openat2(2): ENOENT, EXDEV for a path that leaves `root`, ELOOP.
+///
+/// Source: openat2(2), RESOLVE_BENEATH; CVE-2024-23651.
+pub fn resolve_beneath(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, MountError> {
+    let inside = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+    open_path(root, path, inside).map_err(|errno| MountError::failed("openat2", path, errno))
+}
+
 /// The target if it is there, None if it or a parent of it is missing.
 pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, MountError> {
     match open_path(root, path, IN_ROOT) {

@@ -131,14 +131,26 @@ pub struct Rlimit {
 pub struct Mount {
     /// What is mounted.
     pub kind: MountKind,
-    /// Host path of a bind; empty for a tmpfs.
+    /// Host path of a bind, device or export of another file system; empty for a tmpfs and an image.
     pub source: String,
+    /// What is mounted of it: a path beneath it, which cannot lead out; empty is all of it.
+    pub sub_path: String,
+    /// Directories of an image over each other, top-most first, at least two.
+    pub lower_dirs: Vec<String>,
     /// Where it appears inside; made if absent, resolved inside the root.
     pub destination: String,
     /// Cannot be written through this mount.
     pub is_read_only: bool,
-    /// Options of a tmpfs, `size=65536k,mode=1777`; empty for a bind.
+    /// Options of a tmpfs or another file system, `size=65536k,mode=1777`; empty for a bind.
     pub data: String,
+    /// The type of a file system that is none of the other kinds.
+    pub file_system: String,
+    /// What of later mounts a bind shows, on either side, with all that is mounted below it.
+    pub propagation: Propagation,
+    /// What is mounted below the source of a bind comes along.
+    pub is_recursive: bool,
+    /// A read-only bind is read-only in all that comes along.
+    pub is_read_only_below: bool,
     /// Programs on it cannot be executed.
     pub no_exec: bool,
     /// Set-user-id bits and file capabilities have no effect.
@@ -147,13 +159,28 @@ pub struct Mount {
     pub no_dev: bool,
 }
 
+/// How mounts that are made later spread, as in mount_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Not at all.
+    Private,
+    /// From the host into the container.
+    Slave,
+    /// Both ways.
+    Shared,
+}
+
 /// The kinds of [`Mount`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
-    /// A host file or directory, with what is mounted below it.
+    /// A host file or directory.
     Bind,
     /// An empty file system in memory.
     Tmpfs,
+    /// The tree of an image, read-only.
+    Image,
+    /// A file system of the type [`Mount::file_system`].
+    FileSystem,
 }
 
 /// The groups to be in; all made, with their limits, by the caller. Empty stays in the caller's groups.

@@ -186,7 +186,10 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self, request: containers_pb2.DeleteContainerRequest, context: Any
     ) -> containers_pb2.DeleteContainerResponse:
         container_id, size = await self._containers.delete(
-            from_reference(request), force=request.force, expected_version=request.expected_version
+            from_reference(request),
+            force=request.force,
+            removes_volumes=request.delete_volumes,
+            expected_version=request.expected_version,
         )
         return containers_pb2.DeleteContainerResponse(id=container_id, reclaimed_bytes=size)
 
@@ -194,7 +197,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self, request: containers_pb2.GetContainerRequest, context: Any
     ) -> containers_pb2.GetContainerResponse:
         container = self._containers.get(from_reference(request))
-        message = to_container(container)
+        message = to_container(container, volumes_dir=self._containers.volumes_dir(container))
         if request.include_size:
             message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
                 container

@@ -41,6 +41,7 @@ class EngineFacts:
     image_count: Callable[[], int]
     image_usage: Callable[[], ImageUsage]
     container_usage: Callable[[], ContainerUsage]
+    volume_usage: Callable[[], Usage]
 
 
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
@@ -107,8 +108,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
             layers=to_disk_usage(images.layers),
             containers=to_disk_usage(containers.writable),
             logs=to_disk_usage(containers.logs),
-            # There can be none yet: nothing makes them.
-            volumes=to_disk_usage(Usage(0, 0, 0, 0)),
+            volumes=to_disk_usage(self._facts.volume_usage()),
         )
 
     async def CheckStorage(

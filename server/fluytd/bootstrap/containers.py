@@ -24,6 +24,8 @@ from fluytd.logs.service import LogService
 from fluytd.recovery.apply import recover
 from fluytd.state.containers import ContainerRecords
 from fluytd.state.execs import ExecRecords
+from fluytd.volumes.service import VolumeService
+from fluytd.volumes.uses import VolumeUses
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class ContainerParts:
         return Counter(entry.container.state.value for entry in self.service.ctx.table)
 
 
-async def container_parts_of(base: Base, images: ImageParts) -> ContainerParts:
+async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeService) -> ContainerParts:
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
-    service = await base.workers.run(_service, base, images, readers)
+    service = await base.workers.run(_service, base, images, readers, volumes)
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
@@ -64,7 +66,7 @@ async def container_parts_of(base: Base, images: ImageParts) -> ContainerParts:
     )
 
 
-def _service(base: Base, images: ImageParts, readers: LogReaders) -> ContainerService:
+def _service(base: Base, images: ImageParts, readers: LogReaders, volumes: VolumeService) -> ContainerService:
     config = base.config
     facts = HostFacts(
         tuple(process.default_capabilities()),
@@ -85,6 +87,7 @@ def _service(base: Base, images: ImageParts, readers: LogReaders) -> ContainerSe
         clock=base.clock,
         random=SystemRandom(),
         host=facts,
+        volumes=VolumeUses(volumes.ctx),
     )
 
 

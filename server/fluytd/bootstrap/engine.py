@@ -17,16 +17,19 @@ from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
 from fluytd.api.operations_service import OperationServicer
 from fluytd.api.server import Server
+from fluytd.api.volumes_service import VolumeServicer
 from fluytd.bootstrap import upkeep as keeping
 from fluytd.bootstrap.base import Base, base_of
 from fluytd.bootstrap.containers import ContainerParts, container_parts_of
 from fluytd.bootstrap.facts import engine_facts_of
 from fluytd.bootstrap.images import ImageParts, image_parts_of, image_service_of
 from fluytd.bootstrap.upkeep import Upkeep, upkeep_of
+from fluytd.bootstrap.volumes import volumes_of
 from fluytd.config import Config
 from fluytd.events.model import EngineStarted, EngineStopping
 from fluytd.images.remote import Remote
 from fluytd.images.spool import Spool
+from fluytd.volumes.service import VolumeService
 
 
 class Engine:
@@ -55,17 +58,18 @@ class Engine:
 async def _start(base: Base) -> None:
     containers: ContainerParts
     images = await image_parts_of(base, lambda: containers.service)
-    containers = await container_parts_of(base, images)
-    upkeep = await upkeep_of(base, images, containers)
-    server = Server(base.config, base.requests, await _servicers(base, images, containers, upkeep))
+    volumes = await volumes_of(base, images, lambda: containers.service)
+    containers = await container_parts_of(base, images, volumes)
+    upkeep = await upkeep_of(base, images, containers, volumes)
+    server = Server(base.config, base.requests, await _servicers(base, images, containers, volumes, upkeep))
     base.undo.push_async_callback(server.stop, base.config.drain_seconds)
     await server.start()
-    for part in (images.catalogue, upkeep.uses, base.operations):
+    for part in (images.catalogue, upkeep.uses, base.operations, volumes):
         await part.open()
     adopted_count = await containers.found_again()
     await keeping.swept(images, upkeep)
     await base.tell(base.identity, EngineStarted(__version__, adopted_count))
-    keeping.begin(base, containers, upkeep)
+    keeping.begin(base, containers, volumes, upkeep)
     base.undo.callback(base.bus.close)
     # Before the server ends its streams, so that no caller is taken for one that left.
     base.undo.callback(containers.execs.stop)
@@ -73,20 +77,20 @@ async def _start(base: Base) -> None:
     await server.open()
 
 
-async def _servicers(base: Base, images: ImageParts, containers: ContainerParts, upkeep: Upkeep) -> Sequence[Any]:
+async def _servicers(
+    base: Base, images: ImageParts, containers: ContainerParts, volumes: VolumeService, upkeep: Upkeep
+) -> Sequence[Any]:
     """One of each service that is built."""
     host = await base.host.facts()
+    spool = Spool(base.config.data_root, base.workers, max_size_bytes=base.config.load_max_bytes)
     image_service = image_service_of(base, images, containers.service, upkeep.uses, upkeep.collection)
     return (
-        EngineServicer(engine_facts_of(base, host, images, containers), base.host, upkeep.checker),
+        EngineServicer(engine_facts_of(base, host, images, containers, volumes), base.host, upkeep.checker),
         OperationServicer(base.operations),
         EventServicer(base.events, base.clock),
         ContainerServicer(containers.service, containers.files, base.requests, host.memory_bytes),
         ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),
-        ImageServicer(
-            image_service,
-            Remote(images.registry, _core.CancelToken),
-            Spool(base.config.data_root, base.workers, max_size_bytes=base.config.load_max_bytes),
-        ),
+        ImageServicer(image_service, Remote(images.registry, _core.CancelToken), spool),
+        VolumeServicer(volumes, spool),
     )

@@ -9,9 +9,12 @@ from fluytd.config import Config
 from fluytd.gc.settings import collection_limits
 from fluytd.host.model import HostFacts
 from fluytd.images.usage import usage
+from fluytd.volumes.service import VolumeService
 
 
-def engine_facts_of(base: Base, host: HostFacts, images: ImageParts, containers: ContainerParts) -> EngineFacts:
+def engine_facts_of(
+    base: Base, host: HostFacts, images: ImageParts, containers: ContainerParts, volumes: VolumeService
+) -> EngineFacts:
     """What GetVersion, GetInfo and GetDiskUsage answer; what changes is asked for each time, in constant time."""
     config, catalogue = base.config, images.catalogue
     return EngineFacts(
@@ -33,6 +36,7 @@ def engine_facts_of(base: Base, host: HostFacts, images: ImageParts, containers:
             catalogue.table, (entry.container.image.image_id for entry in containers.service.ctx.table)
         ),
         container_usage=containers.meter.usage,
+        volume_usage=volumes.ctx.meter.usage,
     )
 
 

@@ -20,6 +20,7 @@ from fluytd.gc.model import DiskFacts
 from fluytd.gc.settings import collection_settings, pinned_patterns
 from fluytd.host.service import HostService
 from fluytd.images.uses import ImageUses
+from fluytd.volumes.service import VolumeService
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Upkeep:
     checker: StorageChecker
 
 
-async def upkeep_of(base: Base, images: ImageParts, containers: ContainerParts) -> Upkeep:
+async def upkeep_of(base: Base, images: ImageParts, containers: ContainerParts, volumes: VolumeService) -> Upkeep:
     """Nothing goes on yet (see `begin`), but what is committed from now on is heard."""
     uses = ImageUses(base.database, base.clock)
     collection = ImageCollection(
@@ -59,7 +60,7 @@ async def upkeep_of(base: Base, images: ImageParts, containers: ContainerParts) 
         lambda fact: base.tell(fact.subject, fact),
     )
     upkeep = Upkeep(uses, collection, repairer, checker)
-    base.database.deliver_to(_hearing(base, upkeep, containers))
+    base.database.deliver_to(_hearing(base, upkeep, containers, volumes))
     return upkeep
 
 
@@ -69,9 +70,11 @@ async def swept(images: ImageParts, upkeep: Upkeep) -> None:
     await upkeep.repairer.recover()
 
 
-def begin(base: Base, containers: ContainerParts, upkeep: Upkeep) -> None:
+def begin(base: Base, containers: ContainerParts, volumes: VolumeService, upkeep: Upkeep) -> None:
     """Containers are known and counted, and images collected, until the engine stops."""
     containers.meter.open()
+    volumes.measure()
+    background(base.undo, volumes.ctx.meter.run())
     background(base.undo, upkeep.collection.run(base.config.image_collection_interval_seconds))
     background(base.undo, containers.meter.run())
 
@@ -81,12 +84,15 @@ def background(undo: AsyncExitStack, work: Coroutine[None, None, None]) -> None:
     undo.push_async_callback(_ended, asyncio.ensure_future(work))
 
 
-def _hearing(base: Base, upkeep: Upkeep, containers: ContainerParts) -> Callable[[list[Event]], None]:
+def _hearing(
+    base: Base, upkeep: Upkeep, containers: ContainerParts, volumes: VolumeService
+) -> Callable[[list[Event]], None]:
     """Who hears of the events of each commit: watchers, and those who keep account of images."""
 
     def deliver(events: list[Event]) -> None:
         base.bus.publish(events)
         containers.meter.hear(events)
+        volumes.ctx.meter.hear(events)
         if upkeep.uses.hear(events):
             upkeep.collection.want()
 

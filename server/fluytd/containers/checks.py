@@ -270,9 +270,10 @@ def _check_rlimits(rlimits: Iterable[RlimitSpec]) -> None:
 
 
 def _check_mounts(spec: ContainerSpec) -> None:
-    _bounded(len(spec.binds) + len(spec.tmpfs), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
+    _bounded(len(spec.mounts), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
+    _bounded(len(spec.volumes_from), MAX_MOUNTS, "MAX_MOUNTS", "spec.volumes_from")
     seen: set[str] = set()
-    for written in [*(bind.target for bind in spec.binds), *(tmpfs.target for tmpfs in spec.tmpfs)]:
+    for written in (mount.target for mount in spec.mounts):
         check_path(written, "spec.mounts.target")
         target = posixpath.normpath(written)
         if target == "/":
@@ -282,9 +283,24 @@ def _check_mounts(spec: ContainerSpec) -> None:
         seen.add(target)
     for bind in spec.binds:
         check_path(bind.source, "spec.mounts.bind.source")
+        if not bind.recursive_read_only and not bind.read_only:
+            raise FieldInvalid(field="spec.mounts.bind.recursive_read_only", rule="needs read_only")
+    sub_paths = [("volume", one.sub_path) for one in spec.volumes]
+    for field, path in (*sub_paths, *(("image", one.sub_path) for one in spec.image_mounts)):
+        if path:
+            check_sub_path(path, f"spec.mounts.{field}.sub_path")
     for tmpfs in spec.tmpfs:
         _in_range(tmpfs.size_bytes, 0, MAX_INT64, "spec.mounts.tmpfs.size_bytes", "bytes")
         _in_range(tmpfs.mode, 0, 0o7777, "spec.mounts.tmpfs.mode", "")
+
+
+def check_sub_path(path: str, field: str) -> None:
+    """Raises FIELD_INVALID unless it is a relative path that stays where it begins."""
+    if path.startswith("/"):
+        raise FieldInvalid(field=field, rule="must be a relative path")
+    if ".." in path.split("/"):
+        raise FieldInvalid(field=field, rule="must not contain `..`")
+    _text(path, field, MAX_PATH_BYTES, "MAX_PATH_BYTES")
 
 
 def _check_sysctls(spec: ContainerSpec) -> None:

@@ -49,7 +49,7 @@ def tree_of(ctx: Context, container: Container) -> Tree:
         subject=f"container {container.id}",
         upper_dir=paths.upper_dir,
         layer_ids=container.image.layer_ids,
-        mount_points=mount_points(container.spec, paths),
+        mount_points=mount_points(container, paths),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Probe, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, Records, Runtime, Volumes
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.errors import EngineError
@@ -45,6 +45,8 @@ class Context:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     #: None where this engine cannot run commands in containers: health checks are refused then.
     probe: Probe | None = None
+    #: None where this engine has no volumes: who asks for one is refused then, and what an image asks is passed over.
+    volumes: Volumes | None = None
     #: Called when a process has been executed, or was found running by a new daemon.
     on_started: Callable[[Entry, Run], None] = lambda entry, run: None
     #: Called when a container is gone, its record included.

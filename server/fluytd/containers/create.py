@@ -1,9 +1,9 @@
 """Making a container: its record first, then its directories. It starts nothing."""
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model
+from fluytd.containers import checks, facts, model, mounts
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container
+from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
 from fluytd.containers.resolve import capabilities, resolve
 from fluytd.containers.spec import ContainerSpec
@@ -19,6 +19,8 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     checks.check_spec(spec)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     capabilities(spec.security, ctx.host)
+    if ctx.volumes is None and (spec.volumes or spec.volumes_from):
+        raise FieldNotBuilt(field="spec.mounts.volume")
     if ctx.probe is None and spec.health_check is not None and not spec.health_check.is_disabled:
         raise FieldNotBuilt(field="spec.health_check")
 
@@ -31,6 +33,9 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
     have it yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
     """
     image = await ctx.images.find(spec.image, spec.platform)
+    images = [
+        MountedImage(one.target, await ctx.images.find(one.image, None), one.sub_path) for one in spec.image_mounts
+    ]
     # From here to `add` nothing is awaited: the image cannot be deleted in between.
     container_id = ContainerId.new()
     container = Container(
@@ -42,10 +47,16 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
     )
     entry = ctx.table.add(container)
+    try:
+        entry.container = mounts.with_mounts(ctx, container, images)
+    except BaseException:
+        ctx.table.remove(entry)
+        raise
     await entry.lock.acquire()
-    if is_stored:
+    # Volumes are made only for a container whose record stands.
+    if is_stored or entry.container.resolved.volumes:
         failpoints.hit("container.create.record")
-        ctx.record(entry, container)
+        ctx.record(entry, entry.container)
     return entry
 
 
@@ -53,6 +64,7 @@ async def undo(ctx: Context, entry: Entry) -> None:
     """Nothing of a container that could not be made is left."""
     try:
         await ctx.workers.run(ctx.directories.discard, entry.container.id)
+        await mounts.release(ctx, entry.container, removes_anonymous=True)
     finally:
         ctx.table.remove(entry)
         ctx.forget(entry.container, ())
@@ -72,6 +84,7 @@ async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:
     entry = await begin(ctx, spec, name)
     try:
         await ctx.workers.run(make_directories, ctx, entry.container)
+        await mounts.provide(ctx, entry.container)
         failpoints.hit("container.create.created")
         container = model.created(entry.container)
         await ctx.record(entry, container, (facts.created(container),), durable=True)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from fluytd import failpoints
-from fluytd.containers import facts, model, stop
+from fluytd.containers import facts, model, mounts, stop
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.release import released
@@ -14,8 +14,9 @@ from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
 _log = logging.getLogger(__name__)
 
 
-async def delete(ctx: Context, entry: Entry, *, force: bool) -> int:
+async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bool = False) -> int:
     """Nothing of the container is left and its name is free; returns the bytes freed (a lower bound for huge layers).
+    `removes_volumes`: its anonymous volumes go too, but for those that another container has.
 
     Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then),
     CGROUP_BUSY, IO_FAILED (it stays DELETING and can be deleted again).
@@ -30,7 +31,7 @@ async def delete(ctx: Context, entry: Entry, *, force: bool) -> int:
                 raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
             await stop.kill_and_wait(ctx, entry)
         entry.cancel_restart()
-        return await destroy(ctx, entry, is_counted=True)
+        return await destroy(ctx, entry, is_counted=True, removes_volumes=removes_volumes)
 
 
 async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
@@ -46,7 +47,7 @@ async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
             _log.error("container %s: its removal failed: %s", entry.container.id, error)
 
 
-async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
+async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volumes: bool = False) -> int:
     """Record, files and name are gone; the caller holds the lock and has seen to it that nothing runs.
 
     `is_counted`: a caller waits for it: the freed bytes are counted, and the intent is stored durably first. Without
@@ -54,12 +55,13 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     removes.
     """
     last = entry.container
+    removes_volumes = removes_volumes or last.removes_volumes or last.spec.auto_remove or last.state is State.CREATING
     if not is_counted and last.state is State.EXITED and last.spec.auto_remove:
         # This record by itself makes the next start of the daemon remove it: the intent needs no other.
-        entry.set(model.deleting(last))
+        entry.set(model.deleting(last, removes_volumes=True))
     elif last.state is not State.DELETING:
         failpoints.hit("container.delete.record")
-        intent = ctx.record(entry, model.deleting(last), durable=is_counted)
+        intent = ctx.record(entry, model.deleting(last, removes_volumes=removes_volumes), durable=is_counted)
         if is_counted:
             await intent
     await released(ctx, entry)
@@ -68,6 +70,9 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     remove: Callable[[str], int | None] = ctx.directories.remove if is_counted else ctx.directories.drop
     failpoints.hit("container.delete.files")
     size = await ctx.workers.run(remove, last.id)
+    if last.resolved.volumes:
+        failpoints.hit("container.delete.volumes")
+        await mounts.release(ctx, entry.container, removes_anonymous=removes_volumes)
     failpoints.hit("container.delete.forget")
     forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),))
     if is_counted:
@@ -79,5 +84,6 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool) -> int:
     entry.removed.set()
     entry.wake()
     ctx.on_removed(entry)
-    await ctx.images.released(last.image)
+    for image in (last.image, *(one.image for one in last.resolved.images)):
+        await ctx.images.released(image)
     return size or 0

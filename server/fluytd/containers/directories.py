@@ -9,7 +9,7 @@ D/containers/<id>/upper/        writable layer, owned by the container
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,12 +32,15 @@ class ContainerDirectories:
 
     def __init__(self, data_root: Path, run_root: Path) -> None:
         """Makes `containers/` where it is absent. Blocking."""
+        self._data_root = data_root
         self._root = f"{data_root}/containers"
         self._skeletons = skeletons.Skeletons(data_root, host.remove_tree)
         self._run_dirs = f"{run_root}/containers"
         Path(self._root).mkdir(mode=0o710, parents=True, exist_ok=True)
 
-    def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
+    def paths(
+        self, container: Container, lower_dirs: Sequence[str], image_dirs: Mapping[str, Sequence[str]] | None = None
+    ) -> StartPaths:
         """See `ports.Directories.paths`."""
         base = f"{self._root}/{container.id}"
         return StartPaths(
@@ -49,6 +52,9 @@ class ContainerDirectories:
             hosts=f"{base}/hosts",
             hostname=f"{base}/hostname",
             resolv_conf=f"{base}/resolv.conf",
+            volumes_dir=f"{self._data_root}/volumes",
+            # An overlay without a writable layer has at least two directories.
+            image_dirs={target: (*dirs, f"{self._data_root}/empty") for target, dirs in (image_dirs or {}).items()},
         )
 
     def prepare(self) -> None:

@@ -18,6 +18,8 @@ from fluytd.events.model import (
     ContainerStopping,
     ContainerUpdated,
     Fact,
+    VolumeMounted,
+    VolumeUnmounted,
 )
 
 
@@ -29,6 +31,11 @@ def created(container: Container) -> Fact:
 def started(container: Container) -> Fact:
     """Its process was executed."""
     return ContainerStarted(container.id, container.name, container.host_pid)
+
+
+def mounted(container: Container) -> list[Fact]:
+    """Its volumes came into use."""
+    return [VolumeMounted(one.name, container.id, one.target, one.read_only) for one in container.resolved.volumes]
 
 
 def start_failed(container: Container, failure: Failure) -> Fact:
@@ -82,7 +89,8 @@ def ended(container: Container, *, was_stop_requested: bool) -> list[Fact]:
     )
     if was_stop_requested:
         facts.append(ContainerStopped(container.id, container.name))
-    return facts
+    names = dict.fromkeys(one.name for one in container.resolved.volumes)
+    return [*facts, *(VolumeUnmounted(name, container.id) for name in names)]
 
 
 def lost(container: Container) -> Fact:

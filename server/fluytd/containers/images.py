@@ -85,6 +85,7 @@ def facts_of(image: Image, name: str) -> ImageFacts:
         stop_signal=config.stop_signal,
         labels=config.labels,
         health_check=_health_check(config),
+        volumes=config.volumes,
     )
 
 

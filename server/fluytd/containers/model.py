@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from fluytd.containers.spec import ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
 from fluytd.errors import Failure
 
 
@@ -86,6 +86,34 @@ class ImageFacts:
     stop_signal: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     health_check: HealthCheck | None = None
+    #: Paths inside, as the image spells them, that want a volume.
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MountedVolume:
+    """A volume that a container has, from its creation to its deletion."""
+
+    target: str
+    volume_id: str
+    #: What the volume is called now.
+    name: str
+    driver: str = "local"
+    driver_options: dict[str, str] = field(default_factory=dict)
+    sub_path: str = ""
+    read_only: bool = False
+    no_copy: bool = False
+    #: Made without a name for a container: it may go with the last one that has it.
+    is_anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MountedImage:
+    """An image whose tree a container shows."""
+
+    target: str
+    image: ImageFacts
+    sub_path: str = ""
 
 
 class HealthState(StrEnum):
@@ -138,6 +166,11 @@ class Resolved:
     labels: dict[str, str]
     #: Complete, every default filled in; None: there is none.
     health_check: HealthCheck | None = None
+    #: All volumes: of the spec, of other containers, of the image.
+    volumes: tuple[MountedVolume, ...] = ()
+    #: All binds: of the spec and of other containers.
+    binds: tuple[BindSpec, ...] = ()
+    images: tuple[MountedImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +208,8 @@ class Container:
     pending_resources: ResourcesSpec | None = None
     #: None without a health check, and before the first run.
     health: Health | None = None
+    #: It is being deleted together with its anonymous volumes.
+    removes_volumes: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -364,9 +399,26 @@ def unknown(container: Container, failure: Failure) -> Container:
     )
 
 
-def deleting(container: Container) -> Container:
-    """Its files are about to go. From here on it is only ever removed."""
-    return _change(container, frozenset(set(State) - LIVE), state=State.DELETING, host_pid=0)
+def deleting(container: Container, *, removes_volumes: bool = False) -> Container:
+    """Its files are about to go, with `removes_volumes` its anonymous volumes too. From here on it is only removed."""
+    allowed = frozenset(set(State) - LIVE)
+    return _change(container, allowed, state=State.DELETING, host_pid=0, removes_volumes=removes_volumes)
+
+
+def with_mounts(
+    container: Container, volumes: tuple[MountedVolume, ...], images: tuple[MountedImage, ...]
+) -> Container:
+    """One that is being created has these volumes and images."""
+    return replace(container, resolved=replace(container.resolved, volumes=volumes, images=images))
+
+
+def with_volume_name(container: Container, volume_id: str, name: str) -> Container:
+    """A volume of it has another name."""
+    volumes = tuple(
+        replace(one, name=name) if one.volume_id == volume_id else one for one in container.resolved.volumes
+    )
+    resolved = replace(container.resolved, volumes=volumes)
+    return replace(container, version=container.version + 1, resolved=resolved)
 
 
 def renamed(container: Container, name: str) -> Container:

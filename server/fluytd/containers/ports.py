@@ -3,14 +3,14 @@
 Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fluytd.containers.model import Container, ExitStatus, ImageFacts
+from fluytd.containers.model import Container, ExitStatus, ImageFacts, MountedVolume
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import StartPaths
-from fluytd.containers.spec import PlatformChoice
+from fluytd.containers.spec import PlatformChoice, VolumeSpec
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
 from fluytd.images.commit import CommitOptions, Committed, Hold, Tree
@@ -341,6 +341,28 @@ class ProbeResult:
     end_time_unix_nanos: int
 
 
+class Volumes(Protocol):
+    """Volumes, as containers need them."""
+
+    def take(self, wish: VolumeSpec, at: str) -> MountedVolume:
+        """The volume that is to stand at the wish's target: the one of its name, or one that is still to be made (see
+        `provide`). Never blocks. Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_EXISTS, VOLUME_DRIVER_NOT_FOUND,
+        OPERATION_IN_PROGRESS."""
+
+    def forget(self, taken: Sequence[MountedVolume]) -> None:
+        """Those that were taken for nothing and are still to be made are not there. Never blocks."""
+
+    async def provide(self, container: Container, lower_dirs: Callable[[], Sequence[str]]) -> None:
+        """The container's volumes are there, and those that are empty have what its image has at their targets.
+        `lower_dirs`: the image's directories, top-most first; blocking. The container's record stands before.
+
+        Raises VOLUME_NOT_FOUND, LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED."""
+
+    async def release(self, container: Container, *, removes_anonymous: bool) -> None:
+        """Volumes that were taken and not made are forgotten, and with `removes_anonymous` its anonymous ones are gone
+        that no other container has. Idempotent. Raises STORAGE_FULL, IO_FAILED."""
+
+
 class Probe(Protocol):
     """Runs commands of health checks inside containers."""
 
@@ -353,8 +375,10 @@ class Probe(Protocol):
 class Directories(Protocol):
     """What a container has on disk: writable layer, log, and the files that are bound into it."""
 
-    def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
-        """Where everything of this container stands. Never blocks."""
+    def paths(
+        self, container: Container, lower_dirs: Sequence[str], image_dirs: Mapping[str, Sequence[str]] | None = None
+    ) -> StartPaths:
+        """Where everything of this container stands. `image_dirs`: of images that it shows, by target. Never blocks."""
 
     def prepare(self) -> None:
         """The next creations find part of their work done, and what was dropped is gone.

@@ -1,6 +1,6 @@
 """What a container's process is started with: plain values, ready for the core. It decides nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,21 @@ class Rlimit:
 class Mount:
     """One mount below the container's root; sorted by the caller, parents first."""
 
-    kind: str  # `bind` or `tmpfs`
-    source: str  # absolute host path of a bind, else empty
+    kind: str  # `bind`, `tmpfs`, `image` or `file_system`
+    source: str  # absolute host path of a bind, source of a file system, else empty
     destination: str  # absolute path inside
     is_read_only: bool = False
-    #: tmpfs data: `size=65536k,mode=1777`; empty for a bind.
+    #: Options of a file system: `size=65536k,mode=1777`; empty for a bind.
     data: str = ""
     no_exec: bool = False
     no_suid: bool = False
     no_dev: bool = False
+    sub_path: str = ""  # beneath the source, which it cannot leave; empty: all of it
+    lower_dirs: list[str] = field(default_factory=list)  # of an image, top-most first, at least two
+    file_system: str = ""  # type of a `file_system`
+    propagation: str = "private"  # of a bind: `private`, `slave` or `shared`
+    is_recursive: bool = True  # what is mounted below a bind's source comes along
+    is_read_only_below: bool = True  # a read-only bind is so in all that comes along
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class ContainerFilter:
     networks: frozenset[str] = frozenset()
     #: None stands for no health check.
     health_states: frozenset[HealthState | None] = frozenset()
-    #: Targets of mounts.
+    #: Targets of mounts, names of volumes.
     volumes: frozenset[str] = frozenset()
 
     def accepts(self, container: Container) -> bool:
@@ -72,8 +72,10 @@ def _health_of(container: Container) -> HealthState | None:
 
 
 def _targets(container: Container) -> list[str]:
-    spec = container.spec
-    return [*(bind.target for bind in spec.binds), *(tmpfs.target for tmpfs in spec.tmpfs)]
+    spec, resolved = container.spec, container.resolved
+    found = [one.target for one in resolved.binds or spec.binds]
+    found += [one.target for one in spec.tmpfs] + [one.target for one in resolved.images]
+    return found + [text for one in resolved.volumes for text in (one.target, one.name)]
 
 
 def newest_first(container: Container) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Image and spec put together, and turned into what the core starts. Pure: it reads neither host nor clock."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.signals import SIGTERM, parse_signal
 from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, SecuritySpec, TmpfsSpec
 from fluytd.containers.terminals import DEFAULT_SIZE
+from fluytd.containers.volume_mounts import volume_mount
 from fluytd.errors import FieldInvalid
 
 #: Source: moby `oci/defaults.go` and `pkg/system/path.go`.
@@ -69,6 +71,10 @@ class StartPaths:
     hosts: str
     hostname: str
     resolv_conf: str
+    #: Directory of all volumes.
+    volumes_dir: str = ""
+    #: Directories of images that are mounted, by target; top-most first.
+    image_dirs: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolv
         ),
         labels=image.labels | spec.labels,
         health_check=health_check(spec.health_check, image.health_check),
+        binds=spec.binds,
     )
 
 
@@ -237,7 +244,7 @@ def start_spec(
         masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
         read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),
         sysctls=sorted(spec.sysctls.items()),
-        mounts=mounts(spec, paths, settings.init_path),
+        mounts=mounts(container, paths, settings.init_path),
         shm_size_bytes=spec.shm_size_bytes or DEFAULT_SHM_SIZE_BYTES,
         oom_score_adj=spec.oom_score_adj,
         cgroup_parent=settings.cgroup_parent,
@@ -258,15 +265,24 @@ def terminal_size(spec: ContainerSpec) -> tuple[int, int] | None:
     return spec.tty_width or width, spec.tty_height or height
 
 
-def mounts(spec: ContainerSpec, paths: StartPaths, init_path: str) -> list[core.Mount]:
+def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core.Mount]:
     """The mounts below the root, parents before what is below them, else in the order asked (case M01).
 
     The init, if there is to be one, stands in /dev, which is no part of the writable layer.
 
     /etc/hosts, /etc/hostname and /etc/resolv.conf are the engine's unless the caller mounts something there.
+    Raises FIELD_INVALID for options of a volume that its driver does not take.
     """
-    chosen = {mount.target: _bind(mount) for mount in spec.binds}
+    spec, resolved = container.spec, container.resolved
+    # Records of before there were volumes have their binds in the spec alone.
+    chosen = {mount.target: _bind(mount) for mount in resolved.binds or spec.binds}
     chosen |= {mount.target: _tmpfs(mount) for mount in spec.tmpfs}
+    chosen |= {mount.target: volume_mount(mount, paths.volumes_dir) for mount in resolved.volumes}
+    for image in resolved.images:
+        lower_dirs = list(paths.image_dirs.get(image.target, ()))
+        chosen[image.target] = core.Mount(
+            "image", "", image.target, is_read_only=True, sub_path=image.sub_path, lower_dirs=lower_dirs
+        )
     own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
     files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
     if spec.init:
@@ -274,14 +290,22 @@ def mounts(spec: ContainerSpec, paths: StartPaths, init_path: str) -> list[core.
     return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
 
 
-def mount_points(spec: ContainerSpec, paths: StartPaths) -> tuple[str, ...]:
+def mount_points(container: Container, paths: StartPaths) -> tuple[str, ...]:
     """Every place inside on which a start mounts something, the kernel's file systems included."""
     # Only destinations are told, so that the path of the init does not matter.
-    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(spec, paths, "")))
+    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(container, paths, "")))
 
 
 def _bind(mount: BindSpec) -> core.Mount:
-    return core.Mount("bind", mount.source, mount.target, is_read_only=mount.read_only)
+    return core.Mount(
+        "bind",
+        mount.source,
+        mount.target,
+        is_read_only=mount.read_only,
+        propagation=mount.propagation.value.removeprefix("r"),
+        is_recursive=not mount.non_recursive,
+        is_read_only_below=mount.recursive_read_only,
+    )
 
 
 def _tmpfs(mount: TmpfsSpec) -> core.Mount:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from fluytd.containers import create, delete, model, start
+from fluytd.containers import create, delete, model, mounts, start
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container
 from fluytd.containers.spec import ContainerSpec, PullPolicy
@@ -118,6 +118,7 @@ async def launch(
     on_created(model.created(entry.container))
     try:
         try:
+            await mounts.provide(ctx, entry.container)
             started = await start.start_locked(ctx, entry, make_directories=True, open_log=open_log)
         except BaseException:
             await delete.destroy(ctx, entry, is_counted=False)

@@ -26,9 +26,9 @@ from fluytd.containers import (
 )
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State, renamed
+from fluytd.containers.model import Container, ImageFacts, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime
+from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime, Volumes
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
@@ -40,6 +40,7 @@ from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
 from fluytd.registries.model import Credentials
+from fluytd.volumes.ports import VolumeHolder
 from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class ContainerService:
         random: Random,
         host: HostFacts,
         probe: Probe | None = None,
+        volumes: Volumes | None = None,
     ) -> None:
         self.ctx = Context(
             runtime=runtime,
@@ -75,6 +77,7 @@ class ContainerService:
             random=random,
             host=host,
             probe=probe,
+            volumes=volumes,
         )
         self._sampler = stats.Sampler(self.ctx)
         self.ctx.on_started = lambda entry, run: health.watch(self.ctx, entry, run)
@@ -197,10 +200,13 @@ class ContainerService:
         entry = self._find(reference, expected_version)
         return await self.ctx.complete(update.update(self.ctx, entry, changes, policy), "update")
 
-    async def delete(self, reference: str, *, force: bool, expected_version: int = 0) -> tuple[str, int]:
+    async def delete(
+        self, reference: str, *, force: bool, removes_volumes: bool = False, expected_version: int = 0
+    ) -> tuple[str, int]:
         """(id, bytes freed); see `delete.delete`; VERSION_CONFLICT besides."""
         entry = self._find(reference, expected_version)
-        return entry.container.id, await self.ctx.complete(delete.delete(self.ctx, entry, force=force), "delete")
+        work = delete.delete(self.ctx, entry, force=force, removes_volumes=removes_volumes)
+        return entry.container.id, await self.ctx.complete(work, "delete")
 
     async def rename(self, reference: str, name: str, *, expected_version: int = 0) -> Container:
         """It has the new name, durably, and the old one is free. Raises NAME_IN_USE, FIELD_INVALID (`name`),
@@ -243,12 +249,30 @@ class ContainerService:
         return [
             Holder(entry.container.id, entry.container.is_live)
             for entry in self.ctx.table
-            if entry.container.image.image_id == image_id
+            if image_id in _image_ids(entry.container)
         ]
 
     def uses_layer(self, layer_id: str) -> bool:
         """True if a container, in any state, stands on the layer."""
-        return any(layer_id in entry.container.image.layer_ids for entry in self.ctx.table)
+        return any(layer_id in image.layer_ids for entry in self.ctx.table for image in _images(entry.container))
+
+    def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
+        """See `volumes.ports.Holders.volume_holders`."""
+        return [
+            VolumeHolder(entry.container.id, entry.container.is_live)
+            for entry in self.ctx.table
+            if any(one.volume_id == volume_id for one in entry.container.resolved.volumes)
+        ]
+
+    def volumes_dir(self, container: Container) -> str:
+        """Where volumes are on the host."""
+        return self.ctx.directories.paths(container, ()).volumes_dir
+
+    def note_volume_name(self, volume_id: str, name: str) -> None:
+        """Containers that have the volume show it by this name; being stored on return."""
+        for entry in self.ctx.table:
+            if any(one.volume_id == volume_id for one in entry.container.resolved.volumes):
+                self.ctx.record(entry, with_volume_name(entry.container, volume_id, name))
 
     def log_source(self, reference: str) -> "ContainerLog":
         """The container's log, for `logs.service`. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
@@ -343,6 +367,15 @@ class ContainerLog:
         """See `LogSource.close`."""
         if self._run is not None:
             self._run.leave(self)
+
+
+def _images(container: Container) -> list[ImageFacts]:
+    """Its own image and those that it shows."""
+    return [container.image, *(one.image for one in container.resolved.images)]
+
+
+def _image_ids(container: Container) -> set[str]:
+    return {image.image_id for image in _images(container)}
 
 
 def _drop(task: "asyncio.Task[Launched]") -> None:

@@ -133,6 +133,20 @@ class NetworkSpec:
     extra_hosts: tuple[str, ...] = ()
 
 
+class Propagation(StrEnum):
+    """How mounts that are made later appear on the other side of a bind; what is mounted below it is always meant too.
+
+    A kind without `r` in Docker's words is kept apart only to be shown as it was asked.
+    """
+
+    PRIVATE = "private"
+    RPRIVATE = "rprivate"
+    SHARED = "shared"
+    RSHARED = "rshared"
+    SLAVE = "slave"
+    RSLAVE = "rslave"
+
+
 @dataclass(frozen=True, slots=True)
 class BindSpec:
     """A file or directory of the host to show in the container."""
@@ -140,7 +154,13 @@ class BindSpec:
     target: str
     source: str
     read_only: bool = False
+    #: Made as a directory if it is absent.
     create_source: bool = False
+    propagation: Propagation = Propagation.RPRIVATE
+    #: What is mounted below the source stays away.
+    non_recursive: bool = False
+    #: With `read_only`: what is mounted below too.
+    recursive_read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +177,44 @@ class TmpfsSpec:
     dev: bool = False
     uid: int = 0
     gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """A volume to show in the container; without a name an anonymous one."""
+
+    target: str
+    name: str = ""
+    read_only: bool = False
+    #: Beneath the volume's root; empty: all of it.
+    sub_path: str = ""
+    #: The image's content at the target is not copied into an empty volume.
+    no_copy: bool = False
+    #: Of a volume that is made here.
+    driver: str = ""
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMountSpec:
+    """The tree of an image to show in the container, read-only."""
+
+    target: str
+    image: str
+    sub_path: str = ""
+
+
+Mounted = BindSpec | TmpfsSpec | VolumeSpec | ImageMountSpec
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesFrom:
+    """Another container, whose volumes and binds are wanted too."""
+
+    container: str
+    #: None: as they are there.
+    read_only: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +270,13 @@ class ContainerSpec:
     network: NetworkSpec = NetworkSpec()
     binds: tuple[BindSpec, ...] = ()
     tmpfs: tuple[TmpfsSpec, ...] = ()
+    volumes: tuple[VolumeSpec, ...] = ()
+    image_mounts: tuple[ImageMountSpec, ...] = ()
+    volumes_from: tuple[VolumesFrom, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
     log: LogSpec = LogSpec()
+
+    @property
+    def mounts(self) -> tuple[Mounted, ...]:
+        """All mounts that it asks for itself."""
+        return (*self.binds, *self.tmpfs, *self.volumes, *self.image_mounts)

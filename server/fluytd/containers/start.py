@@ -104,7 +104,7 @@ async def start_locked(
     )
     failpoints.hit("container.start.running")
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
-    ctx.record(entry, running, (facts.started(running),))
+    ctx.record(entry, running, (facts.started(running), *facts.mounted(running)))
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     ctx.replenish()
@@ -122,7 +122,8 @@ def _work(
     ctx: Context, container: Container, make_directories: bool, open_log: OpenLog | None
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
-    paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image))
+    image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
+    paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image), image_dirs)
     if make_directories:
         ctx.directories.create(container, paths.lower_dirs)
     reader = open_log(paths.log_dir) if open_log is not None else None

@@ -7,11 +7,12 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
+from fluytd.containers import bind_sources
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Ending, ExecProcess, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
-from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
+from fluytd.errors import ContainerNotFound, IoFailed
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -48,9 +49,7 @@ class CoreRuntime:
     def start(self, container: Container, paths: StartPaths) -> Process:
         """See `ports.Runtime.start`."""
         spec = start_spec(container, paths, self._settings, self._host_facts)
-        for bind in container.spec.binds:
-            if not Path(bind.source).exists():
-                raise FieldInvalid(field="spec.mounts.bind.source", rule=f"{bind.source} does not exist on the host")
+        bind_sources.check(container.resolved.binds or container.spec.binds)
         failpoints.hit("container.start.run_dir")
         try:
             Path(paths.run_dir).mkdir(_PRIVATE)

@@ -84,10 +84,19 @@ from fluytd.errors.storage import (
     SizeMismatch,
     StorageFull,
 )
+from fluytd.errors.volumes import (
+    BindSourceNotFound,
+    VolumeDriverFailed,
+    VolumeDriverNotFound,
+    VolumeExists,
+    VolumeInUse,
+    VolumeNotFound,
+)
 
 __all__ = [
     "AlreadyExists",
     "ArchiveInvalid",
+    "BindSourceNotFound",
     "BlobNotFound",
     "BuildTargetNotFound",
     "Cancelled",
@@ -156,6 +165,11 @@ __all__ = [
     "UserInvalid",
     "VersionConflict",
     "VersionMismatch",
+    "VolumeDriverFailed",
+    "VolumeDriverNotFound",
+    "VolumeExists",
+    "VolumeInUse",
+    "VolumeNotFound",
     "WrongState",
     "catalogue",
     "from_core",

@@ -270,6 +270,46 @@ class ExecExited:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeCreated:
+    """A volume was made."""
+
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRenamed:
+    """A volume got another name."""
+
+    volume: str
+    previous_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeDeleted:
+    """A volume is gone."""
+
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMounted:
+    """A container began to use a volume."""
+
+    volume: str
+    container_id: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUnmounted:
+    """A container's use of a volume ended with it."""
+
+    volume: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class OperationStarted:
     """An operation began; `kind` is the name of an `OperationKind`."""
 
@@ -342,6 +382,11 @@ Fact = (
     | ExecCreated
     | ExecStarted
     | ExecExited
+    | VolumeCreated
+    | VolumeRenamed
+    | VolumeDeleted
+    | VolumeMounted
+    | VolumeUnmounted
     | OperationStarted
     | OperationEnded
     | StorageReclaimed

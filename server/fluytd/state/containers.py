@@ -74,7 +74,8 @@ class ContainerRecords:
 
 def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None:
     for fact in facts:
-        txn.emit(NewEvent(fact, container.id, container.resolved.labels))
+        subject = getattr(fact, "volume", container.id)  # what a container does to a volume is told of the volume
+        txn.emit(NewEvent(fact, subject, container.resolved.labels))
 
 
 #: Parts of a record that never change from one state to the next, and how many of them are kept as text.

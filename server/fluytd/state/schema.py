@@ -9,6 +9,8 @@
                   resolved to; an image without a name is dangling
     image_repo_digests  `<repository>@<digest>` that images came by
     image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
+    volumes       one row a volume, written before its directory is made and removed after it has gone; which containers
+                  have it stands in their records
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
     execs         one row a further process of a container, ended ones up to a bound; they go with their container
@@ -126,6 +128,17 @@ MIGRATIONS: Final = (
         record TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX execs_by_container ON execs(container_id);
+    """,
+    # Volumes.
+    """
+    CREATE TABLE volumes (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        create_time_unix_nanos INTEGER NOT NULL,
+        record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
     """,
 )
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -269,7 +269,9 @@ class FakeDirectories:
     standing: set[str] = field(default_factory=set)
     create_error: EngineError | None = None
 
-    def paths(self, container: Container, lower_dirs: Sequence[str]) -> StartPaths:
+    def paths(
+        self, container: Container, lower_dirs: Sequence[str], image_dirs: Mapping[str, Sequence[str]] | None = None
+    ) -> StartPaths:
         base = f"/d/{container.id}"
         return StartPaths("/r", base + "/log", tuple(lower_dirs), base, base, base, base, base)
 

@@ -135,7 +135,7 @@ def test_capabilities_are_dropped_and_added_as_docker_does() -> None:
 def test_m01_parents_are_mounted_before_what_is_below_them(targets: tuple[str, str]) -> None:
     spec = ContainerSpec("busybox", tmpfs=tuple(TmpfsSpec(target) for target in targets))
     container = Container("a" * 64, "x", spec, IMAGE, resolve(spec, IMAGE, "a" * 64), 1)
-    order = [mount.destination for mount in mounts(spec, FakeDirectories().paths(container, ("/l",)), "/init")]
+    order = [mount.destination for mount in mounts(container, FakeDirectories().paths(container, ("/l",)), "/init")]
     assert order.index("/run") < order.index("/run/lock")
 
 

@@ -12,7 +12,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
-mod send;
+pub mod send;
 mod tag;
 
 pub use history::{history, HistoryCommand};

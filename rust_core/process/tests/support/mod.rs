@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use process::spec::{CgroupJoin, Mount, MountKind, Network, Rlimit, Root, Spec};
+use process::spec::{CgroupJoin, Mount, MountKind, Network, Propagation, Rlimit, Root, Spec};
 use serde_json::Value;
 
 /// Commands of busybox that the root has in /bin.
@@ -242,6 +242,12 @@ pub fn bind(source: &Path, destination: &str) -> Mount {
         no_exec: false,
         no_suid: false,
         no_dev: false,
+        sub_path: String::new(),
+        lower_dirs: Vec::new(),
+        file_system: String::new(),
+        propagation: Propagation::Private,
+        is_recursive: true,
+        is_read_only_below: true,
     }
 }
 
@@ -249,11 +255,10 @@ pub fn tmpfs(destination: &str, data: &str) -> Mount {
     Mount {
         kind: MountKind::Tmpfs,
         source: String::new(),
-        destination: destination.to_owned(),
-        is_read_only: false,
         data: data.to_owned(),
         no_exec: true,
         no_suid: true,
         no_dev: true,
+        ..bind(Path::new(""), destination)
     }
 }

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from fluyt.v1.types import container_spec_pb2, mount_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
+from fluyt.v1.types import container_spec_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
 from fluytd.api.convert.health import from_health_check, to_health_check
+from fluytd.api.convert.mounts import add_mounts, from_mounts, from_volumes_from
 from fluytd.api.convert.values import from_duration, to_duration
 from fluytd.containers.spec import (
-    BindSpec,
     ContainerSpec,
     LogSpec,
     NetworkMode,
@@ -18,7 +18,6 @@ from fluytd.containers.spec import (
     RestartPolicy,
     RlimitSpec,
     SecuritySpec,
-    TmpfsSpec,
 )
 from fluytd.containers.terminals import MAX_TERMINAL_SIZE
 from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt
@@ -70,7 +69,7 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         raise FieldInvalid(field="spec.image", rule="must be given")
     _refuse(message, _NOT_BUILT, "spec")
     _check_namespaces(message.namespaces)
-    binds, tmpfs = _mounts(message)
+    mounts = from_mounts(message.mounts)
     return ContainerSpec(
         image=message.image,
         platform=_platform(message.platform) if message.HasField("platform") else None,
@@ -107,8 +106,11 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         shm_size_bytes=message.shm_size_bytes,
         security=_security(message.security),
         network=_network(message.network),
-        binds=tuple(binds),
-        tmpfs=tuple(tmpfs),
+        binds=mounts.binds,
+        tmpfs=mounts.tmpfs,
+        volumes=mounts.volumes,
+        image_mounts=mounts.images,
+        volumes_from=from_volumes_from(message.volumes_from),
         sysctls=dict(message.sysctls),
         log=_log(message.log),
     )
@@ -207,44 +209,6 @@ def _check_namespaces(message: security_pb2.NamespacesSpec) -> None:
             raise _not_built(f"spec.namespaces.{name}")
     if message.user.mode == security_pb2.UserNamespaceSpec.MODE_AUTO:
         raise _not_built("spec.namespaces.user")
-
-
-def _mounts(message: container_spec_pb2.ContainerSpec) -> tuple[list[BindSpec], list[TmpfsSpec]]:
-    binds: list[BindSpec] = []
-    tmpfs: list[TmpfsSpec] = []
-    for index, mount in enumerate(message.mounts):
-        path = f"spec.mounts[{index}]"
-        match mount.WhichOneof("source"):
-            case "bind":
-                binds.append(_bind(mount, path))
-            case "tmpfs":
-                wanted = mount.tmpfs
-                tmpfs.append(
-                    TmpfsSpec(
-                        target=mount.target,
-                        read_only=mount.read_only,
-                        size_bytes=wanted.size_bytes,
-                        mode=wanted.mode if wanted.HasField("mode") else 0o1777,
-                        exec=wanted.exec,
-                        suid=wanted.suid,
-                        dev=wanted.dev,
-                        uid=wanted.uid,
-                        gid=wanted.gid,
-                    )
-                )
-            case None:
-                raise FieldInvalid(field=path, rule="needs a source")
-            case other:
-                raise _not_built(f"{path}.{other}")
-    return binds, tmpfs
-
-
-def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
-    kinds = mount_pb2.BindMount
-    if mount.bind.propagation not in (kinds.PROPAGATION_UNSPECIFIED, kinds.PROPAGATION_RPRIVATE):
-        raise _not_built(f"{path}.bind.propagation")
-    _refuse(mount.bind, ("create_source", "non_recursive", "no_idmap"), f"{path}.bind")
-    return BindSpec(target=mount.target, source=mount.bind.source, read_only=mount.read_only)
 
 
 def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
@@ -348,11 +312,6 @@ def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec)
         if paths is not None:
             getattr(message.security, name).SetInParent()
             getattr(message.security, name).paths.extend(paths)
-    for bind in spec.binds:
-        message.mounts.add(target=bind.target, read_only=bind.read_only).bind.source = bind.source
-    for tmpfs in spec.tmpfs:
-        values = {name: getattr(tmpfs, name) for name in ("size_bytes", "mode", "exec", "suid", "dev", "uid", "gid")}
-        mount = message.mounts.add(target=tmpfs.target, read_only=tmpfs.read_only)
-        mount.tmpfs.CopyFrom(mount_pb2.TmpfsMount(**values))
+    add_mounts(message, spec)
     message.log.segment_size_bytes = spec.log.segment_size_bytes
     message.log.segment_count = spec.log.segment_count

@@ -7,6 +7,7 @@ from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
 from fluytd.api.convert.container_specs import from_resources, from_restart_policy, to_spec
 from fluytd.api.convert.health import from_health_states, to_health
+from fluytd.api.convert.mounts import to_mount_points
 from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
@@ -29,8 +30,8 @@ _CONDITIONS: Final = {
 MAX_CHUNK_BYTES: Final = 256 * 1024
 
 
-def to_container(container: Container, *, is_brief: bool = False) -> container_pb2.Container:
-    """The message; `is_brief` as lists show it."""
+def to_container(container: Container, *, is_brief: bool = False, volumes_dir: str = "") -> container_pb2.Container:
+    """The message; `is_brief` as lists show it. `volumes_dir`: where volumes are on the host, if that is to be told."""
     image, resolved = container.image, container.resolved
     message = container_pb2.Container(
         id=container.id,
@@ -52,9 +53,11 @@ def to_container(container: Container, *, is_brief: bool = False) -> container_p
         resolved_user=resolved.user,
         image_size_bytes=image.size_bytes,
         restart_count=container.restart_count,
+        volumes=dict.fromkeys(one.name for one in resolved.volumes),
     )
     if not is_brief:
         message.resolved_env.extend(resolved.env)
+        message.mounts.extend(to_mount_points(container, volumes_dir))
     if container.exit is not None and container.exit.signal is not None:
         message.signal = container.exit.signal
     elif container.exit is not None and container.exit.exit_code is not None:

@@ -1,0 +1,104 @@
+"""What volumes need of others: their directories, their records, and who has them."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fluytd.errors import Failure
+from fluytd.events.model import Fact
+from fluytd.operations.ports import CancelToken
+from fluytd.volumes.model import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeHolder:
+    """A container that has a volume."""
+
+    container_id: str
+    #: It has, or may have, a process.
+    is_live: bool
+
+
+class Holders(Protocol):
+    """Containers, as volumes see them. Never blocks."""
+
+    def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
+        """Containers in any state that have the volume, oldest first."""
+
+    def note_volume_name(self, volume_id: str, name: str) -> None:
+        """Containers that have the volume show it by this name."""
+
+
+class Archive(Protocol):
+    """A volume's data as tar, made while it is read; by one thread at a time."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """The next bytes, fewer only at the end, none after it. Raises IO_FAILED, CANCELLED. Blocking."""
+
+    def close(self) -> None:
+        """Its files are closed. Idempotent. Blocking: waits for a `read` under way."""
+
+    @property
+    def entry_count(self) -> int:
+        """Entries so far."""
+
+
+class VolumeDirectories(Protocol):
+    """What volumes have on disk. Every method blocks; a failed one raises STORAGE_FULL or IO_FAILED."""
+
+    def data_path(self, volume_id: str) -> str:
+        """Absolute path of its data, there or not. Never blocks."""
+
+    def create(self, volume_id: str) -> None:
+        """Its data is there, empty, root's. Durable."""
+
+    def remove(self, volume_id: str) -> None:
+        """Nothing of it is there. Idempotent."""
+
+    def fill(self, volume_id: str, lower_dirs: Sequence[str], target: str, cancel: CancelToken) -> bool:
+        """What the image has at `target` stands beside the data of an empty volume, for `settle`; False if there is
+        nothing to do. Raises LIMIT_EXCEEDED, CANCELLED besides."""
+
+    def settle(self, volume_id: str) -> bool:
+        """What `fill` made ready is in place, also after a crash; True if there was something."""
+
+    def copy(self, source_id: str, volume_id: str, cancel: CancelToken) -> None:
+        """The empty volume has the other's data. Raises LIMIT_EXCEEDED, CANCELLED besides."""
+
+    def archive(self, volume: Volume, cancel: CancelToken) -> Archive:
+        """Its data as tar."""
+
+    def unpack(self, archive_fd: int, volume_id: str, cancel: CancelToken) -> int:
+        """The tar in the open file is part of its data; the number of entries. Raises LAYER_CORRUPT, LAYER_REJECTED,
+        LIMIT_EXCEEDED, CANCELLED besides."""
+
+    def usage(self, volume_id: str) -> tuple[int, bool]:
+        """(bytes of its data, whether that is only a lower bound); (0, False) if it is not there."""
+
+    def list(self) -> list[str]:
+        """Ids that have a directory."""
+
+    def new_cancel_token(self) -> CancelToken:
+        """A token that its calls look at. Never blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVolumes:
+    """What the store holds."""
+
+    volumes: list[Volume]
+    #: Ids of rows that do not read back, and why.
+    unreadable: dict[str, Failure]
+
+
+class VolumeRecords(Protocol):
+    """Volumes in the durable store. Writes are carried out in the order of the calls, whether awaited or not."""
+
+    async def load(self) -> LoadedVolumes:
+        """All records, no order."""
+
+    def save(self, volume: Volume, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+        """Stores the record together with what happened; done when it is stored. Raises STORAGE_FULL, IO_FAILED."""
+
+    def delete(self, volume: Volume, facts: Sequence[Fact]) -> Awaitable[None]:
+        """Removes the record; idempotent. As `save` otherwise."""

@@ -1,0 +1,324 @@
+"""The volumes of this engine: one method a verb. It knows no transport."""
+
+import asyncio
+import logging
+import platform
+import re
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from fluytd import failpoints
+from fluytd.containers.volume_mounts import check_local_options
+from fluytd.errors import (
+    EngineError,
+    FieldInvalid,
+    KernelFeatureMissing,
+    VersionConflict,
+    VolumeDriverNotFound,
+    VolumeInUse,
+    VolumeNotFound,
+)
+from fluytd.events.model import VolumeRenamed
+from fluytd.operations.ports import CancelToken
+from fluytd.volumes import make, model
+from fluytd.volumes.context import VolumeContext
+from fluytd.volumes.meter import VolumeSize
+from fluytd.volumes.model import MAX_PRUNED, Volume, VolumeFilter, VolumeState, VolumeWish
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+#: Bytes of one part of an export, all but the last; what the API promises as the most.
+CHUNK_BYTES: Final = 256 * 1024
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The end of an export: all of it was sent."""
+
+    size_bytes: int
+    entry_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went, or would go."""
+
+    names: list[str]
+    reclaimed_bytes: int
+
+
+class VolumeService:
+    """Made once; belongs to the event loop. Verbs that change something are carried to their end although the caller
+    may be cancelled, but for those that copy data."""
+
+    def __init__(self, ctx: VolumeContext) -> None:
+        """Knows no volume before `open`."""
+        self.ctx = ctx
+
+    async def open(self) -> None:
+        """Every volume of an earlier daemon is known; what it left half made or half deleted is gone, and what it was
+        putting in place is there. Called once, before containers are recovered. One volume that cannot be seen to
+        hinders no other. Raises IO_FAILED if there is no reading at all."""
+        ctx = self.ctx
+        loaded = await ctx.records.load()
+        for volume_id, failure in loaded.unreadable.items():
+            _log.error("volume %s: its record cannot be read and is left alone: %s", volume_id, failure.message)
+        standing = set(await ctx.workers.run(ctx.directories.list))
+        known = set(loaded.unreadable)
+        for volume in loaded.volumes:
+            known.add(volume.id)
+            failpoints.hit("volume.recover")
+            try:
+                await self._recover(volume, is_standing=volume.id in standing)
+            except EngineError as error:
+                _log.error("volume %s: it could not be brought in order: %s", volume.name, error)
+        for name in sorted(standing - known):
+            if _ID.fullmatch(name):
+                await ctx.workers.run(ctx.directories.remove, name)
+
+    async def _recover(self, volume: Volume, *, is_standing: bool) -> None:
+        ctx = self.ctx
+        if volume.state is not VolumeState.READY:
+            await ctx.workers.run(ctx.directories.remove, volume.id)
+            await ctx.records.delete(volume, ())
+            return
+        ctx.table.add(volume)
+        if is_standing:
+            await ctx.workers.run(ctx.directories.settle, volume.id)
+        else:
+            _log.error("volume %s: its data is gone from the data root", volume.name)
+
+    def measure(self) -> None:
+        """What volumes take is counted from now on, once `ctx.meter.run` runs."""
+        held = self.ctx.held
+        self.ctx.meter.open(
+            self.ctx.table,
+            is_live=lambda volume: any(one.is_live for one in held(volume)),
+            is_held=lambda volume: bool(held(volume)),
+        )
+
+    async def close(self) -> None:
+        """Verbs under way have ended."""
+        while self.ctx.tasks:
+            await asyncio.wait(self.ctx.tasks)
+
+    async def create(self, wish: VolumeWish) -> Volume:
+        """The volume is there, durably; one of this name that is as wished is answered as it is.
+
+        Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND, VOLUME_EXISTS, OPERATION_IN_PROGRESS,
+        STORAGE_FULL, IO_FAILED: nothing is left then.
+        """
+        check(wish)
+        # Who creates a volume means one of the local driver if none is named; who mounts one takes it as it is.
+        wish = replace(wish, driver=wish.driver or model.LOCAL_DRIVER)
+
+        async def work() -> Volume:
+            entry = make.entry_for(self.ctx, wish)
+            async with entry.lock:
+                return await make.made(self.ctx, entry)
+
+        return await self.ctx.complete(work(), "volume create")
+
+    def get(self, name: str) -> Volume:
+        """The record, from memory. Raises VOLUME_NOT_FOUND."""
+        volume = self.ctx.table.find(name).volume
+        if volume.state is VolumeState.CREATING:
+            raise VolumeNotFound(volume=name)
+        return volume
+
+    def list(self, wanted: VolumeFilter) -> list[Volume]:
+        """All that fit, by name, from memory."""
+        volumes = [entry.volume for entry in self.ctx.table if entry.volume.state is not VolumeState.CREATING]
+        return [volume for volume in volumes if wanted.accepts(volume, is_held=bool(self.holder_ids(volume)))]
+
+    def holder_ids(self, volume: Volume) -> Sequence[str]:
+        """Ids of the containers that have it."""
+        return [holder.container_id for holder in self.ctx.held(volume)]
+
+    def size(self, volume: Volume) -> VolumeSize | None:
+        """What it takes, as far as that is known. Never blocks."""
+        return self.ctx.meter.size(volume)
+
+    def data_path(self, volume: Volume) -> str:
+        """Where its data is on the host."""
+        return self.ctx.directories.data_path(volume.id)
+
+    async def delete(self, name: str, *, expected_version: int = 0, force: bool = False) -> int:
+        """It is gone with its data; the bytes freed. `force`: one that is not there is no failure.
+
+        Raises as `make.destroyed`.
+        """
+        if force and self.ctx.table.named(name) is None:
+            return 0
+
+        async def work() -> int:
+            entry = self.ctx.table.find(name)
+            async with entry.lock:
+                return await make.destroyed(self.ctx, entry, expected_version=expected_version)
+
+        return await self.ctx.complete(work(), "volume delete")
+
+    async def rename(self, name: str, new_name: str, *, expected_version: int = 0) -> Volume:
+        """It has the new name, durably, and the old one is free; containers keep it.
+
+        Raises VOLUME_NOT_FOUND, VOLUME_EXISTS, VOLUME_IN_USE (a container runs with it), VERSION_CONFLICT,
+        FIELD_INVALID, STORAGE_FULL, IO_FAILED.
+        """
+        model.check_name(new_name, "new_name")
+
+        async def work() -> Volume:
+            entry = self.ctx.table.find(name)
+            async with entry.lock:
+                volume = self._ready(name)
+                if expected_version and expected_version != volume.version:
+                    raise VersionConflict(id=name, expected=expected_version, actual=volume.version)
+                if new_name == volume.name:
+                    return volume
+                self.ctx.check_unheld(volume, by_live_only=True)
+                self.ctx.table.rename(entry, new_name)
+                entry.volume = model.renamed(volume, new_name)
+                failpoints.hit("volume.rename.record")
+                await self.ctx.records.save(entry.volume, (VolumeRenamed(new_name, name),), durable=True)
+                self.ctx.holders.note_volume_name(volume.id, new_name)
+                return entry.volume
+
+        return await self.ctx.complete(work(), "volume rename")
+
+    async def prune(self, wanted: VolumeFilter, *, has_all: bool, dry_run: bool) -> Pruned:
+        """Volumes that no container has and that fit are gone, by name; without `has_all` only anonymous ones.
+
+        One that cannot be deleted hinders no other; the first such failure is raised once all were tried.
+        """
+        return await self.ctx.complete(self._prune(wanted, has_all=has_all, dry_run=dry_run), "volume prune")
+
+    async def _prune(self, wanted: VolumeFilter, *, has_all: bool, dry_run: bool) -> Pruned:
+        pruned, failure = Pruned([], 0), None
+        freed = 0
+        doomed = [one for one in self.list(replace(wanted, is_dangling=True)) if has_all or one.is_anonymous]
+        for volume in doomed[:MAX_PRUNED]:
+            entry = self.ctx.table.get(volume.id)
+            if entry is None or entry.lock.locked():
+                continue  # somebody is at work on it
+            try:
+                if dry_run:
+                    freed += (await self.ctx.meter.count(volume.id)).bytes
+                else:
+                    async with entry.lock:
+                        freed += await make.destroyed(self.ctx, entry)
+            except (VolumeNotFound, VolumeInUse):
+                continue  # somebody was quicker
+            except EngineError as error:
+                _log.error("volume %s: it could not be pruned: %s", volume.name, error)
+                failure = failure or error
+                continue
+            pruned.names.append(volume.name)
+        if failure is not None:
+            raise failure
+        return replace(pruned, reclaimed_bytes=freed)
+
+    async def clone(self, source: str, name: str, labels: dict[str, str]) -> Volume:
+        """A volume of this name has all that the other holds now; without labels of its own it has the other's.
+
+        Cancelled, it leaves nothing, and has ended on return. Raises VOLUME_NOT_FOUND, VOLUME_EXISTS, FIELD_INVALID,
+        LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED: nothing is left then.
+        """
+        if not name:
+            raise FieldInvalid(field="name", rule="must be given")
+        origin = self._ready(source)
+        wish = VolumeWish(name, origin.driver, origin.driver_options, labels or origin.labels, origin.limit_bytes)
+        check(wish)
+        cancel = self.ctx.directories.new_cancel_token()
+
+        async def fill(volume: Volume) -> None:
+            failpoints.hit("volume.clone.copy")
+            await self.ctx.workers.run_transfer(self.ctx.directories.copy, origin.id, volume.id, cancel)
+
+        async def work() -> Volume:
+            # The source's lock keeps it from being deleted; it is taken first, since nobody waits for a source with a
+            # copy's lock in hand.
+            held = self.ctx.table.find(source)
+            async with held.lock:
+                self._ready(source)
+                entry = self.ctx.table.add(make.new_volume(self.ctx, wish))
+                async with entry.lock:
+                    return await make.made(self.ctx, entry, fill)
+
+        return await self._cancellable(work(), cancel)
+
+    async def export(self, name: str) -> AsyncGenerator[bytes | Exported, None]:
+        """Yields its data as tar in parts of at most CHUNK_BYTES, then `Exported`. Nothing is read ahead of the caller
+        and nothing is locked: a container that writes changes what is not read yet.
+
+        Raises VOLUME_NOT_FOUND (also if it is deleted meanwhile), LIMIT_EXCEEDED, IO_FAILED.
+        """
+        volume, workers = self._ready(name), self.ctx.workers
+        cancel = self.ctx.directories.new_cancel_token()
+        archive = await workers.run(self.ctx.directories.archive, volume, cancel)
+        size = 0
+        try:
+            while chunk := await workers.run(archive.read, CHUNK_BYTES):
+                size += len(chunk)
+                yield chunk
+        finally:
+            cancel.cancel()
+            await asyncio.shield(asyncio.ensure_future(workers.run(archive.close)))
+        self._ready(name)
+        yield Exported(size, archive.entry_count)
+
+    async def import_archive(self, name: str, archive_fd: int) -> tuple[Volume, int]:
+        """The tar in the open file is part of the volume's data, which is made if absent; (volume, entries).
+
+        Cancelled, what was unpacked stays, and it has ended on return. Raises FIELD_INVALID, LAYER_CORRUPT,
+        LAYER_REJECTED, LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED.
+        """
+        if not name:
+            raise FieldInvalid(field="options.name", rule="must be given")
+        cancel = self.ctx.directories.new_cancel_token()
+        if self.ctx.table.named(name) is None:
+            await self.create(VolumeWish(name))
+
+        async def work() -> tuple[Volume, int]:
+            entry = self.ctx.table.find(name)
+            async with entry.lock:
+                volume = self._ready(name)
+                failpoints.hit("volume.import.unpack")
+                try:
+                    unpack = self.ctx.directories.unpack
+                    count = await self.ctx.workers.run_transfer(unpack, archive_fd, volume.id, cancel)
+                finally:
+                    self.ctx.meter.note_change(volume.id)
+                return volume, count
+
+        return await self._cancellable(work(), cancel)
+
+    async def _cancellable(self, work: Coroutine[Any, Any, T], cancel: CancelToken) -> T:
+        """The result of work that looks at `cancel`; even where the caller is cancelled, it has ended on return."""
+        task = asyncio.ensure_future(self.ctx.complete(work, "volume data"))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancel.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # taken note of: nobody is left to hear of it
+            raise
+
+    def _ready(self, name: str) -> Volume:
+        volume = self.get(name)
+        if volume.state is VolumeState.DELETING:
+            raise VolumeNotFound(volume=name)
+        return volume
+
+
+def check(wish: VolumeWish, at: str = "") -> None:
+    """Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND for a volume that this engine cannot make."""
+    model.check_wish(wish, at)
+    if wish.driver not in ("", model.LOCAL_DRIVER):
+        raise VolumeDriverNotFound(driver=wish.driver)
+    check_local_options(wish.driver_options, f"{at}driver_options")
+    if wish.limit_bytes:
+        raise KernelFeatureMissing(feature="project_quota", kernel_release=platform.release())
