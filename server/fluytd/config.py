@@ -68,6 +68,8 @@ class Config:
     https_proxy: str = field(default="", repr=False)
     #: Hosts without a proxy, divided by commas.
     no_proxy: str = ""
+    #: Where volume drivers listen, `<name>.sock` each.
+    volume_drivers_dir: Path = Path("/run/fluyt/volume-drivers")
     #: Largest image archive or root file system taken from a client.
     load_max_bytes: int = 64 * _GIB
     #: Partial downloads and staged content older than this are swept.

@@ -16,6 +16,7 @@ from tests.recovery import (
     repair_scenarios,
     test_exec_killed,
     test_supervisor_killed,
+    volume_scenarios,
 )
 from tests.recovery.crash import CrashedEngine, Scenario, crash
 
@@ -28,16 +29,19 @@ SCENARIOS = {
     **repair_scenarios.SCENARIOS,
     **collection_scenarios.SCENARIOS,
     **commit_scenarios.SCENARIOS,
+    **volume_scenarios.SCENARIOS,
 }
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
     *collection_scenarios.FURTHER,
     *health_scenarios.FURTHER,
+    *volume_scenarios.FURTHER,
     *container_scenarios.CORE_SCENARIOS.items(),
     *image_scenarios.CORE_SCENARIOS.items(),
     *repair_scenarios.CORE_SCENARIOS.items(),
     *commit_scenarios.CORE_SCENARIOS.items(),
+    *volume_scenarios.CORE_SCENARIOS.items(),
 ]
 #: Stands in the failpoints' own test.
 UNIT_TESTED = "never.armed.in.tests"
@@ -59,6 +63,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *image_scenarios.EROFS_SCENARIOS,
         *repair_scenarios.CORE_SCENARIOS,
         *commit_scenarios.CORE_SCENARIOS,
+        *volume_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
         *test_exec_killed.SUPERVISOR,

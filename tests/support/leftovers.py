@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluyt.v1 import containers_pb2, images_pb2, operations_pb2
+from fluyt.v1 import containers_pb2, images_pb2, operations_pb2, volumes_pb2
 from fluyt.v1.types import container_pb2, operation_pb2
 from tests.support.engine import Engine
 
@@ -81,6 +81,7 @@ def nothing_unowned(engine: Engine, *, is_resumable: bool = False) -> list[str]:
         *_processes(engine, {container.id: container for container in containers if container.id in live}),
         *_unowned("run directory", _names(engine.root / "run" / "containers"), live),
         *_unowned("directory", _names(engine.root / "data" / "containers"), {one.id for one in containers}),
+        *_unowned("volume", _names(engine.root / "data" / "volumes"), _volumes(engine)),
         *_places(engine),
         *_stores(engine, is_resumable=is_resumable),
         *_operations(engine),
@@ -104,6 +105,13 @@ def list_containers(engine: Engine) -> list[container_pb2.Container]:
     answer = engine.containers.ListContainers(containers_pb2.ListContainersRequest())
     assert not answer.next_page_token
     return list(answer.containers)
+
+
+def _volumes(engine: Engine) -> set[str]:
+    """Names of the directories of all volumes."""
+    answer = engine.volumes.ListVolumes(volumes_pb2.ListVolumesRequest(page_size=1_000))
+    assert not answer.next_page_token
+    return {Path(volume.mountpoint).parent.name for volume in answer.volumes}
 
 
 def list_images(engine: Engine) -> list[images_pb2.Image]:

@@ -211,7 +211,7 @@ async fn prune(channel: Channel, command: PruneCommand) -> Result<u8, Failure> {
                 reclaimed = reclaimed.saturating_add(answer.reclaimed_bytes);
                 deleted(&answer.deleted)?;
             }
-            Err(status) => not_built(status, "volumes", "there are none to delete")?,
+            Err(status) => not_built(status, "volumes", "delete them with `fluyt volume rm`")?,
         }
     }
     render::line(images::pruned_total(reclaimed, selection.dry_run))?;

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fluytd.api.volume_drivers import SocketDrivers
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.containers.service import ContainerService
@@ -39,6 +40,7 @@ async def volumes_of(base: Base, images: ImageParts, containers: Callable[[], Co
     service = VolumeService(
         VolumeContext(
             directories=directories,
+            drivers=SocketDrivers(base.config.volume_drivers_dir),
             records=StoredVolumes(base.database, ACTOR),
             holders=_Late(containers),
             workers=base.workers,

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable
 
 from fluytd import failpoints
-from fluytd.containers import delete, facts, model
+from fluytd.containers import delete, facts, model, mounts
 from fluytd.containers.context import Context
 from fluytd.containers.ports import Ending
 from fluytd.containers.table import Entry, Run
@@ -85,5 +85,6 @@ async def _release(ctx: Context, entry: Entry, run: Run, recorded: Awaitable[Non
     # Until the store knows the end, the exit record in the run directory is what a next daemon knows it by.
     await recorded
     await ctx.workers.run(ctx.runtime.release, entry.container.id, run.process)
+    await mounts.detach(ctx, entry.container)
     if entry.run is run:
         entry.run = None

@@ -84,3 +84,16 @@ async def release(ctx: Context, container: Container, *, removes_anonymous: bool
     """See `ports.Volumes.release`; nothing is done for a container without volumes."""
     if ctx.volumes is not None and container.resolved.volumes:
         await ctx.volumes.release(container, removes_anonymous=removes_anonymous)
+
+
+async def attach(ctx: Context, container: Container) -> dict[str, str]:
+    """See `ports.Volumes.attach`; nothing is done for a container without volumes."""
+    if ctx.volumes is None or not container.resolved.volumes:
+        return {}
+    return await ctx.volumes.attach(container)
+
+
+async def detach(ctx: Context, container: Container) -> None:
+    """See `ports.Volumes.detach`; nothing is done for a container without volumes."""
+    if ctx.volumes is not None and container.resolved.volumes:
+        await ctx.volumes.detach(container)

@@ -358,6 +358,13 @@ class Volumes(Protocol):
 
         Raises VOLUME_NOT_FOUND, LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED."""
 
+    async def attach(self, container: Container) -> dict[str, str]:
+        """Volumes of the container that drivers keep are reachable at these host paths, by volume id. Idempotent.
+        Raises VOLUME_DRIVER_NOT_FOUND, VOLUME_DRIVER_FAILED."""
+
+    async def detach(self, container: Container) -> None:
+        """Drivers know that the container does not use their volumes any more. Idempotent; a failure is logged."""
+
     async def release(self, container: Container, *, removes_anonymous: bool) -> None:
         """Volumes that were taken and not made are forgotten, and with `removes_anonymous` its anonymous ones are gone
         that no other container has. Idempotent. Raises STORAGE_FULL, IO_FAILED."""

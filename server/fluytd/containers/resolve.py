@@ -73,6 +73,8 @@ class StartPaths:
     resolv_conf: str
     #: Directory of all volumes.
     volumes_dir: str = ""
+    #: Host paths of volumes that drivers keep, by volume id.
+    volume_sources: dict[str, str] = dataclasses.field(default_factory=dict)
     #: Directories of images that are mounted, by target; top-most first.
     image_dirs: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
@@ -277,7 +279,7 @@ def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core
     # Records of before there were volumes have their binds in the spec alone.
     chosen = {mount.target: _bind(mount) for mount in resolved.binds or spec.binds}
     chosen |= {mount.target: _tmpfs(mount) for mount in spec.tmpfs}
-    chosen |= {mount.target: volume_mount(mount, paths.volumes_dir) for mount in resolved.volumes}
+    chosen |= {mount.target: volume_mount(mount, paths.volumes_dir, paths.volume_sources) for mount in resolved.volumes}
     for image in resolved.images:
         lower_dirs = list(paths.image_dirs.get(image.target, ()))
         chosen[image.target] = core.Mount(

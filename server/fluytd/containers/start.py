@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model
+from fluytd.containers import delete, exits, facts, model, mounts
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.ports import Process
@@ -85,8 +85,10 @@ async def start_locked(
     try:
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
-        process, reader, first_records = await ctx.workers.run(_work, ctx, wanted, make_directories, open_log)
+        sources = await mounts.attach(ctx, wanted)
+        process, reader, first_records = await ctx.workers.run(_work, ctx, wanted, make_directories, open_log, sources)
     except BaseException as error:
+        await mounts.detach(ctx, entry.container)
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
         failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
         await ctx.record(entry, failed, (facts.start_failed(failed, failure),))
@@ -119,11 +121,17 @@ def _of_size(container: Container, size: tuple[int, int] | None) -> Container:
 
 
 def _work(
-    ctx: Context, container: Container, make_directories: bool, open_log: OpenLog | None
+    ctx: Context,
+    container: Container,
+    make_directories: bool,
+    open_log: OpenLog | None,
+    volume_sources: dict[str, str],
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
     image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
     paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image), image_dirs)
+    if volume_sources:
+        paths = replace(paths, volume_sources=volume_sources)
     if make_directories:
         ctx.directories.create(container, paths.lower_dirs)
     reader = open_log(paths.log_dir) if open_log is not None else None

@@ -39,11 +39,14 @@ def check_local_options(options: Mapping[str, str], at: str) -> None:
         raise FieldInvalid(field=at, rule="the device of a bind must be an absolute path")
 
 
-def volume_mount(mount: MountedVolume, volumes_dir: str) -> core.Mount:
-    """The mount at its target. Raises FIELD_INVALID as `check_local_options`."""
+def volume_mount(mount: MountedVolume, volumes_dir: str, sources: Mapping[str, str]) -> core.Mount:
+    """The mount at its target. `sources`: what drivers show, by volume id.
+
+    Raises FIELD_INVALID as `check_local_options`.
+    """
     options = mount.driver_options
-    if not options:
-        source = f"{volumes_dir}/{mount.volume_id}/_data"
+    if not options or mount.driver != "local":
+        source = sources.get(mount.volume_id, f"{volumes_dir}/{mount.volume_id}/_data")
         return core.Mount("bind", source, mount.target, is_read_only=mount.read_only, sub_path=mount.sub_path)
     check_local_options(options, "driver_options")
     words = [word for word in options.get("o", "").split(",") if word]

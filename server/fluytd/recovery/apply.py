@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, restart, stop, update
+from fluytd.containers import delete, exits, facts, model, mounts, restart, stop, update
 from fluytd.containers.context import Context
 from fluytd.containers.create import make_directories
 from fluytd.containers.model import State
@@ -115,8 +115,10 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             await ctx.record(entry, unknown, (facts.lost(unknown),))
         case decided.Release():
             await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
+            await mounts.detach(ctx, entry.container)
         case decided.UndoCreate() | decided.Remove():
             await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
+            await mounts.detach(ctx, entry.container)
             await delete.destroy(ctx, entry, is_counted=False)
             report.removed_count += 1
 

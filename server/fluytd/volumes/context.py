@@ -9,7 +9,7 @@ from fluytd.clock import Clock
 from fluytd.errors import VolumeInUse
 from fluytd.volumes.meter import VolumeMeter
 from fluytd.volumes.model import Volume
-from fluytd.volumes.ports import Holders, VolumeDirectories, VolumeHolder, VolumeRecords
+from fluytd.volumes.ports import Holders, VolumeDirectories, VolumeDrivers, VolumeHolder, VolumeRecords
 from fluytd.volumes.table import VolumeTable
 from fluytd.workers import Workers
 
@@ -23,6 +23,7 @@ class VolumeContext:
     """Made once; belongs to the event loop."""
 
     directories: VolumeDirectories
+    drivers: VolumeDrivers
     records: VolumeRecords
     holders: Holders
     workers: Workers

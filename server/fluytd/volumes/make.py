@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fluytd import failpoints
-from fluytd.errors import EngineError, OperationInProgress, VersionConflict, VolumeExists, VolumeNotFound
+from fluytd.errors import (
+    EngineError,
+    OperationInProgress,
+    VersionConflict,
+    VolumeDriverFailed,
+    VolumeDriverNotFound,
+    VolumeExists,
+    VolumeNotFound,
+)
 from fluytd.events.model import VolumeCreated, VolumeDeleted
 from fluytd.volumes import model
 from fluytd.volumes.context import VolumeContext
@@ -65,7 +73,10 @@ async def made(
         failpoints.hit("volume.create.record")
         await ctx.records.save(volume, ())
         failpoints.hit("volume.create.directory")
-        await ctx.workers.run(ctx.directories.create, volume.id)
+        if volume.is_local:
+            await ctx.workers.run(ctx.directories.create, volume.id)
+        else:
+            await ctx.drivers.provision(volume)
         if fill is not None:
             await fill(volume)
         failpoints.hit("volume.create.ready")
@@ -81,19 +92,26 @@ async def undo(ctx: VolumeContext, entry: VolumeEntry) -> None:
     """Nothing of a volume that could not be made is left."""
     ctx.table.remove(entry)
     try:
-        await ctx.workers.run(ctx.directories.remove, entry.volume.id)
+        await remove_data(ctx, entry.volume)
         await ctx.records.delete(entry.volume, ())
     except EngineError as error:
         # The next start of the daemon removes it: its record says CREATING.
         _log.error("volume %s: what was made of it could not be removed: %s", entry.volume.name, error)
 
 
-async def destroyed(ctx: VolumeContext, entry: VolumeEntry, *, expected_version: int = 0, apart_from: str = "") -> int:
+async def destroyed(
+    ctx: VolumeContext,
+    entry: VolumeEntry,
+    *,
+    expected_version: int = 0,
+    apart_from: str = "",
+    is_forced: bool = False,
+) -> int:
     """Data, record and name are gone; returns the bytes freed, a lower bound for huge ones. The caller holds the lock.
-    `apart_from`: a container that has it and is going.
+    `apart_from`: a container that has it and is going. `is_forced`: a driver that fails does not hold it back.
 
-    Raises VOLUME_NOT_FOUND, VERSION_CONFLICT, VOLUME_IN_USE; STORAGE_FULL, IO_FAILED (it stays DELETING and can be
-    deleted again).
+    Raises VOLUME_NOT_FOUND, VERSION_CONFLICT, VOLUME_IN_USE; STORAGE_FULL, IO_FAILED,
+    VOLUME_DRIVER_NOT_FOUND, VOLUME_DRIVER_FAILED (it stays DELETING and can be deleted again).
     """
     volume = entry.volume
     if entry.is_removed:
@@ -108,8 +126,21 @@ async def destroyed(ctx: VolumeContext, entry: VolumeEntry, *, expected_version:
     failpoints.hit("volume.delete.record")
     await ctx.records.save(volume, (), durable=True)
     failpoints.hit("volume.delete.data")
-    await ctx.workers.run(ctx.directories.remove, volume.id)
+    try:
+        await remove_data(ctx, volume)
+    except (VolumeDriverFailed, VolumeDriverNotFound) as error:
+        if not is_forced:
+            raise
+        _log.warning("volume %s: its driver may still have it: %s", volume.name, error)
     failpoints.hit("volume.delete.forget")
     ctx.table.remove(entry)
     await ctx.records.delete(volume, (VolumeDeleted(volume.name),))
     return size.bytes
+
+
+async def remove_data(ctx: VolumeContext, volume: Volume) -> None:
+    """Whoever keeps its data has nothing of it. Idempotent. Raises as `destroyed`."""
+    if volume.is_local:
+        await ctx.workers.run(ctx.directories.remove, volume.id)
+    else:
+        await ctx.drivers.discard(volume.driver, volume.id)

@@ -84,7 +84,7 @@ class VolumeMeter:
     def size(self, volume: Volume) -> VolumeSize | None:
         """What is known of it now; None before it was counted. Never blocks."""
         known = self._sizes.get(volume.id)
-        if known is None:
+        if known is None or not volume.has_data_here:
             return None
         return VolumeSize(known.bytes, known.is_estimate or volume.id in self._changed or self._is_live(volume))
 

@@ -51,6 +51,16 @@ class Volume:
     #: Grows with every change.
     version: int = 1
 
+    @property
+    def is_local(self) -> bool:
+        """The engine keeps its data itself."""
+        return self.driver == LOCAL_DRIVER
+
+    @property
+    def has_data_here(self) -> bool:
+        """Its data is in its directory, and not what its options name or a driver keeps."""
+        return self.is_local and not self.driver_options
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeWish:

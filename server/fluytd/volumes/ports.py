@@ -82,6 +82,27 @@ class VolumeDirectories(Protocol):
         """A token that its calls look at. Never blocks."""
 
 
+class VolumeDrivers(Protocol):
+    """Programs that keep volumes elsewhere, by their names. Every call is idempotent and bounded in time.
+
+    Each raises VOLUME_DRIVER_NOT_FOUND, VOLUME_DRIVER_FAILED."""
+
+    def check(self, driver: str) -> None:
+        """The driver is set up. Never blocks for long (one stat)."""
+
+    async def provision(self, volume: Volume) -> None:
+        """The volume's storage is there."""
+
+    async def discard(self, driver: str, volume_id: str) -> None:
+        """It is gone with its data."""
+
+    async def attach(self, driver: str, volume_id: str, container_id: str) -> str:
+        """The volume's data is reachable for the container at the path that is answered."""
+
+    async def detach(self, driver: str, volume_id: str, container_id: str) -> None:
+        """The container does not use it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedVolumes:
     """What the store holds."""

@@ -15,6 +15,7 @@ from fluytd.errors import (
     FieldInvalid,
     KernelFeatureMissing,
     VersionConflict,
+    VolumeDriverFailed,
     VolumeDriverNotFound,
     VolumeInUse,
     VolumeNotFound,
@@ -83,10 +84,18 @@ class VolumeService:
     async def _recover(self, volume: Volume, *, is_standing: bool) -> None:
         ctx = self.ctx
         if volume.state is not VolumeState.READY:
-            await ctx.workers.run(ctx.directories.remove, volume.id)
+            try:
+                await make.remove_data(ctx, volume)
+            except (VolumeDriverFailed, VolumeDriverNotFound) as error:
+                # Kept until its driver is there again: it can be deleted then.
+                ctx.table.add(model.deleting(volume))
+                _log.error("volume %s: what is left of it cannot be removed now: %s", volume.name, error)
+                return
             await ctx.records.delete(volume, ())
             return
         ctx.table.add(volume)
+        if not volume.is_local:
+            return
         if is_standing:
             await ctx.workers.run(ctx.directories.settle, volume.id)
         else:
@@ -112,7 +121,7 @@ class VolumeService:
         Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND, VOLUME_EXISTS, OPERATION_IN_PROGRESS,
         STORAGE_FULL, IO_FAILED: nothing is left then.
         """
-        check(wish)
+        check(self.ctx, wish)
         # Who creates a volume means one of the local driver if none is named; who mounts one takes it as it is.
         wish = replace(wish, driver=wish.driver or model.LOCAL_DRIVER)
 
@@ -148,7 +157,8 @@ class VolumeService:
         return self.ctx.directories.data_path(volume.id)
 
     async def delete(self, name: str, *, expected_version: int = 0, force: bool = False) -> int:
-        """It is gone with its data; the bytes freed. `force`: one that is not there is no failure.
+        """It is gone with its data; the bytes freed. `force`: one that is not there is no failure,
+        nor is a driver that does not remove it.
 
         Raises as `make.destroyed`.
         """
@@ -158,7 +168,7 @@ class VolumeService:
         async def work() -> int:
             entry = self.ctx.table.find(name)
             async with entry.lock:
-                return await make.destroyed(self.ctx, entry, expected_version=expected_version)
+                return await make.destroyed(self.ctx, entry, expected_version=expected_version, is_forced=force)
 
         return await self.ctx.complete(work(), "volume delete")
 
@@ -229,8 +239,9 @@ class VolumeService:
         if not name:
             raise FieldInvalid(field="name", rule="must be given")
         origin = self._ready(source)
+        check_has_data(origin)
         wish = VolumeWish(name, origin.driver, origin.driver_options, labels or origin.labels, origin.limit_bytes)
-        check(wish)
+        check(self.ctx, wish)
         cancel = self.ctx.directories.new_cancel_token()
 
         async def fill(volume: Volume) -> None:
@@ -256,6 +267,7 @@ class VolumeService:
         Raises VOLUME_NOT_FOUND (also if it is deleted meanwhile), LIMIT_EXCEEDED, IO_FAILED.
         """
         volume, workers = self._ready(name), self.ctx.workers
+        check_has_data(volume)
         cancel = self.ctx.directories.new_cancel_token()
         archive = await workers.run(self.ctx.directories.archive, volume, cancel)
         size = 0
@@ -285,6 +297,7 @@ class VolumeService:
             entry = self.ctx.table.find(name)
             async with entry.lock:
                 volume = self._ready(name)
+                check_has_data(volume)
                 failpoints.hit("volume.import.unpack")
                 try:
                     unpack = self.ctx.directories.unpack
@@ -314,11 +327,19 @@ class VolumeService:
         return volume
 
 
-def check(wish: VolumeWish, at: str = "") -> None:
+def check(ctx: VolumeContext, wish: VolumeWish, at: str = "") -> None:
     """Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND for a volume that this engine cannot make."""
     model.check_wish(wish, at)
     if wish.driver not in ("", model.LOCAL_DRIVER):
-        raise VolumeDriverNotFound(driver=wish.driver)
+        ctx.drivers.check(wish.driver)
+        return
     check_local_options(wish.driver_options, f"{at}driver_options")
     if wish.limit_bytes:
         raise KernelFeatureMissing(feature="project_quota", kernel_release=platform.release())
+
+
+def check_has_data(volume: Volume) -> None:
+    """Raises FIELD_INVALID for a volume whose data the engine reaches in containers only."""
+    if not volume.has_data_here:
+        rule = f"volume {volume.name} is what its options or its driver show to containers, and nothing else"
+        raise FieldInvalid(field="name", rule=rule)

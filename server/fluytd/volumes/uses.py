@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from fluytd import failpoints
 from fluytd.containers.model import Container, MountedVolume
 from fluytd.containers.spec import VolumeSpec
-from fluytd.errors import VolumeInUse, VolumeNotFound
+from fluytd.errors import EngineError, VolumeInUse, VolumeNotFound
 from fluytd.volumes import make
 from fluytd.volumes.context import VolumeContext
-from fluytd.volumes.model import VolumeState, VolumeWish
+from fluytd.volumes.model import LOCAL_DRIVER, VolumeState, VolumeWish
 from fluytd.volumes.service import check
 from fluytd.volumes.table import VolumeEntry
 
@@ -26,7 +26,7 @@ class VolumeUses:
     def take(self, wish: VolumeSpec, at: str) -> MountedVolume:
         """See `ports.Volumes.take`."""
         asked = VolumeWish(wish.name, wish.driver, wish.driver_options, wish.labels)
-        check(asked, at)
+        check(self._ctx, asked, at)
         volume = make.entry_for(self._ctx, asked).volume
         return MountedVolume(
             target=wish.target,
@@ -61,7 +61,7 @@ class VolumeUses:
                 raise VolumeNotFound(volume=use.name)
             async with entry.lock:
                 await make.made(ctx, entry)
-                if not use.no_copy and not use.sub_path and not use.driver_options:
+                if entry.volume.has_data_here and not use.no_copy and not use.sub_path:
                     await self._fill(entry, use.target, lower_dirs)
 
     async def _fill(self, entry: VolumeEntry, target: str, lower_dirs: Callable[[], Sequence[str]]) -> None:
@@ -76,6 +76,21 @@ class VolumeUses:
             failpoints.hit("volume.fill.settle")
             await ctx.workers.run(ctx.directories.settle, volume_id)
             ctx.meter.note_change(volume_id)
+
+    async def attach(self, container: Container) -> dict[str, str]:
+        """See `ports.Volumes.attach`."""
+        found = {}
+        for use in _elsewhere(container):
+            found[use.volume_id] = await self._ctx.drivers.attach(use.driver, use.volume_id, container.id)
+        return found
+
+    async def detach(self, container: Container) -> None:
+        """See `ports.Volumes.detach`."""
+        for use in _elsewhere(container):
+            try:
+                await self._ctx.drivers.detach(use.driver, use.volume_id, container.id)
+            except EngineError as error:
+                _log.error("volume %s: it could not be detached from %s: %s", use.name, container.id, error)
 
     async def release(self, container: Container, *, removes_anonymous: bool) -> None:
         """See `ports.Volumes.release`."""
@@ -97,3 +112,9 @@ class VolumeUses:
                         await make.destroyed(ctx, entry, apart_from=container.id)
                     except VolumeInUse:
                         _log.info("volume %s stays: another container has taken it", entry.volume.name)
+
+
+def _elsewhere(container: Container) -> list[MountedVolume]:
+    """The volumes that drivers keep, each once."""
+    volumes = {use.volume_id: use for use in container.resolved.volumes if use.driver != LOCAL_DRIVER}
+    return list(volumes.values())

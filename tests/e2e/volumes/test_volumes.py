@@ -207,13 +207,15 @@ def test_a_hostile_archive_changes_nothing_outside_its_volume(engine: Engine, ca
         [tarball.symlink("l", str(canary)), tarball.hardlink("h", "l/secret")],
         [tarball.file("../../../../../../../../.." + str(canary) + "/f", "x")],
     ]
+    reasons = set()
     for members in archives:
         try:
             import_tar(engine, "hostile", tarball.write_tar(members))
         except grpc.RpcError as error:  # refused or confined: either is right
-            assert containers.refusal(error)[1] in {"LAYER_REJECTED", "IO_FAILED"}
+            reasons.add(containers.refusal(error)[1])
         assert [path.name for path in canary.iterdir()] == ["secret"]
         assert (canary / "secret").stat().st_nlink == 1
+    assert reasons <= {"LAYER_REJECTED", "IO_FAILED"}
     cut = tarball.write_tar([tarball.file("f", "x" * 3000)])[:2000]
     assert refused(lambda: import_tar(engine, "hostile", cut))[1] == "LAYER_CORRUPT"
     delete(engine, "hostile")
