@@ -33,7 +33,8 @@ def engine_facts_of(
         container_counts=containers.counts,
         image_count=lambda: sum(1 for _ in catalogue.table),
         image_usage=lambda: usage(
-            catalogue.table, (entry.container.image.image_id for entry in containers.service.ctx.table)
+            catalogue.table,
+            (image.image_id for entry in containers.service.ctx.table for image in entry.container.all_images),
         ),
         container_usage=containers.meter.usage,
         volume_usage=volumes.ctx.meter.usage,

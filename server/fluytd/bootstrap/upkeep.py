@@ -101,8 +101,9 @@ def _hearing(
 
 async def _repairer(base: Base, images: ImageParts, containers: ContainerService) -> Repairer:
     def runs_on(layer_id: str) -> bool:
-        entries = (entry.container for entry in containers.ctx.table)
-        return any(one.is_live and layer_id in one.image.layer_ids for one in entries)
+        live = (entry.container for entry in containers.ctx.table if entry.container.is_live)
+        shown = (image for one in live for image in one.all_images)
+        return any(layer_id in image.layer_ids for image in shown)
 
     workshop = await base.workers.run(
         CoreWorkshop, base.config.data_root, images.blobs, images.layers, images.registry.core, base.workers, runs_on

@@ -84,6 +84,6 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
     entry.removed.set()
     entry.wake()
     ctx.on_removed(entry)
-    for image in (last.image, *(one.image for one in last.resolved.images)):
+    for image in last.all_images:
         await ctx.images.released(image)
     return size or 0

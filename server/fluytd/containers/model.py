@@ -212,6 +212,11 @@ class Container:
     removes_volumes: bool = False
 
     @property
+    def all_images(self) -> tuple[ImageFacts, ...]:
+        """Its own image and those that it shows."""
+        return (self.image, *(one.image for one in self.resolved.images))
+
+    @property
     def is_live(self) -> bool:
         """Whether it has, or may have, a process."""
         return self.state in LIVE

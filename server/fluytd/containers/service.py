@@ -26,7 +26,7 @@ from fluytd.containers import (
 )
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, ImageFacts, State, renamed, with_volume_name
+from fluytd.containers.model import Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime, Volumes
 from fluytd.containers.query import ContainerFilter, newest_first
@@ -249,12 +249,12 @@ class ContainerService:
         return [
             Holder(entry.container.id, entry.container.is_live)
             for entry in self.ctx.table
-            if image_id in _image_ids(entry.container)
+            if any(image.image_id == image_id for image in entry.container.all_images)
         ]
 
     def uses_layer(self, layer_id: str) -> bool:
         """True if a container, in any state, stands on the layer."""
-        return any(layer_id in image.layer_ids for entry in self.ctx.table for image in _images(entry.container))
+        return any(layer_id in image.layer_ids for entry in self.ctx.table for image in entry.container.all_images)
 
     def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
         """See `volumes.ports.Holders.volume_holders`."""
@@ -367,15 +367,6 @@ class ContainerLog:
         """See `LogSource.close`."""
         if self._run is not None:
             self._run.leave(self)
-
-
-def _images(container: Container) -> list[ImageFacts]:
-    """Its own image and those that it shows."""
-    return [container.image, *(one.image for one in container.resolved.images)]
-
-
-def _image_ids(container: Container) -> set[str]:
-    return {image.image_id for image in _images(container)}
 
 
 def _drop(task: "asyncio.Task[Launched]") -> None:

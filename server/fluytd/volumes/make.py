@@ -89,14 +89,18 @@ async def made(
 
 
 async def undo(ctx: VolumeContext, entry: VolumeEntry) -> None:
-    """Nothing of a volume that could not be made is left."""
-    ctx.table.remove(entry)
+    """Nothing of a volume that could not be made is left; one whose data cannot be removed is DELETING."""
     try:
         await remove_data(ctx, entry.volume)
-        await ctx.records.delete(entry.volume, ())
+    except (VolumeDriverFailed, VolumeDriverNotFound) as error:
+        _log.warning("volume %s: its driver may have something of it: %s", entry.volume.name, error)
     except EngineError as error:
-        # The next start of the daemon removes it: its record says CREATING.
         _log.error("volume %s: what was made of it could not be removed: %s", entry.volume.name, error)
+        entry.volume = model.deleting(entry.volume)
+        await ctx.records.save(entry.volume, ())
+        return
+    ctx.table.remove(entry)
+    await ctx.records.delete(entry.volume, ())
 
 
 async def destroyed(

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fluyt.v1 import events_pb2
+from fluyt.v1 import events_pb2, images_pb2
 from fluyt.v1.types import mount_pb2
 from tests.e2e.containers import steps as containers
 from tests.e2e.containers.steps import IMAGE, INVALID, NOT_FOUND, WRONG_STATE, refused, refused_run
@@ -314,6 +314,10 @@ def test_an_image_is_shown_read_only(engine: Engine, filled: str) -> None:
     assert output(engine, IMAGE, script, mounts=mounts) == "content\ncontent\nRead-only\nRead-only"
     code, reason, _ = refused_run(engine, "true", mounts=[image("/i", "absent:1")])
     assert (code, reason) == (NOT_FOUND, "IMAGE_NOT_FOUND")
+    holder = containers.create(engine, "true", mounts=[image("/i", filled)])
+    deletion = images_pb2.DeleteImageRequest(image=filled)
+    assert refused(lambda: engine.images.DeleteImage(deletion))[1] == "IMAGE_IN_USE"
+    containers.delete(engine, holder.id)
     _, reason, _ = refused_run(engine, "true", mounts=[image("/i", filled, sub_path="d/link")])
     assert reason == "PROCESS_START_FAILED"
 
