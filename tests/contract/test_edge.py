@@ -95,7 +95,8 @@ async def test_an_unbuilt_rpc_says_so(method: Any, tmp_path: Path) -> None:
 def test_every_service_file_is_served() -> None:
     package = Path(importlib.import_module("fluyt.v1").__file__ or "").parent
     stems = {path.name.removesuffix("_grpc.py") for path in package.glob("*_pb2_grpc.py")}
-    assert {messages.__name__.rpartition(".")[2] for messages, _ in SERVICE_MODULES} == stems
+    # Volume drivers serve that one; the engine calls it.
+    assert {messages.__name__.rpartition(".")[2] for messages, _ in SERVICE_MODULES} == stems - {"volume_drivers_pb2"}
     assert len(SERVICES) == 10
 
 
