@@ -335,7 +335,7 @@ def test_too_many_detach_keys_are_refused_by_the_limits_name(engine: Engine) -> 
     assert (reason, metadata["limit"], metadata["actual"]) == ("LIMIT_EXCEEDED", "MAX_DETACH_KEYS", "17")
 
 
-def test_term_is_xterm_with_a_terminal_alone_and_the_callers_wins(engine: Engine) -> None:
+def test_t14_term_is_xterm_with_a_terminal_alone_and_the_callers_wins(engine: Engine) -> None:
     assert shown(engine, "echo $TERM") == "xterm\r\n"
     assert shown(engine, "echo $TERM", env=["TERM=dumb"]) == "dumb\r\n"
     assert shown(engine, "echo ${TERM-none}", env=["TERM"]) == "none\r\n"
@@ -372,12 +372,14 @@ def test_the_terminal_is_the_supervisors_and_outlives_the_daemon(engine: Engine)
 
 def test_a_caller_that_does_not_read_makes_the_process_wait_and_loses_nothing(engine: Engine) -> None:
     log = container_spec_pb2.LogSpec(segment_size_bytes=65536, segment_count=2)
-    script = "seq 100000; touch /done; read x"
+    script = "stty -echo; echo ready; read x; seq 100000; touch /done; read x"
     container = create(engine, "sh", "-c", script, tty=True, open_stdin=True, log=log).id
     caller = Caller(engine, container, hold=True)
     inside = f"/proc/{start(engine, container).host_pid}/root/done"
+    caller.until(b"ready\r\n")
+    caller.type("go\n")
     caller.until(b"1\r\n")
     assert not Path(inside).exists()
     caller.until(b"100000\r\n")
-    assert caller.out == b"".join(b"%d\r\n" % number for number in range(1, 100_001))
+    assert caller.out == b"ready\r\n" + b"".join(b"%d\r\n" % number for number in range(1, 100_001))
     until_now(lambda: Path(inside).exists(), "it goes on")
