@@ -128,9 +128,11 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
                 Some(_) if !is_bind => return Err(fail(format!("{word} is for binds"))),
                 Some(_) if spread.is_some() => return Err(fail("propagation is given twice".to_owned())),
                 Some(found) => spread = Some(found),
-                None => return Err(fail(format!(
+                None => {
+                    return Err(fail(format!(
                     "`{word}` is no option; there are ro, rw, nocopy, [r]private, [r]shared, [r]slave, z, Z"
-                ))),
+                )))
+                }
             },
         }
     }
@@ -321,9 +323,11 @@ impl Keys {
             }
             "writable" => self.bind.recursive_read_only = Some(false),
             "readonly" => self.bind.recursive_read_only = Some(true),
-            other => return Err(format!(
+            other => {
+                return Err(format!(
                 "`{other}` is no value of bind-recursive; there are enabled, disabled, writable, readonly"
-            )),
+            ))
+            }
         }
         Ok(())
     }

@@ -13,6 +13,9 @@ const HOST_LABEL: &[u8] = b"security.selinux";
 /// Bytes of all names, and of one value, of extended attributes. Source: linux/limits.h.
 const MAX_XATTR_BYTES: usize = 65_536;
 
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What is set on a file once its content is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
@@ -21,7 +24,7 @@ pub(crate) struct Attributes {
     pub gid: u32,
     /// Seconds and nanoseconds.
     pub mtime: (i64, i64),
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
 
 /// The file that a handle stands for, as a path that leads to it and no further.
@@ -72,7 +75,7 @@ impl Attributes {
     }
 }
 
-fn xattrs_of(path: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+fn xattrs_of(path: &str) -> Result<Xattrs, Errno> {
     let mut names = vec![0_u8; 1024];
     let size = loop {
         match rustix::fs::listxattr(path, &mut names) {
