@@ -76,11 +76,11 @@ def findings(text: str, **build_args: str) -> list[tuple[str, int]]:
 
 
 def as_docker(image: ImageConfig) -> dict[str, object]:
-    """The config as Docker's JSON has it, without PATH, the root as directory, and what is empty."""
+    """The config as Docker's JSON has it, without the default PATH, the root as directory, and what is empty."""
     health = image.health_check
     names = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
     found: dict[str, object] = {
-        "Env": [entry for entry in image.env if not entry.startswith("PATH=")],
+        "Env": [entry for entry in image.env if entry != f"PATH={config.DEFAULT_PATH}"],
         "Entrypoint": list(image.entrypoint),
         "Cmd": list(image.cmd),
         "User": image.user,

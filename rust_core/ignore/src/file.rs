@@ -51,20 +51,21 @@ pub fn parse(data: &[u8]) -> Result<Vec<Line>, IgnoreError> {
     Ok(found)
 }
 
-/// One pattern with its spelling made uniform.
+/// One pattern with its spelling made uniform, in two passes as moby's two packages make them: what the first one
+/// uncovers (a blank behind `./`, a `!` behind `/`) means to the second what it says.
 pub(crate) fn pattern(written: &str, number: usize) -> Result<Line, IgnoreError> {
     check("MAX_IGNORE_PATTERN_BYTES", MAX_IGNORE_PATTERN_BYTES, written.len())?;
     let trimmed = written.trim();
-    let bare = trimmed.strip_prefix('!');
-    let is_exception = bare.is_some();
-    let text = bare.unwrap_or(trimmed).trim();
-    if text.is_empty() {
+    let (mark, bare) = trimmed.strip_prefix('!').map_or(("", trimmed), |bare| ("!", bare.trim()));
+    let cleaned = if bare.is_empty() { String::new() } else { clean(bare) };
+    let relative = if cleaned.len() > 1 { cleaned.strip_prefix('/').unwrap_or(&cleaned) } else { &cleaned };
+    let text = clean(format!("{mark}{relative}").trim());
+    let exception = text.strip_prefix('!');
+    if exception.is_some_and(str::is_empty) {
         let rule = "'!' stands alone; write the pattern behind it";
         return Err(IgnoreError::Invalid { line: number, pattern: trimmed.to_owned(), rule });
     }
-    let cleaned = clean(text);
-    let relative = if cleaned.len() > 1 { cleaned.strip_prefix('/').unwrap_or(&cleaned) } else { &cleaned };
-    Ok(Line { number, is_exception, text: relative.to_owned() })
+    Ok(Line { number, is_exception: exception.is_some(), text: exception.unwrap_or(&text).to_owned() })
 }
 
 /// The shortest path of the same meaning, as Go's `path.Clean` has it.

@@ -86,26 +86,35 @@ impl Matcher {
     /// For a whole tree [`Matcher::child`] is quicker.
     pub fn excludes(&self, path: &str) -> bool {
         let mut verdict = Verdict::default();
-        let ends = path.match_indices('/').map(|(end, _)| end);
-        for end in ends.chain([path.len()]) {
+        for (end, _) in path.match_indices('/') {
             verdict = self.child(&verdict, &path[..end]);
         }
-        verdict.is_excluded
+        self.excludes_below(&verdict, path)
     }
 
-    /// What holds for a path, of whose directory `parent` holds ([`Verdict::default`] for the context's root).
+    /// What holds for a directory, of whose own directory `parent` holds ([`Verdict::default`] for the context's root).
     pub fn child(&self, parent: &Verdict, path: &str) -> Verdict {
         let mut found = Verdict { is_excluded: false, matched: vec![0; self.rules.len().div_ceil(64)] };
         for (index, rule) in self.rules.iter().enumerate() {
-            // A rule that cannot change the answer need not be asked, unless a directory above it has matched.
-            let matches =
-                parent.has(index) || (rule.is_exception == found.is_excluded && rule.pattern.matches(path));
-            if matches {
+            // Asked even where it cannot change the answer here: it may for what stands below.
+            if parent.has(index) || rule.pattern.matches(path) {
                 found.matched[index / 64] |= 1 << (index % 64);
                 found.is_excluded = !rule.is_exception;
             }
         }
         found
+    }
+
+    /// Whether something is left out, of whose directory `parent` holds: as `child` answers, without what only its own
+    /// children would need.
+    pub fn excludes_below(&self, parent: &Verdict, path: &str) -> bool {
+        let mut is_excluded = false;
+        for (index, rule) in self.rules.iter().enumerate() {
+            if rule.is_exception == is_excluded && (parent.has(index) || rule.pattern.matches(path)) {
+                is_excluded = !rule.is_exception;
+            }
+        }
+        is_excluded
     }
 
     /// Whether something below a directory that is left out can be taken back by a `!`, so that it must be walked.

@@ -63,6 +63,10 @@ const ROWS: &[Row] = &[
         &["a/file.txt", "a/file.txt.gz", "a/f.txt/x"],
         &["a/b/file.txt"],
     ),
+    ("a later pattern of a directory", "ab\n!*/?\n?*\n", &["ab/-", "ab"], &[]),
+    ("an exception above, a pattern below", "a\n!*/b\na/b/c\n", &["a", "a/b/c"], &["a/b", "a/b/d"]),
+    ("a blank behind the root", "./ a\n/ b\n", &["a", "b"], &[" a"]),
+    ("an exception behind the root", "*\n/!a\n", &["b"], &["a"]),
     ("blanks within", "my file\n", &["my file"], &["my", "file"]),
     ("not git's anchoring", "foo\n", &["foo", "foo/bar"], &["a/foo"]),
 ];
@@ -82,7 +86,7 @@ fn every_row_is_answered_as_docker_answers_it() {
 
 #[test]
 fn i07_a_lone_exclamation_mark_is_refused() {
-    for file in ["!\n", "a\n! \n"] {
+    for file in ["!\n", "a\n! \n", "!/\n", "!/../\n"] {
         assert!(matches!(Matcher::from_file(file.as_bytes()), Err(IgnoreError::Invalid { .. })), "{file:?}");
     }
 }

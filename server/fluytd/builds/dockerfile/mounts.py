@@ -52,6 +52,8 @@ class MountOptions:
 
 def comma_fields(text: str) -> list[str]:
     """The fields of one CSV record. Raises Mistake, LIMIT_EXCEEDED. Source: RFC 4180."""
+    if not text:
+        raise Mistake("a flag has an empty value", "write its options, such as type=bind,target=/PATH", 0)
     fields: list[str] = []
     position = 0
     while True:

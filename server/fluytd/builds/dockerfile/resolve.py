@@ -1,6 +1,7 @@
 """From a plan and the configs of base images to stages of steps. It decides; it fetches and runs nothing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fluytd.builds.dockerfile import checks, config, limits
 from fluytd.builds.dockerfile.checks import Inspector, in_order
@@ -51,9 +52,8 @@ def resolve(plan: Plan, bases: Mapping[Base, ImageConfig]) -> ResolvedBuild:
         steps = _steps(plan, index, needed[index], scope)
         consumed |= scope.consumed
         scopes[index] = scope
-        if index == plan.target and plan.request.labels:
-            scope.config = config.with_labels(scope.config, plan.request.labels)
-        stages.append(_finished(plan, index, steps, scope))
+        stage = _finished(plan, index, steps, scope)
+        stages.append(replace(stage, config=_as_asked(plan, stage.config)) if index == plan.target else stage)
     findings = in_order((*plan.warnings, *inspector.findings))
     if findings and plan.parsed.directives.checks.is_error:
         raise DockerfileChecksFailed(
@@ -168,6 +168,13 @@ def _finished(plan: Plan, index: int, steps: tuple[Step, ...], scope: Scope) -> 
         scope.config,
         scans_stage=_is_asked_for(scope, "BUILDKIT_SBOM_SCAN_STAGE"),
         scans_context=_is_asked_for(scope, "BUILDKIT_SBOM_SCAN_CONTEXT"),
+    )
+
+
+def _as_asked(plan: Plan, image: ImageConfig) -> ImageConfig:
+    """The final config with the labels and the platform of the request."""
+    return replace(
+        config.with_labels(image, plan.request.labels), platform=plan.request.target_platform or image.platform
     )
 
 

@@ -256,7 +256,7 @@ class _Lexer:
         replacement, _ = self.run("}", True)
         value = self.lookup(name)
         if value is None and self.style.keeps_unset:
-            return f"${{{name}/{pattern}/{replacement}}}"
+            return f"${{{name}/{'/' * all_matches}{pattern}/{replacement}}}"
         text = value or ""
         # How long the result becomes must be known before it is made: a match may be empty.
         marks = globs.replace(text, pattern, "\0", all_matches=all_matches)

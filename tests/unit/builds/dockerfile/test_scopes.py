@@ -248,6 +248,13 @@ def test_labels_of_the_request_come_last() -> None:
     assert found.labels == {"a": "1", "b": "3"}
 
 
+def test_the_image_is_of_the_platform_that_was_asked_for() -> None:
+    found = build("FROM --platform=$BUILDPLATFORM a\nFROM b", Request(AMD64, target_platform=ARM))
+    assert found.stages[-1].config.platform == ARM
+    bases = {"docker.io/library/b:latest": base_image(platform=ARM)}
+    assert build("FROM b", bases=bases).stages[-1].config.platform == ARM
+
+
 def test_scans_of_stages_are_asked_for_by_argument() -> None:
     text = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM scratch AS a\nARG BUILDKIT_SBOM_SCAN_STAGE=x,a\n"
     text += "ENV B=[$BUILDKIT_SBOM_SCAN_STAGE]"

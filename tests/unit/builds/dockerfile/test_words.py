@@ -142,7 +142,9 @@ def test_the_backtick_takes_the_place_of_the_backslash(word: str, text: str) -> 
     assert expand(word, VARIABLES, Style(escape="`")).text == text
 
 
-@pytest.mark.parametrize("text", ["$U", "${U}", "${U:-a}", "${U+a}", "${U#a*}", "${U%%b}", "${U/a/b}", "'q' \"r\" \\s"])
+@pytest.mark.parametrize(
+    "text", ["$U", "${U}", "${U:-a}", "${U+a}", "${U#a*}", "${U%%b}", "${U/a/b}", "${U//a/b}", "'q' \"r\" \\s"]
+)
 def test_what_is_not_set_can_be_left_as_it_stands(text: str) -> None:
     assert expand(text, VARIABLES, Style(keeps_unset=True, keeps_quotes=True, keeps_escapes=True)).text == text
 

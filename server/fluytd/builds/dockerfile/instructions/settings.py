@@ -4,12 +4,14 @@ import re
 
 from fluytd.builds.dockerfile.fields import blank_words, json_words, split_command
 from fluytd.builds.dockerfile.instructions.entry import Entry
+from fluytd.builds.dockerfile.instructions.variables import parse_pairs
 from fluytd.builds.dockerfile.mistakes import Mistake
 from fluytd.builds.dockerfile.model import Expose, Maintainer, OnBuild, StopSignal, User, Volume, Workdir
 from fluytd.builds.dockerfile.text import SPACE, strip
 
 _ON_BUILD = re.compile(rf"[{SPACE}]*ONBUILD[{SPACE}]*", re.IGNORECASE)
-#: Triggers in JSON form must be right when they are written; all else is looked at in the child.
+#: JSON form and pairs must be right when a trigger is written; all else is looked at in the child.
+_WITH_PAIRS = frozenset({"ENV", "LABEL"})
 _WITH_JSON = frozenset({"ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"})
 _NO_TRIGGERS = frozenset({"FROM", "MAINTAINER"})
 
@@ -68,6 +70,8 @@ def parse_on_build(entry: Entry) -> OnBuild:
         raise Mistake(f"{inner.name} cannot be a trigger", "put it into the child's Dockerfile", entry.command.offset)
     if inner.name in _WITH_JSON:
         json_words(inner.rest)
+    elif inner.name in _WITH_PAIRS and inner.rest:
+        parse_pairs(inner.name, inner.rest, entry.escape)
     trigger = _ON_BUILD.sub("", entry.source.text, count=1)
     bodies = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in entry.heredocs)
     return OnBuild(**entry.common, trigger=trigger + bodies)

@@ -10,26 +10,27 @@ from fluytd.builds.dockerfile.text import split_once
 def parse_env(entry: Entry) -> Env:
     """ENV KEY=VALUE... or ENV KEY VALUE."""
     entry.flags()
-    return Env(**entry.common, pairs=_pairs(entry))
+    return Env(**entry.common, pairs=parse_pairs(entry.name, entry.needed("KEY=VALUE"), entry.escape))
 
 
 def parse_label(entry: Entry) -> Label:
     """LABEL KEY=VALUE... or LABEL KEY VALUE."""
     entry.flags()
-    return Label(**entry.common, pairs=_pairs(entry))
+    return Label(**entry.common, pairs=parse_pairs(entry.name, entry.needed("KEY=VALUE"), entry.escape))
 
 
-def _pairs(entry: Entry) -> tuple[KeyValue, ...]:
-    words = quoted_words(entry.needed("KEY=VALUE"), entry.escape)
+def parse_pairs(name: str, rest: str, escape: str) -> tuple[KeyValue, ...]:
+    """The pairs of ENV or LABEL. Raises Mistake."""
+    words = quoted_words(rest, escape)
     if not words:
-        raise Mistake(f"{entry.name} has no argument", f"write {entry.name} KEY=VALUE", 0)
+        raise Mistake(f"{name} has no argument", f"write {name} KEY=VALUE", 0)
     if "=" not in words[0]:
         # The old form: the first blank ends the key, and everything behind it is the value.
-        parts = split_once(entry.rest)
+        parts = split_once(rest)
         if parts is None:
-            raise Mistake(f"{entry.name} {words[0]} has no value", f"write {entry.name} {words[0]}=VALUE", words[0])
+            raise Mistake(f"{name} {words[0]} has no value", f"write {name} {words[0]}=VALUE", words[0])
         return (KeyValue(parts[0], parts[1], is_legacy=True),)
-    return tuple(_pair(entry.name, word) for word in words)
+    return tuple(_pair(name, word) for word in words)
 
 
 def _pair(instruction: str, word: str) -> KeyValue:
