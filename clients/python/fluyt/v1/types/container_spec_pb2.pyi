@@ -183,6 +183,7 @@ class ContainerSpec(_message.Message):
     CGROUP_PARENT_FIELD_NUMBER: _builtins.int
     STORAGE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CDI_DEVICES_FIELD_NUMBER: _builtins.int
+    DEVICE_CGROUP_RULES_FIELD_NUMBER: _builtins.int
     VOLUMES_FROM_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """REQUIRED. Reference, digest, id or unique prefix of the id of the image."""
@@ -223,7 +224,9 @@ class ContainerSpec(_message.Message):
     shm_size_bytes: _builtins.int
     """OPTIONAL. Size of /dev/shm in bytes. Default: 64 MiB."""
     cgroup_parent: _builtins.str
-    """OPTIONAL. Parent of the container's cgroup. Default: the engine's."""
+    """OPTIONAL. Parent of the container's cgroup, a path from the root of each hierarchy; made if absent, and left when
+    the container goes. Not below the engine's own. Default: the engine's.
+    """
     storage_size_bytes: _builtins.int
     """OPTIONAL. Bound of the writable layer in bytes, where the file system has project quotas. Default: 0, none."""
     @_builtins.property
@@ -306,7 +309,13 @@ class ContainerSpec(_message.Message):
 
     @_builtins.property
     def cdi_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. Fully qualified CDI device names, `vendor.com/class=name`. Default: none."""
+        """OPTIONAL. Fully qualified CDI device names, `vendor.com/class=name`, looked up at each start. Default: none."""
+
+    @_builtins.property
+    def device_cgroup_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Devices that may be used whether their nodes are there or not: kind (`a`, `b` or `c`), major and minor
+        number or `*`, some of `r`, `w` and `m`: `c 1:3 rwm`. Default: none but the standard ones.
+        """
 
     @_builtins.property
     def volumes_from(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -356,11 +365,12 @@ class ContainerSpec(_message.Message):
         cgroup_parent: _builtins.str = ...,
         storage_size_bytes: _builtins.int = ...,
         cdi_devices: _abc.Iterable[_builtins.str] | None = ...,
+        device_cgroup_rules: _abc.Iterable[_builtins.str] | None = ...,
         volumes_from: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_oom_score_adj", b"_oom_score_adj", "entrypoint", b"entrypoint", "health_check", b"health_check", "log", b"log", "namespaces", b"namespaces", "network", b"network", "oom_score_adj", b"oom_score_adj", "platform", b"platform", "resources", b"resources", "restart_policy", b"restart_policy", "security", b"security", "stop_timeout", b"stop_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oom_score_adj", b"_oom_score_adj", "additional_groups", b"additional_groups", "annotations", b"annotations", "args", b"args", "auto_remove", b"auto_remove", "cdi_devices", b"cdi_devices", "cgroup_parent", b"cgroup_parent", "devices", b"devices", "domainname", b"domainname", "entrypoint", b"entrypoint", "env", b"env", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "labels", b"labels", "log", b"log", "mounts", b"mounts", "namespaces", b"namespaces", "network", b"network", "oom_score_adj", b"oom_score_adj", "open_stdin", b"open_stdin", "platform", b"platform", "pull_policy", b"pull_policy", "read_only_root", b"read_only_root", "resources", b"resources", "restart_policy", b"restart_policy", "rlimits", b"rlimits", "security", b"security", "shm_size_bytes", b"shm_size_bytes", "stdin_once", b"stdin_once", "stop_signal", b"stop_signal", "stop_timeout", b"stop_timeout", "storage_size_bytes", b"storage_size_bytes", "sysctls", b"sysctls", "tty", b"tty", "tty_height", b"tty_height", "tty_width", b"tty_width", "user", b"user", "volumes_from", b"volumes_from", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oom_score_adj", b"_oom_score_adj", "additional_groups", b"additional_groups", "annotations", b"annotations", "args", b"args", "auto_remove", b"auto_remove", "cdi_devices", b"cdi_devices", "cgroup_parent", b"cgroup_parent", "device_cgroup_rules", b"device_cgroup_rules", "devices", b"devices", "domainname", b"domainname", "entrypoint", b"entrypoint", "env", b"env", "health_check", b"health_check", "hostname", b"hostname", "image", b"image", "init", b"init", "labels", b"labels", "log", b"log", "mounts", b"mounts", "namespaces", b"namespaces", "network", b"network", "oom_score_adj", b"oom_score_adj", "open_stdin", b"open_stdin", "platform", b"platform", "pull_policy", b"pull_policy", "read_only_root", b"read_only_root", "resources", b"resources", "restart_policy", b"restart_policy", "rlimits", b"rlimits", "security", b"security", "shm_size_bytes", b"shm_size_bytes", "stdin_once", b"stdin_once", "stop_signal", b"stop_signal", "stop_timeout", b"stop_timeout", "storage_size_bytes", b"storage_size_bytes", "sysctls", b"sysctls", "tty", b"tty", "tty_height", b"tty_height", "tty_width", b"tty_width", "user", b"user", "volumes_from", b"volumes_from", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__oom_score_adj: _TypeAlias = _typing.Literal["oom_score_adj"]  # noqa: Y015
     _WhichOneofArgType__oom_score_adj: _TypeAlias = _typing.Literal["_oom_score_adj", b"_oom_score_adj"]  # noqa: Y015
@@ -492,7 +502,7 @@ class Device(_message.Message):
     CONTAINER_PATH_FIELD_NUMBER: _builtins.int
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     host_path: _builtins.str
-    """REQUIRED. Path on the host."""
+    """REQUIRED. Path on the host of a node, or of a directory whose nodes are all given."""
     container_path: _builtins.str
     """OPTIONAL. Path inside. Default: that on the host."""
     permissions: _builtins.str

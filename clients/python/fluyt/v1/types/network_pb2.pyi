@@ -188,7 +188,9 @@ class NetworkSpec(_message.Message):
     mode: Global___NetworkSpec.Mode.ValueType
     """OPTIONAL. Mode. Default: BRIDGE."""
     container: _builtins.str
-    """REQUIRED with MODE_CONTAINER, else OPTIONAL and empty. Id or name of the other container."""
+    """REQUIRED with MODE_CONTAINER, else OPTIONAL and empty. Id or name of the other container; its id from then on. It
+    must run when this one starts, and its hosts, hostname and resolv.conf are this one's.
+    """
     publish_all_ports: _builtins.bool
     """OPTIONAL. Publish every port that the image exposes on a free port. Default: false."""
     @_builtins.property

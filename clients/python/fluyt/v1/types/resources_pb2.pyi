@@ -41,6 +41,9 @@ class Resources(_message.Message):
     HUGETLB_LIMITS_FIELD_NUMBER: _builtins.int
     CPU_BURST_MICROS_FIELD_NUMBER: _builtins.int
     OOM_KILL_DISABLED_FIELD_NUMBER: _builtins.int
+    CPU_REAL_TIME_PERIOD_MICROS_FIELD_NUMBER: _builtins.int
+    CPU_REAL_TIME_RUNTIME_MICROS_FIELD_NUMBER: _builtins.int
+    MEMORY_SWAPPINESS_FIELD_NUMBER: _builtins.int
     memory_limit_bytes: _builtins.int
     """OPTIONAL. Bound of memory in bytes, at least 6 MiB; 0 is unlimited. Default: unlimited."""
     memory_swap_limit_bytes: _builtins.int
@@ -64,18 +67,30 @@ class Resources(_message.Message):
     pids_limit: _builtins.int
     """OPTIONAL. Bound of the number of processes and threads; -1 and 0 are unlimited. Default: unlimited."""
     io_weight: _builtins.int
-    """OPTIONAL. Relative weight of block I/O, 10 to 1000. Default: the kernel's."""
+    """OPTIONAL. Relative weight of block I/O, 10 to 1000. Default: the kernel's. Told in `clamps` where the kernel weighs none."""
     cpu_burst_micros: _builtins.int
     """OPTIONAL. CPU time in microseconds that may be saved up for a burst; at most the quota. Default: 0."""
     oom_kill_disabled: _builtins.bool
-    """OPTIONAL. Do not kill processes when memory runs out, let them wait (cgroup v1 only). Default: false."""
+    """OPTIONAL. Do not kill processes when memory runs out, let them wait (cgroup v1 only). Default: false.
+    Where the host cannot, told in `clamps`.
+    """
+    cpu_real_time_period_micros: _builtins.int
+    """OPTIONAL. Length of a real-time period in microseconds. Default: the kernel's. Needs real-time group scheduling
+    (cgroup v1).
+    """
+    cpu_real_time_runtime_micros: _builtins.int
+    """OPTIONAL. Real-time CPU time in microseconds in each real-time period, at most the period. Default: 0. As above."""
+    memory_swappiness: _builtins.int
+    """OPTIONAL. How gladly memory is swapped out, 0 to 100. Default: the host's. Told in `clamps` on cgroup v2."""
     @_builtins.property
     def io_device_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___IoDeviceLimit]:
-        """OPTIONAL. Bounds per block device. Default: none."""
+        """OPTIONAL. Bounds per block device. Default: none. In UpdateContainer: those of the devices named change, and a device
+        without any bound has none any more.
+        """
 
     @_builtins.property
     def hugetlb_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___HugetlbLimit]:
-        """OPTIONAL. Bounds of huge pages. Default: none."""
+        """OPTIONAL. Bounds of huge pages. Default: none. In UpdateContainer: those of the sizes named change."""
 
     def __init__(
         self,
@@ -95,10 +110,13 @@ class Resources(_message.Message):
         hugetlb_limits: _abc.Iterable[Global___HugetlbLimit] | None = ...,
         cpu_burst_micros: _builtins.int | None = ...,
         oom_kill_disabled: _builtins.bool | None = ...,
+        cpu_real_time_period_micros: _builtins.int | None = ...,
+        cpu_real_time_runtime_micros: _builtins.int | None = ...,
+        memory_swappiness: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_burst_micros", b"_cpu_burst_micros", "_cpu_period_micros", b"_cpu_period_micros", "_cpu_quota_micros", b"_cpu_quota_micros", "_cpu_shares", b"_cpu_shares", "_io_weight", b"_io_weight", "_memory_limit_bytes", b"_memory_limit_bytes", "_memory_reservation_bytes", b"_memory_reservation_bytes", "_memory_swap_limit_bytes", b"_memory_swap_limit_bytes", "_nano_cpus", b"_nano_cpus", "_oom_kill_disabled", b"_oom_kill_disabled", "_pids_limit", b"_pids_limit", "cpu_burst_micros", b"cpu_burst_micros", "cpu_period_micros", b"cpu_period_micros", "cpu_quota_micros", b"cpu_quota_micros", "cpu_shares", b"cpu_shares", "io_weight", b"io_weight", "memory_limit_bytes", b"memory_limit_bytes", "memory_reservation_bytes", b"memory_reservation_bytes", "memory_swap_limit_bytes", b"memory_swap_limit_bytes", "nano_cpus", b"nano_cpus", "oom_kill_disabled", b"oom_kill_disabled", "pids_limit", b"pids_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_burst_micros", b"_cpu_burst_micros", "_cpu_period_micros", b"_cpu_period_micros", "_cpu_quota_micros", b"_cpu_quota_micros", "_cpu_real_time_period_micros", b"_cpu_real_time_period_micros", "_cpu_real_time_runtime_micros", b"_cpu_real_time_runtime_micros", "_cpu_shares", b"_cpu_shares", "_io_weight", b"_io_weight", "_memory_limit_bytes", b"_memory_limit_bytes", "_memory_reservation_bytes", b"_memory_reservation_bytes", "_memory_swap_limit_bytes", b"_memory_swap_limit_bytes", "_memory_swappiness", b"_memory_swappiness", "_nano_cpus", b"_nano_cpus", "_oom_kill_disabled", b"_oom_kill_disabled", "_pids_limit", b"_pids_limit", "cpu_burst_micros", b"cpu_burst_micros", "cpu_period_micros", b"cpu_period_micros", "cpu_quota_micros", b"cpu_quota_micros", "cpu_real_time_period_micros", b"cpu_real_time_period_micros", "cpu_real_time_runtime_micros", b"cpu_real_time_runtime_micros", "cpu_shares", b"cpu_shares", "io_weight", b"io_weight", "memory_limit_bytes", b"memory_limit_bytes", "memory_reservation_bytes", b"memory_reservation_bytes", "memory_swap_limit_bytes", b"memory_swap_limit_bytes", "memory_swappiness", b"memory_swappiness", "nano_cpus", b"nano_cpus", "oom_kill_disabled", b"oom_kill_disabled", "pids_limit", b"pids_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_burst_micros", b"_cpu_burst_micros", "_cpu_period_micros", b"_cpu_period_micros", "_cpu_quota_micros", b"_cpu_quota_micros", "_cpu_shares", b"_cpu_shares", "_io_weight", b"_io_weight", "_memory_limit_bytes", b"_memory_limit_bytes", "_memory_reservation_bytes", b"_memory_reservation_bytes", "_memory_swap_limit_bytes", b"_memory_swap_limit_bytes", "_nano_cpus", b"_nano_cpus", "_oom_kill_disabled", b"_oom_kill_disabled", "_pids_limit", b"_pids_limit", "cpu_burst_micros", b"cpu_burst_micros", "cpu_period_micros", b"cpu_period_micros", "cpu_quota_micros", b"cpu_quota_micros", "cpu_shares", b"cpu_shares", "cpuset_cpus", b"cpuset_cpus", "cpuset_mems", b"cpuset_mems", "hugetlb_limits", b"hugetlb_limits", "io_device_limits", b"io_device_limits", "io_weight", b"io_weight", "memory_limit_bytes", b"memory_limit_bytes", "memory_reservation_bytes", b"memory_reservation_bytes", "memory_swap_limit_bytes", b"memory_swap_limit_bytes", "nano_cpus", b"nano_cpus", "oom_kill_disabled", b"oom_kill_disabled", "pids_limit", b"pids_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_burst_micros", b"_cpu_burst_micros", "_cpu_period_micros", b"_cpu_period_micros", "_cpu_quota_micros", b"_cpu_quota_micros", "_cpu_real_time_period_micros", b"_cpu_real_time_period_micros", "_cpu_real_time_runtime_micros", b"_cpu_real_time_runtime_micros", "_cpu_shares", b"_cpu_shares", "_io_weight", b"_io_weight", "_memory_limit_bytes", b"_memory_limit_bytes", "_memory_reservation_bytes", b"_memory_reservation_bytes", "_memory_swap_limit_bytes", b"_memory_swap_limit_bytes", "_memory_swappiness", b"_memory_swappiness", "_nano_cpus", b"_nano_cpus", "_oom_kill_disabled", b"_oom_kill_disabled", "_pids_limit", b"_pids_limit", "cpu_burst_micros", b"cpu_burst_micros", "cpu_period_micros", b"cpu_period_micros", "cpu_quota_micros", b"cpu_quota_micros", "cpu_real_time_period_micros", b"cpu_real_time_period_micros", "cpu_real_time_runtime_micros", b"cpu_real_time_runtime_micros", "cpu_shares", b"cpu_shares", "cpuset_cpus", b"cpuset_cpus", "cpuset_mems", b"cpuset_mems", "hugetlb_limits", b"hugetlb_limits", "io_device_limits", b"io_device_limits", "io_weight", b"io_weight", "memory_limit_bytes", b"memory_limit_bytes", "memory_reservation_bytes", b"memory_reservation_bytes", "memory_swap_limit_bytes", b"memory_swap_limit_bytes", "memory_swappiness", b"memory_swappiness", "nano_cpus", b"nano_cpus", "oom_kill_disabled", b"oom_kill_disabled", "pids_limit", b"pids_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu_burst_micros: _TypeAlias = _typing.Literal["cpu_burst_micros"]  # noqa: Y015
     _WhichOneofArgType__cpu_burst_micros: _TypeAlias = _typing.Literal["_cpu_burst_micros", b"_cpu_burst_micros"]  # noqa: Y015
@@ -106,6 +124,10 @@ class Resources(_message.Message):
     _WhichOneofArgType__cpu_period_micros: _TypeAlias = _typing.Literal["_cpu_period_micros", b"_cpu_period_micros"]  # noqa: Y015
     _WhichOneofReturnType__cpu_quota_micros: _TypeAlias = _typing.Literal["cpu_quota_micros"]  # noqa: Y015
     _WhichOneofArgType__cpu_quota_micros: _TypeAlias = _typing.Literal["_cpu_quota_micros", b"_cpu_quota_micros"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_real_time_period_micros: _TypeAlias = _typing.Literal["cpu_real_time_period_micros"]  # noqa: Y015
+    _WhichOneofArgType__cpu_real_time_period_micros: _TypeAlias = _typing.Literal["_cpu_real_time_period_micros", b"_cpu_real_time_period_micros"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_real_time_runtime_micros: _TypeAlias = _typing.Literal["cpu_real_time_runtime_micros"]  # noqa: Y015
+    _WhichOneofArgType__cpu_real_time_runtime_micros: _TypeAlias = _typing.Literal["_cpu_real_time_runtime_micros", b"_cpu_real_time_runtime_micros"]  # noqa: Y015
     _WhichOneofReturnType__cpu_shares: _TypeAlias = _typing.Literal["cpu_shares"]  # noqa: Y015
     _WhichOneofArgType__cpu_shares: _TypeAlias = _typing.Literal["_cpu_shares", b"_cpu_shares"]  # noqa: Y015
     _WhichOneofReturnType__io_weight: _TypeAlias = _typing.Literal["io_weight"]  # noqa: Y015
@@ -116,6 +138,8 @@ class Resources(_message.Message):
     _WhichOneofArgType__memory_reservation_bytes: _TypeAlias = _typing.Literal["_memory_reservation_bytes", b"_memory_reservation_bytes"]  # noqa: Y015
     _WhichOneofReturnType__memory_swap_limit_bytes: _TypeAlias = _typing.Literal["memory_swap_limit_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_swap_limit_bytes: _TypeAlias = _typing.Literal["_memory_swap_limit_bytes", b"_memory_swap_limit_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_swappiness: _TypeAlias = _typing.Literal["memory_swappiness"]  # noqa: Y015
+    _WhichOneofArgType__memory_swappiness: _TypeAlias = _typing.Literal["_memory_swappiness", b"_memory_swappiness"]  # noqa: Y015
     _WhichOneofReturnType__nano_cpus: _TypeAlias = _typing.Literal["nano_cpus"]  # noqa: Y015
     _WhichOneofArgType__nano_cpus: _TypeAlias = _typing.Literal["_nano_cpus", b"_nano_cpus"]  # noqa: Y015
     _WhichOneofReturnType__oom_kill_disabled: _TypeAlias = _typing.Literal["oom_kill_disabled"]  # noqa: Y015
@@ -129,6 +153,10 @@ class Resources(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_quota_micros) -> _WhichOneofReturnType__cpu_quota_micros | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_real_time_period_micros) -> _WhichOneofReturnType__cpu_real_time_period_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_real_time_runtime_micros) -> _WhichOneofReturnType__cpu_real_time_runtime_micros | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_shares) -> _WhichOneofReturnType__cpu_shares | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__io_weight) -> _WhichOneofReturnType__io_weight | None: ...
@@ -138,6 +166,8 @@ class Resources(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_reservation_bytes) -> _WhichOneofReturnType__memory_reservation_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_swap_limit_bytes) -> _WhichOneofReturnType__memory_swap_limit_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_swappiness) -> _WhichOneofReturnType__memory_swappiness | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nano_cpus) -> _WhichOneofReturnType__nano_cpus | None: ...
     @_typing.overload
@@ -200,7 +230,7 @@ class HugetlbLimit(_message.Message):
     page_size: _builtins.str
     """REQUIRED. Size of the pages in the kernel's words, `2MB` or `1GB`."""
     limit_bytes: _builtins.int
-    """REQUIRED. Bound in bytes."""
+    """REQUIRED. Bound in bytes; -1 is none."""
     def __init__(
         self,
         *,

@@ -39,9 +39,9 @@ class SecuritySpec(_message.Message):
     no_new_privileges: _builtins.bool
     """OPTIONAL. Set-user-id programs give no privileges. Default: false."""
     apparmor_profile: _builtins.str
-    """OPTIONAL. AppArmor profile, or `unconfined`. Default: the engine's where the host has AppArmor."""
+    """OPTIONAL. AppArmor profile, or `unconfined`. Default: none."""
     selinux_label: _builtins.str
-    """OPTIONAL. SELinux label of the process. Default: the engine's where the host has SELinux."""
+    """OPTIONAL. SELinux label of the process, or `disable`. Default: none."""
     @_builtins.property
     def add_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Capabilities besides the 14 default ones, with or without `CAP_`, or `ALL`. Default: none."""
@@ -159,6 +159,10 @@ class NamespaceSpec(_message.Message):
         """The host's."""
         MODE_CONTAINER: NamespaceSpec._Mode.ValueType  # 3
         """That of the container named in `container`."""
+        MODE_SHAREABLE: NamespaceSpec._Mode.ValueType  # 4
+        """Of IPC only: the container's own, which others may share."""
+        MODE_NONE: NamespaceSpec._Mode.ValueType  # 5
+        """Of IPC only: the container's own, without /dev/shm."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """The choices."""
@@ -171,13 +175,19 @@ class NamespaceSpec(_message.Message):
     """The host's."""
     MODE_CONTAINER: NamespaceSpec.Mode.ValueType  # 3
     """That of the container named in `container`."""
+    MODE_SHAREABLE: NamespaceSpec.Mode.ValueType  # 4
+    """Of IPC only: the container's own, which others may share."""
+    MODE_NONE: NamespaceSpec.Mode.ValueType  # 5
+    """Of IPC only: the container's own, without /dev/shm."""
 
     MODE_FIELD_NUMBER: _builtins.int
     CONTAINER_FIELD_NUMBER: _builtins.int
     mode: Global___NamespaceSpec.Mode.ValueType
     """OPTIONAL. Choice. Default: PRIVATE."""
     container: _builtins.str
-    """REQUIRED with MODE_CONTAINER, else OPTIONAL and empty. Id or name of a running container."""
+    """REQUIRED with MODE_CONTAINER, else OPTIONAL and empty. Id or name of a container; its id from then on. It must run
+    when this one starts.
+    """
     def __init__(
         self,
         *,
@@ -254,15 +264,15 @@ class NamespacesSpec(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pid(self) -> Global___NamespaceSpec:
-        """OPTIONAL. Process ids. Default: private."""
+        """OPTIONAL. Process ids; in another container's, the end of that one kills this one. Default: private."""
 
     @_builtins.property
     def ipc(self) -> Global___NamespaceSpec:
-        """OPTIONAL. System V IPC and POSIX message queues. Default: private."""
+        """OPTIONAL. System V IPC, POSIX message queues and /dev/shm. Default: private."""
 
     @_builtins.property
     def uts(self) -> Global___NamespaceSpec:
-        """OPTIONAL. Host name. Default: private."""
+        """OPTIONAL. Host name; unless private, none can be given. Default: private."""
 
     @_builtins.property
     def cgroup(self) -> Global___NamespaceSpec:
