@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control::start::MountStart;
+use control::start::{DeviceKind, DeviceNode, DeviceRule, HugePages, IoDevice, MountStart};
 use control::{ContainerStart, ExecStart, ResourceLimits};
 use process::spec::Rlimit;
 use pyo3::exceptions::PyValueError;
@@ -25,6 +25,44 @@ pub(crate) struct LimitsArgument {
     cpuset_cpus: Option<String>,
     cpuset_mems: Option<String>,
     pids_limit: Option<i64>,
+    cpu_burst_micros: Option<i64>,
+    cpu_real_time_period_micros: Option<i64>,
+    cpu_real_time_runtime_micros: Option<i64>,
+    memory_swappiness: Option<i64>,
+    oom_kill_disabled: Option<bool>,
+    io_weight: Option<i64>,
+    io_devices: Vec<IoDeviceArgument>,
+    huge_pages: Vec<(String, i64)>,
+}
+
+#[derive(FromPyObject)]
+pub(crate) struct IoDeviceArgument {
+    major: u32,
+    minor: u32,
+    read_bytes_per_second: u64,
+    write_bytes_per_second: u64,
+    read_ops_per_second: u64,
+    write_ops_per_second: u64,
+    weight: u64,
+}
+
+#[derive(FromPyObject)]
+struct DeviceNodeArgument {
+    path: String,
+    is_block: bool,
+    major: u32,
+    minor: u32,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+#[derive(FromPyObject)]
+struct DeviceRuleArgument {
+    is_block: bool,
+    major: Option<u32>,
+    minor: Option<u32>,
+    permissions: String,
 }
 
 #[derive(FromPyObject)]
@@ -69,6 +107,13 @@ struct StartArgument {
     hostname: String,
     domainname: String,
     network_mode: String,
+    pid_mode: String,
+    ipc_mode: String,
+    uts_mode: String,
+    cgroup_mode: String,
+    shm_mode: String,
+    devices: Vec<DeviceNodeArgument>,
+    device_rules: Vec<DeviceRuleArgument>,
     is_root_read_only: bool,
     is_privileged: bool,
     capabilities: Vec<String>,
@@ -96,6 +141,39 @@ impl From<RlimitArgument> for Rlimit {
     }
 }
 
+impl From<IoDeviceArgument> for IoDevice {
+    fn from(device: IoDeviceArgument) -> Self {
+        Self {
+            number: (device.major, device.minor),
+            read_bytes_per_second: device.read_bytes_per_second,
+            write_bytes_per_second: device.write_bytes_per_second,
+            read_ops_per_second: device.read_ops_per_second,
+            write_ops_per_second: device.write_ops_per_second,
+            weight: device.weight,
+        }
+    }
+}
+
+impl From<DeviceNodeArgument> for DeviceNode {
+    fn from(device: DeviceNodeArgument) -> Self {
+        let DeviceNodeArgument { path, is_block, major, minor, mode, uid, gid } = device;
+        Self { path, is_block, major, minor, mode, uid, gid }
+    }
+}
+
+impl From<DeviceRuleArgument> for DeviceRule {
+    fn from(rule: DeviceRuleArgument) -> Self {
+        Self {
+            kind: if rule.is_block { DeviceKind::Block } else { DeviceKind::Character },
+            major: rule.major,
+            minor: rule.minor,
+            read: rule.permissions.contains('r'),
+            write: rule.permissions.contains('w'),
+            make: rule.permissions.contains('m'),
+        }
+    }
+}
+
 impl From<LimitsArgument> for ResourceLimits {
     fn from(limits: LimitsArgument) -> Self {
         Self {
@@ -108,6 +186,18 @@ impl From<LimitsArgument> for ResourceLimits {
             cpuset_cpus: limits.cpuset_cpus,
             cpuset_mems: limits.cpuset_mems,
             pids_limit: limits.pids_limit,
+            cpu_burst_micros: limits.cpu_burst_micros,
+            cpu_real_time_period_micros: limits.cpu_real_time_period_micros,
+            cpu_real_time_runtime_micros: limits.cpu_real_time_runtime_micros,
+            memory_swappiness: limits.memory_swappiness,
+            oom_kill_disabled: limits.oom_kill_disabled,
+            io_weight: limits.io_weight,
+            io_devices: limits.io_devices.into_iter().map(IoDevice::from).collect(),
+            huge_pages: limits
+                .huge_pages
+                .into_iter()
+                .map(|(page_size, limit_bytes)| HugePages { page_size, limit_bytes })
+                .collect(),
         }
     }
 }
@@ -129,6 +219,13 @@ impl From<StartArgument> for ContainerStart {
             hostname: spec.hostname,
             domainname: spec.domainname,
             network_mode: spec.network_mode,
+            pid_mode: spec.pid_mode,
+            ipc_mode: spec.ipc_mode,
+            uts_mode: spec.uts_mode,
+            cgroup_mode: spec.cgroup_mode,
+            shm_mode: spec.shm_mode,
+            devices: spec.devices.into_iter().map(DeviceNode::from).collect(),
+            device_rules: spec.device_rules.into_iter().map(DeviceRule::from).collect(),
             is_root_read_only: spec.is_root_read_only,
             is_privileged: spec.is_privileged,
             capabilities: spec.capabilities,
@@ -317,10 +414,17 @@ impl SupervisorHost {
         py.detach(|| self.inner.prepare(count)).map_err(raise)
     }
 
-    fn start(&self, py: Python<'_>, spec: &Bound<'_, PyAny>, timeout_millis: u64) -> PyResult<Supervisor> {
+    fn start(
+        &self,
+        py: Python<'_>,
+        spec: &Bound<'_, PyAny>,
+        joined: Vec<PyRef<'_, Supervisor>>,
+        timeout_millis: u64,
+    ) -> PyResult<Supervisor> {
+        let joined = joined.iter().map(|supervisor| supervisor.get()).collect::<PyResult<Vec<_>>>()?;
         let start = ContainerStart::from(spec.extract::<StartArgument>()?);
         let timeout = Duration::from_millis(timeout_millis);
-        py.detach(|| self.inner.start(&start, timeout)).map(Supervisor::new).map_err(raise)
+        py.detach(|| self.inner.start(&start, &joined, timeout)).map(Supervisor::new).map_err(raise)
     }
 
     fn exec(&self, py: Python<'_>, supervisor: &Supervisor, spec: &Bound<'_, PyAny>) -> PyResult<Exec> {
@@ -347,6 +451,12 @@ fn read_exec_record(py: Python<'_>, run_dir: &str, id: &str) -> PyResult<Option<
 }
 
 #[pyfunction]
+fn check_seccomp(py: Python<'_>, profile: &str, capabilities: Vec<String>) -> PyResult<()> {
+    let profile = process::seccomp::Profile::Json(profile.to_owned());
+    py.detach(|| process::seccomp::compile(&profile, &capabilities)).map(drop).map_err(raise)
+}
+
+#[pyfunction]
 fn default_capabilities() -> Vec<&'static str> {
     process::capabilities::default_names()
 }
@@ -364,6 +474,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ExecOutput>()?;
     module.add_function(wrap_pyfunction!(read_exec_record, module)?)?;
     module.add_function(wrap_pyfunction!(read_exit_record, module)?)?;
+    module.add_function(wrap_pyfunction!(check_seccomp, module)?)?;
     module.add_function(wrap_pyfunction!(default_capabilities, module)?)?;
     module.add_function(wrap_pyfunction!(all_capabilities, module)?)
 }

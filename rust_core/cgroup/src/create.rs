@@ -11,8 +11,9 @@ use crate::files::{self, io};
 use crate::group::Member;
 use crate::prepare::fill_cpuset;
 use crate::{
-    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceControl, Group, IfAbsent, Limits,
-    Mode as HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
+    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceAccess, DeviceControl, Group,
+    IfAbsent, Limits, Mode as HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
+    MAX_DEVICE_RULES,
 };
 
 const GROUP_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -20,12 +21,14 @@ const GROUP_MODE: Mode = Mode::from_raw_mode(0o755);
 /// v1 controllers whose hierarchies always get a group of ours: three that limits need from the first moment on or
 /// may need later, and devices.
 const ALWAYS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
+/// These where a limit needs them, at the start or in an update.
+pub(crate) const ON_DEMAND: [&str; 3] = ["cpuset", "blkio", "hugetlb"];
 /// These besides, on a host without v2, which otherwise freezes and counts.
 const WITHOUT_UNIFIED: [&str; 2] = ["freezer", "cpuacct"];
 
 impl CgroupHost {
-    /// The group `<parent>/<name>` exists in each hierarchy it needs, has `limits`, and, unless `is_privileged`,
-    /// may open only the default devices. An empty group of that name, left by a crash, is replaced. On failure
+    /// The group `<parent>/<name>` exists in each hierarchy it needs, has `limits`, and may use
+    /// the devices of `access` only. An empty group of that name, left by a crash, is replaced. On failure
     /// nothing is left of it. Blocking (0.3 ms).
     ///
     /// # Errors
@@ -37,16 +40,20 @@ impl CgroupHost {
         parent: &str,
         name: &str,
         limits: &Limits,
-        is_privileged: bool,
+        access: &DeviceAccess,
     ) -> Result<Group, CgroupError> {
         let checked = limits.check()?;
+        if matches!(access, DeviceAccess::Default(rules) if rules.len() > MAX_DEVICE_RULES) {
+            let rule = format!("are at most {MAX_DEVICE_RULES} (MAX_DEVICE_RULES)");
+            return Err(CgroupError::FieldInvalid { field: "devices", rule });
+        }
         let writes = crate::plan(&checked, self.layout(), CurrentMemory::UNLIMITED)?;
         let mut group = Group {
             name: name.to_owned(),
             members: Vec::new(),
             report: Report { clamps: Vec::new(), devices: DeviceControl::NotEnforced },
         };
-        let made = self.fill(&mut group, parent, &checked, &writes, is_privileged);
+        let made = self.fill(&mut group, parent, &checked, &writes, access);
         if made.is_err() {
             for member in group.members.iter().rev() {
                 // The first error is the one that tells; what cannot be undone is found by the next recovery.
@@ -62,9 +69,9 @@ impl CgroupHost {
         parent: &str,
         checked: &CheckedLimits,
         writes: &[PlannedWrite],
-        is_privileged: bool,
+        access: &DeviceAccess,
     ) -> Result<(), CgroupError> {
-        for index in self.wanted(checked.needs_cpuset()) {
+        for index in self.wanted(checked) {
             let member = self.make_directory(parent, &group.name, index)?;
             group.members.push(member);
             failpoint::hit("cgroup.made");
@@ -80,16 +87,19 @@ impl CgroupHost {
             else {
                 continue;
             };
+            if planned.write.limit == "cpu_real_time_runtime_micros" {
+                self.lift_real_time(parent, planned);
+            }
             let clamp = apply(member, &group.name, planned)?;
             group.report.clamps.extend(clamp);
         }
-        group.report.devices = self.control_devices(group, is_privileged)?;
+        group.report.devices = self.control_devices(group, access)?;
         failpoint::hit("cgroup.limited");
         Ok(())
     }
 
     /// The hierarchies in which a group is made.
-    pub(crate) fn wanted(&self, with_cpuset: bool) -> Vec<usize> {
+    fn wanted(&self, limits: &CheckedLimits) -> Vec<usize> {
         let is_v1_only = self.layout().mode() == HostMode::V1;
         self.layout()
             .hierarchies()
@@ -100,7 +110,7 @@ impl CgroupHost {
                 hierarchy.version == Version::V2
                     || has_any(&ALWAYS)
                     || (is_v1_only && has_any(&WITHOUT_UNIFIED))
-                    || (with_cpuset && hierarchy.has("cpuset"))
+                    || ON_DEMAND.iter().any(|name| limits.needs(name) && hierarchy.has(name))
             })
             .map(|(index, _)| index)
             .collect()
@@ -137,10 +147,10 @@ impl CgroupHost {
         Ok(Member { hierarchy: index, version: self.version(index), parent: directory, path })
     }
 
-    fn control_devices(&self, group: &Group, is_privileged: bool) -> Result<DeviceControl, CgroupError> {
-        if is_privileged {
+    fn control_devices(&self, group: &Group, access: &DeviceAccess) -> Result<DeviceControl, CgroupError> {
+        let DeviceAccess::Default(further) = access else {
             return Ok(DeviceControl::Unrestricted);
-        }
+        };
         let home = self.layout().home("devices");
         let Some(member) = group.members.iter().find(|member| Some(member.hierarchy) == home) else {
             return Ok(DeviceControl::NotEnforced);
@@ -156,9 +166,11 @@ impl CgroupHost {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let allow = openat(member.parent.as_fd(), below.join("devices.allow"), flags, Mode::empty())
             .map_err(|errno| rejected("devices.allow", "", errno))?;
-        for rule in DEFAULT_DEVICE_RULES {
-            files::write_open(allow.as_fd(), rule).map_err(|errno| rejected("devices.allow", rule, errno))?;
-        }
+        let write = |rule: &str| {
+            files::write_open(allow.as_fd(), rule).map_err(|errno| rejected("devices.allow", rule, errno))
+        };
+        DEFAULT_DEVICE_RULES.into_iter().try_for_each(write)?;
+        further.iter().try_for_each(|rule| write(&rule.to_string()))?;
         Ok(DeviceControl::Enforced)
     }
 }
@@ -170,16 +182,20 @@ pub(crate) fn apply(
     planned: &PlannedWrite,
 ) -> Result<Option<Clamp>, CgroupError> {
     let write = &planned.write;
-    match files::write(member.parent.as_fd(), &Path::new(name).join(write.file), &write.value) {
-        Ok(()) => Ok(None),
-        // EOPNOTSUPP is v1's answer where swap is not accounted for and the file is there all the same.
-        Err(Errno::NOENT | Errno::OPNOTSUPP) if write.if_absent == IfAbsent::Clamp => Ok(Some(Clamp {
-            limit: write.limit,
-            requested: write.value.clone(),
-            given: "unlimited",
-            reason: "the kernel does not account for swap (swapaccount=0)",
-        })),
-        Err(errno) => Err(CgroupError::LimitRejected {
+    let errno = match files::write(member.parent.as_fd(), &Path::new(name).join(write.file), &write.value) {
+        Ok(()) => return Ok(None),
+        Err(errno) => errno,
+    };
+    // EOPNOTSUPP is v1's answer where swap is not accounted for and the file is there all the same.
+    let is_absent = matches!(errno, Errno::NOENT | Errno::OPNOTSUPP);
+    match write.if_absent {
+        IfAbsent::Clamp { given, reason } if is_absent => {
+            Ok(Some(Clamp { limit: write.limit, requested: write.value.clone(), given, reason }))
+        }
+        IfAbsent::Unsupported(controller) if is_absent => {
+            Err(CgroupError::ControllerMissing { controller, limit: write.limit })
+        }
+        _ => Err(CgroupError::LimitRejected {
             file: member.path.join(write.file),
             value: write.value.clone(),
             errno: errno.raw_os_error(),

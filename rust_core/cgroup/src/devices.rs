@@ -1,9 +1,65 @@
 //! Which device files a group may open.
 
+use std::fmt;
+
+/// The most rules of a group besides the default ones.
+pub const MAX_DEVICE_RULES: usize = 1024;
+
+/// Devices of the two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Of blocks.
+    Block,
+    /// Of characters.
+    Character,
+}
+
+/// Devices that may be used, besides the default ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRule {
+    /// Of which kind.
+    pub kind: DeviceKind,
+    /// None is any.
+    pub major: Option<u32>,
+    /// None is any.
+    pub minor: Option<u32>,
+    /// They may be read.
+    pub read: bool,
+    /// They may be written.
+    pub write: bool,
+    /// Nodes of them may be made.
+    pub make: bool,
+}
+
+impl fmt::Display for DeviceRule {
+    /// As `devices.allow` takes it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let kind = match self.kind {
+            DeviceKind::Block => 'b',
+            DeviceKind::Character => 'c',
+        };
+        write!(formatter, "{kind} {}:{} ", number(self.major), number(self.minor))?;
+        for (is_given, letter) in [(self.read, "r"), (self.write, "w"), (self.make, "m")] {
+            formatter.write_str(if is_given { letter } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Which devices the processes of a group may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceAccess {
+    /// Every one.
+    All,
+    /// Those of [`DEFAULT_DEVICE_RULES`] and these, [`MAX_DEVICE_RULES`] at most.
+    Default(Vec<DeviceRule>),
+}
+
 /// What holds for the devices of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceControl {
-    /// Only the devices of [`DEFAULT_DEVICE_RULES`].
+    /// Only the devices of [`DEFAULT_DEVICE_RULES`] and those that were asked for.
     Enforced,
     /// Every device: the container is privileged.
     Unrestricted,

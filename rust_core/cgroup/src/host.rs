@@ -17,7 +17,11 @@ const MAX_PARENT_BYTES: usize = 1024;
 const MAX_NAME_BYTES: usize = 255;
 
 /// Controllers in whose hierarchies a group of ours may lie; in others none is ever made.
-pub(crate) const MANAGED: [&str; 7] = ["memory", "pids", "cpu", "devices", "cpuset", "cpuacct", "freezer"];
+pub(crate) const MANAGED: [&str; 9] =
+    ["memory", "pids", "cpu", "devices", "cpuset", "cpuacct", "freezer", "blkio", "hugetlb"];
+
+/// Prepared parents that are kept open; beyond that all are given up and made ready anew when they are needed.
+pub const MAX_KEPT_PARENTS: usize = 256;
 
 /// Makes, finds and removes groups at `<mount point>/<parent>/<name>` of each hierarchy. `parent` is a path from
 /// the mount point, whatever group this process is in. One for a process; any thread may use it.
@@ -126,6 +130,9 @@ impl CgroupHost {
             return Ok(Arc::clone(directory));
         }
         let directory = Arc::new(crate::prepare::prepare(&self.layout.hierarchies()[index], parent)?);
+        if parents.len() >= MAX_KEPT_PARENTS {
+            parents.clear();
+        }
         parents.insert(key, Arc::clone(&directory));
         Ok(directory)
     }

@@ -1,6 +1,8 @@
 //! What may be limited, and which values mean something on every host.
 
-use crate::CgroupError;
+use crate::block_io::{self, MAX_IO_WEIGHT, MIN_IO_WEIGHT};
+use crate::huge_pages;
+use crate::{CgroupError, HugePages, IoDevice};
 
 /// The least memory limit: below it a container cannot even start.
 ///
@@ -26,6 +28,14 @@ pub const MIN_CPU_SHARES: u64 = 2;
 ///
 /// Source: MAX_SHARES in kernel/sched/sched.h.
 pub const MAX_CPU_SHARES: u64 = 262_144;
+/// The most CPU time that may be saved up.
+///
+/// Source: max_cfs_runtime in kernel/sched/core.c, without the part below a millisecond.
+pub const MAX_CPU_BURST_MICROS: u64 = 1 << 43;
+/// The longest real-time period.
+///
+/// Source: sysctl_sched_rt_period's range in kernel/sched/rt.c.
+pub const MAX_CPU_REAL_TIME_PERIOD_MICROS: u64 = i32::MAX as u64;
 /// The longest list of CPUs or memory nodes.
 pub const MAX_CPUSET_BYTES: usize = 4096;
 
@@ -54,6 +64,22 @@ pub struct Limits {
     pub cpuset_mems: Option<String>,
     /// Processes and threads at once; -1 and 0 are unlimited.
     pub pids_limit: Option<i64>,
+    /// Microseconds of CPU time that may be saved up; at most the quota. Unlike the others, 0 is written.
+    pub cpu_burst_micros: Option<i64>,
+    /// Length of a real-time period in microseconds.
+    pub cpu_real_time_period_micros: Option<i64>,
+    /// Microseconds of real-time CPU time in each real-time period. 0 is written.
+    pub cpu_real_time_runtime_micros: Option<i64>,
+    /// 0 to 100: how gladly memory is swapped out. 0 is written.
+    pub memory_swappiness: Option<i64>,
+    /// Processes wait for memory and are not killed.
+    pub oom_kill_disabled: Option<bool>,
+    /// Weight of block I/O, 10 to 1000.
+    pub io_weight: Option<i64>,
+    /// Bounds on single block devices; a bound of 0 takes one away.
+    pub io_devices: Vec<IoDevice>,
+    /// Bounds on huge pages.
+    pub huge_pages: Vec<HugePages>,
 }
 
 /// A number, or no limit.
@@ -96,13 +122,34 @@ pub struct CheckedLimits {
     pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<Amount>,
+    /// CPU time saved up, microseconds.
+    pub cpu_burst: Option<u64>,
+    /// The real-time period, microseconds.
+    pub cpu_real_time_period: Option<u64>,
+    /// Real-time CPU time in each such period, microseconds.
+    pub cpu_real_time_runtime: Option<u64>,
+    /// 0 to 100.
+    pub memory_swappiness: Option<u64>,
+    /// Processes wait for memory.
+    pub oom_kill_disabled: Option<bool>,
+    /// The weight of block I/O.
+    pub io_weight: Option<u64>,
+    /// Devices with bounds of their own.
+    pub io_devices: Vec<IoDevice>,
+    /// Huge pages, by the place of their size.
+    pub(crate) huge_pages: Vec<(usize, Amount)>,
 }
 
 impl CheckedLimits {
-    /// Whether a cpuset group is needed.
+    /// Whether a group of a controller is needed that most containers do without.
     #[must_use]
-    pub fn needs_cpuset(&self) -> bool {
-        self.cpuset_cpus.is_some() || self.cpuset_mems.is_some()
+    pub fn needs(&self, controller: &str) -> bool {
+        match controller {
+            "cpuset" => self.cpuset_cpus.is_some() || self.cpuset_mems.is_some(),
+            "blkio" => self.io_weight.is_some() || !self.io_devices.is_empty(),
+            "hugetlb" => !self.huge_pages.is_empty(),
+            _ => false,
+        }
     }
 }
 
@@ -134,6 +181,15 @@ fn bounded(
             Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(invalid(field, format!("is between {least} and {most}"))),
         },
+    }
+}
+
+/// As `bounded`, but that 0 is a value like others.
+fn from_zero(field: &'static str, value: Option<i64>, most: u64) -> Result<Option<u64>, CgroupError> {
+    match value.map(u64::try_from) {
+        None => Ok(None),
+        Some(Ok(number)) if number <= most => Ok(Some(number)),
+        Some(_) => Err(invalid(field, format!("is between 0 and {most}"))),
     }
 }
 
@@ -181,7 +237,32 @@ impl Limits {
                 return Err(invalid("cpu_quota_micros", rule));
             }
         }
+        let burst = from_zero("cpu_burst_micros", self.cpu_burst_micros, MAX_CPU_BURST_MICROS)?;
+        if let (Some(burst), Some(Amount::Limited(quota))) = (burst, quota) {
+            if burst > quota {
+                return Err(invalid("cpu_burst_micros", "is at most cpu_quota_micros"));
+            }
+        }
+        block_io::check(&self.io_devices)?;
+        let (runtime, period) = (self.cpu_real_time_runtime_micros, self.cpu_real_time_period_micros);
         Ok(CheckedLimits {
+            cpu_burst: burst,
+            cpu_real_time_period: bounded(
+                "cpu_real_time_period_micros",
+                period,
+                1,
+                MAX_CPU_REAL_TIME_PERIOD_MICROS,
+            )?,
+            cpu_real_time_runtime: from_zero(
+                "cpu_real_time_runtime_micros",
+                runtime,
+                MAX_CPU_REAL_TIME_PERIOD_MICROS,
+            )?,
+            memory_swappiness: from_zero("memory_swappiness", self.memory_swappiness, 100)?,
+            oom_kill_disabled: self.oom_kill_disabled,
+            io_weight: bounded("io_weight", self.io_weight, MIN_IO_WEIGHT, MAX_IO_WEIGHT)?,
+            io_devices: self.io_devices.clone(),
+            huge_pages: huge_pages::check(&self.huge_pages)?,
             memory,
             memory_and_swap: self.check_swap(memory)?,
             memory_reservation: reservation,

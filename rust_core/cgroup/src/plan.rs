@@ -7,8 +7,15 @@ use crate::{Amount, CgroupError, CheckedLimits, Layout, Version};
 pub enum IfAbsent {
     /// The limit cannot be given: an error.
     Reject,
-    /// The host has switched this off (swap accounting): go on without, and report it.
-    Clamp,
+    /// The host cannot, by this name: an error that names it.
+    Unsupported(&'static str),
+    /// The host has switched this off (swap accounting, say): go on without, and report it.
+    Clamp {
+        /// What holds in its place.
+        given: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 /// One value for one control file.
@@ -22,6 +29,25 @@ pub struct Write {
     pub limit: &'static str,
     /// What to do without the file.
     pub if_absent: IfAbsent,
+    /// The first word of the value's line in a file that has a line a device.
+    pub key: Option<String>,
+}
+
+impl Write {
+    /// A value for a file that must be there.
+    pub(crate) fn new(file: &'static str, value: String, limit: &'static str) -> Self {
+        Self { file, value, limit, if_absent: IfAbsent::Reject, key: None }
+    }
+
+    /// The same for a file that may be absent.
+    pub(crate) fn if_absent(self, if_absent: IfAbsent) -> Self {
+        Self { if_absent, ..self }
+    }
+
+    /// The same for a line of a file.
+    pub(crate) fn keyed(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
+    }
 }
 
 /// A write and the hierarchy it goes to.
@@ -47,8 +73,12 @@ impl CurrentMemory {
     pub const UNLIMITED: Self = Self { memory: Amount::Unlimited, memory_and_swap: Amount::Unlimited };
 }
 
+/// What is done where swap is not accounted for.
+pub(crate) const NO_SWAP_ACCOUNT: IfAbsent =
+    IfAbsent::Clamp { given: "unlimited", reason: "the kernel does not account for swap (swapaccount=0)" };
+
 /// Controllers that hold a limit of ours, in the order in which they are written.
-const LIMITED: [&str; 4] = ["cpuset", "cpu", "memory", "pids"];
+const LIMITED: [&str; 7] = ["cpuset", "cpu", "memory", "pids", "blkio", "io", "hugetlb"];
 
 /// The writes that give a group `limits` on a host of this layout, in the order the kernel takes them.
 ///
@@ -62,6 +92,11 @@ pub fn plan(
     let mut planned = Vec::new();
     for controller in LIMITED {
         let home = layout.home(controller);
+        // One thing under two names: v1 has `blkio`, v2 has `io`; a host without either is told of v2's.
+        if home.is_none() && (controller == "blkio" || (controller == "io" && layout.home("blkio").is_some()))
+        {
+            continue;
+        }
         let version = home.map_or(Version::V2, |index| layout.hierarchies()[index].version);
         let writes = match version {
             Version::V1 => crate::v1::writes(controller, limits, current),
@@ -83,24 +118,13 @@ pub fn plan(
 pub(crate) fn cpuset(limits: &CheckedLimits) -> Vec<Write> {
     [("cpuset.cpus", "cpuset_cpus", &limits.cpuset_cpus), ("cpuset.mems", "cpuset_mems", &limits.cpuset_mems)]
         .into_iter()
-        .filter_map(|(file, limit, list)| {
-            list.clone().map(|value| Write { file, value, limit, if_absent: IfAbsent::Reject })
-        })
+        .filter_map(|(file, limit, list)| list.clone().map(|value| Write::new(file, value, limit)))
         .collect()
 }
 
 /// So has the pids file.
 pub(crate) fn pids(limits: &CheckedLimits) -> Vec<Write> {
-    limits
-        .pids
-        .map(|pids| Write {
-            file: "pids.max",
-            value: pids.text("max"),
-            limit: "pids_limit",
-            if_absent: IfAbsent::Reject,
-        })
-        .into_iter()
-        .collect()
+    limits.pids.map(|pids| Write::new("pids.max", pids.text("max"), "pids_limit")).into_iter().collect()
 }
 
 #[cfg(test)]

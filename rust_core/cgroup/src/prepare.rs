@@ -11,7 +11,7 @@ use crate::{CgroupError, Hierarchy, Version};
 
 const GROUP_MODE: Mode = Mode::from_raw_mode(0o755);
 /// Controllers that are handed down the unified hierarchy, as far as it has them.
-const HANDED_DOWN: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
+const HANDED_DOWN: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
 /// Files of a v1 cpuset that must not be empty when a task joins.
 pub(crate) const CPUSET_FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use sys::failpoint;
 
-use crate::create::apply;
+use crate::block_io;
+use crate::create::{apply, ON_DEMAND};
 use crate::files::{self, io};
 use crate::group::Member;
 use crate::prepare::fill_cpuset;
@@ -54,11 +55,11 @@ impl CgroupHost {
         failpoint::hit("cgroup.update");
         let index = planned.hierarchy;
         let path = self.path_in(index, parent, name)?;
-        let is_late_cpuset = self.version(index) == Version::V1
-            && self.layout().hierarchies()[index].has("cpuset")
+        let is_late = self.version(index) == Version::V1
+            && ON_DEMAND.iter().any(|name| self.layout().hierarchies()[index].has(name))
             && !path.exists();
-        let member = if is_late_cpuset {
-            self.make_cpuset(parent, name, index)?
+        let member = if is_late {
+            self.make_late(parent, name, index)?
         } else {
             Member {
                 hierarchy: index,
@@ -67,15 +68,19 @@ impl CgroupHost {
                 path: path.clone(),
             }
         };
+        if planned.write.limit == "cpu_real_time_runtime_micros" {
+            self.lift_real_time(parent, planned);
+        }
         let file = Path::new(name).join(planned.write.file);
         // What cannot be read cannot be written either, and the write tells why.
-        if let Ok(value) = files::read(member.parent.as_fd(), &file) {
-            let value = value.trim_end().to_owned();
-            let write = Write { value, if_absent: IfAbsent::Clamp, ..planned.write.clone() };
+        let said = files::read(member.parent.as_fd(), &file).ok();
+        let clamp = apply(&member, name, planned)?;
+        if let Some(text) = said {
+            let if_absent = IfAbsent::Clamp { given: "", reason: "" };
+            let write = Write { value: before_of(&planned.write, &text), if_absent, ..planned.write.clone() };
             before.push((member.clone(), PlannedWrite { hierarchy: index, write }));
         }
-        let clamp = apply(&member, name, planned)?;
-        if is_late_cpuset {
+        if is_late {
             self.move_into(parent, name, &member)?;
         }
         Ok(clamp)
@@ -103,11 +108,13 @@ impl CgroupHost {
         })
     }
 
-    /// The v1 cpuset group of a container that was started without one.
-    fn make_cpuset(&self, parent: &str, name: &str, index: usize) -> Result<Member, CgroupError> {
+    /// The v1 group, of a controller that is made on demand, of a container that was started without one.
+    fn make_late(&self, parent: &str, name: &str, index: usize) -> Result<Member, CgroupError> {
         let member = self.make_directory(parent, name, index)?;
-        let directory = member.parent.as_fd();
-        fill_cpuset(directory, directory, Path::new(name), &member.path)?;
+        if self.layout().hierarchies()[index].has("cpuset") {
+            let directory = member.parent.as_fd();
+            fill_cpuset(directory, directory, Path::new(name), &member.path)?;
+        }
         Ok(member)
     }
 
@@ -141,6 +148,20 @@ impl CgroupHost {
             }
         }
         Err(CgroupError::Busy { path: member.path.clone() })
+    }
+}
+
+/// What makes a file say again what it says now.
+fn before_of(write: &Write, text: &str) -> String {
+    match (&write.key, write.file) {
+        (Some(key), file) => block_io::line_of(file, key, text),
+        (None, "memory.oom_control") => {
+            let is_disabled = files::value_of(text, "oom_kill_disable").unwrap_or(0);
+            is_disabled.to_string()
+        }
+        // The weight of the group stands before those of devices.
+        (None, "io.weight") => text.lines().next().unwrap_or_default().to_owned(),
+        _ => text.trim_end().to_owned(),
     }
 }
 

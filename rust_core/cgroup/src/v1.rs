@@ -1,6 +1,6 @@
 //! What limits mean in the files of the v1 hierarchies, and in which order the kernel takes them.
 
-use crate::plan::{CurrentMemory, IfAbsent, Write};
+use crate::plan::{CurrentMemory, IfAbsent, Write, NO_SWAP_ACCOUNT};
 use crate::{Amount, CheckedLimits};
 
 /// The writes that `limits` need for `controller`, in a group that now has the limits `current`.
@@ -10,6 +10,8 @@ pub(crate) fn writes(controller: &'static str, limits: &CheckedLimits, current: 
         "cpu" => cpu(limits),
         "cpuset" => crate::plan::cpuset(limits),
         "pids" => crate::plan::pids(limits),
+        "blkio" => crate::block_io::writes_v1(limits),
+        "hugetlb" => crate::huge_pages::writes_v1(&limits.huge_pages),
         _ => Vec::new(),
     }
 }
@@ -17,20 +19,11 @@ pub(crate) fn writes(controller: &'static str, limits: &CheckedLimits, current: 
 fn memory(limits: &CheckedLimits, current: CurrentMemory) -> Vec<Write> {
     let mut writes = Vec::new();
     if let Some(memory) = limits.memory {
-        writes.push(Write {
-            file: "memory.limit_in_bytes",
-            value: memory.text("-1"),
-            limit: "memory_limit_bytes",
-            if_absent: IfAbsent::Reject,
-        });
+        writes.push(Write::new("memory.limit_in_bytes", memory.text("-1"), "memory_limit_bytes"));
     }
     if let Some(total) = limits.memory_and_swap {
-        let write = Write {
-            file: "memory.memsw.limit_in_bytes",
-            value: total.text("-1"),
-            limit: "memory_swap_limit_bytes",
-            if_absent: IfAbsent::Clamp,
-        };
+        let write = Write::new("memory.memsw.limit_in_bytes", total.text("-1"), "memory_swap_limit_bytes")
+            .if_absent(NO_SWAP_ACCOUNT);
         // The kernel holds limit <= memsw at every moment: what grows is lifted from above, what shrinks is
         // lowered from below.
         if at_least(total, current.memory_and_swap) {
@@ -40,12 +33,15 @@ fn memory(limits: &CheckedLimits, current: CurrentMemory) -> Vec<Write> {
         }
     }
     if let Some(reserved) = limits.memory_reservation {
-        writes.push(Write {
-            file: "memory.soft_limit_in_bytes",
-            value: reserved.text("-1"),
-            limit: "memory_reservation_bytes",
-            if_absent: IfAbsent::Reject,
-        });
+        let value = reserved.text("-1");
+        writes.push(Write::new("memory.soft_limit_in_bytes", value, "memory_reservation_bytes"));
+    }
+    if let Some(swappiness) = limits.memory_swappiness {
+        writes.push(Write::new("memory.swappiness", swappiness.to_string(), "memory_swappiness"));
+    }
+    if let Some(is_disabled) = limits.oom_kill_disabled {
+        let value = u8::from(is_disabled).to_string();
+        writes.push(Write::new("memory.oom_control", value, "oom_kill_disabled"));
     }
     writes
 }
@@ -62,7 +58,7 @@ fn at_least(new: Amount, old: Amount) -> bool {
 fn cpu(limits: &CheckedLimits) -> Vec<Write> {
     let mut writes = Vec::new();
     let mut push = |file, value, limit| {
-        writes.push(Write { file, value, limit, if_absent: IfAbsent::Reject });
+        writes.push(Write::new(file, value, limit));
     };
     if let Some(shares) = limits.cpu_shares {
         push("cpu.shares", shares.to_string(), "cpu_shares");
@@ -71,7 +67,23 @@ fn cpu(limits: &CheckedLimits) -> Vec<Write> {
         push("cpu.cfs_period_us", period.to_string(), "cpu_period_micros");
     }
     if let Some(quota) = limits.cpu_quota {
+        // The kernel holds burst <= quota at every moment.
+        if limits.cpu_burst.is_some() {
+            push("cpu.cfs_burst_us", "0".to_owned(), "cpu_burst_micros");
+        }
         push("cpu.cfs_quota_us", quota.text("-1"), "cpu_quota_micros");
+    }
+    if let Some(burst) = limits.cpu_burst {
+        push("cpu.cfs_burst_us", burst.to_string(), "cpu_burst_micros");
+    }
+    for (file, value, limit) in [
+        ("cpu.rt_period_us", limits.cpu_real_time_period, "cpu_real_time_period_micros"),
+        ("cpu.rt_runtime_us", limits.cpu_real_time_runtime, "cpu_real_time_runtime_micros"),
+    ] {
+        if let Some(value) = value {
+            let unsupported = IfAbsent::Unsupported("cpu_real_time");
+            writes.push(Write::new(file, value.to_string(), limit).if_absent(unsupported));
+        }
     }
     writes
 }

@@ -1,7 +1,7 @@
 //! What limits mean in the files of the unified hierarchy.
 
 use crate::limits::DEFAULT_CPU_PERIOD_MICROS;
-use crate::plan::{IfAbsent, Write};
+use crate::plan::{IfAbsent, Write, NO_SWAP_ACCOUNT};
 use crate::{Amount, CheckedLimits};
 
 /// The weight (1 to 10000) that these shares (2 to 262144) mean: 1024 shares are the default weight of 100.
@@ -28,15 +28,16 @@ pub(crate) fn writes(controller: &'static str, limits: &CheckedLimits) -> Vec<Wr
         "cpu" => cpu(limits),
         "cpuset" => crate::plan::cpuset(limits),
         "pids" => crate::plan::pids(limits),
+        "io" => crate::block_io::writes_v2(limits),
+        "hugetlb" => crate::huge_pages::writes_v2(&limits.huge_pages),
         _ => Vec::new(),
     }
 }
 
 fn memory(limits: &CheckedLimits) -> Vec<Write> {
     let mut writes = Vec::new();
-    let write = |file, value, limit| Write { file, value, limit, if_absent: IfAbsent::Reject };
     if let Some(memory) = limits.memory {
-        writes.push(write("memory.max", memory.text("max"), "memory_limit_bytes"));
+        writes.push(Write::new("memory.max", memory.text("max"), "memory_limit_bytes"));
     }
     // v2 counts swap alone.
     let swap = match (limits.memory_and_swap, limits.memory) {
@@ -47,13 +48,21 @@ fn memory(limits: &CheckedLimits) -> Vec<Write> {
         _ => None,
     };
     if let Some(swap) = swap {
-        writes.push(Write {
-            if_absent: IfAbsent::Clamp,
-            ..write("memory.swap.max", swap.text("max"), "memory_swap_limit_bytes")
-        });
+        let write = Write::new("memory.swap.max", swap.text("max"), "memory_swap_limit_bytes");
+        writes.push(write.if_absent(NO_SWAP_ACCOUNT));
     }
     if let Some(reserved) = limits.memory_reservation {
-        writes.push(write("memory.low", reserved.text("0"), "memory_reservation_bytes"));
+        writes.push(Write::new("memory.low", reserved.text("0"), "memory_reservation_bytes"));
+    }
+    if let Some(swappiness) = limits.memory_swappiness {
+        let absent =
+            IfAbsent::Clamp { given: "the host's", reason: "cgroup v2 has no swappiness of a group" };
+        let write = Write::new("memory.swappiness", swappiness.to_string(), "memory_swappiness");
+        writes.push(write.if_absent(absent));
+    }
+    if limits.oom_kill_disabled == Some(true) {
+        let absent = IfAbsent::Clamp { given: "it kills", reason: "cgroup v2 cannot leave off killing" };
+        writes.push(Write::new("memory.oom_control", "1".to_owned(), "oom_kill_disabled").if_absent(absent));
     }
     writes
 }
@@ -63,20 +72,21 @@ fn cpu(limits: &CheckedLimits) -> Vec<Write> {
     if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
         let quota = limits.cpu_quota.unwrap_or(Amount::Unlimited).text("max");
         let period = limits.cpu_period.unwrap_or(DEFAULT_CPU_PERIOD_MICROS);
-        writes.push(Write {
-            file: "cpu.max",
-            value: format!("{quota} {period}"),
-            limit: "cpu_quota_micros",
-            if_absent: IfAbsent::Reject,
-        });
+        // The kernel holds burst <= quota at every moment.
+        if limits.cpu_burst.is_some() {
+            writes.push(Write::new("cpu.max.burst", "0".to_owned(), "cpu_burst_micros"));
+        }
+        writes.push(Write::new("cpu.max", format!("{quota} {period}"), "cpu_quota_micros"));
+    }
+    if let Some(burst) = limits.cpu_burst {
+        writes.push(Write::new("cpu.max.burst", burst.to_string(), "cpu_burst_micros"));
+    }
+    if limits.cpu_real_time_runtime.is_some() || limits.cpu_real_time_period.is_some() {
+        let write = Write::new("cpu.rt_runtime_us", "0".to_owned(), "cpu_real_time_runtime_micros");
+        writes.push(write.if_absent(IfAbsent::Unsupported("cpu_real_time")));
     }
     if let Some(shares) = limits.cpu_shares {
-        writes.push(Write {
-            file: "cpu.weight",
-            value: cpu_weight(shares).to_string(),
-            limit: "cpu_shares",
-            if_absent: IfAbsent::Reject,
-        });
+        writes.push(Write::new("cpu.weight", cpu_weight(shares).to_string(), "cpu_shares"));
     }
     writes
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cgroup::{CgroupError, CgroupHost, Clamp, Layout, Limits, Mode};
+use cgroup::{CgroupError, CgroupHost, Clamp, DeviceAccess, Layout, Limits, Mode};
 
 const M: i64 = 1 << 20;
 
@@ -72,6 +72,7 @@ fn on_v2_every_limit_lands_in_its_file() {
         cpuset_cpus: Some("0-1".into()),
         cpuset_mems: Some("0".into()),
         pids_limit: Some(16),
+        ..Limits::default()
     };
     assert_eq!(fixture.host.update("fluyt", "c", &limits).unwrap(), []);
     for (file, value) in [
@@ -126,7 +127,7 @@ fn controllers_are_handed_down_to_the_parent_and_to_its_groups() {
         ("unified/fluyt/cgroup.controllers", "cpu memory pids"),
         ("unified/fluyt/cgroup.subtree_control", ""),
     ]);
-    fixture.host.create("fluyt", "new", &Limits::default(), true).unwrap();
+    fixture.host.create("fluyt", "new", &Limits::default(), &DeviceAccess::All).unwrap();
     // Each is a write of its own, and a plain file begins with the last one.
     assert!(fixture.read("unified/cgroup.subtree_control").starts_with("+pids"));
     assert!(fixture.read("unified/fluyt/cgroup.subtree_control").starts_with("+pids"));
@@ -137,7 +138,7 @@ fn a_failed_creation_removes_every_directory_it_made() {
     let fixture = Fixture::new(&[("memory", "memory"), ("pids", "pids"), ("unified", "")], &[]);
     let limits = Limits { pids_limit: Some(16), ..Limits::default() };
     // A temporary directory has no pids.max, so the kernel's place refuses the value.
-    let error = fixture.host.create("fluyt", "new", &limits, false).unwrap_err();
+    let error = fixture.host.create("fluyt", "new", &limits, &DeviceAccess::Default(Vec::new())).unwrap_err();
     assert!(matches!(error, CgroupError::LimitRejected { .. }), "{error}");
     for mount in ["memory", "pids", "unified"] {
         assert!(!fixture.path(&format!("{mount}/fluyt/new")).exists(), "{mount}");
@@ -195,7 +196,10 @@ fn names_that_are_paths_reach_no_file() {
         let error = fixture.host.read_file(parent, name, file).unwrap_err();
         assert!(matches!(error, CgroupError::FieldInvalid { .. }), "{error}");
     }
-    assert!(fixture.host.create("fluyt", "..", &Limits::default(), false).is_err());
+    assert!(fixture
+        .host
+        .create("fluyt", "..", &Limits::default(), &DeviceAccess::Default(Vec::new()))
+        .is_err());
     assert!(fixture.host.kill("a/../..", "c").is_err());
     assert!(Path::new(&fixture.path("secret")).exists());
 }

@@ -1,123 +1,17 @@
 //! Real groups on this host, below a parent of their own that is removed again.
 
+mod bench;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use cgroup::{CgroupError, CgroupHost, DeviceControl, Group, Layout, Limits, Mode};
+use bench::{on_each, spawn_in};
+use cgroup::{CgroupError, DeviceAccess, DeviceControl, DeviceKind, DeviceRule, Limits, Mode};
 
 const M: i64 = 1 << 20;
-static COUNTER: AtomicU32 = AtomicU32::new(0);
-
-struct Bench {
-    host: CgroupHost,
-    parent: String,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let mut left = Vec::new();
-        for name in self.host.list_groups(&self.parent).unwrap_or_default() {
-            let _ = self.host.kill(&self.parent, &name);
-            if self.host.remove(&self.parent, &name, Duration::from_secs(5)).is_err() {
-                left.push(name);
-            }
-        }
-        for hierarchy in self.host.layout().hierarchies() {
-            let path = hierarchy.mount_point.join(&self.parent);
-            if fs::remove_dir(&path).is_err() && path.exists() {
-                left.push(path.display().to_string());
-            }
-        }
-        if !std::thread::panicking() {
-            assert!(left.is_empty(), "left behind: {left:?}");
-        }
-    }
-}
-
-/// Runs `test` on this host's layout and, where it is a hybrid one, on each half of it alone, as far as they have
-/// the controllers in `needs`. What is not run is said in the output.
-fn on_each(needs: &[&str], test: impl Fn(&Bench)) {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED cgroup test: needs root");
-        return;
-    }
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let without = |kind: &str| {
-        let marker = format!(" - {kind} ");
-        mountinfo.lines().filter(|line| !line.contains(&marker)).collect::<Vec<_>>().join("\n")
-    };
-    let mut modes = Vec::new();
-    for text in [mountinfo.clone(), without("cgroup2"), without("cgroup")] {
-        let Ok(layout) = Layout::from_mountinfo(&text) else { continue };
-        if modes.contains(&layout.mode()) {
-            continue;
-        }
-        modes.push(layout.mode());
-        if let Some(missing) = needs.iter().find(|name| layout.home(name).is_none()) {
-            eprintln!("SKIPPED on the {} layout of this host: no controller {missing}", layout.mode().name());
-            continue;
-        }
-        let parent = format!("fluyt-test-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        test(&Bench { host: CgroupHost::with_layout(layout), parent });
-    }
-    if modes.is_empty() {
-        eprintln!("SKIPPED cgroup test: this host mounts no cgroup file system");
-    }
-}
-
-impl Bench {
-    fn create(&self, name: &str, limits: &Limits) -> Group {
-        self.host.create(&self.parent, name, limits, false).unwrap()
-    }
-
-    fn read(&self, name: &str, file: &str) -> String {
-        self.host.read_file(&self.parent, name, file).unwrap().unwrap_or_default().trim().to_owned()
-    }
-
-    fn is_v1(&self, controller: &str) -> bool {
-        let layout = self.host.layout();
-        layout
-            .home(controller)
-            .is_some_and(|index| layout.hierarchies()[index].version == cgroup::Version::V1)
-    }
-
-    fn directories(&self, name: &str) -> Vec<PathBuf> {
-        self.host
-            .layout()
-            .hierarchies()
-            .iter()
-            .map(|hierarchy| hierarchy.mount_point.join(&self.parent).join(name))
-            .filter(|path| path.exists())
-            .collect()
-    }
-}
-
-/// A shell that joins the group and becomes `script`.
-fn spawn_in(group: &Group, script: &str) -> Child {
-    let mut text = String::new();
-    for path in group.paths() {
-        let file = if path.join("tasks").exists() { "tasks" } else { "cgroup.procs" };
-        text.push_str(&format!("echo 0 > {} || exit 99\n", path.join(file).display()));
-    }
-    text.push_str("echo joined\n");
-    text.push_str(script);
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", &text])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = [0_u8; 7];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
-    assert_eq!(&line, b"joined\n");
-    child
-}
 
 #[test]
 fn a_group_is_made_limited_and_removed_without_a_trace() {
@@ -187,7 +81,8 @@ fn a_group_lies_only_in_the_hierarchies_it_needs() {
 fn a_refused_value_is_named_and_leaves_nothing() {
     on_each(&["cpuset"], |bench| {
         let limits = Limits { cpuset_cpus: Some("900000".into()), ..Limits::default() };
-        let error = bench.host.create(&bench.parent, "c", &limits, false).unwrap_err();
+        let error =
+            bench.host.create(&bench.parent, "c", &limits, &DeviceAccess::Default(Vec::new())).unwrap_err();
         let CgroupError::LimitRejected { file, value, errno } = &error else { panic!("{error:?}") };
         assert!(file.ends_with("c/cpuset.cpus") && value == "900000" && *errno != 0, "{error}");
         assert_eq!(bench.directories("c"), Vec::<PathBuf>::new());
@@ -202,7 +97,8 @@ fn an_empty_group_left_by_a_crash_is_replaced_and_a_used_one_is_busy() {
         let group = bench.create("c", &Limits::default());
         assert_eq!(bench.read("c", "pids.max"), "max");
         let mut child = spawn_in(&group, "exec sleep 60");
-        let error = bench.host.create(&bench.parent, "c", &limits, false).unwrap_err();
+        let error =
+            bench.host.create(&bench.parent, "c", &limits, &DeviceAccess::Default(Vec::new())).unwrap_err();
         assert!(matches!(error, CgroupError::Busy { .. }), "{error}");
         let error = bench.host.remove(&bench.parent, "c", Duration::from_millis(20)).unwrap_err();
         assert!(matches!(error, CgroupError::Busy { .. }), "{error}");
@@ -387,9 +283,20 @@ fn only_the_default_devices_open_unless_the_group_is_privileged() {
         let group = bench.create("c", &Limits::default());
         assert_eq!(group.report().devices, DeviceControl::Enforced);
         assert_eq!(spawn_in(&group, &script).wait().unwrap().code(), Some(0));
-        let group = bench.host.create(&bench.parent, "p", &Limits::default(), true).unwrap();
+        let group = bench.host.create(&bench.parent, "p", &Limits::default(), &DeviceAccess::All).unwrap();
         assert_eq!(group.report().devices, DeviceControl::Unrestricted);
         assert_eq!(spawn_in(&group, &script).wait().unwrap().code(), Some(4));
+        let rule = DeviceRule {
+            kind: DeviceKind::Character,
+            major: Some(1),
+            minor: Some(11),
+            read: true,
+            write: false,
+            make: false,
+        };
+        let access = DeviceAccess::Default(vec![rule]);
+        let group = bench.host.create(&bench.parent, "r", &Limits::default(), &access).unwrap();
+        assert_eq!(spawn_in(&group, &script).wait().unwrap().code(), Some(4), "one more may be opened");
     });
 }
 
@@ -401,7 +308,7 @@ fn a_host_that_controls_no_devices_says_so() {
             None => DeviceControl::NotEnforced,
         };
         assert_eq!(bench.create("c", &Limits::default()).report().devices, expected);
-        let group = bench.host.create(&bench.parent, "p", &Limits::default(), true).unwrap();
+        let group = bench.host.create(&bench.parent, "p", &Limits::default(), &DeviceAccess::All).unwrap();
         assert_eq!(group.report().devices, DeviceControl::Unrestricted);
     });
 }
@@ -413,7 +320,8 @@ fn a_limit_that_no_hierarchy_can_hold_is_an_error_and_makes_nothing() {
             return;
         }
         let limits = Limits { memory_limit_bytes: Some(64 * M), ..Limits::default() };
-        let error = bench.host.create(&bench.parent, "c", &limits, false).unwrap_err();
+        let error =
+            bench.host.create(&bench.parent, "c", &limits, &DeviceAccess::Default(Vec::new())).unwrap_err();
         let expected = CgroupError::ControllerMissing { controller: "memory", limit: "memory_limit_bytes" };
         assert_eq!(error, expected);
         assert_eq!(bench.directories("c"), Vec::<PathBuf>::new());
@@ -467,16 +375,17 @@ fn each_step_is_measured() {
         let limits = Limits { memory_limit_bytes: Some(64 * M), pids_limit: Some(64), ..Limits::default() };
         bench.create("warm", &limits);
         let mut text = String::new();
-        for (label, is_privileged, limits) in [
-            ("no limits, privileged", true, Limits::default()),
-            ("no limits", false, Limits::default()),
-            ("memory+pids", false, limits),
+        let default = DeviceAccess::Default(Vec::new());
+        for (label, access, limits) in [
+            ("no limits, privileged", &DeviceAccess::All, Limits::default()),
+            ("no limits", &default, Limits::default()),
+            ("memory+pids", &default, limits),
         ] {
             let (mut create, mut join, mut remove) = (Vec::new(), Vec::new(), Vec::new());
             for n in 0..40 {
                 let name = format!("m{n}");
                 let start = Instant::now();
-                let group = bench.host.create(&bench.parent, &name, &limits, is_privileged).unwrap();
+                let group = bench.host.create(&bench.parent, &name, &limits, access).unwrap();
                 create.push(start.elapsed().as_micros());
                 let start = Instant::now();
                 drop(group.join_files().unwrap());

@@ -14,6 +14,9 @@ pub enum ControlError {
     /// The container's process did not start.
     #[error(transparent)]
     Start(#[from] StartFailure),
+    /// The seccomp profile is none.
+    #[error(transparent)]
+    Profile(#[from] process::seccomp::ProfileInvalid),
     /// The container's cgroups or limits could not be made.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
@@ -74,6 +77,7 @@ impl Catalogued for ControlError {
         match self {
             Self::Io(error) => error.reason(),
             Self::Start(failure) => failure.reason(),
+            Self::Profile(error) => error.reason(),
             Self::Cgroup(error) => error.reason(),
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::Corrupt { .. } => "DATA_CORRUPT",
@@ -88,6 +92,7 @@ impl Catalogued for ControlError {
         match self {
             Self::Io(error) => error.metadata(),
             Self::Start(failure) => failure.metadata(),
+            Self::Profile(error) => error.metadata(),
             Self::Cgroup(error) => error.metadata(),
             Self::VersionMismatch { expected, actual } => {
                 vec![("expected", expected.clone()), ("actual", actual.clone())]

@@ -25,7 +25,7 @@ impl<'a> Groups<'a> {
     /// The groups stand, with their limits.
     pub(crate) fn make(host: &'a CgroupHost, start: &'a ContainerStart) -> Result<Self, ControlError> {
         let group =
-            host.create(&start.cgroup_parent, &start.cgroup_name, &start.limits, start.is_privileged)?;
+            host.create(&start.cgroup_parent, &start.cgroup_name, &start.limits, &start.device_access())?;
         Ok(Self { host, start, group, is_released: false })
     }
 

@@ -107,6 +107,11 @@ impl Supervisor {
         })
     }
 
+    /// The pidfd of the container's first process.
+    pub(crate) fn init(&self) -> BorrowedFd<'_> {
+        self.init.as_fd()
+    }
+
     /// Readable when `poll_exit` has news. Owned by this object.
     pub fn fileno(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

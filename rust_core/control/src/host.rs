@@ -21,7 +21,7 @@ use crate::program::Program;
 use crate::ready::{Ready, ReadySupervisors};
 use crate::rundir;
 use crate::start::{ContainerStart, ExecStart};
-use crate::wire::{Report, Request, MAX_PLAN_BYTES, PROTOCOL_VERSION};
+use crate::wire::{Report, Request, MAX_JOINED, MAX_PLAN_BYTES, PROTOCOL_VERSION};
 
 /// How long a supervisor that was found may take to say what it runs.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +66,8 @@ impl SupervisorHost {
         self.ready.fill(&self.program, count)
     }
 
+    /// `joined`: the containers whose namespaces `start` shares, in the order of their places there.
+    ///
     /// The container's process has been executed. Before that, its cgroups with their limits and its supervisor are
     /// made; on failure all of these are gone again, only what the caller made stands. Blocking, `timeout` at most
     /// (and what the kernel needs to end processes after a failure).
@@ -73,9 +75,22 @@ impl SupervisorHost {
     /// # Errors
     /// `PROCESS_START_FAILED`, `USER_INVALID`, `CGROUP_LIMIT_REJECTED`, `KERNEL_FEATURE_MISSING`, `STORAGE_FULL`,
     /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it ended or gave no answer in time.
-    pub fn start(&self, start: &ContainerStart, timeout: Duration) -> Result<Supervisor, ControlError> {
+    pub fn start(
+        &self,
+        start: &ContainerStart,
+        joined: &[Arc<Supervisor>],
+        timeout: Duration,
+    ) -> Result<Supervisor, ControlError> {
         let deadline = Instant::now() + timeout;
-        let filters = self.filters(start.profile()?, &start.capabilities);
+        if joined.len() > MAX_JOINED {
+            return Err(ControlError::LimitExceeded {
+                limit: "MAX_JOINED",
+                limit_value: MAX_JOINED as u64,
+                actual: joined.len() as u64,
+                subject: "joined containers".to_owned(),
+            });
+        }
+        let filters = self.filters(&start.profile()?, &start.capabilities)?;
         let plan = start.plan(filters.to_vec())?;
         let memory = sealed_plan(&start.container_id, &plan)?;
 
@@ -92,7 +107,8 @@ impl SupervisorHost {
         let groups = Groups::make(&self.groups, start)?;
         let proceed = Request::Proceed { cgroup: groups.join(), oom_counter: groups.oom_counter() };
         sys::failpoint::hit("control.before_proceed");
-        told(peer::send(&socket, &proceed, &[]))?;
+        let pidfds: Vec<_> = joined.iter().map(|supervisor| supervisor.init()).collect();
+        told(peer::send(&socket, &proceed, &pidfds))?;
 
         let lost =
             |detail: &str| ControlError::Lost { id: start.container_id.clone(), detail: detail.to_owned() };
@@ -160,24 +176,24 @@ impl SupervisorHost {
     /// # Errors
     /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it has gone.
     pub fn exec(&self, supervisor: &Supervisor, start: &ExecStart) -> Result<Arc<Exec>, ControlError> {
-        let filters = self.filters(start.profile()?, &start.capabilities);
+        let filters = self.filters(&start.profile()?, &start.capabilities)?;
         let memory = sealed_plan(&start.id, &start.spec(filters.to_vec()))?;
         supervisor.begin_exec(start, memory.as_fd())
     }
 
-    fn filters(&self, profile: Profile, capabilities: &[String]) -> Arc<Vec<Vec<u8>>> {
+    fn filters(&self, profile: &Profile, capabilities: &[String]) -> Result<Arc<Vec<Vec<u8>>>, ControlError> {
         let mut cache = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, _, filters)) =
-            cache.iter().find(|(cached, names, _)| *cached == profile && *names == capabilities)
+            cache.iter().find(|(cached, names, _)| cached == profile && *names == capabilities)
         {
-            return Arc::clone(filters);
+            return Ok(Arc::clone(filters));
         }
-        let filters = Arc::new(process::seccomp::compile(profile, capabilities));
+        let filters = Arc::new(process::seccomp::compile(profile, capabilities)?);
         if cache.len() == MAX_CACHED_FILTERS {
             cache.remove(0);
         }
-        cache.push((profile, capabilities.to_vec(), Arc::clone(&filters)));
-        filters
+        cache.push((profile.clone(), capabilities.to_vec(), Arc::clone(&filters)));
+        Ok(filters)
     }
 }
 

@@ -4,14 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use cgroup::DeviceAccess;
 use process::spec::{
-    CgroupJoin, ExecSpec, Mount, MountKind, Network, Propagation, Rlimit, Root, Spec, TerminalSize,
+    CgroupJoin, ExecSpec, Mount, MountKind, Namespace, Namespaces, Network, Propagation, Rlimit, Root, Shm,
+    Spec, TerminalSize,
 };
 
 use crate::error::ControlError;
 use crate::wire::Plan;
 
-pub use cgroup::Limits as ResourceLimits;
+pub use cgroup::{DeviceKind, DeviceRule, HugePages, IoDevice, Limits as ResourceLimits};
+pub use process::spec::DeviceNode;
 
 /// One mount below the container's root; sorted by the caller, parents first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,15 +78,29 @@ pub struct ContainerStart {
     pub hostname: String,
     /// Its NIS domain.
     pub domainname: String,
-    /// `none` or `host`.
+    /// `none`, `host`, or `joined:N` for the namespace of the container at place N of those that are joined.
     pub network_mode: String,
+    /// As `network_mode`, with `own` in place of `none`.
+    pub pid_mode: String,
+    /// As `pid_mode`.
+    pub ipc_mode: String,
+    /// As `pid_mode`.
+    pub uts_mode: String,
+    /// As `pid_mode`.
+    pub cgroup_mode: String,
+    /// `own`, `none` or `joined:N`.
+    pub shm_mode: String,
+    /// Nodes in /dev besides the standard ones.
+    pub devices: Vec<DeviceNode>,
+    /// Devices that may be used besides the default ones.
+    pub device_rules: Vec<DeviceRule>,
     /// The root cannot be written.
     pub is_root_read_only: bool,
     /// All devices, no masks.
     pub is_privileged: bool,
     /// Without `CAP_`.
     pub capabilities: Vec<String>,
-    /// `default` or `unconfined`.
+    /// `default`, `unconfined`, or a profile in JSON.
     pub seccomp_profile: String,
     /// No process gains privileges by execve.
     pub no_new_privileges: bool,
@@ -126,9 +143,23 @@ impl ContainerStart {
         let network = match self.network_mode.as_str() {
             "none" => Network::None,
             "host" => Network::Host,
-            _ => return Err(unknown("network_mode", &self.network_mode)),
+            other => Network::Joined(place("network_mode", other)?),
+        };
+        let namespaces = Namespaces {
+            pid: namespace("pid_mode", &self.pid_mode)?,
+            ipc: namespace("ipc_mode", &self.ipc_mode)?,
+            uts: namespace("uts_mode", &self.uts_mode)?,
+            cgroup: namespace("cgroup_mode", &self.cgroup_mode)?,
+        };
+        let shm = match self.shm_mode.as_str() {
+            "own" => Shm::Own,
+            "none" => Shm::None,
+            other => Shm::Joined(place("shm_mode", other)?),
         };
         let spec = Spec {
+            namespaces,
+            shm,
+            devices: self.devices.clone(),
             args: self.args.clone(),
             env: self.env.clone(),
             cwd: self.cwd.clone(),
@@ -166,6 +197,15 @@ impl ContainerStart {
             open_stdin: self.open_stdin,
             spec,
         })
+    }
+
+    /// The devices that its processes may use.
+    pub(crate) fn device_access(&self) -> DeviceAccess {
+        if self.is_privileged {
+            DeviceAccess::All
+        } else {
+            DeviceAccess::Default(self.device_rules.clone())
+        }
     }
 
     /// The seccomp profile.
@@ -235,6 +275,19 @@ impl ExecStart {
     pub fn profile(&self) -> Result<process::seccomp::Profile, ControlError> {
         profile(&self.seccomp_profile)
     }
+}
+
+fn namespace(field: &'static str, mode: &str) -> Result<Namespace, ControlError> {
+    match mode {
+        "own" => Ok(Namespace::Own),
+        "host" => Ok(Namespace::Host),
+        other => place(field, other).map(Namespace::Joined),
+    }
+}
+
+fn place(field: &'static str, mode: &str) -> Result<u8, ControlError> {
+    let number = mode.strip_prefix("joined:").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| unknown(field, mode))
 }
 
 fn size_of(terminal: Option<(u16, u16)>) -> Option<TerminalSize> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_record::ExitRecord;
 
 /// Version of the messages, of the plan, and of the exit record.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest message; what is longer (the plan) travels in a sealed memory file.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest plan. The kernel takes at most 6 MiB of arguments and environment. Source: execve(2), ARG_MAX.
@@ -25,6 +25,9 @@ pub const MAX_EXEC_ID_BYTES: usize = 64;
 /// A path or detail in a message is cut to this.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
+/// Containers whose namespaces one container joins: one for each kind of namespace.
+pub const MAX_JOINED: usize = 5;
+
 /// From the daemon to the supervisor.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -33,7 +36,8 @@ pub enum Request {
         /// [`PROTOCOL_VERSION`] of the daemon.
         protocol: u32,
     },
-    /// The cgroups stand: start the container's process in them.
+    /// The cgroups stand: start the container's process in them. With it travel the pidfds of the containers whose
+    /// namespaces the plan joins, in the order of their places, [`MAX_JOINED`] at most.
     Proceed {
         /// How it joins them.
         cgroup: CgroupJoin,

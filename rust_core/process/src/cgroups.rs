@@ -1,13 +1,14 @@
 //! Joining the groups that the daemon made, before the process has done anything else.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{open, openat, Mode, OFlags, CWD};
 use rustix::mount::{open_tree, OpenTreeFlags};
-use rustix::thread::{unshare_unsafe, UnshareFlags};
+use rustix::thread::{unshare_unsafe, ThreadNameSpaceType, UnshareFlags};
 
 use crate::at::{At, Outcome};
-use crate::spec::CgroupJoin;
+use crate::namespaces;
+use crate::spec::{CgroupJoin, Namespace};
 use crate::step::Step;
 
 /// A detached mount of one of our groups, under its name in /sys/fs/cgroup; an empty name is the place itself.
@@ -45,10 +46,10 @@ fn enter(dir: &OwnedFd, path: &str) -> Outcome<()> {
     rustix::io::write(&tasks, b"0").at(Step::Cgroup, path).map(drop)
 }
 
-/// This process is in every group, and they are the roots of what it sees of each hierarchy. The answer is mounts
-/// of the groups, to be shown in /sys/fs/cgroup.
+/// This process is in every group, and, in a namespace of its own, they are the roots of what it sees of each hierarchy.
+/// The answer is mounts of the groups, to be shown in /sys/fs/cgroup.
 #[allow(unsafe_code)]
-pub(crate) fn join(join: &CgroupJoin) -> Outcome<Vec<View>> {
+pub(crate) fn join(join: &CgroupJoin, namespace: Namespace, joined: &[BorrowedFd<'_>]) -> Outcome<Vec<View>> {
     let mut views = Vec::with_capacity(join.v1.len() + 1);
     for group in &join.v1 {
         let mount = copy(&group.dir)?;
@@ -59,9 +60,15 @@ pub(crate) fn join(join: &CgroupJoin) -> Outcome<Vec<View>> {
         let name = if join.v1.is_empty() { String::new() } else { UNIFIED.to_owned() };
         views.push(View { name, mount: copy(dir)? });
     }
-    if !views.is_empty() {
-        // SAFETY: a cgroup namespace has no part in memory or descriptors; nothing that is shared changes.
-        unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }.at(Step::Cgroup, "")?;
+    match namespace {
+        Namespace::Own if !views.is_empty() => {
+            // SAFETY: a cgroup namespace has no part in memory or descriptors; nothing that is shared changes.
+            unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }.at(Step::Cgroup, "")?;
+        }
+        Namespace::Own | Namespace::Host => {}
+        Namespace::Joined(place) => {
+            namespaces::enter(joined, place, ThreadNameSpaceType::CONTROL_GROUP, "cgroup")?;
+        }
     }
     Ok(views)
 }

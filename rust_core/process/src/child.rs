@@ -13,11 +13,11 @@ use crate::failure::StartFailure;
 use crate::mounts::{dev, kernel, mask, requested};
 use crate::report::Reporter;
 use crate::spawn::Stdio;
-use crate::spec::{Network, Rlimit, Spec};
+use crate::spec::{Namespace, Network, Rlimit, Spec};
 use crate::step::Step;
 use crate::terminal::Terminal;
 use crate::users::Identity;
-use crate::{cgroups, cwd, host_devices, identity, limits, root, sysctl};
+use crate::{cgroups, cwd, host_devices, identity, limits, namespaces, root, sysctl};
 
 /// The mask of files that a container's program makes, unless it sets another.
 const UMASK: Mode = Mode::from_raw_mode(0o022);
@@ -36,9 +36,10 @@ pub(crate) fn run(
     stdio: &Stdio<'_>,
     terminal_socket: Option<&OwnedFd>,
     network_namespace: Option<BorrowedFd<'_>>,
+    joined: &[BorrowedFd<'_>],
     reporter: &Reporter,
 ) -> StartFailure {
-    match until_exec(spec, prepared, stdio, terminal_socket, network_namespace, reporter) {
+    match until_exec(spec, prepared, stdio, terminal_socket, network_namespace, joined, reporter) {
         Ok(command) => {
             failpoint::hit("process.exec");
             reporter.exec_is_next();
@@ -54,6 +55,7 @@ fn until_exec(
     stdio: &Stdio<'_>,
     terminal_socket: Option<&OwnedFd>,
     network_namespace: Option<BorrowedFd<'_>>,
+    joined: &[BorrowedFd<'_>],
     reporter: &Reporter,
 ) -> Outcome<Command> {
     die_with_parent(reporter)?;
@@ -61,18 +63,19 @@ fn until_exec(
     // Modes of nodes and directories are given exactly.
     umask(Mode::empty());
     failpoint::hit("process.cgroup");
-    let groups = cgroups::join(&spec.cgroup)?;
+    let groups = cgroups::join(&spec.cgroup, spec.namespaces.cgroup, joined)?;
     if let Some(namespace) = network_namespace {
         rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
             .at(Step::NetworkSetup, "")?;
     }
+    let shm = namespaces::join(spec, joined)?;
     let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
 
     failpoint::hit("process.root");
     let root = root::enter(prepared.root)?;
     let root = root.as_fd();
     let proc = kernel::mount_proc(root)?;
-    let null = dev::mount_dev(root, spec.shm_size_bytes, &host_devices)?;
+    let null = dev::mount_dev(root, shm, &host_devices, &spec.devices)?;
     kernel::mount_sys(root, &groups, spec.is_privileged)?;
     drop(groups);
     failpoint::hit("process.mounts");
@@ -85,7 +88,7 @@ fn until_exec(
         sys::network::bring_loopback_up().at(Step::NetworkSetup, "lo")?;
     }
     set_names(spec)?;
-    sysctl::write(proc.as_fd(), &spec.sysctls, spec.network)?;
+    sysctl::write(proc.as_fd(), &spec.sysctls, sysctl::Owned::of(spec))?;
     if let Some(adjustment) = spec.oom_score_adj {
         limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
     }
@@ -174,6 +177,9 @@ pub(crate) fn die_with_parent(reporter: &Reporter) -> Outcome<()> {
 }
 
 fn set_names(spec: &Spec) -> Outcome<()> {
+    if spec.namespaces.uts != Namespace::Own {
+        return Ok(());
+    }
     if !spec.hostname.is_empty() {
         rustix::system::sethostname(spec.hostname.as_bytes()).at(Step::Hostname, &spec.hostname)?;
     }

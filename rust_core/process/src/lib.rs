@@ -22,6 +22,7 @@ mod join;
 mod join_child;
 mod limits;
 mod mounts;
+mod namespaces;
 mod paths;
 mod report;
 mod root;

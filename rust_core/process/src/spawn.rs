@@ -12,9 +12,9 @@ use crate::child::{self, Prepared};
 use crate::failure::{StartFailure, EXIT_NOT_FOUND};
 use crate::mounts::requested;
 use crate::report::{self, Reporter};
-use crate::spec::{Network, Spec};
+use crate::spec::{Namespace, Network, Spec};
 use crate::step::Step;
-use crate::{capabilities, cgroups, limits, root, sysctl, terminal};
+use crate::{capabilities, cgroups, limits, namespaces, root, sysctl, terminal};
 
 /// What the process has as descriptors 0, 1 and 2; None is the container's null device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,6 +43,9 @@ pub struct Init {
 /// The program of `spec` runs as process 1 of namespaces of its own: execve has succeeded. It is our child, and dies
 /// with the thread that called this. No mount of it can be seen outside.
 ///
+/// `joined` are pidfds of processes whose namespaces the spec shares, each the first of a container: what stands behind
+/// one cannot be another process, and one that has ended is an error.
+///
 /// `stdio` is borrowed: close your copies of the process's ends afterwards. `network_namespace` is one made
 /// beforehand, its loopback device up, for [`Network::None`]; without it a new one is made. Blocking, until execve;
 /// it waits on nothing that the image can prolong.
@@ -58,6 +61,7 @@ pub fn spawn(
     spec: &Spec,
     stdio: Stdio<'_>,
     network_namespace: Option<BorrowedFd<'_>>,
+    joined: &[BorrowedFd<'_>],
 ) -> Result<Init, StartFailure> {
     debug_assert!(has_one_thread(), "spawn copies the process and must not run beside other threads");
     check(spec)?;
@@ -70,19 +74,27 @@ pub fn spawn(
     let group = cgroups::open_v2(&spec.cgroup)?;
     let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC).at(Step::Clone, "pipe")?;
 
-    let mut namespaces = clone::NEW_MOUNT | clone::NEW_PID | clone::NEW_IPC | clone::NEW_UTS;
+    let mut flags = clone::NEW_MOUNT;
+    for (namespace, flag) in [
+        (spec.namespaces.pid, clone::NEW_PID),
+        (spec.namespaces.ipc, clone::NEW_IPC),
+        (spec.namespaces.uts, clone::NEW_UTS),
+    ] {
+        flags |= if namespace == Namespace::Own { flag } else { 0 };
+    }
     if spec.network == Network::None && network_namespace.is_none() {
-        namespaces |= clone::NEW_NETWORK;
+        flags |= clone::NEW_NETWORK;
     }
     let terminal = spec.terminal.map(|_| terminal::Passage::new()).transpose()?;
     failpoint::hit("process.clone");
-    match fork(namespaces, group.as_ref()).at(Step::Clone, "")? {
+    let forked = namespaces::born_in(spec.namespaces.pid, joined, || fork(flags, group.as_ref()))?;
+    match forked {
         Side::Child => {
             drop(read_end);
             let _guard = NeverUnwind;
             let reporter = Reporter::new(write_end);
             let socket = terminal.as_ref().map(|passage| &passage.child);
-            let failure = child::run(spec, prepared, &stdio, socket, network_namespace, &reporter);
+            let failure = child::run(spec, prepared, &stdio, socket, network_namespace, joined, &reporter);
             reporter.failure(&failure);
             sys::inherited::exit_now(i32::from(failure.exit_code));
         }
@@ -151,7 +163,7 @@ fn check(spec: &Spec) -> Outcome<()> {
         }
     }
     for (key, value) in &spec.sysctls {
-        sysctl::check(key, value, spec.network)?;
+        sysctl::check(key, value, sysctl::Owned::of(spec))?;
     }
     limits::check(&spec.rlimits)
 }

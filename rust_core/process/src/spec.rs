@@ -27,6 +27,12 @@ pub struct Spec {
     pub domainname: String,
     /// Whose network the process sees.
     pub network: Network,
+    /// Whose other namespaces the process is in.
+    pub namespaces: Namespaces,
+    /// What stands at /dev/shm.
+    pub shm: Shm,
+    /// Nodes in /dev besides the standard ones.
+    pub devices: Vec<DeviceNode>,
     /// Where the root file system comes from.
     pub root: Root,
     /// Nothing below `/` is writable but for mounts of their own.
@@ -102,6 +108,64 @@ pub enum Network {
     None,
     /// The namespace of the caller.
     Host,
+    /// The namespace of a joined process, by its place among those that the caller gives.
+    Joined(u8),
+}
+
+/// Where a namespace comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Namespace {
+    /// A new one.
+    #[default]
+    Own,
+    /// That of the caller.
+    Host,
+    /// As [`Network::Joined`].
+    Joined(u8),
+}
+
+/// The namespaces of a process, but for that of mounts, which is always its own, and that of the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// Process ids. In one that is not its own the process is not process 1.
+    pub pid: Namespace,
+    /// System V IPC and POSIX message queues.
+    pub ipc: Namespace,
+    /// Host and domain name; left as they are unless the namespace is its own.
+    pub uts: Namespace,
+    /// The view of the cgroup tree.
+    pub cgroup: Namespace,
+}
+
+/// What stands at /dev/shm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shm {
+    /// A file system of its own.
+    #[default]
+    Own,
+    /// Nothing.
+    None,
+    /// That of a joined process's container.
+    Joined(u8),
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Below /dev, absolute.
+    pub path: String,
+    /// Of blocks, else of characters.
+    pub is_block: bool,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// The directories of the root file system, absolute host paths.

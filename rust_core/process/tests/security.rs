@@ -16,7 +16,7 @@ fn all_capabilities() -> Vec<String> {
 fn filtered(script: &str, filter_for: &[&str]) -> Container {
     Container::new(script).with(|spec| {
         spec.capabilities = all_capabilities();
-        spec.seccomp_filters = compile(Profile::Default, &strings(filter_for));
+        spec.seccomp_filters = compile(&Profile::Default, &strings(filter_for)).expect("it compiles");
     })
 }
 
@@ -38,7 +38,7 @@ fn the_filter_is_in_force_for_root_and_for_users_with_and_without_no_new_privile
             let container = Container::new("cat /proc/self/status").with(|spec| {
                 spec.user = user.to_owned();
                 spec.no_new_privileges = no_new_privileges;
-                spec.seccomp_filters = compile(Profile::Default, &spec.capabilities);
+                spec.seccomp_filters = compile(&Profile::Default, &spec.capabilities).expect("it compiles");
             });
             let outcome = container.run();
             let line =
@@ -54,8 +54,9 @@ fn the_filter_is_in_force_for_root_and_for_users_with_and_without_no_new_privile
 fn ordinary_work_goes_on_under_the_filter() {
     let script = "mkdir /d && touch /d/f && chown 5:6 /d/f && stat -c %u:%g /d/f && sh -c 'exit 3'; echo $?; \
         ping -c 1 -w 2 127.0.0.1 >/dev/null && echo ping; mknod /d/n c 1 3 && echo node; sleep 0.01; find / -name f -xdev";
-    let container = Container::new(script)
-        .with(|spec| spec.seccomp_filters = compile(Profile::Default, &spec.capabilities));
+    let container = Container::new(script).with(|spec| {
+        spec.seccomp_filters = compile(&Profile::Default, &spec.capabilities).expect("it compiles")
+    });
     assert_eq!(container.run().output(), "5:6\n3\nping\nnode\n/d/f");
 }
 
@@ -132,7 +133,7 @@ fn tiny_limits_do_not_keep_the_command_from_starting() {
             rlimit("RLIMIT_FSIZE", 0, 0),
             rlimit("RLIMIT_MEMLOCK", 0, 0),
         ];
-        spec.seccomp_filters = compile(Profile::Default, &spec.capabilities);
+        spec.seccomp_filters = compile(&Profile::Default, &spec.capabilities).expect("it compiles");
     });
     assert_eq!(container.run().output(), "");
 }

@@ -70,15 +70,17 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
     };
     let network = idle::network_namespace(&daemon)?;
     let (prepared, mut spec) = plan::receive(&daemon).map_err(&told)?;
-    let Some((cgroup, oom_counter)) = plan::await_proceed(&daemon).map_err(&told)? else {
+    let Some(plan::Proceed { cgroup, oom_counter, joined }) = plan::await_proceed(&daemon).map_err(&told)?
+    else {
         prepared.undo();
         return Ok(());
     };
     spec.cgroup = cgroup;
     let container_id = prepared.container_id().to_owned();
     sys::failpoint::hit("supervisor.before_spawn");
-    let started = prepared.spawn(&spec, oom_counter, network.as_ref());
+    let started = prepared.spawn(&spec, oom_counter, network.as_ref(), &joined);
     drop(spec);
+    drop(joined);
     // The container's processes hold it from now on, or nobody does.
     drop(network);
     let mut container = match started {

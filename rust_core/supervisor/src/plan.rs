@@ -64,14 +64,25 @@ pub fn receive(daemon: &OwnedFd) -> Result<(Prepared, Spec), IoError> {
     Ok((prepared, plan.spec))
 }
 
-/// Waits until the cgroups stand: how they are joined, and the file that counts kills; None if the daemon gave up or
-/// died.
+/// What stands when the process is to be started.
+pub struct Proceed {
+    /// How the cgroups are joined.
+    pub cgroup: CgroupJoin,
+    /// The file that counts kills.
+    pub oom_counter: Option<String>,
+    /// Pidfds of the containers whose namespaces are joined.
+    pub joined: Vec<OwnedFd>,
+}
+
+/// Waits until the cgroups stand; None if the daemon gave up or died.
 ///
 /// # Errors
 /// The recvmsg(2) error, or EBADMSG for another message.
-pub fn await_proceed(daemon: &OwnedFd) -> Result<Option<(CgroupJoin, Option<String>)>, IoError> {
+pub fn await_proceed(daemon: &OwnedFd) -> Result<Option<Proceed>, IoError> {
     match peer::receive::<Request>(daemon).map_err(fail("recvmsg"))? {
-        Some((Request::Proceed { cgroup, oom_counter }, _)) => Ok(Some((cgroup, oom_counter))),
+        Some((Request::Proceed { cgroup, oom_counter }, joined)) => {
+            Ok(Some(Proceed { cgroup, oom_counter, joined }))
+        }
         Some(_) => Err(fail("decode")(Errno::BADMSG)),
         None => Ok(None),
     }
@@ -125,6 +136,7 @@ impl Prepared {
         spec: &Spec,
         oom_counter: Option<String>,
         network: Option<&OwnedFd>,
+        joined: &[OwnedFd],
     ) -> Result<Container, StartFailure> {
         let fail = |operation: &'static str| move |errno| StartFailure::kernel(Step::Stdio, operation, errno);
         let own = || {
@@ -138,7 +150,8 @@ impl Prepared {
             stderr: self.outputs.as_ref().map(|(_, stderr)| stderr.write.as_fd()),
         };
         let network = network.filter(|_| spec.network == Network::None).map(AsFd::as_fd);
-        let init = match process::spawn(spec, stdio, network) {
+        let joined: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
+        let init = match process::spawn(spec, stdio, network, &joined) {
             Ok(init) => init,
             Err(failure) => {
                 self.undo();

@@ -93,6 +93,13 @@ impl Scene {
             hostname: name.clone(),
             domainname: String::new(),
             network_mode: "none".to_owned(),
+            pid_mode: "own".to_owned(),
+            ipc_mode: "own".to_owned(),
+            uts_mode: "own".to_owned(),
+            cgroup_mode: "own".to_owned(),
+            shm_mode: "own".to_owned(),
+            devices: Vec::new(),
+            device_rules: Vec::new(),
             is_root_read_only: false,
             is_privileged: false,
             capabilities: owned(&process::capabilities::default_names()),
@@ -121,7 +128,7 @@ impl Scene {
     }
 
     pub fn start(&self, spec: &ContainerStart) -> Supervisor {
-        self.host.start(spec, TIMEOUT).expect("it starts")
+        self.host.start(spec, &[], TIMEOUT).expect("it starts")
     }
 
     /// Runs a script to its end.

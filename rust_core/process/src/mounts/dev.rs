@@ -4,10 +4,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use mount::{Attributes, MountError, Want};
-use rustix::fs::{makedev, mkdirat, mknodat, openat, symlinkat, FileType, Mode, OFlags};
+use rustix::fs::{
+    chownat, makedev, mkdirat, mknodat, openat, statat, symlinkat, AtFlags, FileType, Gid, Mode, OFlags, Uid,
+};
+use rustix::io::Errno;
 
 use crate::at::{At, Outcome};
+use crate::failure::StartFailure;
 use crate::host_devices::HostDevice;
+use crate::namespaces::SharedMemory;
+use crate::spec::DeviceNode;
 use crate::step::Step;
 
 /// Name, major, minor of the nodes of an unprivileged container. Source: OCI runtime-spec, Default Devices.
@@ -21,6 +27,10 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// Places in /dev that are the container's own, whatever devices it is given.
+const OWN: [&str; 10] =
+    ["fd", "stdin", "stdout", "stderr", "ptmx", "pts", "shm", "mqueue", "console", "fluyt-init"];
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Options of the terminals: group 5 is `tty` in every distribution.
 const TERMINALS: &str = "ptmxmode=0666,mode=0620,gid=5";
 
@@ -28,8 +38,9 @@ const TERMINALS: &str = "ptmxmode=0666,mode=0620,gid=5";
 /// mounted over it later (CVE-2025-31133); whoever uses it checks that it is one.
 pub(crate) fn mount_dev(
     root: BorrowedFd<'_>,
-    shm_size_bytes: u64,
+    shm: SharedMemory,
     host_devices: &[HostDevice],
+    devices: &[DeviceNode],
 ) -> Outcome<OwnedFd> {
     let path = Path::new("/dev");
     let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
@@ -41,6 +52,9 @@ pub(crate) fn mount_dev(
     for device in host_devices {
         device.make_below(dev.as_fd())?;
     }
+    for device in devices {
+        add(dev.as_fd(), device)?;
+    }
     for (name, link_target) in LINKS {
         symlinkat(link_target, &dev, name).at(Step::Device, name)?;
     }
@@ -50,9 +64,50 @@ pub(crate) fn mount_dev(
 
     let quiet = Attributes { no_dev: false, ..Attributes::HARDENED };
     below(&dev, "pts", || mount::devpts(TERMINALS, quiet))?;
-    below(&dev, "shm", || mount::tmpfs(&format!("mode=1777,size={shm_size_bytes}"), Attributes::HARDENED))?;
+    match shm {
+        SharedMemory::New(size) => {
+            below(&dev, "shm", || mount::tmpfs(&format!("mode=1777,size={size}"), Attributes::HARDENED))?;
+        }
+        SharedMemory::Of(mount) => below(&dev, "shm", || Ok(mount))?,
+        SharedMemory::None => {}
+    }
     below(&dev, "mqueue", || mount::mqueue(Attributes::HARDENED))?;
     Ok(null)
+}
+
+/// The node is below `dev`, which nothing but this process has seen yet. One of the same device may be there already.
+fn add(dev: BorrowedFd<'_>, device: &DeviceNode) -> Outcome<()> {
+    let refuse = |rule: &str| Err(StartFailure::rule(Step::Device, &device.path, rule));
+    let names: Vec<&str> = device.path.strip_prefix("/dev/").unwrap_or_default().split('/').collect();
+    if names.iter().any(|name| matches!(*name, "" | "." | "..")) {
+        return refuse("the path of a device is one below /dev");
+    }
+    if OWN.contains(&names[0]) {
+        return refuse("that place in /dev is the container's own; give the device another path");
+    }
+    let (name, parents) = names.split_last().map_or(("", &[][..]), |(name, parents)| (*name, parents));
+    let mut parent = openat(dev, ".", PLACE, Mode::empty()).at(Step::Device, &device.path)?;
+    for directory in parents {
+        match mkdirat(&parent, *directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(StartFailure::kernel(Step::Device, &device.path, errno)),
+        }
+        parent = openat(&parent, *directory, PLACE, Mode::empty()).at(Step::Device, &device.path)?;
+    }
+    let kind = if device.is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let number = makedev(device.major, device.minor);
+    match mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode & 0o7777), number) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            let there = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).at(Step::Device, &device.path)?;
+            if FileType::from_raw_mode(there.st_mode) != kind || there.st_rdev != number {
+                return refuse("another device is there; give this one another path");
+            }
+        }
+        Err(errno) => return Err(StartFailure::kernel(Step::Device, &device.path, errno)),
+    }
+    let owner = (Some(Uid::from_raw(device.uid)), Some(Gid::from_raw(device.gid)));
+    chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).at(Step::Device, &device.path)
 }
 
 pub(crate) fn node(dev: impl AsFd, name: &str, kind: FileType, mode: Mode, number: u64) -> Outcome<()> {

@@ -34,38 +34,43 @@ const EPERM: u32 = 1;
 /// judged here; its high half is ignored there and must be here.
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-const OFFSET_ARGUMENT: u32 = 16;
+pub(super) const OFFSET_ARGUMENT: u32 = 16;
 
-const LOAD: u16 = 0x20;
+pub(super) const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
+pub(super) const JUMP_IF_EQUAL: u16 = 0x15;
+pub(super) const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
 const JUMP_IF_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
+pub(super) const JUMP_IF_GREATER: u16 = 0x25;
+pub(super) const AND: u16 = 0x54;
+pub(super) const RETURN: u16 = 0x06;
 
 #[derive(Debug, Clone, Copy)]
-struct Instruction {
+pub(super) struct Instruction {
     code: u16,
     if_true: u8,
     if_false: u8,
     value: u32,
 }
 
-fn plain(code: u16, value: u32) -> Instruction {
+pub(super) fn plain(code: u16, value: u32) -> Instruction {
     Instruction { code, if_true: 0, if_false: 0, value }
 }
 
-fn jump(code: u16, value: u32, if_true: u8, if_false: u8) -> Instruction {
+pub(super) fn jump(code: u16, value: u32, if_true: u8, if_false: u8) -> Instruction {
     Instruction { code, if_true, if_false, value }
 }
 
 /// The program as an array of struct sock_filter. Each section is an architecture's audit number and its ranges:
-/// (first number, verdict), ascending from 0. Any other architecture is killed.
-pub(super) fn assemble(sections: &[(u32, Vec<(u32, Verdict)>)]) -> Vec<u8> {
+/// (first number, what happens to it), ascending from 0; `leaf` says how that is done. Any other architecture is killed.
+pub(super) fn assemble<T>(
+    sections: &[(u32, Vec<(u32, T)>)],
+    leaf: &dyn Fn(&T) -> Vec<Instruction>,
+) -> Vec<u8> {
     let mut program = vec![plain(LOAD, OFFSET_ARCH)];
     for (audit_number, ranges) in sections {
         let mut section = vec![plain(LOAD, OFFSET_NUMBER)];
-        section.extend(search(ranges));
+        section.extend(search(ranges, leaf));
         // Past a section by an unconditional jump, since a conditional one reaches 255 instructions only.
         program.push(jump(JUMP_IF_EQUAL, *audit_number, 1, 0));
         program.push(plain(JUMP, section.len() as u32));
@@ -81,11 +86,11 @@ fn encode(instruction: &Instruction) -> [u8; 8] {
     [code[0], code[1], instruction.if_true, instruction.if_false, value[0], value[1], value[2], value[3]]
 }
 
-fn search(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
+fn search<T>(ranges: &[(u32, T)], leaf: &dyn Fn(&T) -> Vec<Instruction>) -> Vec<Instruction> {
     let [(_, verdict)] = ranges else {
         let (below, above) = ranges.split_at(ranges.len() / 2);
         let pivot = above[0].0;
-        let (below, above) = (search(below), search(above));
+        let (below, above) = (search(below, leaf), search(above, leaf));
         let mut program = match u8::try_from(below.len()) {
             Ok(distance) => vec![jump(JUMP_IF_GREATER_OR_EQUAL, pivot, distance, 0)],
             Err(_) => {
@@ -96,13 +101,14 @@ fn search(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
         program.extend(above);
         return program;
     };
-    leaf(*verdict)
+    leaf(verdict)
 }
 
-fn leaf(verdict: Verdict) -> Vec<Instruction> {
+/// What carries out one verdict of the default profile.
+pub(super) fn leaf(verdict: &Verdict) -> Vec<Instruction> {
     let (allow, refuse) = (plain(RETURN, ALLOW), plain(RETURN, ERRNO | EPERM));
     let argument = plain(LOAD, OFFSET_ARGUMENT);
-    match verdict {
+    match *verdict {
         Verdict::Allow => vec![allow],
         Verdict::Errno(errno) => vec![plain(RETURN, ERRNO | u32::from(errno))],
         Verdict::Clone => vec![argument, jump(JUMP_IF_ANY_BIT, NAMESPACE_FLAGS, 1, 0), allow, refuse],

@@ -1,25 +1,29 @@
 //! The seccomp filter of a container, compiled in the daemon into the bytes that the kernel takes.
 //!
 //! One program holds every rule and every architecture of the host; a number is found by bisection, so that the
-//! kernel's check of the program at its installation, and each judged call, cost little. It deliberately knows no
-//! profile but the default one.
+//! kernel's check of the program at its installation, and each judged call, cost little.
 
 mod bpf;
+mod conditions;
+mod custom;
 mod profile;
 
 use std::fmt;
 use std::str::FromStr;
 
 use bpf::Verdict;
+pub use custom::{ProfileInvalid, MAX_FILTER_INSTRUCTIONS, MAX_PROFILE_BYTES};
 use profile::{Abi, Rule};
 
 /// Which system calls a container may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Profile {
     /// Docker's default: no new namespaces, mounts, modules, kernel keys, tracing of the kernel.
     Default,
     /// Every call.
     Unconfined,
+    /// A profile in the JSON form of Docker's, or of the OCI's `linux.seccomp`.
+    Json(String),
 }
 
 /// A name that is no profile.
@@ -31,7 +35,7 @@ pub struct UnknownProfile {
 
 impl fmt::Display for UnknownProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seccomp profile {:?}: it is `default` or `unconfined`", self.name)
+        write!(f, "seccomp profile {:?}: it is `default`, `unconfined` or a profile in JSON", self.name)
     }
 }
 
@@ -44,6 +48,7 @@ impl FromStr for Profile {
         match name {
             "default" => Ok(Self::Default),
             "unconfined" => Ok(Self::Unconfined),
+            json if json.trim_start().starts_with('{') => Ok(Self::Json(json.to_owned())),
             _ => Err(UnknownProfile { name: name.to_owned() }),
         }
     }
@@ -59,17 +64,20 @@ const ENOSYS: u16 = 38;
 ///
 /// A call that the profile does not name is EPERM, one newer than all it names ENOSYS, so that a C library falls back
 /// to what it used before. On x86-64 programs of 32 bits (i386) are judged by the same rules; a program of any other
-/// architecture is killed (SIGSYS) at its first call.
-#[must_use]
-pub fn compile(profile: Profile, capabilities: &[String]) -> Vec<Vec<u8>> {
+/// architecture is killed (SIGSYS) at its first call. A profile of the caller's own says itself what happens.
+///
+/// # Errors
+/// [`ProfileInvalid`] for JSON that is no profile, or one that this engine cannot carry out.
+pub fn compile(profile: &Profile, capabilities: &[String]) -> Result<Vec<Vec<u8>>, ProfileInvalid> {
     match profile {
-        Profile::Unconfined => Vec::new(),
+        Profile::Unconfined => Ok(Vec::new()),
+        Profile::Json(text) => custom::compile(text, capabilities).map(|filter| vec![filter]),
         Profile::Default => {
             let sections: Vec<(u32, Vec<(u32, Verdict)>)> = profile::abis_of_this_host()
                 .iter()
                 .map(|abi| (abi.audit_number(), ranges(*abi, capabilities)))
                 .collect();
-            vec![bpf::assemble(&sections)]
+            Ok(vec![bpf::assemble(&sections, &bpf::leaf)])
         }
     }
 }

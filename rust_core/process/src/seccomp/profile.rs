@@ -1,5 +1,7 @@
 //! The default profile as data: one line a system call, in `profile.txt`.
 
+use std::collections::HashMap;
+
 /// A calling convention with numbers of its own, in the order of the columns of `profile.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Abi {
@@ -42,13 +44,24 @@ pub(super) enum Rule {
 /// One system call.
 #[derive(Debug)]
 pub(super) struct Line {
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(super) name: &'static str,
     /// By [`Abi`]; None where it has no such call.
     pub(super) numbers: [Option<u32>; 3],
     pub(super) rule: Rule,
     /// Any of them allows the call without condition.
     pub(super) capabilities: Vec<&'static str>,
+}
+
+/// The numbers of a system call on this architecture by its name, of any that this engine knows.
+pub(super) fn numbers_of(abi: Abi) -> HashMap<&'static str, u32> {
+    let further =
+        include_str!("calls.txt").lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let mut fields = line.split(' ');
+            let name = fields.next()?;
+            Some((name, fields.nth(abi as usize)?.parse().ok()?))
+        });
+    let named = lines().filter_map(|line| Some((line.name, line.numbers[abi as usize]?)));
+    named.chain(further).collect()
 }
 
 /// Every line of the profile.

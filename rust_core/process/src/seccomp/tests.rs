@@ -25,6 +25,8 @@ fn judge(program: &[u8], arch: u32, number: u32, argument: u64) -> u32 {
             0x05 => at += value as usize,
             0x15 => at += if accumulator == value { if_true } else { if_false },
             0x35 => at += if accumulator >= value { if_true } else { if_false },
+            0x25 => at += if accumulator > value { if_true } else { if_false },
+            0x54 => accumulator &= value,
             0x45 => at += if accumulator & value != 0 { if_true } else { if_false },
             0x06 => return value,
             other => panic!("instruction {other:#x}"),
@@ -39,7 +41,7 @@ const KILL: u32 = 0x8000_0000;
 
 fn program(abi: Abi, capabilities: &[&str]) -> Vec<u8> {
     let held: Vec<String> = capabilities.iter().map(|name| (*name).to_owned()).collect();
-    bpf::assemble(&[(abi.audit_number(), ranges(abi, &held))])
+    bpf::assemble(&[(abi.audit_number(), ranges(abi, &held))], &bpf::leaf)
 }
 
 fn number_of(abi: Abi, name: &str) -> u32 {
@@ -183,7 +185,7 @@ fn what_docker_blocks_is_blocked() {
 
 #[test]
 fn other_architectures_are_killed_and_x32_does_not_exist() {
-    let host = compile(Profile::Default, &[]).remove(0);
+    let host = compile(&Profile::Default, &[]).expect("it compiles").remove(0);
     for arch in [0x0000_0028, 0xc000_00f3, 0x8000_0015, 0] {
         assert_eq!(judge(&host, arch, 0, 0), KILL, "{arch:#x}");
     }
@@ -194,17 +196,135 @@ fn other_architectures_are_killed_and_x32_does_not_exist() {
 
 #[test]
 fn the_program_fits_and_finds_any_number_in_few_steps() {
-    let host = compile(Profile::Default, &[]).remove(0);
+    let host = compile(&Profile::Default, &[]).expect("it compiles").remove(0);
     let count = host.len() / 8;
     assert!(count < sys::seccomp::MAX_INSTRUCTIONS / 4, "{count} instructions");
-    assert_eq!(compile(Profile::Default, &[]), vec![host]);
-    assert!(compile(Profile::Unconfined, &[]).is_empty());
+    assert_eq!(compile(&Profile::Default, &[]), Ok(vec![host]));
+    assert_eq!(compile(&Profile::Unconfined, &[]), Ok(Vec::new()));
 }
 
 #[test]
-fn a_profile_has_one_of_two_names() {
+fn a_profile_has_a_name_or_is_json() {
     assert_eq!("default".parse(), Ok(Profile::Default));
     assert_eq!("unconfined".parse(), Ok(Profile::Unconfined));
     let error = "runtime/default".parse::<Profile>().expect_err("unknown");
     assert!(error.to_string().contains("runtime/default"));
+}
+
+const NATIVE: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+
+fn made(json: &str, capabilities: &[&str]) -> Result<Vec<u8>, ProfileInvalid> {
+    let held: Vec<String> = capabilities.iter().map(|name| (*name).to_owned()).collect();
+    compile(&Profile::Json(json.to_owned()), &held).map(|mut filters| filters.remove(0))
+}
+
+fn native(name: &str) -> u32 {
+    profile::numbers_of(profile::abis_of_this_host()[0])[name]
+}
+
+#[test]
+fn a_profile_of_ones_own_judges_by_name_capability_and_argument() {
+    let json = r#"{"defaultAction": "SCMP_ACT_ALLOW", "comment": "x", "syscalls": [
+        {"names": ["mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 30},
+        {"names": ["userfaultfd"], "action": "SCMP_ACT_KILL_PROCESS"},
+        {"names": ["sync"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+        {"names": ["chroot"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_SYS_CHROOT"]}},
+        {"names": ["syslog"], "action": "SCMP_ACT_ERRNO", "includes": {"minKernel": "999.0"}},
+        {"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "includes": {"arches": ["s390x"]}},
+        {"name": "personality", "action": "SCMP_ACT_TRAP", "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]}
+    ]}"#;
+    let plain = made(json, &["SYS_CHROOT"]).expect("a profile");
+    let admin = made(json, &["SYS_ADMIN"]).expect("a profile");
+    let of = |program: &[u8], name: &str, argument| judge(program, NATIVE, native(name), argument);
+    assert_eq!(of(&plain, "mkdirat", 0), 0x0005_001e);
+    assert_eq!(of(&plain, "userfaultfd", 0), KILL);
+    assert_eq!((of(&plain, "sync", 0), of(&admin, "sync", 0)), (REFUSE, ALLOW));
+    assert_eq!((of(&plain, "chroot", 0), of(&admin, "chroot", 0)), (REFUSE, ALLOW));
+    assert_eq!((of(&plain, "syslog", 0), of(&plain, "getpid", 0)), (ALLOW, ALLOW));
+    assert_eq!((of(&plain, "personality", 8), of(&plain, "personality", 9)), (0x0003_0000, ALLOW));
+    assert_eq!(of(&plain, "personality", 0x1_0000_0008), ALLOW, "all 64 bits count");
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(judge(&plain, NATIVE, 0x4000_0000 + native("mkdirat"), 0), NOT_IMPLEMENTED);
+        assert_eq!(judge(&plain, 0x4000_0003, 1, 0), KILL, "32 bits were not asked for");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_comparison_is_that_of_64_bits(
+        argument in proptest::prop_oneof![proptest::prelude::any::<u64>(), 0_u64..4],
+        value in proptest::prop_oneof![proptest::prelude::any::<u64>(), 0_u64..4],
+        mask in proptest::prelude::any::<u64>(),
+    ) {
+        for (op, expected) in [
+            ("NE", argument != value),
+            ("LT", argument < value),
+            ("LE", argument <= value),
+            ("EQ", argument == value),
+            ("GE", argument >= value),
+            ("GT", argument > value),
+            ("MASKED_EQ", argument & mask == value),
+        ] {
+            let (first, second) = if op == "MASKED_EQ" { (mask, value) } else { (value, 7) };
+            let json = format!(
+                r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{{"names": ["sync"], "action": "SCMP_ACT_ERRNO",
+                "args": [{{"index": 0, "value": {first}, "valueTwo": {second}, "op": "SCMP_CMP_{op}"}}]}}]}}"#
+            );
+            let program = made(&json, &[]).expect("a profile");
+            let judged = judge(&program, NATIVE, native("sync"), argument);
+            proptest::prop_assert_eq!(judged == REFUSE, expected, "{} {} {}", argument, op, value);
+        }
+    }
+}
+
+#[test]
+fn rules_for_one_call_are_tried_in_order_and_one_without_conditions_last() {
+    let json = r#"{"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+        {"names": ["sync"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["sync"], "action": "SCMP_ACT_ERRNO", "args": [
+            {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["syslog"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 3, "op": "SCMP_CMP_EQ"}]}
+    ]}"#;
+    let program = made(json, &[]).expect("a profile");
+    let judged = |name: &str, argument| judge(&program, NATIVE, native(name), argument);
+    assert_eq!([0, 1, 2, 3].map(|argument| judged("sync", argument)), [ALLOW, REFUSE, REFUSE, ALLOW]);
+    assert_eq!([3, 4].map(|argument| judged("syslog", argument)), [ALLOW, KILL]);
+    assert_eq!(judged("getpid", 0), KILL);
+}
+
+#[test]
+fn what_is_no_profile_is_refused_and_each_limit_has_its_name() {
+    let call = r#"{"names": ["sync"], "action": "SCMP_ACT_ERRNO""#;
+    let with = |rest: &str| format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW"{rest}}}"#);
+    let many: String = (0..2_000)
+        .map(|value| format!(r#"{call}, "args": [{{"index": 0, "value": {value}, "op": "SCMP_CMP_EQ"}}]}}"#))
+        .collect::<Vec<_>>()
+        .join(",");
+    for (json, word) in [
+        ("{".to_owned(), "cannot be read"),
+        ("{}".to_owned(), "defaultAction"),
+        (r#"{"defaultAction": "allow"}"#.to_owned(), "the action"),
+        (r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#.to_owned(), "SCMP_ACT_NOTIFY"),
+        (r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}"#.to_owned(), "4095"),
+        (with(r#", "listenerPath": "/x""#), "listener"),
+        (with(r#", "flags": ["SECCOMP_FILTER_FLAG_LOG"]"#), "SECCOMP_FILTER_FLAG_LOG"),
+        (with(r#", "architectures": ["amd64"]"#), "SCMP_ARCH_X86_64"),
+        (with(r#", "architectures": [], "archMap": []"#), "either"),
+        (
+            with(&format!(
+                r#", "syscalls": [{call}, "args": [{{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}}]}}]"#
+            )),
+            "index 6",
+        ),
+        (
+            with(&format!(r#", "syscalls": [{call}, "args": [{{"index": 0, "value": 0, "op": "="}}]}}]"#)),
+            "comparison",
+        ),
+        (with(&format!(r#", "syscalls": [{many}]"#)), "MAX_FILTER_INSTRUCTIONS"),
+        (with(&format!(r#", "comment": "{}""#, "x".repeat(MAX_PROFILE_BYTES))), "MAX_PROFILE_BYTES"),
+    ] {
+        let error = made(&json, &[]).expect_err(word);
+        assert!(error.rule.contains(word), "{word}: {}", error.rule);
+    }
 }
