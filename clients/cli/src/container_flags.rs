@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::api::v1::types;
+use crate::confinement_flags::ConfinementFlags;
 use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::lifecycle_flags::LifecycleFlags;
@@ -101,10 +102,11 @@ pub struct ContainerFlags {
     /// All capabilities and devices, nothing masked, no seccomp filter
     #[arg(long)]
     pub privileged: bool,
-    /// seccomp=unconfined, seccomp=FILE (an OCI profile) or no-new-privileges
+    /// seccomp=unconfined, seccomp=FILE (a profile), no-new-privileges, systempaths=unconfined, apparmor=unconfined or
+    /// label=disable
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
-    /// none, host, or the name of a network
+    /// none, host, container:NAME, or the name of a network
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     pub network: Option<String>,
     /// When to pull the image: always, missing or never
@@ -128,6 +130,9 @@ pub struct ContainerFlags {
     /// Volumes, binds, temporary file systems
     #[command(flatten)]
     pub mounts: MountFlags,
+    /// Devices, namespaces, names, further limits
+    #[command(flatten)]
+    pub confinement: ConfinementFlags,
     /// Restarts, init, health
     #[command(flatten)]
     pub lifecycle: LifecycleFlags,
@@ -182,6 +187,7 @@ impl ContainerFlags {
             ..types::ContainerSpec::default()
         };
         self.lifecycle.apply(&mut spec);
+        self.confinement.apply(&mut spec)?;
         Ok(spec)
     }
 
@@ -222,12 +228,16 @@ impl ContainerFlags {
                     security.seccomp =
                         Some(types::SeccompProfile { profile: Some(types::seccomp_profile::Profile::Json(json)) });
                 }
+                Some(("systempaths", "unconfined")) => {
+                    security.masked_paths = Some(types::PathList::default());
+                    security.read_only_paths = Some(types::PathList::default());
+                }
                 Some(("apparmor", profile)) => security.apparmor_profile = profile.to_owned(),
                 Some(("label", label)) => security.selinux_label = label.to_owned(),
                 _ => {
                     return Err(Failure::usage(
                         format!("--security-opt {option} is not known"),
-                        "write seccomp=unconfined, seccomp=FILE, no-new-privileges, apparmor=PROFILE or label=LABEL",
+                        "write seccomp=unconfined, seccomp=FILE, no-new-privileges, systempaths=unconfined, apparmor=PROFILE or label=LABEL",
                     ))
                 }
             }
@@ -271,6 +281,10 @@ fn network(text: &str) -> types::NetworkSpec {
     let (mode, attachments) = match text {
         "none" => (Mode::None, Vec::new()),
         "host" => (Mode::Host, Vec::new()),
+        name if name.starts_with("container:") => {
+            let container = name.trim_start_matches("container:").to_owned();
+            return types::NetworkSpec { mode: Mode::Container.into(), container, ..Default::default() };
+        }
         name => {
             let attachment = types::NetworkAttachment { network: name.to_owned(), ..Default::default() };
             (Mode::Bridge, vec![attachment])

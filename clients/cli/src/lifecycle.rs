@@ -10,6 +10,7 @@ use crate::api::v1::{
     ResumeContainerRequest, UpdateContainerRequest,
 };
 use crate::clock::parse_timestamp;
+use crate::confinement_flags::FurtherLimits;
 use crate::confirm::confirm;
 use crate::containers::each;
 use crate::failure::Failure;
@@ -96,6 +97,9 @@ pub struct UpdateCommand {
     /// Number of processes and threads; -1 for no limit
     #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
+    /// Further limits
+    #[command(flatten)]
+    further: FurtherLimits,
     /// When it is started again: no, on-failure[:COUNT], always or unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = parse_restart_policy)]
     restart: Option<types::RestartPolicy>,
@@ -211,7 +215,7 @@ pub async fn rename(channel: Channel, command: RenameCommand) -> Result<u8, Fail
 /// # Errors
 /// No limit was named, or standard output is closed.
 pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Failure> {
-    let resources = types::Resources {
+    let mut resources = types::Resources {
         memory_limit_bytes: command.memory,
         memory_swap_limit_bytes: command.memory_swap,
         memory_reservation_bytes: command.memory_reservation,
@@ -224,6 +228,7 @@ pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Fail
         pids_limit: command.pids_limit,
         ..Default::default()
     };
+    command.further.apply(&mut resources);
     if resources == types::Resources::default() && command.restart.is_none() {
         return Err(Failure::usage("nothing to update was named", "see `fluyt update --help`"));
     }

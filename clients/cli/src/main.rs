@@ -6,6 +6,7 @@ mod attach;
 mod caller;
 mod clock;
 mod completion;
+mod confinement_flags;
 mod confirm;
 mod connect;
 mod container_flags;
