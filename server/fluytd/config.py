@@ -89,6 +89,13 @@ class Config:
     image_collection_interval_seconds: int = 300
     #: Patterns of references of images that stay, divided by commas (in the file also a list), as lists filter them.
     image_collection_pinned: str = ""
+    #: What the host says about name servers, where systemd-resolved says what it found out itself, and the servers of
+    #: containers where neither names one that they can reach (divided by commas; empty for none).
+    resolv_conf_path: Path = Path("/etc/resolv.conf")
+    systemd_resolv_conf_path: Path = Path("/run/systemd/resolve/resolv.conf")
+    dns_fallback_servers: str = "8.8.8.8,8.8.4.4"
+    #: Directories with CDI specs, divided by commas; what stands in a later one goes before what stands in an earlier.
+    cdi_spec_dirs: str = "/etc/cdi,/var/run/cdi"
     #: How long a stopping daemon waits for running calls.
     drain_seconds: int = 10
     #: A stopping daemon stops all containers and kills those that have not ended after so long; 0: they run on. The

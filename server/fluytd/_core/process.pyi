@@ -141,8 +141,10 @@ class SupervisorHost:
     def prepare(self, count: int) -> None:
         """`count` supervisors (8 at most) wait for the next starts, which then need not execute any. They end with this
         object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
-    def start(self, spec: ContainerStart, timeout_millis: int) -> Supervisor:
-        """The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;
+    def start(self, spec: ContainerStart, joined: list[Supervisor], timeout_millis: int) -> Supervisor:
+        """`joined`: the containers whose namespaces the spec shares, 5 at most, in the order of their places there.
+
+        The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;
         on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,
         path, exit_code 126 or 127 where the command is at fault), USER_INVALID, CGROUP_LIMIT_REJECTED,
         KERNEL_FEATURE_MISSING, STORAGE_FULL, IO_FAILED. Blocking."""
@@ -158,6 +160,10 @@ def read_exit_record(run_dir: str) -> ExitRecord | None:
 def read_exec_record(run_dir: str, id: str) -> ExitRecord | None:
     """How a further process ended that ended at the latest with its container; None if it is not known. Raises
     DATA_CORRUPT. Blocking."""
+
+def check_seccomp(profile: str, capabilities: list[str]) -> None:
+    """Raises FIELD_INVALID (`spec.security.seccomp.json`) for JSON that is no profile, or one that cannot be carried
+    out. Blocking (a millisecond at most)."""
 
 def default_capabilities() -> list[str]:
     """The 14 of an unprivileged container, without `CAP_`, sorted."""

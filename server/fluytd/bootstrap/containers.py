@@ -1,17 +1,21 @@
 """Containers: their service, further processes in them, their logs, their sizes."""
 
+import platform
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 
 from fluytd._core import process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.containers.archives import CoreTrees
-from fluytd.containers.directories import ContainerDirectories
+from fluytd.containers.cdi_registry import CdiRegistry
+from fluytd.containers.directories import ContainerDirectories, NameSources
 from fluytd.containers.files import ContainerFiles
+from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
@@ -73,13 +77,28 @@ def _service(base: Base, images: ImageParts, readers: LogReaders, volumes: Volum
         tuple(process.all_capabilities()),
         probe.online("cpu"),
         probe.online("node"),
+        hostname=platform.node(),
+        kernel_release=platform.release(),
+        has_apparmor=probe.has_apparmor(),
+        has_selinux=probe.has_selinux(),
     )
     settings = StartSettings(
         config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
     )
+    names = NameSources(
+        resolv_conf=config.resolv_conf_path,
+        systemd_resolv_conf=config.systemd_resolv_conf_path,
+        fallback_servers=tuple(filter(None, config.dns_fallback_servers.split(","))),
+    )
     return ContainerService(
-        runtime=CoreRuntime(config.supervisor_path, config.run_root, settings, facts),
-        directories=ContainerDirectories(config.data_root, config.run_root),
+        runtime=CoreRuntime(
+            config.supervisor_path,
+            config.run_root,
+            settings,
+            facts,
+            HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(","))))),
+        ),
+        directories=ContainerDirectories(config.data_root, config.run_root, names),
         images=images.present(base),
         records=ContainerRecords(base.database),
         open_log=readers.follow,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import changes
 from fluytd._core.layer import LayerStore
-from fluytd.containers.ports import Change, TreeArchive
+from fluytd.containers.tree_ports import Change, TreeArchive
 from fluytd.images.commit import Tree
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from fluytd.containers import confinement
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
     HealthCheck,
+    NamespaceMode,
     NetworkMode,
     ResourcesSpec,
     RestartMode,
@@ -95,6 +97,9 @@ def check_spec(spec: ContainerSpec) -> None:
     check_restart_policy(spec.restart_policy, "spec.restart_policy", auto_remove=spec.auto_remove)
     _check_rlimits(spec.rlimits)
     _check_mounts(spec)
+    confinement.check_namespaces(spec)
+    confinement.check_devices(spec)
+    confinement.check_security(spec.security)
     _check_sysctls(spec)
     _check_network(spec)
     if spec.working_dir:
@@ -162,6 +167,7 @@ def check_resources(resources: ResourcesSpec, at: str) -> None:
     if reservation != 0:
         _in_range(reservation, MIN_MEMORY_BYTES, memory or MAX_INT64, f"{at}.memory_reservation_bytes", "bytes")
     _check_cpu(resources, at)
+    confinement.check_further_limits(resources, at)
     _in_range(resources.pids_limit, -1, MAX_PIDS, f"{at}.pids_limit", "processes")
     for field, text in (("cpuset_cpus", resources.cpuset_cpus), ("cpuset_mems", resources.cpuset_mems)):
         if text:
@@ -310,8 +316,15 @@ def _check_sysctls(spec: ContainerSpec) -> None:
         if not re.fullmatch(r"[a-z0-9_]+(?:\.[a-zA-Z0-9_-]+)+", key, re.ASCII):
             raise FieldInvalid(field=field, rule="is not the name of a kernel parameter")
         is_network = key.startswith("net.")
-        if is_network and spec.network.mode is NetworkMode.HOST:
-            raise FieldInvalid(field=field, rule="net.* cannot be set with the host's network")
+        if is_network and spec.network.mode in {NetworkMode.HOST, NetworkMode.CONTAINER}:
+            raise FieldInvalid(
+                field=field, rule="net.* cannot be set in the network of the host or of another container"
+            )
+        is_ipc = key in _IPC_SYSCTLS or key.startswith("fs.mqueue.")
+        if is_ipc and spec.namespaces.ipc.mode in {NamespaceMode.HOST, NamespaceMode.CONTAINER}:
+            raise FieldInvalid(
+                field=field, rule="cannot be set in the ipc namespace of the host or of another container"
+            )
         if not is_network and key not in _IPC_SYSCTLS and not key.startswith("fs.mqueue."):
             raise FieldInvalid(field=field, rule="is not a parameter of the container's own namespaces")
         if "\n" in value or "\0" in value or not 0 < len(value) <= 1024:

@@ -13,10 +13,10 @@ from typing import Final
 from fluytd import failpoints
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
-from fluytd.containers.ports import Commits
 from fluytd.containers.resolve import mount_points
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
+from fluytd.containers.tree_ports import Commits
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, IoFailed, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.commit import CommitOptions, Committed, Tree

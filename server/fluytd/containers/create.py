@@ -1,14 +1,14 @@
 """Making a container: its record first, then its directories. It starts nothing."""
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model, mounts
+from fluytd.containers import checks, facts, model, mounts, namespaces
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
-from fluytd.containers.resolve import capabilities, resolve
-from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.resolve import HostFacts, capabilities, resolve
+from fluytd.containers.spec import ContainerSpec, SecuritySpec
 from fluytd.containers.table import Entry
-from fluytd.errors import FieldInvalid, FieldNotBuilt
+from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
 from fluytd.ids import ContainerId
 
 
@@ -18,11 +18,30 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
         raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
     checks.check_spec(spec)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
-    capabilities(spec.security, ctx.host)
+    allowed = capabilities(spec.security, ctx.host)
+    check_modules(spec.security, ctx.host)
+    profile = spec.security.seccomp_profile
+    if profile is not None and profile not in {"default", "unconfined"}:
+        ctx.runtime.check_seccomp(profile, allowed)
+    ctx.runtime.check_parent(spec.cgroup_parent)
     if ctx.volumes is None and (spec.volumes or spec.volumes_from):
         raise FieldNotBuilt(field="spec.mounts.volume")
     if ctx.probe is None and spec.health_check is not None and not spec.health_check.is_disabled:
         raise FieldNotBuilt(field="spec.health_check")
+
+
+def check_modules(security: SecuritySpec, host: HostFacts) -> None:
+    """Raises KERNEL_FEATURE_MISSING for a profile or label of a module that the host does not have, and FIELD_NOT_BUILT
+    for one of a module that it has. To be without one can be asked of any host."""
+    for name, asked, without, has_module in (
+        ("apparmor_profile", security.apparmor_profile, "unconfined", host.has_apparmor),
+        ("selinux_label", security.selinux_label, "disable", host.has_selinux),
+    ):
+        if asked in {"", without}:
+            continue
+        if has_module:
+            raise FieldNotBuilt(field=f"spec.security.{name}")
+        raise KernelFeatureMissing(feature=name.partition("_")[0], kernel_release=host.kernel_release)
 
 
 async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool = True) -> Entry:
@@ -32,10 +51,15 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
     The caller holds the entry's lock from here until `CREATED` is recorded or `undo` was called: no one else can
     have it yet. Raises IMAGE_NOT_FOUND and its kin, NAME_IN_USE, FIELD_INVALID.
     """
+
+    def find(reference: str) -> Container:
+        return ctx.table.find(reference).container
+
     image = await ctx.images.find(spec.image, spec.platform)
     images = [
         MountedImage(one.target, await ctx.images.find(one.image, None), one.sub_path) for one in spec.image_mounts
     ]
+    spec = namespaces.bound(spec, find)
     # From here to `add` nothing is awaited: the image cannot be deleted in between.
     container_id = ContainerId.new()
     container = Container(
@@ -43,7 +67,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         name=name or make_name(ctx.table.names, ctx.random),
         spec=spec,
         image=image,
-        resolved=resolve(spec, image, container_id),
+        resolved=resolve(spec, image, container_id, namespaces.host_name(spec, ctx.host.hostname, find)),
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
     )
     entry = ctx.table.add(container)

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,22 +18,44 @@ from fluytd import failpoints
 from fluytd._core import host
 from fluytd.containers import skeletons
 from fluytd.containers.model import Container
-from fluytd.containers.resolve import StartPaths, hosts_file, resolv_conf
+from fluytd.containers.name_files import HostNames, hosts_file, resolv_conf
+from fluytd.containers.resolve import StartPaths
 from fluytd.errors import EngineError, IoFailed, StorageFull
 
 #: Entries of a writable layer that are counted for its size; beyond it the size is a lower bound.
 MAX_COUNTED_ENTRIES: Final = 100_000
-#: Most bytes taken over from the host's resolv.conf. Source: moby libnetwork keeps it whole; real ones are below 4 KiB.
-MAX_RESOLV_CONF_BYTES: Final = 64 * 1024
-HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+#: Most bytes taken over from the host's hosts and resolv.conf. Source: moby libnetwork keeps them whole; real ones are
+#: below 4 KiB.
+MAX_NAME_FILE_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NameSources:
+    """Where the host says what about names, and what the engine's settings say."""
+
+    hosts: Path = Path("/etc/hosts")
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    #: Source: systemd-resolved.service(8).
+    systemd_resolv_conf: Path = Path("/run/systemd/resolve/resolv.conf")
+    fallback_servers: tuple[str, ...] = ()
+
+    def read(self) -> HostNames:
+        """What they say now; a file that cannot be read says nothing. Blocking."""
+        return HostNames(
+            _host_text(self.hosts),
+            _host_text(self.resolv_conf),
+            _host_text(self.systemd_resolv_conf),
+            self.fallback_servers,
+        )
 
 
 class ContainerDirectories:
     """Implements `ports.Directories`."""
 
-    def __init__(self, data_root: Path, run_root: Path) -> None:
+    def __init__(self, data_root: Path, run_root: Path, names: NameSources = NameSources()) -> None:
         """Makes `containers/` where it is absent. Blocking."""
         self._data_root = data_root
+        self._names = names
         self._root = f"{data_root}/containers"
         self._skeletons = skeletons.Skeletons(data_root, host.remove_tree)
         self._run_dirs = f"{run_root}/containers"
@@ -81,9 +104,10 @@ class ContainerDirectories:
                 skeletons.make(base)
             _give_root_attributes(f"{base}/upper", lower_dirs)
             failpoints.hit("container.create.files")
-            _write(f"{base}/hosts", hosts_file(container))
+            host_names = self._names.read()
+            _write(f"{base}/hosts", hosts_file(container, host_names))
             _write(f"{base}/hostname", container.resolved.hostname + "\n")
-            _write(f"{base}/resolv.conf", resolv_conf(container.spec, _host_resolv_conf()))
+            _write(f"{base}/resolv.conf", resolv_conf(container.spec, host_names))
         except BaseException as error:
             host.remove_tree(base)
             if isinstance(error, OSError):
@@ -161,9 +185,9 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _host_resolv_conf() -> str:
+def _host_text(path: Path) -> str:
     try:
-        with HOST_RESOLV_CONF.open("rb") as file:
-            return file.read(MAX_RESOLV_CONF_BYTES).decode(errors="replace")
+        with path.open("rb") as file:
+            return file.read(MAX_NAME_FILE_BYTES).decode(errors="replace")
     except OSError:
         return ""  # a host without one gives its containers none, as Docker does

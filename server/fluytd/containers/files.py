@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from fluytd.containers import commit
 from fluytd.containers.commit import CommitRequest, check_readable, tree_of
 from fluytd.containers.context import Context
-from fluytd.containers.ports import Change, Commits, Trees
+from fluytd.containers.tree_ports import Change, Commits, Trees
 from fluytd.images.commit import Committed
 
 T = TypeVar("T")

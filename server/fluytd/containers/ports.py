@@ -13,9 +13,7 @@ from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import PlatformChoice, VolumeSpec
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
-from fluytd.images.commit import CommitOptions, Committed, Hold, Tree
 from fluytd.operations.model import Operation
-from fluytd.operations.ports import CancelToken
 from fluytd.registries.model import Credentials
 
 
@@ -280,10 +278,19 @@ class Runtime(Protocol):
     def prepare(self) -> None:
         """What the next starts need and belongs to no container stands ready. Raises IO_FAILED. Blocking."""
 
-    def start(self, container: Container, paths: StartPaths) -> Process:
-        """The container's process has been executed; its run directory is there. On failure the run directory and
-        everything that the start made is gone. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED,
-        KERNEL_FEATURE_MISSING, FIELD_INVALID, STORAGE_FULL, IO_FAILED. Blocking."""
+    def check_seccomp(self, profile: str, capabilities: Sequence[str]) -> None:
+        """Raises FIELD_INVALID for JSON that is no profile, or one that cannot be carried out. Never blocks."""
+
+    def check_parent(self, parent: str) -> None:
+        """Raises FIELD_INVALID for a parent below the engine's own, where it would be a container. Never blocks."""
+
+    def learn(self, container: Container) -> None:
+        """Where its control groups are is known from now on until `release`. Never blocks."""
+
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
+        """Its process has been executed; its run directory is there. `joined`: those of `namespaces.others`, in order.
+        On failure nothing is left. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED, FIELD_INVALID,
+        KERNEL_FEATURE_MISSING, CDI_DEVICE_UNAVAILABLE, STORAGE_FULL, IO_FAILED. Blocking."""
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:
         """A further process is on its way beside `process`; its news tell what comes of it. Raises SUPERVISOR_LOST,
@@ -422,58 +429,6 @@ class Directories(Protocol):
 
     def list(self) -> list[str]:
         """Ids that have a directory. Blocking."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A path that differs from the image's."""
-
-    #: Absolute, inside.
-    path: bytes
-    #: `added`, `modified` or `deleted`.
-    kind: str
-
-
-class TreeArchive(Protocol):
-    """A container's tree as tar, made while it is read; by one thread at a time."""
-
-    def read(self, max_bytes: int) -> bytes:
-        """The next bytes, fewer only at the end, none after it.
-
-        Raises LIMIT_EXCEEDED, IO_FAILED, CANCELLED. Blocking.
-        """
-
-    def close(self) -> None:
-        """Its files are closed. Idempotent. Blocking: waits for a `read` under way."""
-
-    @property
-    def entry_count(self) -> int:
-        """Entries so far."""
-
-
-class Trees(Protocol):
-    """Writable layers, read in place."""
-
-    def new_cancel_token(self) -> CancelToken:
-        """A token that its calls look at."""
-
-    async def list_changes(self, tree: Tree, cancel: CancelToken) -> Sequence[Change]:
-        """All changes, a directory before what is in it.
-
-        Raises FILE_UNREPRESENTABLE, LIMIT_EXCEEDED, LAYER_NOT_FOUND, IO_FAILED, CANCELLED.
-        """
-
-    def open_archive(self, tree: Tree, cancel: CancelToken) -> TreeArchive:
-        """The whole tree. Raises LAYER_NOT_FOUND, IO_FAILED. Blocking."""
-
-
-class Commits(Protocol):
-    """Makes images; implemented by `images.commit.Committer`."""
-
-    async def commit(
-        self, tree: Tree, options: CommitOptions, hold: Hold, cancel: CancelToken, actor: str
-    ) -> Committed:
-        """See `images.commit.Committer.commit`."""
 
 
 class Images(Protocol):

@@ -4,6 +4,44 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class IoDevice:
+    """Bounds on one block device; 0 is none, and takes one away."""
+
+    #: On the host; the core takes the numbers, which whoever looks at the host fills in.
+    path: str
+    read_bytes_per_second: int = 0
+    write_bytes_per_second: int = 0
+    read_ops_per_second: int = 0
+    write_ops_per_second: int = 0
+    weight: int = 0
+    major: int = 0
+    minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNode:
+    """A node in the container's /dev."""
+
+    path: str  # inside, below /dev
+    is_block: bool
+    major: int
+    minor: int
+    mode: int  # permission bits
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRule:
+    """Devices that may be used; None is any number."""
+
+    is_block: bool
+    major: int | None
+    minor: int | None
+    permissions: str  # some of `r`, `w`, `m`
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceLimits:
     """Limits of one container; None leaves the kernel's default in place."""
 
@@ -19,6 +57,15 @@ class ResourceLimits:
     cpuset_mems: str | None = None
     #: -1 is unlimited.
     pids_limit: int | None = None
+    cpu_burst_micros: int | None = None
+    cpu_real_time_period_micros: int | None = None
+    cpu_real_time_runtime_micros: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disabled: bool | None = None
+    io_weight: int | None = None
+    io_devices: list[IoDevice] = field(default_factory=list)
+    #: (size as the kernel writes it, bytes or -1).
+    huge_pages: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +116,20 @@ class ContainerStart:
     additional_groups: list[str]
     hostname: str
     domainname: str
-    network_mode: str  # `none` or `host`
+    network_mode: str  # `none`, `host` or `joined:N`, the container at place N of those that are joined
+    #: `own`, `host` or `joined:N`.
+    pid_mode: str
+    ipc_mode: str
+    uts_mode: str
+    cgroup_mode: str
+    shm_mode: str  # `own`, `none` or `joined:N`
+    devices: list[DeviceNode]
+    #: Besides the default ones.
+    device_rules: list[DeviceRule]
     is_root_read_only: bool
     is_privileged: bool
     capabilities: list[str]  # without `CAP_`; bounding, permitted and effective set of root
-    seccomp_profile: str  # `default` or `unconfined`
+    seccomp_profile: str  # `default`, `unconfined` or a profile in JSON
     no_new_privileges: bool
     rlimits: list[Rlimit]
     masked_paths: list[str]

@@ -1,14 +1,24 @@
 """Image and spec put together, and turned into what the core starts. Pure: it reads neither host nor clock."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fluytd.containers import namespaces
 from fluytd.containers import process_spec as core
 from fluytd.containers.checks import swap_default
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.signals import SIGTERM, parse_signal
-from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, SecuritySpec, TmpfsSpec
+from fluytd.containers.spec import (
+    BindSpec,
+    ContainerSpec,
+    HealthCheck,
+    NamespaceMode,
+    ResourcesSpec,
+    SecuritySpec,
+    TmpfsSpec,
+)
 from fluytd.containers.terminals import DEFAULT_SIZE
 from fluytd.containers.volume_mounts import volume_mount
 from fluytd.errors import FieldInvalid
@@ -28,6 +38,8 @@ DEFAULT_START_INTERVAL_MILLIS: Final = 5_000
 DEFAULT_HEALTH_RETRIES: Final = 3
 #: Where a container's init stands inside; the supervisor's program knows its task by the last name.
 INIT_PATH: Final = "/dev/fluyt-init"
+#: Where POSIX shared memory is, inside and on the host. Source: shm_overview(7).
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - it is no place for files of our own
 _NANOS_PER_CPU: Final = 1_000_000_000
 
 #: Source: moby `oci/defaults.go`.
@@ -56,6 +68,11 @@ class HostFacts:
     all_capabilities: tuple[str, ...]
     cpus: frozenset[int]
     memory_nodes: frozenset[int]
+    hostname: str = ""
+    kernel_release: str = ""
+    #: Whether the host has these security modules, switched on.
+    has_apparmor: bool = False
+    has_selinux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +107,10 @@ class StartSettings:
     init_path: str
 
 
-def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str) -> Resolved:
-    """What is executed for this spec in this image. Raises FIELD_INVALID (`spec.args`, `spec.stop_signal`)."""
-    hostname = spec.hostname or container_id[:12]
+def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str, hostname: str = "") -> Resolved:
+    """What is executed for this spec in this image. `hostname`: that of whom its namespaces are, if not its own. Raises
+    FIELD_INVALID (`spec.args`, `spec.stop_signal`)."""
+    hostname = hostname or spec.hostname or container_id[:12]
     return Resolved(
         args=_args(spec, image),
         env=_env(spec, image, hostname),
@@ -212,13 +230,44 @@ def limits(resources: ResourcesSpec) -> core.ResourceLimits:
         cpuset_cpus=resources.cpuset_cpus or None,
         cpuset_mems=resources.cpuset_mems or None,
         pids_limit=None if pids is None else (-1 if pids <= 0 else pids),
+        cpu_burst_micros=resources.cpu_burst_micros,
+        cpu_real_time_period_micros=resources.cpu_real_time_period_micros or None,
+        cpu_real_time_runtime_micros=resources.cpu_real_time_runtime_micros,
+        memory_swappiness=resources.memory_swappiness,
+        oom_kill_disabled=resources.oom_kill_disabled,
+        io_weight=resources.io_weight or None,
+        io_devices=[
+            core.IoDevice(
+                device.path,
+                device.read_bytes_per_second,
+                device.write_bytes_per_second,
+                device.read_ops_per_second,
+                device.write_ops_per_second,
+                device.weight,
+            )
+            for device in resources.io_devices
+        ],
+        huge_pages=[(bound.page_size, bound.limit_bytes) for bound in resources.hugetlb],
     )
+
+
+def device_rules(rules: Sequence[str]) -> list[core.DeviceRule]:
+    """The rules as the core takes them: one for both kinds of device becomes two."""
+    found = []
+    for rule in rules:
+        kind, numbers, permissions = rule.split(" ")
+        major, minor = (None if number == "*" else int(number) for number in numbers.split(":"))
+        kinds = {"a": (True, False), "b": (True,), "c": (False,)}[kind]
+        found += [core.DeviceRule(is_block, major, minor, permissions) for is_block in kinds]
+    return found
 
 
 def start_spec(
     container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts
 ) -> core.ContainerStart:
-    """Everything the core needs to execute this container. Raises FIELD_INVALID as `capabilities`."""
+    """Everything the core needs to execute this container but for what its devices are on the host. Raises
+    FIELD_INVALID as `capabilities`."""
+    modes = namespaces.modes(container.spec)
     spec, resolved, security = container.spec, container.resolved, container.spec.security
     masked = security.masked_paths
     read_only = security.read_only_paths
@@ -236,7 +285,14 @@ def start_spec(
         additional_groups=list(spec.additional_groups),
         hostname=resolved.hostname,
         domainname=spec.domainname,
-        network_mode=spec.network.mode.value,
+        network_mode=modes["network"],
+        pid_mode=modes["pid"],
+        ipc_mode=modes["ipc"],
+        uts_mode=modes["uts"],
+        cgroup_mode=modes["cgroup"],
+        shm_mode=modes["shm"],
+        devices=[],
+        device_rules=device_rules(spec.device_cgroup_rules),
         is_root_read_only=spec.read_only_root,
         is_privileged=security.privileged,
         capabilities=capabilities(security, host),
@@ -249,7 +305,7 @@ def start_spec(
         mounts=mounts(container, paths, settings.init_path),
         shm_size_bytes=spec.shm_size_bytes or DEFAULT_SHM_SIZE_BYTES,
         oom_score_adj=spec.oom_score_adj,
-        cgroup_parent=settings.cgroup_parent,
+        cgroup_parent=spec.cgroup_parent.strip("/") or settings.cgroup_parent,
         cgroup_name=container.id,
         limits=limits(spec.resources),
         open_stdin=spec.open_stdin,
@@ -287,6 +343,8 @@ def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core
         )
     own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
     files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
+    if spec.namespaces.ipc.mode is NamespaceMode.HOST and SHARED_MEMORY not in chosen:
+        files.append(core.Mount("bind", SHARED_MEMORY, SHARED_MEMORY, no_exec=True, no_suid=True, no_dev=True))
     if spec.init:
         files.append(core.Mount("bind", init_path, INIT_PATH, is_read_only=True))
     return sorted([*files, *chosen.values()], key=lambda mount: mount.destination.rstrip("/").count("/"))
@@ -295,7 +353,10 @@ def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core
 def mount_points(container: Container, paths: StartPaths) -> tuple[str, ...]:
     """Every place inside on which a start mounts something, the kernel's file systems included."""
     # Only destinations are told, so that the path of the init does not matter.
-    return ("/dev", "/proc", "/sys", *(mount.destination for mount in mounts(container, paths, "")))
+    devices = (device.container_path or device.host_path for device in container.spec.devices)
+    own = ("/dev", "/proc", "/sys")
+    outside = (path for path in devices if not path.startswith("/dev/"))
+    return (*own, *outside, *(mount.destination for mount in mounts(container, paths, "")))
 
 
 def _bind(mount: BindSpec) -> core.Mount:
@@ -324,41 +385,4 @@ def _tmpfs(mount: TmpfsSpec) -> core.Mount:
         no_exec=not mount.exec,
         no_suid=not mount.suid,
         no_dev=not mount.dev,
-    )
-
-
-def hosts_file(container: Container) -> str:
-    """The text of /etc/hosts. Source: moby libnetwork `etchosts`."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += ["fe00::\tip6-localnet", "ff00::\tip6-mcastprefix", "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]
-    for entry in container.spec.network.extra_hosts:
-        name, _, address = entry.partition(":")
-        lines.append(f"{address}\t{name}")
-    names = container.resolved.hostname
-    if container.spec.domainname:
-        names = f"{names}.{container.spec.domainname} {names}"
-    lines.append(f"127.0.1.1\t{names}")
-    return "\n".join(lines) + "\n"
-
-
-def resolv_conf(spec: ContainerSpec, host_text: str) -> str:
-    """The text of /etc/resolv.conf: the host's, with what the caller gave in place of it line by line."""
-    network = spec.network
-    kept = [line for line in host_text.splitlines() if not _is_replaced(line, spec)]
-    lines = [f"nameserver {server}" for server in network.dns_servers]
-    if network.dns_search:
-        lines.append("search " + " ".join(network.dns_search))
-    if network.dns_options:
-        lines.append("options " + " ".join(network.dns_options))
-    text = "\n".join([*kept, *lines])
-    return text + "\n" if text else ""
-
-
-def _is_replaced(line: str, spec: ContainerSpec) -> bool:
-    word = line.split(maxsplit=1)[0] if line.strip() else ""
-    network = spec.network
-    return bool(
-        (word == "nameserver" and network.dns_servers)
-        or (word in {"search", "domain"} and network.dns_search)
-        or (word == "options" and network.dns_options)
     )

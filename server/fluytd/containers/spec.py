@@ -11,6 +11,39 @@ class NetworkMode(StrEnum):
     NONE = "none"
     #: The host's.
     HOST = "host"
+    #: That of another container.
+    CONTAINER = "container"
+
+
+class NamespaceMode(StrEnum):
+    """Where another of a container's namespaces comes from."""
+
+    PRIVATE = "private"
+    HOST = "host"
+    CONTAINER = "container"
+    #: Of IPC only: its own, which others may share.
+    SHAREABLE = "shareable"
+    #: Of IPC only: its own, without /dev/shm.
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSpec:
+    """One namespace of a container."""
+
+    mode: NamespaceMode = NamespaceMode.PRIVATE
+    #: With CONTAINER: the other's name or id as asked, its id once this container is made.
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesSpec:
+    """The namespaces of a container besides that of the network."""
+
+    pid: NamespaceSpec = NamespaceSpec()
+    ipc: NamespaceSpec = NamespaceSpec()
+    uts: NamespaceSpec = NamespaceSpec()
+    cgroup: NamespaceSpec = NamespaceSpec()
 
 
 class PullPolicy(StrEnum):
@@ -75,6 +108,28 @@ class PlatformChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class IoDeviceSpec:
+    """Bounds on one block device; 0 is none."""
+
+    path: str
+    read_bytes_per_second: int = 0
+    write_bytes_per_second: int = 0
+    read_ops_per_second: int = 0
+    write_ops_per_second: int = 0
+    #: 10 to 1000.
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HugetlbSpec:
+    """A bound on huge pages of one size, `2MB`."""
+
+    page_size: str
+    #: -1 is none.
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResourcesSpec:
     """Limits as asked; None leaves the kernel's default."""
 
@@ -93,6 +148,27 @@ class ResourcesSpec:
     cpuset_mems: str = ""
     #: -1 and 0 are unlimited.
     pids_limit: int | None = None
+    #: CPU time that may be saved up.
+    cpu_burst_micros: int | None = None
+    cpu_real_time_period_micros: int | None = None
+    cpu_real_time_runtime_micros: int | None = None
+    #: 0 to 100.
+    memory_swappiness: int | None = None
+    oom_kill_disabled: bool | None = None
+    #: 10 to 1000.
+    io_weight: int | None = None
+    io_devices: tuple[IoDeviceSpec, ...] = ()
+    hugetlb: tuple[HugetlbSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """A device node of the host, or all below a directory; an empty path inside is that on the host."""
+
+    host_path: str
+    container_path: str = ""
+    #: Some of `r`, `w`, `m`.
+    permissions: str = "rwm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +187,15 @@ class SecuritySpec:
     privileged: bool = False
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
-    #: `default`, `unconfined`; None: `default`, or `unconfined` when privileged.
+    #: `default`, `unconfined` or a profile in JSON; None: `default`, or `unconfined` when privileged.
     seccomp_profile: str | None = None
     no_new_privileges: bool = False
     #: None: the engine's list, or none when privileged.
     masked_paths: tuple[str, ...] | None = None
     read_only_paths: tuple[str, ...] | None = None
+    #: Empty: none was asked for.
+    apparmor_profile: str = ""
+    selinux_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +205,8 @@ class NetworkSpec:
     mode: NetworkMode = NetworkMode.NONE
     #: The caller named no mode or the bridge; told apart so that the record says what was asked.
     is_default: bool = False
+    #: With CONTAINER: as `NamespaceSpec.container`.
+    container: str = ""
     dns_servers: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
@@ -268,6 +349,14 @@ class ContainerSpec:
     shm_size_bytes: int = 0
     security: SecuritySpec = SecuritySpec()
     network: NetworkSpec = NetworkSpec()
+    namespaces: NamespacesSpec = NamespacesSpec()
+    devices: tuple[DeviceSpec, ...] = ()
+    #: `c 1:3 rwm`.
+    device_cgroup_rules: tuple[str, ...] = ()
+    #: `vendor.com/class=name`.
+    cdi_devices: tuple[str, ...] = ()
+    #: Empty: the engine's.
+    cgroup_parent: str = ""
     binds: tuple[BindSpec, ...] = ()
     tmpfs: tuple[TmpfsSpec, ...] = ()
     volumes: tuple[VolumeSpec, ...] = ()

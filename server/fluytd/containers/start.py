@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, mounts
+from fluytd.containers import delete, exits, facts, model, mounts, namespaces
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.ports import Process
 from fluytd.containers.release import released
+from fluytd.containers.resolve import StartPaths
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
 from fluytd.logs.follow import BATCH_BYTES
@@ -85,8 +86,11 @@ async def start_locked(
     try:
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
+        joined = joined_processes(ctx, entry.container)
         sources = await mounts.attach(ctx, wanted)
-        process, reader, first_records = await ctx.workers.run(_work, ctx, wanted, make_directories, open_log, sources)
+        process, reader, first_records = await ctx.workers.run(
+            _work, ctx, wanted, make_directories, open_log, sources, joined
+        )
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
@@ -120,12 +124,40 @@ def _of_size(container: Container, size: tuple[int, int] | None) -> Container:
     return replace(container, spec=replace(container.spec, tty_width=size[0], tty_height=size[1]))
 
 
+def joined_processes(ctx: Context, container: Container) -> list[tuple[Container, Process]]:
+    """The containers whose namespaces this one shares, with their processes, in the order of their places.
+
+    Raises CONTAINER_NOT_FOUND, and CONTAINER_WRONG_STATE for one that does not run.
+    """
+    found = []
+    for container_id in namespaces.others(container.spec):
+        other = ctx.table.get(container_id)
+        if other is None:
+            raise ContainerNotFound(id=container_id)
+        if other.run is None or other.container.state not in {State.RUNNING, State.PAUSED}:
+            allowed = [State.PAUSED.value, State.RUNNING.value]
+            state = other.container.state.value
+            raise ContainerWrongState(id=container_id, state=state, allowed_states=allowed)
+        found.append((other.container, other.run.process))
+    return found
+
+
+def _with_names_of(ctx: Context, paths: StartPaths, other: Container) -> StartPaths:
+    """The paths with the files about names of another container, or of the one whose network that has in turn."""
+    owner = other
+    while owner.spec.network.container and (entry := ctx.table.get(owner.spec.network.container)) is not None:
+        owner = entry.container
+    theirs = ctx.directories.paths(owner, ())
+    return replace(paths, hosts=theirs.hosts, hostname=theirs.hostname, resolv_conf=theirs.resolv_conf)
+
+
 def _work(
     ctx: Context,
     container: Container,
     make_directories: bool,
     open_log: OpenLog | None,
     volume_sources: dict[str, str],
+    joined: Sequence[tuple[Container, Process]],
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
     image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
@@ -134,9 +166,12 @@ def _work(
         paths = replace(paths, volume_sources=volume_sources)
     if make_directories:
         ctx.directories.create(container, paths.lower_dirs)
+    for other, _ in joined:
+        if other.id == container.spec.network.container:
+            paths = _with_names_of(ctx, paths, other)
     reader = open_log(paths.log_dir) if open_log is not None else None
     try:
-        process = ctx.runtime.start(container, paths)
+        process = ctx.runtime.start(container, paths, [process for _, process in joined])
         # The log's first segment was made meanwhile: this takes note of it, so that an empty log is not read again.
         return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
     except BaseException:

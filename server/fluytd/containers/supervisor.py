@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
-from fluytd.containers import bind_sources
+from fluytd.containers import bind_sources, host_devices
+from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Ending, ExecProcess, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
-from fluytd.errors import ContainerNotFound, IoFailed
+from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -29,12 +31,22 @@ _PRIVATE: Final = 0o700
 class CoreRuntime:
     """Implements `ports.Runtime` with the Rust core."""
 
-    def __init__(self, supervisor_path: Path, run_root: Path, settings: StartSettings, host_facts: HostFacts) -> None:
+    def __init__(
+        self,
+        supervisor_path: Path,
+        run_root: Path,
+        settings: StartSettings,
+        host_facts: HostFacts,
+        devices: HostDevices,
+    ) -> None:
         """Opens the supervisor program. Raises IO_FAILED, VERSION_MISMATCH. Blocking."""
         self._host = process.SupervisorHost(str(supervisor_path))
         self._run_dirs = run_root / "containers"
         self._settings = settings
         self._host_facts = host_facts
+        self._devices = devices
+        #: Of containers whose control groups lie elsewhere than the engine's.
+        self._parents: dict[str, str] = {}
         self._run_dirs.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def prepare(self) -> None:
@@ -46,9 +58,30 @@ class CoreRuntime:
         """Absolute path of a container's run directory."""
         return f"{self._run_dirs}/{container_id}"
 
-    def start(self, container: Container, paths: StartPaths) -> Process:
+    def check_seccomp(self, profile: str, capabilities: Sequence[str]) -> None:
+        """See `ports.Runtime.check_seccomp`."""
+        process.check_seccomp(profile, list(capabilities))
+
+    def check_parent(self, parent: str) -> None:
+        """See `ports.Runtime.check_parent`."""
+        if f"{parent.strip('/')}/".startswith(f"{self._settings.cgroup_parent.strip('/')}/") and parent.strip("/") != (
+            self._settings.cgroup_parent.strip("/")
+        ):
+            raise FieldInvalid(field="spec.cgroup_parent", rule="must not lie below the engine's own")
+
+    def learn(self, container: Container) -> None:
+        """See `ports.Runtime.learn`."""
+        if container.spec.cgroup_parent:
+            self._parents[container.id] = container.spec.cgroup_parent.strip("/")
+
+    def _parent(self, container_id: str) -> str:
+        return self._parents.get(container_id, self._settings.cgroup_parent)
+
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
         """See `ports.Runtime.start`."""
+        self.learn(container)
         spec = start_spec(container, paths, self._settings, self._host_facts)
+        spec = self._devices.given(container.spec, spec)
         bind_sources.check(container.resolved.binds or container.spec.binds)
         failpoints.hit("container.start.run_dir")
         try:
@@ -61,7 +94,7 @@ class CoreRuntime:
             raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
         failpoints.hit("container.start.process")
         try:
-            started = self._host.start(spec, START_TIMEOUT_MILLIS)
+            started = self._host.start(spec, joined, START_TIMEOUT_MILLIS)  # type: ignore[arg-type] # as in `exec`
         except BaseException:
             host.remove_tree(paths.run_dir)
             raise
@@ -92,32 +125,36 @@ class CoreRuntime:
     def kill_group(self, container_id: str) -> None:
         """See `ports.Runtime.kill_group`."""
         _check_name(container_id)
-        cgroup.kill(self._settings.cgroup_parent, container_id)
+        cgroup.kill(self._parent(container_id), container_id)
 
     def freeze(self, container_id: str) -> None:
         """See `ports.Runtime.freeze`."""
         _check_name(container_id)
-        cgroup.freeze(self._settings.cgroup_parent, container_id)
+        cgroup.freeze(self._parent(container_id), container_id)
 
     def thaw(self, container_id: str) -> None:
         """See `ports.Runtime.thaw`."""
         _check_name(container_id)
-        cgroup.thaw(self._settings.cgroup_parent, container_id)
+        cgroup.thaw(self._parent(container_id), container_id)
 
     def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
         """See `ports.Runtime.update_limits`."""
         _check_name(container_id)
         failpoints.hit("container.update.limits")
-        return cgroup.update(self._settings.cgroup_parent, container_id, limits)
+        limits = replace(limits, io_devices=host_devices.numbered(limits.io_devices, "resources"))
+        return cgroup.update(self._parent(container_id), container_id, limits)
 
     def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
         """See `ports.Runtime.stats`."""
-        return cgroup.stats(self._settings.cgroup_parent, groups)
+        parents = {self._parent(container_id) for container_id, _ in groups}
+        if len(parents) == 1:
+            return cgroup.stats(parents.pop(), groups)
+        return [stats for group in groups for stats in cgroup.stats(self._parent(group[0]), [group])]
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:
         """See `ports.Runtime.list_processes`."""
         _check_name(container_id)
-        return [*host.processes(cgroup.process_ids(self._settings.cgroup_parent, container_id))]
+        return [*host.processes(cgroup.process_ids(self._parent(container_id), container_id))]
 
     def release(self, container_id: str, process: Process | None) -> None:
         """See `ports.Runtime.release`."""
@@ -127,10 +164,11 @@ class CoreRuntime:
                 process.wait_gone(SUPERVISOR_EXIT_TIMEOUT_MILLIS)
             process.close()
         self._clear(container_id)
+        self._parents.pop(container_id, None)
 
     def _clear(self, container_id: str) -> None:
         _check_name(container_id)
-        parent = self._settings.cgroup_parent
+        parent = self._parent(container_id)
         failpoints.hit("container.exit.cgroup")
         cgroup.kill(parent, container_id)
         cgroup.remove(parent, container_id, GROUP_EXIT_TIMEOUT_MILLIS)

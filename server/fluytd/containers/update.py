@@ -5,17 +5,21 @@ daemon that finds pending ones gives back the old.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from fluytd import failpoints
 from fluytd.containers import checks, facts, model
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
-from fluytd.containers.process_spec import ResourceLimits
+from fluytd.containers.process_spec import IoDevice, ResourceLimits
 from fluytd.containers.resolve import limits
 from fluytd.containers.restart import is_due
-from fluytd.containers.spec import ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
+
+T = TypeVar("T")
 
 _UPDATABLE = frozenset(set(State) - {State.CREATING, State.STARTING, State.DELETING, State.UNKNOWN})
 
@@ -83,14 +87,35 @@ async def give_back(ctx: Context, entry: Entry) -> None:
     await ctx.record(entry, model.updated(entry.container, spec.resources, spec.restart_policy))
 
 
+#: Source: mm/vmscan.c, vm_swappiness; block/bfq-cgroup.c, CGROUP_WEIGHT_DFL.
+DEFAULT_SWAPPINESS: Final = 60
+DEFAULT_IO_WEIGHT: Final = 100
+
+
 def merged(present: ResourcesSpec, changes: ResourcesSpec) -> ResourcesSpec:
     """The present limits with those of `changes` that are given in place of them."""
-    given = {
+    given: dict[str, Any] = {
         field.name: value
         for field in dataclasses.fields(changes)
-        if (value := getattr(changes, field.name)) not in (None, "")
+        if (value := getattr(changes, field.name)) not in (None, "", ())
     }
+    if changes.io_devices:
+        given["io_devices"] = _merged(present.io_devices, changes.io_devices, lambda device: device.path, _is_bounded)
+    if changes.hugetlb:
+        given["hugetlb"] = _merged(present.hugetlb, changes.hugetlb, lambda bound: bound.page_size, lambda _: True)
     return dataclasses.replace(present, **given)
+
+
+def _is_bounded(device: IoDeviceSpec) -> bool:
+    return device != IoDeviceSpec(device.path)
+
+
+def _merged(
+    present: Sequence[T], changes: Sequence[T], key: Callable[[T], str], is_kept: Callable[[T], bool]
+) -> tuple[T, ...]:
+    """What is there with what changes in place of it by key, in the order in which it came."""
+    found = {key(one): one for one in (*present, *changes)}
+    return tuple(one for one in found.values() if is_kept(one))
 
 
 def difference_of(present: ResourcesSpec, wanted: ResourcesSpec, ctx: Context) -> ResourceLimits:
@@ -110,10 +135,20 @@ def difference_of(present: ResourcesSpec, wanted: ResourcesSpec, ctx: Context) -
         cpuset_cpus=_list_of(ctx.host.cpus),
         cpuset_mems=_list_of(ctx.host.memory_nodes),
         pids_limit=-1,
+        cpu_burst_micros=0,
+        cpu_real_time_period_micros=1_000_000,
+        cpu_real_time_runtime_micros=0,
+        memory_swappiness=DEFAULT_SWAPPINESS,
+        oom_kill_disabled=False,
+        io_weight=DEFAULT_IO_WEIGHT,
     )
     names = {field.name for field in dataclasses.fields(ResourceLimits)}
     changed = {name for name in names if getattr(old, name) != getattr(new, name)}
-    for pair in ({"memory_limit_bytes", "memory_swap_limit_bytes"}, {"cpu_quota_micros", "cpu_period_micros"}):
+    changed -= {"io_devices", "huge_pages"}
+    quota = {"cpu_quota_micros", "cpu_period_micros"}
+    if old.cpu_burst_micros is not None or new.cpu_burst_micros is not None:
+        quota.add("cpu_burst_micros")
+    for pair in ({"memory_limit_bytes", "memory_swap_limit_bytes"}, quota):
         if changed & pair:
             changed |= pair
 
@@ -123,7 +158,23 @@ def difference_of(present: ResourcesSpec, wanted: ResourcesSpec, ctx: Context) -
         wanted_value = getattr(new, name)
         return getattr(defaults, name) if wanted_value is None else wanted_value
 
-    return ResourceLimits(**{name: value(name) for name in names})  # type: ignore[arg-type] # each from its own field
+    names -= {"io_devices", "huge_pages"}
+    values = {name: value(name) for name in names}
+    devices, pages = _changed_devices(old, new), _changed_pages(old, new)
+    return ResourceLimits(**values, io_devices=devices, huge_pages=pages)  # type: ignore[arg-type] # each from its own
+
+
+def _changed_devices(old: ResourceLimits, new: ResourceLimits) -> list[IoDevice]:
+    """What changes for single devices; one that has no bound any more has none of it."""
+    wanted = {device.path: device for device in new.io_devices}
+    gone = [IoDevice(device.path) for device in old.io_devices if device.path not in wanted]
+    return [*gone, *(device for device in wanted.values() if device not in old.io_devices)]
+
+
+def _changed_pages(old: ResourceLimits, new: ResourceLimits) -> list[tuple[str, int]]:
+    wanted = dict(new.huge_pages)
+    gone = [(size, -1) for size, _ in old.huge_pages if size not in wanted]
+    return [*gone, *(bound for bound in wanted.items() if bound not in old.huge_pages)]
 
 
 def _list_of(numbers: frozenset[int]) -> str:

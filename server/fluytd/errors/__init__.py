@@ -23,6 +23,7 @@ from fluytd.errors.base import (
 )
 from fluytd.errors.builds import BuildTargetNotFound, DockerfileChecksFailed, DockerfileInvalid, IgnoreFileInvalid
 from fluytd.errors.containers import (
+    CdiDeviceUnavailable,
     CgroupBusy,
     CgroupLimitRejected,
     ContainerAmbiguous,
@@ -100,6 +101,7 @@ __all__ = [
     "BlobNotFound",
     "BuildTargetNotFound",
     "Cancelled",
+    "CdiDeviceUnavailable",
     "CgroupBusy",
     "CgroupLimitRejected",
     "Code",

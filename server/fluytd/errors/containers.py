@@ -63,6 +63,16 @@ class ProcessStartFailed(
     """A start that failed before or at the execution of the command."""
 
 
+class CdiDeviceUnavailable(
+    WrongState,
+    reason="CDI_DEVICE_UNAVAILABLE",
+    keys="device rule",
+    text="the CDI device {device} cannot be given: {rule}",
+    next_step="Look at the specs in the directories of the setting cdi_spec_dirs; the vendor's tool makes them anew.",
+):
+    """A CDI name that no spec of the host has, or whose spec cannot be carried out."""
+
+
 class UserInvalid(
     InvalidInput,
     reason="USER_INVALID",

@@ -75,6 +75,19 @@ def _filesystem(path: Path) -> str:
     return found
 
 
+def has_apparmor(module: Path = Path("/sys/module/apparmor/parameters/enabled")) -> bool:
+    """Whether AppArmor is there and switched on. Blocking (one file)."""
+    try:
+        return module.read_text(encoding="ascii").strip() == "Y"
+    except OSError:
+        return False
+
+
+def has_selinux(filesystem: Path = Path("/sys/fs/selinux/enforce")) -> bool:
+    """Whether SELinux is there and loaded. Blocking (one look)."""
+    return filesystem.exists()
+
+
 def online(kind: str, directory: Path = Path("/sys/devices/system")) -> frozenset[int]:
     """Numbers of the online `cpu`s or `node`s (of memory); only 0 where the host does not tell. Blocking (one file).
 

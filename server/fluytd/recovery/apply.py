@@ -44,6 +44,7 @@ async def recover(ctx: Context) -> Report:
         report.failures[container_id] = failure.message
     for container in sorted(loaded.containers, key=lambda one: (one.create_time_unix_nanos, one.id)):
         ctx.table.add(container)
+        ctx.runtime.learn(container)
     observation = await ctx.workers.run(observe, ctx.runtime, ctx.directories)
     processes = dict(observation.processes)
     actions = decided.reconcile(loaded.containers, observation.observed, loaded.unreadable)

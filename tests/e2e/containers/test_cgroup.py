@@ -214,18 +214,6 @@ def test_a_limit_that_is_given_twice_is_refused(engine: Engine) -> None:
     assert refused_run(engine, "true", rlimits=limits)[:2] == (INVALID, "FIELD_INVALID")
 
 
-@pytest.mark.parametrize(
-    ("limits", "reason"),
-    [({"io_weight": 500}, "FIELD_NOT_BUILT"), ({"cpu_burst_micros": 10}, "FIELD_NOT_BUILT")],
-    ids=["io-weight", "cpu-burst"],
-)
-def test_a_limit_that_is_not_built_is_refused_and_never_forgotten(
-    engine: Engine, limits: dict[str, int], reason: str
-) -> None:
-    refusal = refused_run(engine, "true", resources=resources_pb2.Resources(**limits))  # type: ignore[arg-type]
-    assert refusal[1] == reason
-
-
 def test_limits_are_kept_in_the_record_as_asked(engine: Engine) -> None:
     limits = resources_pb2.Resources(memory_limit_bytes=64 * MIB, pids_limit=16, cpu_shares=512)
     container = create(engine, "true", resources=limits)

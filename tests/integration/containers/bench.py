@@ -8,7 +8,9 @@ from random import SystemRandom
 
 from fluytd._core import cgroup, process
 from fluytd.clock import SystemClock
+from fluytd.containers.cdi_registry import CdiRegistry
 from fluytd.containers.directories import ContainerDirectories
+from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import ExitStatus, ImageFacts
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.run import Exited, Output, RunEvent
@@ -89,7 +91,7 @@ class CoreBench:
         )
         settings = StartSettings(self.cgroup_parent, 16 << 20, 5, str(SUPERVISOR))
         self.service = ContainerService(
-            runtime=CoreRuntime(SUPERVISOR, self.run_root, settings, facts),
+            runtime=CoreRuntime(SUPERVISOR, self.run_root, settings, facts, HostDevices(CdiRegistry(()))),
             directories=ContainerDirectories(self.data_root, self.run_root),
             images=OneLayer(self._layer),
             records=ContainerRecords(self.db),

@@ -198,7 +198,16 @@ class FakeRuntime:
     def prepare(self) -> None:
         pass
 
-    def start(self, container: Container, paths: StartPaths) -> Process:
+    def check_seccomp(self, profile: str, capabilities: Sequence[str]) -> None:
+        """Every profile is one."""
+
+    def check_parent(self, parent: str) -> None:
+        """Every parent is one."""
+
+    def learn(self, container: Container) -> None:
+        """Nothing depends on it."""
+
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
         self.starts += 1
         if self.start_error is not None:
             raise self.start_error

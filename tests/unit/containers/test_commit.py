@@ -10,8 +10,8 @@ from fluytd.containers import commit
 from fluytd.containers.commit import CommitRequest
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.model import ExitStatus
-from fluytd.containers.ports import Change, TreeArchive
 from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.tree_ports import Change, TreeArchive
 from fluytd.errors import CgroupBusy, ContainerNotFound, FieldInvalid, ImageNotFound, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.commit import CommitOptions, Committed, Hold, Tree

@@ -8,7 +8,7 @@ from fluyt.v1.types import archive_pb2
 from fluytd.api.convert.values import from_page_token, to_page_token
 from fluytd.containers.commit import CommitRequest
 from fluytd.containers.files import Exported
-from fluytd.containers.ports import Change
+from fluytd.containers.tree_ports import Change
 from fluytd.errors import FieldInvalid
 from fluytd.ids import ImageReference
 

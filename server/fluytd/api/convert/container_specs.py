@@ -1,11 +1,21 @@
 """ContainerSpec messages <-> specs. What this version does not honour is refused by name, never ignored."""
 
-from typing import Any, Final
+from typing import Final
 
-from fluyt.v1.types import container_spec_pb2, network_pb2, platform_pb2, resources_pb2, security_pb2
+from fluyt.v1.types import container_spec_pb2, network_pb2, platform_pb2
+from fluytd.api.convert.confinement import (
+    from_device,
+    from_namespaces,
+    from_resources,
+    from_security,
+    to_device,
+    to_namespaces,
+    to_resources,
+    to_security,
+)
 from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.mounts import add_mounts, from_mounts, from_volumes_from
-from fluytd.api.convert.values import from_duration, to_duration
+from fluytd.api.convert.values import choice, from_duration, not_built, refuse_fields, to_duration
 from fluytd.containers.spec import (
     ContainerSpec,
     LogSpec,
@@ -13,14 +23,12 @@ from fluytd.containers.spec import (
     NetworkSpec,
     PlatformChoice,
     PullPolicy,
-    ResourcesSpec,
     RestartMode,
     RestartPolicy,
     RlimitSpec,
-    SecuritySpec,
 )
 from fluytd.containers.terminals import MAX_TERMINAL_SIZE
-from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt
+from fluytd.errors import FieldInvalid
 
 _NETWORK: Final = network_pb2.NetworkSpec
 _POLICIES: Final = {
@@ -38,42 +46,24 @@ _RESTART_MODES: Final = {
     _RESTART.MODE_UNLESS_STOPPED: RestartMode.UNLESS_STOPPED,
 }
 #: Fields of ContainerSpec that this version refuses when they are set.
-_NOT_BUILT: Final = ("devices", "cgroup_parent", "storage_size_bytes", "cdi_devices")
-_RESOURCES_NOT_BUILT: Final = (
-    "io_weight",
-    "io_device_limits",
-    "hugetlb_limits",
-    "cpu_burst_micros",
-    "oom_kill_disabled",
-)
+_NOT_BUILT: Final = ("storage_size_bytes",)
 #: Messages of specs that are kept, the oldest given up first, and the largest of them.
 MAX_KEPT_MESSAGES: Final = 2_048
 MAX_KEPT_BYTES: Final = 4 * 1024
 #: By identity: a spec holds what has no hash, and the one in the value keeps its id from being another's.
 _MESSAGES: Final[dict[tuple[int, bool], tuple[ContainerSpec, container_spec_pb2.ContainerSpec]]] = {}
-_OPTIONAL_LIMITS: Final = (
-    "memory_limit_bytes",
-    "memory_swap_limit_bytes",
-    "memory_reservation_bytes",
-    "cpu_quota_micros",
-    "cpu_period_micros",
-    "cpu_shares",
-    "nano_cpus",
-    "pids_limit",
-)
 
 
 def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
     """The spec. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
     if not message.image:
         raise FieldInvalid(field="spec.image", rule="must be given")
-    _refuse(message, _NOT_BUILT, "spec")
-    _check_namespaces(message.namespaces)
+    refuse_fields(message, _NOT_BUILT, "spec")
     mounts = from_mounts(message.mounts)
     return ContainerSpec(
         image=message.image,
         platform=_platform(message.platform) if message.HasField("platform") else None,
-        pull_policy=_choice(_POLICIES, message.pull_policy, "spec.pull_policy"),
+        pull_policy=choice(_POLICIES, message.pull_policy, "spec.pull_policy"),
         entrypoint=tuple(message.entrypoint.values) if message.HasField("entrypoint") else None,
         args=tuple(message.args),
         env=tuple(message.env),
@@ -100,11 +90,16 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         ),
         restart_policy=from_restart_policy(message.restart_policy, "spec.restart_policy"),
         read_only_root=message.read_only_root,
-        resources=from_resources(message.resources, "spec.resources"),
+        resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
         oom_score_adj=message.oom_score_adj if message.HasField("oom_score_adj") else None,
         shm_size_bytes=message.shm_size_bytes,
-        security=_security(message.security),
+        security=from_security(message.security),
+        namespaces=from_namespaces(message.namespaces),
+        devices=tuple(from_device(device) for device in message.devices),
+        device_cgroup_rules=tuple(message.device_cgroup_rules),
+        cdi_devices=tuple(message.cdi_devices),
+        cgroup_parent=message.cgroup_parent,
         network=_network(message.network),
         binds=mounts.binds,
         tmpfs=mounts.tmpfs,
@@ -122,79 +117,29 @@ def _terminal_side(value: int, field: str) -> int:
     return value
 
 
-def _refuse(message: Any, fields: tuple[str, ...], path: str) -> None:
-    for name in fields:
-        descriptor = message.DESCRIPTOR.fields_by_name[name]
-        value = getattr(message, name)
-        if (message.HasField(name) if descriptor.has_presence else bool(value)) and value:
-            raise _not_built(f"{path}.{name}")
-
-
-def _not_built(path: str) -> EngineError:
-    return FieldNotBuilt(field=path)
-
-
-def _choice(table: Any, value: int, field: str) -> Any:
-    if value not in table:
-        raise FieldInvalid(field=field, rule=f"{value} is not a value of this enum")
-    return table[value]
-
-
 def _platform(message: platform_pb2.Platform) -> PlatformChoice:
     return PlatformChoice(message.os, message.architecture, message.variant)
 
 
 def from_restart_policy(message: container_spec_pb2.RestartPolicy, path: str) -> RestartPolicy:
     """The policy. Raises FIELD_INVALID with the field's path below `path`."""
-    return RestartPolicy(_choice(_RESTART_MODES, message.mode, f"{path}.mode"), message.max_retry_count)
-
-
-def from_resources(message: resources_pb2.Resources, path: str) -> ResourcesSpec:
-    """The limits that are given. Raises FIELD_NOT_BUILT with the field's path below `path`."""
-    _refuse(message, _RESOURCES_NOT_BUILT, path)
-    limits = {name: getattr(message, name) for name in _OPTIONAL_LIMITS if message.HasField(name)}
-    return ResourcesSpec(cpuset_cpus=message.cpuset_cpus, cpuset_mems=message.cpuset_mems, **limits)
-
-
-def _security(message: security_pb2.SecuritySpec) -> SecuritySpec:
-    _refuse(message, ("apparmor_profile", "selinux_label"), "spec.security")
-    seccomp: str | None = None
-    if message.HasField("seccomp"):
-        kind = message.seccomp.WhichOneof("profile")
-        if kind == "json":
-            raise _not_built("spec.security.seccomp.json")
-        if kind is None or not getattr(message.seccomp, kind):
-            raise FieldInvalid(field="spec.security.seccomp", rule="needs one profile, and true as its value")
-        seccomp = kind
-    return SecuritySpec(
-        privileged=message.privileged,
-        add_capabilities=tuple(_capability(name) for name in message.add_capabilities),
-        drop_capabilities=tuple(_capability(name) for name in message.drop_capabilities),
-        seccomp_profile=seccomp,
-        no_new_privileges=message.no_new_privileges,
-        masked_paths=tuple(message.masked_paths.paths) if message.HasField("masked_paths") else None,
-        read_only_paths=tuple(message.read_only_paths.paths) if message.HasField("read_only_paths") else None,
-    )
-
-
-def _capability(name: str) -> str:
-    return name.upper().removeprefix("CAP_")
+    return RestartPolicy(choice(_RESTART_MODES, message.mode, f"{path}.mode"), message.max_retry_count)
 
 
 def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
     if message.mode == _NETWORK.MODE_BRIDGE:
-        raise _not_built("spec.network.mode")
-    if message.mode == _NETWORK.MODE_CONTAINER:
-        raise _not_built("spec.network.container")
+        raise not_built("spec.network.mode")
     modes = {
         _NETWORK.MODE_UNSPECIFIED: NetworkMode.NONE,
         _NETWORK.MODE_NONE: NetworkMode.NONE,
         _NETWORK.MODE_HOST: NetworkMode.HOST,
+        _NETWORK.MODE_CONTAINER: NetworkMode.CONTAINER,
     }
-    _refuse(message, ("attachments", "published_ports", "publish_all_ports"), "spec.network")
+    refuse_fields(message, ("attachments", "published_ports", "publish_all_ports"), "spec.network")
     return NetworkSpec(
-        mode=_choice(modes, message.mode, "spec.network.mode"),
+        mode=choice(modes, message.mode, "spec.network.mode"),
         is_default=message.mode == _NETWORK.MODE_UNSPECIFIED,
+        container=message.container,
         dns_servers=tuple(message.dns_servers),
         dns_search=tuple(message.dns_search),
         dns_options=tuple(message.dns_options),
@@ -202,18 +147,9 @@ def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
     )
 
 
-def _check_namespaces(message: security_pb2.NamespacesSpec) -> None:
-    private = security_pb2.NamespaceSpec.MODE_PRIVATE
-    for name in ("pid", "ipc", "uts", "cgroup"):
-        if getattr(message, name).mode > private:
-            raise _not_built(f"spec.namespaces.{name}")
-    if message.user.mode == security_pb2.UserNamespaceSpec.MODE_AUTO:
-        raise _not_built("spec.namespaces.user")
-
-
 def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
     if message.driver > container_spec_pb2.LogSpec.DRIVER_FILE:
-        raise _not_built("spec.log.driver")
+        raise not_built("spec.log.driver")
     return LogSpec(message.segment_size_bytes, message.segment_count)
 
 
@@ -282,6 +218,7 @@ def _to_network(network: NetworkSpec) -> network_pb2.NetworkSpec:
     mode = "UNSPECIFIED" if network.is_default else network.mode.name
     return network_pb2.NetworkSpec(
         mode=network_pb2.NetworkSpec.Mode.Value(f"MODE_{mode}"),
+        container=network.container,
         dns_servers=network.dns_servers,
         dns_search=network.dns_search,
         dns_options=network.dns_options,
@@ -292,26 +229,15 @@ def _to_network(network: NetworkSpec) -> network_pb2.NetworkSpec:
 def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -> None:
     message.env.extend(spec.env)
     message.sysctls.update(spec.sysctls)
-    for name in _OPTIONAL_LIMITS:
-        value = getattr(spec.resources, name)
-        if value is not None:
-            setattr(message.resources, name, value)
-    message.resources.cpuset_cpus = spec.resources.cpuset_cpus
-    message.resources.cpuset_mems = spec.resources.cpuset_mems
+    message.resources.CopyFrom(to_resources(spec.resources))
+    message.security.CopyFrom(to_security(spec.security))
+    message.namespaces.CopyFrom(to_namespaces(spec.namespaces))
+    message.devices.extend(to_device(device) for device in spec.devices)
+    message.device_cgroup_rules.extend(spec.device_cgroup_rules)
+    message.cdi_devices.extend(spec.cdi_devices)
+    message.cgroup_parent = spec.cgroup_parent
     for limit in spec.rlimits:
         message.rlimits.add(name=limit.name, soft=limit.soft, hard=limit.hard)
-    security = spec.security
-    message.security.privileged = security.privileged
-    message.security.add_capabilities.extend(security.add_capabilities)
-    message.security.drop_capabilities.extend(security.drop_capabilities)
-    message.security.no_new_privileges = security.no_new_privileges
-    if security.seccomp_profile is not None:
-        setattr(message.security.seccomp, security.seccomp_profile, True)
-    for name in ("masked_paths", "read_only_paths"):
-        paths = getattr(security, name)
-        if paths is not None:
-            getattr(message.security, name).SetInParent()
-            getattr(message.security, name).paths.extend(paths)
     add_mounts(message, spec)
     message.log.segment_size_bytes = spec.log.segment_size_bytes
     message.log.segment_count = spec.log.segment_count

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_filter_pb2, container_pb2, output_pb2, platform_pb2
-from fluytd.api.convert.container_specs import from_resources, from_restart_policy, to_spec
+from fluytd.api.convert.confinement import from_resources
+from fluytd.api.convert.container_specs import from_restart_policy, to_spec
 from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.mounts import to_mount_points
 from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
@@ -171,7 +172,7 @@ def from_update(
     for name in ("add_published_ports", "remove_published_ports"):
         if getattr(request, name):
             raise FieldNotBuilt(field=name)
-    changes = from_resources(request.resources, "resources") if request.HasField("resources") else None
+    changes = from_resources(request.resources) if request.HasField("resources") else None
     has_policy = request.HasField("restart_policy")
     return changes, from_restart_policy(request.restart_policy, "restart_policy") if has_policy else None
 

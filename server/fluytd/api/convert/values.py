@@ -2,13 +2,13 @@
 
 import base64
 import binascii
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from fluyt.v1.types import failure_pb2, output_pb2
 from fluytd.containers.terminals import MAX_TERMINAL_SIZE
-from fluytd.errors import Failure, FieldInvalid
+from fluytd.errors import EngineError, Failure, FieldInvalid, FieldNotBuilt
 
 _NANOS: Final = 1_000_000_000
 _MILLIS: Final = 1_000
@@ -88,3 +88,24 @@ def from_page_token(token: str) -> str:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise FieldInvalid(field="page_token", rule="must be a next_page_token of an earlier answer") from None
+
+
+def refuse_fields(message: Any, fields: tuple[str, ...], path: str) -> None:
+    """Raises FIELD_NOT_BUILT, with the path below `path`, for the first of these fields that is set."""
+    for name in fields:
+        descriptor = message.DESCRIPTOR.fields_by_name[name]
+        value = getattr(message, name)
+        if (message.HasField(name) if descriptor.has_presence else bool(value)) and value:
+            raise not_built(f"{path}.{name}")
+
+
+def not_built(path: str) -> EngineError:
+    """That the field at `path` asks for something that this version does not do."""
+    return FieldNotBuilt(field=path)
+
+
+def choice(table: Any, value: int, field: str) -> Any:
+    """What an enum's value stands for. Raises FIELD_INVALID for one that is not in the table."""
+    if value not in table:
+        raise FieldInvalid(field=field, rule=f"{value} is not a value of this enum")
+    return table[value]

@@ -1,0 +1,92 @@
+"""The texts of /etc/hosts and /etc/resolv.conf of a container. Pure."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from fluytd.containers.model import Container
+from fluytd.containers.spec import ContainerSpec, NetworkMode
+
+
+@dataclass(frozen=True, slots=True)
+class HostNames:
+    """What the host says about names, and the engine's settings."""
+
+    hosts: str = ""
+    resolv_conf: str = ""
+    #: What systemd-resolved found out itself, while the host's file names it alone; empty if it is not there.
+    systemd_resolv_conf: str = ""
+    #: Servers where the caller names none and the host has none that a container can reach.
+    fallback_servers: tuple[str, ...] = ()
+
+
+def hosts_file(container: Container, host: HostNames) -> str:
+    """The text of /etc/hosts: in the host's network that of the host. Source: moby libnetwork `etchosts`."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += ["fe00::\tip6-localnet", "ff00::\tip6-mcastprefix", "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]
+    is_of_host = container.spec.network.mode is NetworkMode.HOST and bool(host.hosts)
+    if is_of_host:
+        lines = host.hosts.splitlines()
+    for entry in container.spec.network.extra_hosts:
+        name, _, address = entry.partition(":")
+        lines.append(f"{address}\t{name}")
+    names = container.resolved.hostname
+    if container.spec.domainname:
+        names = f"{names}.{container.spec.domainname} {names}"
+    if not is_of_host:
+        lines.append(f"127.0.1.1\t{names}")
+    return "\n".join(lines) + "\n"
+
+
+def resolv_conf(spec: ContainerSpec, host: HostNames) -> str:
+    """The text of /etc/resolv.conf: the host's, with what the caller gave in place of it line by line.
+
+    Servers on the host's loopback device cannot be reached from a network of the container's own. They are left out:
+    systemd-resolved's own file is taken where it is there, and the fallback where no server is left. Case N06; source:
+    moby libnetwork `internal/resolvconf`.
+    """
+    network = spec.network
+    text = host.resolv_conf
+    is_of_host = network.mode is NetworkMode.HOST
+    if not is_of_host and host.systemd_resolv_conf and not any(map(_is_reachable, _servers(text))):
+        text = host.systemd_resolv_conf
+    kept = [line for line in text.splitlines() if not _is_replaced(line, spec)]
+    if not is_of_host:
+        kept = [line for line in kept if not _is_server(line) or _is_reachable(line.split()[1])]
+    servers = network.dns_servers
+    if not servers and not is_of_host and not any(map(_is_server, kept)):
+        servers = host.fallback_servers
+    lines = [f"nameserver {server}" for server in servers]
+    if network.dns_search and network.dns_search != (".",):
+        lines.append("search " + " ".join(network.dns_search))
+    if network.dns_options:
+        lines.append("options " + " ".join(network.dns_options))
+    text = "\n".join([*kept, *lines])
+    return text + "\n" if text else ""
+
+
+def _is_server(line: str) -> bool:
+    words = line.split()
+    return len(words) > 1 and words[0] == "nameserver"
+
+
+def _servers(text: str) -> list[str]:
+    return [line.split()[1] for line in text.splitlines() if _is_server(line)]
+
+
+def _is_reachable(server: str) -> bool:
+    try:
+        address = ipaddress.ip_address(server.partition("%")[0])
+    except ValueError:
+        return True  # what is no address is the resolver's to judge
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_loopback
+
+
+def _is_replaced(line: str, spec: ContainerSpec) -> bool:
+    word = line.split(maxsplit=1)[0] if line.strip() else ""
+    network = spec.network
+    return bool(
+        (word == "nameserver" and network.dns_servers)
+        or (word in {"search", "domain"} and network.dns_search)
+        or (word == "options" and network.dns_options)
+    )
