@@ -11,7 +11,7 @@ from fluytd.builds.dockerfile.fields import quoted_words
 from fluytd.builds.dockerfile.mistakes import Mistake
 from fluytd.builds.dockerfile.words import expand
 from fluytd.errors import EngineError
-from tests.support.dockerfiles import build, final
+from tests.support.dockerfiles import build, final, stage
 
 REASONS = {"DOCKERFILE_INVALID", "DOCKERFILE_CHECKS_FAILED", "LIMIT_EXCEEDED", "BUILD_TARGET_NOT_FOUND"}
 CORPUS = Path(__file__).parents[3] / "data" / "dockerfiles"
@@ -113,6 +113,41 @@ def test_any_bytes_are_a_build_or_one_of_the_catalogues_errors(data: bytes) -> N
 def test_what_once_went_wrong_does_not_again(path: Path) -> None:
     error = refusal_of(path.read_bytes())
     assert error is None or error.reason in REASONS
+
+
+TRIGGERS = st.sampled_from(
+    [
+        *(
+            "RUN a  b",
+            'RUN ["a", "b c"]',
+            "RUN --mount=type=cache,target=/c x",
+            "RUN <<E\na\n# b \\\nE",
+            "RUN <<'E' cat\n$A\nE",
+        ),
+        *("COPY a b /c/", "COPY --chown=1 <<F /x\n$A 'q'\nF", "COPY --from=tools a /b", "ADD --unpack=false a /b"),
+        *("ENV A=1 B=$A", "ENV A b  c", 'LABEL a="$A b"', "ARG A=x B", "WORKDIR w", "USER u", "EXPOSE 80 $P"),
+        *(
+            'CMD ["a"]',
+            "ENTRYPOINT x",
+            'SHELL ["a", "b"]',
+            "VOLUME /a",
+            "STOPSIGNAL 9",
+            "HEALTHCHECK --retries=2 CMD x",
+        ),
+    ]
+)
+
+
+@given(st.lists(TRIGGERS, min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_what_goes_through_a_trigger_comes_back_as_it_was(lines: list[str]) -> None:
+    begin = "FROM scratch AS tools\nFROM scratch AS parent\nENV P=90\n"
+    direct = stage(begin + "FROM parent\n" + "\n".join(lines))
+    through = stage(begin + "\n".join(f"ONBUILD {line}" for line in lines) + "\nFROM parent")
+    assert through.config == direct.config
+    assert [step.title for step in through.steps] == [step.title for step in direct.steps]
+    assert through.origins == direct.origins
+    assert all(step.is_trigger for step in through.steps)
 
 
 @given(st.text("$ {}AB:-+?#%/*\\'\"<a ", max_size=40), st.dictionaries(NAMES, VALUES, max_size=3))
