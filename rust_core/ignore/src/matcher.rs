@@ -85,11 +85,18 @@ impl Matcher {
     ///
     /// For a whole tree [`Matcher::child`] is quicker.
     pub fn excludes(&self, path: &str) -> bool {
-        let mut verdict = Verdict::default();
-        for (end, _) in path.match_indices('/') {
-            verdict = self.child(&verdict, &path[..end]);
+        let mut is_excluded = false;
+        for rule in &self.rules {
+            // A rule that cannot change the answer need not be asked.
+            if rule.is_exception != is_excluded {
+                continue;
+            }
+            let mut ends = path.match_indices('/').map(|(end, _)| end);
+            if rule.pattern.matches(path) || ends.any(|end| rule.pattern.matches(&path[..end])) {
+                is_excluded = !rule.is_exception;
+            }
         }
-        self.excludes_below(&verdict, path)
+        is_excluded
     }
 
     /// What holds for a directory, of whose own directory `parent` holds ([`Verdict::default`] for the context's root).
