@@ -43,13 +43,13 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
         after = from_page_token(request.page_token)
         response, size_bytes = volumes_pb2.ListVolumesResponse(), 0
-        for volume in self._volumes.list(convert.from_filter(request.filter)):
-            if after and volume.name <= after:
+        for shown in self._volumes.list(convert.from_filter(request.filter)):
+            if after and shown.volume.name <= after:
                 continue
             if len(response.volumes) == limit or size_bytes > MAX_PAGE_BYTES:
                 response.next_page_token = to_page_token(response.volumes[-1].name)
                 break
-            message = self._message(volume)
+            message = convert.to_volume(shown)
             size_bytes += message.ByteSize()
             response.volumes.append(message)
         return response
@@ -108,12 +108,7 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         return volumes_pb2.PruneVolumesResponse(deleted=pruned.names, reclaimed_bytes=pruned.reclaimed_bytes)
 
     def _message(self, volume: Volume) -> volumes_pb2.Volume:
-        return convert.to_volume(
-            volume,
-            self._volumes.data_path(volume),
-            self._volumes.size(volume),
-            self._volumes.holder_ids(volume),
-        )
+        return convert.to_volume(self._volumes.show(volume))
 
 
 def _given(name: str, field: str = "name") -> str:

@@ -1,6 +1,6 @@
 """Volumes: their directories, their records, their service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fluytd.api.volume_drivers import SocketDrivers
 from fluytd.bootstrap.base import Base
@@ -27,6 +27,10 @@ class _Late:
     def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
         """See `Holders.volume_holders`."""
         return self._get().volume_holders(volume_id)
+
+    def all_volume_holders(self) -> Mapping[str, list[VolumeHolder]]:
+        """See `Holders.all_volume_holders`."""
+        return self._get().all_volume_holders()
 
     def note_volume_name(self, volume_id: str, name: str) -> None:
         """See `Holders.note_volume_name`."""

@@ -264,6 +264,15 @@ class ContainerService:
             if any(one.volume_id == volume_id for one in entry.container.resolved.volumes)
         ]
 
+    def all_volume_holders(self) -> dict[str, list[VolumeHolder]]:
+        """See `volumes.ports.Holders.all_volume_holders`."""
+        found: dict[str, list[VolumeHolder]] = {}
+        for entry in self.ctx.table:
+            for volume_id in {one.volume_id for one in entry.container.resolved.volumes}:
+                holder = VolumeHolder(entry.container.id, entry.container.is_live)
+                found.setdefault(volume_id, []).append(holder)
+        return found
+
     def volumes_dir(self, container: Container) -> str:
         """Where volumes are on the host."""
         return self.ctx.directories.paths(container, ()).volumes_dir

@@ -6,7 +6,7 @@ again while one runs with it; what is written meanwhile is not in the figures, w
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ from fluytd.errors import EngineError
 from fluytd.events.model import Event, VolumeCreated, VolumeDeleted, VolumeMounted, VolumeRenamed, VolumeUnmounted
 from fluytd.images.usage import Usage
 from fluytd.volumes.model import Volume
-from fluytd.volumes.ports import VolumeDirectories
+from fluytd.volumes.ports import Holders, VolumeDirectories
 from fluytd.volumes.table import VolumeTable
 from fluytd.workers import Workers
 
@@ -43,16 +43,14 @@ class VolumeMeter:
         self._directories = directories
         self._workers = workers
         self._table: VolumeTable | None = None
-        self._is_live: Callable[[Volume], bool] = lambda volume: False
-        self._is_held: Callable[[Volume], bool] = lambda volume: False
+        self._holders: Holders | None = None
         self._sizes: dict[str, VolumeSize] = {}
         self._changed: set[str] = set()
         self._has_changed = asyncio.Event()
 
-    def open(self, table: VolumeTable, *, is_live: Callable[[Volume], bool], is_held: Callable[[Volume], bool]) -> None:
-        """Every volume of the table is known, none counted yet. `is_live`: a container runs with it; `is_held`: one has
-        it."""
-        self._table, self._is_live, self._is_held = table, is_live, is_held
+    def open(self, table: VolumeTable, holders: Holders) -> None:
+        """Every volume of the table is known, none counted yet."""
+        self._table, self._holders = table, holders
         for entry in table:
             self.note_change(entry.volume.id)
 
@@ -81,32 +79,35 @@ class VolumeMeter:
                 case _:
                     pass
 
-    def size(self, volume: Volume) -> VolumeSize | None:
-        """What is known of it now; None before it was counted. Never blocks."""
+    def size(self, volume: Volume, *, is_live: bool) -> VolumeSize | None:
+        """What is known of it now, with which a container runs or none; None before it was counted. Never blocks."""
         known = self._sizes.get(volume.id)
         if known is None or not volume.has_data_here:
             return None
-        return VolumeSize(known.bytes, known.is_estimate or volume.id in self._changed or self._is_live(volume))
+        return VolumeSize(known.bytes, known.is_estimate or volume.id in self._changed or is_live)
 
     def usage(self) -> Usage:
         """All volumes, from what was counted; no file is looked at."""
         count = active = size = reclaimable = 0
         is_estimate = False
+        all_holders = self._holders.all_volume_holders() if self._holders is not None else {}
         for entry in self._table or ():
-            known, held = self.size(entry.volume), self._is_held(entry.volume)
+            holders = all_holders.get(entry.volume.id, [])
+            known = self.size(entry.volume, is_live=any(one.is_live for one in holders))
             count += 1
-            active += held
+            active += bool(holders)
             size += known.bytes if known is not None else 0
-            reclaimable += known.bytes if known is not None and not held else 0
+            reclaimable += known.bytes if known is not None and not holders else 0
             is_estimate = is_estimate or known is None or known.is_estimate
         return Usage(count, active, size, reclaimable, is_estimate)
 
     async def run(self) -> None:
         """Counts what has to be counted, until cancelled."""
         while True:
-            for entry in self._table or ():
-                if self._is_live(entry.volume):
-                    self.note_change(entry.volume.id)
+            all_holders = self._holders.all_volume_holders() if self._holders is not None else {}
+            for volume_id, holders in all_holders.items():
+                if any(one.is_live for one in holders):
+                    self.note_change(volume_id)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REST_SECONDS):
                     while True:

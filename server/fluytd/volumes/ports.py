@@ -1,6 +1,6 @@
 """What volumes need of others: their directories, their records, and who has them."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,10 @@ class Holders(Protocol):
     """Containers, as volumes see them. Never blocks."""
 
     def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
-        """Containers in any state that have the volume, oldest first."""
+        """Containers in any state that have the volume, oldest first. Looks at every container."""
+
+    def all_volume_holders(self) -> Mapping[str, list[VolumeHolder]]:
+        """The same of every volume that a container has, by volume id, for the price of one."""
 
     def note_volume_name(self, volume_id: str, name: str) -> None:
         """Containers that have the volume show it by this name."""

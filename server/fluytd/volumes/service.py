@@ -26,6 +26,7 @@ from fluytd.volumes import make, model
 from fluytd.volumes.context import VolumeContext
 from fluytd.volumes.meter import VolumeSize
 from fluytd.volumes.model import MAX_PRUNED, Volume, VolumeFilter, VolumeState, VolumeWish
+from fluytd.volumes.ports import VolumeHolder
 
 T = TypeVar("T")
 
@@ -42,6 +43,19 @@ class Exported:
 
     size_bytes: int
     entry_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A volume with what stands around it."""
+
+    volume: Volume
+    #: Absolute, on the host.
+    data_path: str
+    #: None: not known.
+    size: VolumeSize | None
+    #: Containers that have it, oldest first.
+    container_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +117,7 @@ class VolumeService:
 
     def measure(self) -> None:
         """What volumes take is counted from now on, once `ctx.meter.run` runs."""
-        held = self.ctx.held
-        self.ctx.meter.open(
-            self.ctx.table,
-            is_live=lambda volume: any(one.is_live for one in held(volume)),
-            is_held=lambda volume: bool(held(volume)),
-        )
+        self.ctx.meter.open(self.ctx.table, self.ctx.holders)
 
     async def close(self) -> None:
         """Verbs under way have ended."""
@@ -139,22 +148,21 @@ class VolumeService:
             raise VolumeNotFound(volume=name)
         return volume
 
-    def list(self, wanted: VolumeFilter) -> list[Volume]:
+    def list(self, wanted: VolumeFilter) -> list[Shown]:
         """All that fit, by name, from memory."""
+        holders = self.ctx.holders.all_volume_holders()
         volumes = [entry.volume for entry in self.ctx.table if entry.volume.state is not VolumeState.CREATING]
-        return [volume for volume in volumes if wanted.accepts(volume, is_held=bool(self.holder_ids(volume)))]
+        fitting = [volume for volume in volumes if wanted.accepts(volume, is_held=volume.id in holders)]
+        return [self._shown(volume, holders.get(volume.id, ())) for volume in fitting]
 
-    def holder_ids(self, volume: Volume) -> Sequence[str]:
-        """Ids of the containers that have it."""
-        return [holder.container_id for holder in self.ctx.held(volume)]
+    def show(self, volume: Volume) -> Shown:
+        """The volume with what is known of it now. Never blocks."""
+        return self._shown(volume, self.ctx.held(volume))
 
-    def size(self, volume: Volume) -> VolumeSize | None:
-        """What it takes, as far as that is known. Never blocks."""
-        return self.ctx.meter.size(volume)
-
-    def data_path(self, volume: Volume) -> str:
-        """Where its data is on the host."""
-        return self.ctx.directories.data_path(volume.id)
+    def _shown(self, volume: Volume, holders: Sequence[VolumeHolder]) -> Shown:
+        size = self.ctx.meter.size(volume, is_live=any(one.is_live for one in holders))
+        path = self.ctx.directories.data_path(volume.id)
+        return Shown(volume, path, size, tuple(one.container_id for one in holders))
 
     async def delete(self, name: str, *, expected_version: int = 0, force: bool = False) -> int:
         """It is gone with its data; the bytes freed. `force`: one that is not there is no failure,
@@ -208,7 +216,8 @@ class VolumeService:
     async def _prune(self, wanted: VolumeFilter, *, has_all: bool, dry_run: bool) -> Pruned:
         pruned, failure = Pruned([], 0), None
         freed = 0
-        doomed = [one for one in self.list(replace(wanted, is_dangling=True)) if has_all or one.is_anonymous]
+        unheld = [one.volume for one in self.list(replace(wanted, is_dangling=True))]
+        doomed = [volume for volume in unheld if has_all or volume.is_anonymous]
         for volume in doomed[:MAX_PRUNED]:
             entry = self.ctx.table.get(volume.id)
             if entry is None or entry.lock.locked():

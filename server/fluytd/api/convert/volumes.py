@@ -1,21 +1,18 @@
 """Volumes and filters <-> messages. Pure."""
 
-from collections.abc import Sequence
-
 from fluyt.v1 import volumes_pb2
 from fluytd.api.convert.values import timestamp_of
 from fluytd.errors import LimitExceeded
-from fluytd.volumes.meter import VolumeSize
-from fluytd.volumes.model import MAX_FILTER_VALUES, Volume, VolumeFilter, VolumeWish
+from fluytd.volumes.model import MAX_FILTER_VALUES, VolumeFilter, VolumeWish
+from fluytd.volumes.service import Shown
 
 #: Options of drivers whose values are not shown: they may hold a password.
 SECRET_WORDS = ("password", "passwd", "secret", "credential", "token")
 
 
-def to_volume(
-    volume: Volume, data_path: str, size: VolumeSize | None, container_ids: Sequence[str]
-) -> volumes_pb2.Volume:
+def to_volume(shown: Shown) -> volumes_pb2.Volume:
     """The message of a volume."""
+    volume = shown.volume
     message = volumes_pb2.Volume(
         name=volume.name,
         version=volume.version,
@@ -23,13 +20,13 @@ def to_volume(
         driver_options={key: _shown(key, value) for key, value in volume.driver_options.items()},
         labels=volume.labels,
         is_anonymous=volume.is_anonymous,
-        mountpoint=data_path,
+        mountpoint=shown.data_path,
         create_time=timestamp_of(volume.create_time_unix_nanos),
         limit_bytes=volume.limit_bytes,
-        container_ids=container_ids,
+        container_ids=shown.container_ids,
     )
-    if size is not None:
-        message.size_bytes, message.size_is_estimate = size.bytes, size.is_estimate
+    if shown.size is not None:
+        message.size_bytes, message.size_is_estimate = shown.size.bytes, shown.size.is_estimate
     return message
 
 
