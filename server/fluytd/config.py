@@ -61,9 +61,16 @@ class Config:
     registry_hosts_dir: Path = Path("/etc/fluyt/certs.d")
     #: A file in the form of Docker's config.json, whose `auths` serve requests without credentials; empty for none.
     registry_auth_file: Path = Path()
+    #: How long a connection to a registry, with TLS, may take to stand (table `registry` of the file, as all `registry_`).
+    registry_connect_timeout_seconds: int = 10
+    #: How long the head of a registry's answer may take once the request has left.
+    registry_header_timeout_seconds: int = 30
+    #: How long a transfer may go without a byte before it is broken off, to be resumed or failed.
+    registry_idle_timeout_seconds: int = 30
     #: Largest part of a blob that one request of a push carries; 0 for whole blobs.
     registry_upload_chunk_bytes: int = 0
-    #: Proxies before registries, URLs; empty for those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+    #: Proxies before registries, URLs; empty for those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY). In the file
+    #: also `http`, `https` and `no` of the table `proxy`.
     http_proxy: str = field(default="", repr=False)
     https_proxy: str = field(default="", repr=False)
     #: Hosts without a proxy, divided by commas.
@@ -111,8 +118,8 @@ _TEXT_CHOICES = {
     "log_format": ("plain", "json"),
     "layer_store": ("auto", "directory", "erofs"),
 }
-#: Tables of the file; a setting `max_bytes` in one is the setting `image_collection_max_bytes`.
-_TABLES = ("image_collection",)
+#: Tables of the file, and what a name in one is called as a setting.
+_TABLES: dict[str, str] = {"image_collection": "image_collection_{}", "registry": "registry_{}", "proxy": "{}_proxy"}
 _WHOLE_PERCENT = 100
 _ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
 
@@ -156,7 +163,7 @@ def _flat(values: dict[str, object]) -> dict[str, object]:
         members = value.items() if name in _TABLES and isinstance(value, dict) else ()
         for member, given in members:
             is_list = isinstance(given, list) and all(isinstance(one, str) for one in given)
-            found[f"{name}_{member}"] = ",".join(given) if is_list else given
+            found[_TABLES[name].format(member)] = ",".join(given) if is_list else given
         if name not in _TABLES:
             found[name] = value
         elif not isinstance(value, dict):

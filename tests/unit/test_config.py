@@ -63,6 +63,30 @@ def test_proxies_come_from_the_environment_unless_the_file_names_them(
     assert "hunter2" not in repr(config)
 
 
+def test_tables_of_registries_and_proxies_hold_the_same_settings_as_flat_names(tmp_path: Path) -> None:
+    tables, flat = tmp_path / "tables.toml", tmp_path / "flat.toml"
+    tables.write_text(
+        "[registry]\nconnect_timeout_seconds = 3\nheader_timeout_seconds = 4\nidle_timeout_seconds = 5\n"
+        'hosts_dir = "/h"\n[proxy]\nhttp = "http://p"\nhttps = "http://q"\nno = ["a.example", "10.0.0.0/8"]\n'
+    )
+    flat.write_text(
+        "registry_connect_timeout_seconds = 3\nregistry_header_timeout_seconds = 4\nregistry_idle_timeout_seconds = 5\n"
+        'registry_hosts_dir = "/h"\nhttp_proxy = "http://p"\nhttps_proxy = "http://q"\nno_proxy = "a.example,10.0.0.0/8"\n'
+    )
+    config = load(["--config", str(tables)])
+    assert config == load(["--config", str(flat)])
+    assert (config.registry_connect_timeout_seconds, config.no_proxy) == (3, "a.example,10.0.0.0/8")
+    for text, field in [
+        ("[proxy]\nftp = 'x'", "ftp_proxy"),
+        ("[registry]\nidle_timeout_seconds = 0", "registry_idle_timeout_seconds"),
+        ("proxy = 1", "proxy"),
+    ]:
+        tables.write_text(text)
+        with pytest.raises(FieldInvalid) as caught:
+            load(["--config", str(tables)])
+        assert caught.value.metadata["field"] == field
+
+
 def test_a_bound_that_may_be_absent_is_not_negative(tmp_path: Path) -> None:
     file = tmp_path / "fluytd.toml"
     file.write_text("registry_upload_chunk_bytes = -1\n")

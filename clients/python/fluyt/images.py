@@ -101,12 +101,21 @@ def push(
     return _followed(connection, operation, on_progress).push_result
 
 
-def load(connection: grpc.Channel, archive: Path | BinaryIO, *, reference: str = "") -> images_pb2.LoadImagesResponse:
+def load(
+    connection: grpc.Channel,
+    archive: Path | BinaryIO,
+    *,
+    reference: str = "",
+    platforms: Iterable[platform_pb2.Platform] = (),
+) -> images_pb2.LoadImagesResponse:
     """The images of an archive (OCI layout or docker-archive) are present.
 
-    `archive`: a path, or a file open for reading that the caller keeps. `reference`: for an image without one.
+    Args:
+        archive: a path, or a file open for reading that the caller keeps.
+        reference: for an image without one.
+        platforms: which ones of an index; none given: the engine's host's where it has it, else all.
     """
-    options = images_pb2.LoadImagesOptions(reference=reference)
+    options = images_pb2.LoadImagesOptions(reference=reference, platforms=list(platforms))
     requests = (
         images_pb2.LoadImagesRequest(options=options) if chunk is None else images_pb2.LoadImagesRequest(chunk=chunk)
         for chunk in _parts(archive)
@@ -144,36 +153,64 @@ def list_all(
             return
 
 
-def get(connection: grpc.Channel, image: str) -> images_pb2.GetImageResponse:
-    """All about one image: config, layers (lowest first), `history` (oldest first), sizes. Raises NotFound."""
+def get(
+    connection: grpc.Channel, image: str, *, platform: platform_pb2.Platform | None = None
+) -> images_pb2.GetImageResponse:
+    """All about one image: config, layers (lowest first), `history` (oldest first), sizes. Raises NotFound.
+
+    `platform`: which one of a reference; None: the engine's host's.
+    """
     with translated():
         response: images_pb2.GetImageResponse = images_pb2_grpc.ImageServiceStub(connection).GetImage(
-            images_pb2.GetImageRequest(image=image)
+            images_pb2.GetImageRequest(image=image, platform=platform)
         )
     return response
 
 
-def resolve(connection: grpc.Channel, reference: str) -> images_pb2.ResolveImageResponse:
-    """What a reference names in its registry."""
+def resolve(
+    connection: grpc.Channel,
+    reference: str,
+    *,
+    platform: platform_pb2.Platform | None = None,
+    auth: registry_auth_pb2.RegistryAuth | None = None,
+) -> images_pb2.ResolveImageResponse:
+    """What a reference names in its registry. `platform` and `auth` as in `pull`."""
     with translated():
         response: images_pb2.ResolveImageResponse = images_pb2_grpc.ImageServiceStub(connection).ResolveImage(
-            images_pb2.ResolveImageRequest(reference=reference)
+            images_pb2.ResolveImageRequest(reference=reference, platform=platform, auth=auth)
         )
     return response
 
 
-def tag(connection: grpc.Channel, image: str, reference: str, *, request_id: str = "") -> images_pb2.Image:
-    """The image has one more reference."""
-    request = images_pb2.TagImageRequest(image=image, reference=reference, request_id=request_id)
+def tag(
+    connection: grpc.Channel,
+    image: str,
+    reference: str,
+    *,
+    platform: platform_pb2.Platform | None = None,
+    request_id: str = "",
+) -> images_pb2.Image:
+    """The image has one more reference. `platform`: only the image of this one has it; None: all that are present."""
+    request = images_pb2.TagImageRequest(image=image, reference=reference, platform=platform, request_id=request_id)
     with translated():
         return images_pb2_grpc.ImageServiceStub(connection).TagImage(request).image
 
 
 def delete(
-    connection: grpc.Channel, image: str, *, force: bool = False, request_id: str = ""
+    connection: grpc.Channel,
+    image: str,
+    *,
+    force: bool = False,
+    platform: platform_pb2.Platform | None = None,
+    request_id: str = "",
 ) -> images_pb2.DeleteImageResponse:
-    """The reference is gone, and with the last one the image."""
-    request = images_pb2.DeleteImageRequest(image=image, force=force, request_id=request_id)
+    """The reference is gone, and with the last one the image.
+
+    Args:
+        force: also if several references or an ended container have it.
+        platform: only the image of this one goes, as if it were named by its id; None: all platforms of the reference.
+    """
+    request = images_pb2.DeleteImageRequest(image=image, force=force, platform=platform, request_id=request_id)
     with translated():
         response: images_pb2.DeleteImageResponse = images_pb2_grpc.ImageServiceStub(connection).DeleteImage(request)
     return response

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ingest::{FileRange, RemoteBlob, Stores, Task};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use registry::BlobSource;
 
 use crate::cancel::CancelToken;
 use crate::content::ContentStore;
@@ -88,7 +89,7 @@ fn borrow<'fd>(fd: i32) -> PyResult<BorrowedFd<'fd>> {
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
-#[pyo3(signature = (client, registry, repository, digest, size_bytes, content, progress, cancel, credentials=None))]
+#[pyo3(signature = (client, registry, repository, digest, size_bytes, content, progress, cancel, credentials=None, urls=Vec::new()))]
 fn fetch_blob(
     py: Python<'_>,
     client: &RegistryClient,
@@ -100,15 +101,17 @@ fn fetch_blob(
     progress: &Progress,
     cancel: &CancelToken,
     credentials: Option<&Credentials>,
+    urls: Vec<String>,
 ) -> PyResult<()> {
     let target = target(registry, repository, credentials);
-    let blob = RemoteBlob { client: &client.inner, target, digest, size_bytes };
+    let source = BlobSource { target, digest, size_bytes, urls: &urls };
+    let blob = RemoteBlob { client: &client.inner, source };
     py.detach(|| ingest::fetch_blob(&blob, &content.inner, task(progress, cancel))).map_err(raise)
 }
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
-#[pyo3(signature = (client, registry, repository, digest, size_bytes, media_type, expected_diff_id, content, layers, progress, cancel, credentials=None))]
+#[pyo3(signature = (client, registry, repository, digest, size_bytes, urls, media_type, expected_diff_id, content, layers, progress, cancel, credentials=None))]
 fn fetch_layer(
     py: Python<'_>,
     client: &RegistryClient,
@@ -116,6 +119,7 @@ fn fetch_layer(
     repository: &str,
     digest: &str,
     size_bytes: u64,
+    urls: Vec<String>,
     media_type: &str,
     expected_diff_id: &str,
     content: &ContentStore,
@@ -125,7 +129,8 @@ fn fetch_layer(
     credentials: Option<&Credentials>,
 ) -> PyResult<LayerInfo> {
     let target = target(registry, repository, credentials);
-    let blob = RemoteBlob { client: &client.inner, target, digest, size_bytes };
+    let source = BlobSource { target, digest, size_bytes, urls: &urls };
+    let blob = RemoteBlob { client: &client.inner, source };
     py.detach(|| {
         ingest::fetch_layer(
             &blob,

@@ -142,12 +142,13 @@ pub(crate) struct RegistryClient {
 #[pymethods]
 impl RegistryClient {
     #[new]
-    #[pyo3(signature = (*, user_agent, connect_timeout_millis=10_000, stall_timeout_millis=30_000, max_attempts=5,
+    #[pyo3(signature = (*, user_agent, connect_timeout_millis=10_000, header_timeout_millis=30_000, stall_timeout_millis=30_000, max_attempts=5,
         upload_chunk_bytes=0, hosts_dir=None, auth_file=None, http_proxy="", https_proxy="", no_proxy=""))]
     #[expect(clippy::too_many_arguments, reason = "each is a setting with a name of its own in Python")]
     fn new(
         user_agent: &str,
         connect_timeout_millis: u64,
+        header_timeout_millis: u64,
         stall_timeout_millis: u64,
         max_attempts: u32,
         upload_chunk_bytes: u64,
@@ -164,6 +165,7 @@ impl RegistryClient {
         };
         let config = registry::ClientConfig {
             connect_timeout: Duration::from_millis(connect_timeout_millis),
+            header_timeout: Duration::from_millis(header_timeout_millis),
             stall_timeout: Duration::from_millis(stall_timeout_millis),
             max_attempts,
             upload_chunk_bytes,

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 use errors::IoError;
-use registry::{BlobReader, Hosts};
+use registry::BlobReader;
 use sys::cancel::CancelToken;
 
 use crate::fetch::RemoteBlob;
@@ -26,7 +26,8 @@ pub(crate) struct RegistryFeed<'a> {
     blob: &'a RemoteBlob<'a>,
     progress: &'a Progress,
     cancel: &'a CancelToken,
-    hosts: Hosts,
+    /// How many of its places are not asked.
+    skipped: usize,
     reader: Option<BlobReader>,
     counted_requests: u64,
 }
@@ -34,11 +35,16 @@ pub(crate) struct RegistryFeed<'a> {
 impl<'a> RegistryFeed<'a> {
     pub fn new(
         blob: &'a RemoteBlob<'a>,
-        hosts: Hosts,
+        skipped: usize,
         progress: &'a Progress,
         cancel: &'a CancelToken,
     ) -> Self {
-        Self { blob, progress, cancel, hosts, reader: None, counted_requests: 0 }
+        Self { blob, progress, cancel, skipped, reader: None, counted_requests: 0 }
+    }
+
+    /// Which place gave the first byte; `None` if none did.
+    pub fn first_origin(&self) -> Option<usize> {
+        self.reader.as_ref()?.first_origin()
     }
 }
 
@@ -47,11 +53,9 @@ impl Feed for RegistryFeed<'_> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             slot => {
-                let RemoteBlob { client, target, digest, size_bytes } = self.blob;
+                let RemoteBlob { client, source } = self.blob;
                 sys::failpoint::hit("ingest.fetch.open");
-                let opened =
-                    client.open_blob(*target, digest, *size_bytes, offset_bytes, self.hosts, self.cancel)?;
-                slot.insert(opened)
+                slot.insert(client.open_blob(source, offset_bytes, self.skipped, self.cancel)?)
             }
         };
         let piece = reader.next_chunk();

@@ -2,7 +2,7 @@
 
 use content::{ContentStore, Digest, OpenedIngest};
 use layer::{LayerId, LayerInfo, OpenedStage};
-use registry::{Hosts, RegistryClient, RegistryError, Target};
+use registry::{BlobSource, RegistryClient, RegistryError};
 
 use crate::feed::RegistryFeed;
 use crate::tee::{store_blob, store_blob_and_layer, write_layer};
@@ -25,12 +25,8 @@ const LAYER_TYPES: [&str; 4] = [
 pub struct RemoteBlob<'a> {
     /// The client to fetch by.
     pub client: &'a RegistryClient,
-    /// The repository, and who asks for it.
-    pub target: Target<'a>,
-    /// The descriptor's digest.
-    pub digest: &'a str,
-    /// The descriptor's size.
-    pub size_bytes: u64,
+    /// What its descriptor says, and who asks for it.
+    pub source: BlobSource<'a>,
 }
 
 /// The blob is staged in `content`, verified; a partial ingest is resumed by Range, and nothing is fetched if the blob
@@ -41,21 +37,22 @@ pub struct RemoteBlob<'a> {
 /// What [`RegistryClient::fetch_manifest`] gives, `BLOB_NOT_FOUND`, `SIZE_MISMATCH` (also where the blob that is there
 /// has another size), `DIGEST_MISMATCH`, `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
 pub fn fetch_blob(blob: &RemoteBlob<'_>, content: &ContentStore, task: Task<'_>) -> Result<(), IngestError> {
-    let digest = parse_digest(blob.digest)?;
-    let mut hosts = Hosts::All;
+    let size_bytes = blob.source.size_bytes;
+    let digest = parse_digest(blob.source.digest)?;
+    let mut skipped = 0;
     loop {
-        match content.open_ingest(&digest, blob.size_bytes, &|| task.cancel.is_cancelled())? {
+        match content.open_ingest(&digest, size_bytes, &|| task.cancel.is_cancelled())? {
             OpenedIngest::Present { size_bytes } => {
-                check_size(&digest, blob.size_bytes, size_bytes)?;
+                check_size(&digest, blob.source.size_bytes, size_bytes)?;
                 task.progress.set_fetched(size_bytes);
                 task.progress.enter(Phase::Present);
                 return Ok(());
             }
             OpenedIngest::Writing(ingest) => {
                 let is_resumed = ingest.offset_bytes() > 0;
-                let mut feed = RegistryFeed::new(blob, hosts, task.progress, task.cancel);
+                let mut feed = RegistryFeed::new(blob, skipped, task.progress, task.cancel);
                 let outcome = store_blob(ingest, &mut feed, task);
-                let is_repeated = is_resumed || may_ask_others(&outcome, blob, &mut hosts)?;
+                let is_repeated = is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
                 if settle(outcome, is_repeated, &digest, content)?.is_some() {
                     task.progress.enter(Phase::Done);
                     return Ok(());
@@ -81,29 +78,29 @@ pub fn fetch_layer(
     stores: Stores<'_>,
     task: Task<'_>,
 ) -> Result<LayerInfo, IngestError> {
-    check_media_type(blob.digest, media_type)?;
-    let digest = parse_digest(blob.digest)?;
+    check_media_type(blob.source.digest, media_type)?;
+    let digest = parse_digest(blob.source.digest)?;
     let diff_id = parse_digest(expected_diff_id)?;
     let layer_id = LayerId::from_diff_id(&diff_id);
     let is_cancelled = || task.cancel.is_cancelled();
-    let mut hosts = Hosts::All;
+    let mut skipped = 0;
     loop {
-        match stores.content.open_ingest(&digest, blob.size_bytes, &is_cancelled)? {
+        match stores.content.open_ingest(&digest, blob.source.size_bytes, &is_cancelled)? {
             OpenedIngest::Present { size_bytes } => {
-                check_size(&digest, blob.size_bytes, size_bytes)?;
+                check_size(&digest, blob.source.size_bytes, size_bytes)?;
                 task.progress.set_fetched(size_bytes);
                 return unpack(&digest, &diff_id, stores, task);
             }
             OpenedIngest::Writing(ingest) => {
                 let is_resumed = ingest.offset_bytes() > 0;
-                let mut feed = RegistryFeed::new(blob, hosts, task.progress, task.cancel);
+                let mut feed = RegistryFeed::new(blob, skipped, task.progress, task.cancel);
                 let outcome = match stores.layers.open_stage(&layer_id, &is_cancelled)? {
                     OpenedStage::Present(info) => store_blob(ingest, &mut feed, task).map(|()| info),
                     OpenedStage::Writing(stage) => {
                         store_blob_and_layer(ingest, &mut feed, stage, Some(&diff_id), task)
                     }
                 };
-                let is_repeated = is_resumed || may_ask_others(&outcome, blob, &mut hosts)?;
+                let is_repeated = is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
                 if let Some(info) = settle(outcome, is_repeated, &digest, stores.content)? {
                     task.progress.enter(Phase::Done);
                     return Ok(info);
@@ -152,17 +149,20 @@ pub(crate) fn unpack(
     }
 }
 
-/// True if the blob is other content and may be so because a mirror lied: `hosts` leaves mirrors out then.
+/// True if the blob is other content and a place behind the one that gave it may have the right one: `skipped` leaves
+/// out all up to that one then.
 fn may_ask_others<T>(
     outcome: &Result<T, IngestError>,
+    first_origin: Option<usize>,
     blob: &RemoteBlob<'_>,
-    hosts: &mut Hosts,
+    skipped: &mut usize,
 ) -> Result<bool, IngestError> {
     let is_mismatch = matches!(outcome, Err(error) if error.is_digest_mismatch());
-    if !is_mismatch || *hosts == Hosts::Last || !blob.client.has_mirrors(blob.target)? {
+    let Some(liar) = first_origin.filter(|_| is_mismatch) else { return Ok(false) };
+    if liar + 1 >= blob.client.origin_count(&blob.source)? {
         return Ok(false);
     }
-    *hosts = Hosts::Last;
+    *skipped = liar + 1;
     Ok(true)
 }
 

@@ -1,6 +1,6 @@
 //! Streams one blob: reconnects where a transfer breaks, and hands on each byte once and in order.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::client::unless_cancelled;
-use crate::http::{Pace, Request};
+use crate::http::Pace;
+use crate::origin::Origin;
 use crate::range;
 use crate::retry::{Failure, Retries};
 use crate::session::Session;
-use crate::target::Repository;
 use crate::RegistryError;
 
 /// How many pieces wait between the connection and the reader; a slow reader slows the transfer.
@@ -35,15 +35,28 @@ pub struct BlobReader {
     task: AbortHandle,
     runtime: Arc<Runtime>,
     request_count: Arc<AtomicU64>,
+    first_origin: Arc<AtomicUsize>,
     cancel: CancelToken,
     digest: Digest,
 }
 
+/// Who is asked for a blob, in order.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub session: Arc<Session>,
+    /// One at least.
+    pub origins: Vec<Origin>,
+    /// How many stood before them.
+    pub skipped: usize,
+}
+
+/// No byte came yet.
+const NOBODY: usize = usize::MAX;
+
 impl BlobReader {
     pub(crate) fn start(
         runtime: Arc<Runtime>,
-        session: Arc<Session>,
-        places: Vec<Repository>,
+        route: Route,
         digest: Digest,
         size_bytes: u64,
         offset_bytes: u64,
@@ -51,25 +64,28 @@ impl BlobReader {
     ) -> Self {
         let (sender, chunks) = mpsc::channel(CHUNK_QUEUE_LENGTH);
         let request_count = Arc::new(AtomicU64::new(0));
+        let first_origin = Arc::new(AtomicUsize::new(NOBODY));
         let transfer = Transfer {
-            session,
+            session: route.session,
             digest: digest.clone(),
             size_bytes,
             at: offset_bytes,
             is_range_usable: true,
             ended_short: false,
             request_count: Arc::clone(&request_count),
+            origin: route.skipped,
+            first_origin: Arc::clone(&first_origin),
             sender: sender.clone(),
         };
         let task = runtime
             .spawn(async move {
-                if let Err(error) = transfer.run(&places).await {
+                if let Err(error) = transfer.run(&route.origins).await {
                     // A reader that is gone wants no error.
                     let _ = sender.send(Err(error)).await;
                 }
             })
             .abort_handle();
-        Self { chunks, task, runtime, request_count, cancel: cancel.clone(), digest }
+        Self { chunks, task, runtime, request_count, first_origin, cancel: cancel.clone(), digest }
     }
 
     /// The next bytes of the blob; `None` when as many as the descriptor says were given. Each byte comes once and in
@@ -94,6 +110,12 @@ impl BlobReader {
     pub fn request_count(&self) -> u64 {
         self.request_count.load(Ordering::Relaxed)
     }
+
+    /// Which place gave the first byte, counted from the first one of all; `None` if no byte came. Never blocks.
+    #[must_use]
+    pub fn first_origin(&self) -> Option<usize> {
+        Some(self.first_origin.load(Ordering::Relaxed)).filter(|origin| *origin != NOBODY)
+    }
 }
 
 impl Drop for BlobReader {
@@ -113,29 +135,38 @@ struct Transfer {
     /// True if the last body ended in good order before the blob's end.
     ended_short: bool,
     request_count: Arc<AtomicU64>,
+    /// The one that is asked, counted from the first one of all.
+    origin: usize,
+    first_origin: Arc<AtomicUsize>,
     sender: mpsc::Sender<Result<Bytes, RegistryError>>,
 }
 
 impl Transfer {
-    /// The whole transfer: at the first host that serves it, each one going on where the one before it ended.
-    async fn run(mut self, places: &[Repository]) -> Result<(), RegistryError> {
-        let mut behind = places.len();
-        for place in places {
+    /// The whole transfer: at the first place that serves it, each one going on where the one before it ended.
+    async fn run(mut self, origins: &[Origin]) -> Result<(), RegistryError> {
+        let mut behind = origins.len();
+        let mut of_url = None;
+        for origin in origins {
             behind -= 1;
             self.is_range_usable = true;
-            match self.run_at(place, behind).await {
-                Err(_) if behind > 0 => {}
-                outcome => return outcome,
+            match (self.run_at(origin, behind).await, of_url.take()) {
+                (Err(error), before) if behind > 0 => {
+                    of_url = before.or(origin.is_external().then_some(error));
+                }
+                // That a registry lacks what is not to be distributed says nothing; why the URL did not serve does.
+                (Err(RegistryError::BlobNotFound { .. }), Some(error)) => return Err(error),
+                (outcome, _) => return outcome,
             }
+            self.origin += 1;
         }
         Ok(())
     }
 
-    async fn run_at(&mut self, place: &Repository, behind: usize) -> Result<(), RegistryError> {
-        let mut retries = Retries::new(&place.endpoint.registry, self.session.max_attempts(behind));
+    async fn run_at(&mut self, origin: &Origin, behind: usize) -> Result<(), RegistryError> {
+        let mut retries = Retries::new(origin.name(), self.session.max_attempts(behind));
         let mut counted_from = self.at;
         loop {
-            let Err(failure) = self.attempt(place).await else { return Ok(()) };
+            let Err(failure) = self.attempt(origin).await else { return Ok(()) };
             if self.at - counted_from >= RESUME_PROGRESS_BYTES {
                 counted_from = self.at;
                 retries.reset();
@@ -154,17 +185,16 @@ impl Transfer {
     }
 
     /// One request, from the next byte on, and its body handed on.
-    async fn attempt(&mut self, place: &Repository) -> Result<(), Failure> {
+    async fn attempt(&mut self, origin: &Origin) -> Result<(), Failure> {
         self.ended_short = false;
         self.request_count.fetch_add(1, Ordering::Relaxed);
-        let url = place.url(&format!("blobs/{}", self.digest));
         let mut headers = HeaderMap::new();
         if self.at > 0 && self.is_range_usable {
             if let Ok(value) = HeaderValue::from_str(&format!("bytes={}-", self.at)) {
                 headers.insert(RANGE, value);
             }
         }
-        let answer = self.session.send(place, &Request::get(url, headers), &[200, 206, 404, 416]).await?;
+        let answer = origin.send(&self.session, &self.digest.to_string(), headers).await?;
         let skipped_bytes = self.check_start(&answer.response)?;
         self.hand_on(answer.response, skipped_bytes).await
     }
@@ -218,6 +248,13 @@ impl Transfer {
             if reached > self.size_bytes {
                 return Err(self.wrong_size(reached).into());
             }
+            // The first one stays.
+            let _ = self.first_origin.compare_exchange(
+                NOBODY,
+                self.origin,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
             if self.sender.send(Ok(chunk)).await.is_err() {
                 return Ok(());
             }

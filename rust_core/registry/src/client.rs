@@ -2,23 +2,19 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use errors::IoError;
 use sys::cancel::{CancelToken, POLL_INTERVAL};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::manifest::{self, Manifest};
+use crate::origin::{BlobSource, External, Origin};
+use crate::runtimes::Runtimes;
 use crate::session::Session;
-use crate::target::{parse_digest, scope, show_reference, Reference, Repository};
+use crate::blob::Route;
+use crate::target::{parse_digest, scope, show_reference, Reference};
 use crate::{BlobReader, Credentials, RegistryError};
-
-/// Threads that drive all connections: hashing, decompression and storing happen on the callers' own threads. One would
-/// do for the work; the second serves the others while a registry keeps the first one busy with bytes that are no data.
-const WORKER_THREADS: usize = 2;
-/// Threads for name look-ups, which block.
-const LOOKUP_THREADS: usize = 4;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -27,6 +23,8 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// How long a connection, with TLS, may take to stand.
     pub connect_timeout: Duration,
+    /// How long the head of an answer may take once the connection stands and the request has left.
+    pub header_timeout: Duration,
     /// How long a transfer may go without a byte before it is broken off, to be resumed or failed.
     pub stall_timeout: Duration,
     /// How often a request is tried without progress before the fetch fails; at least 1.
@@ -69,12 +67,13 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl ClientConfig {
-    /// The defaults with this User-Agent: 10 s to connect, 30 s of silence, 5 attempts, 64 KiB in 30 s; no settings of
+    /// The defaults with this User-Agent: 10 s to connect, 30 s for an answer's head, 30 s of silence, 5 attempts, 64 KiB in 30 s; no settings of
     /// registries, no credentials, no proxies.
     pub fn new(user_agent: impl Into<String>) -> Self {
         Self {
             user_agent: user_agent.into(),
             connect_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             max_attempts: 5,
             pace_window: Duration::from_secs(30),
@@ -98,44 +97,23 @@ pub struct Target<'a> {
     pub credentials: &'a Credentials,
 }
 
-/// Which of a registry's hosts a blob may come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hosts {
-    /// Mirrors first, in their order.
-    All,
-    /// The last one only, which is the registry itself unless it may not be pulled from.
-    Last,
-}
-
-/// Connections to any number of registries, pooled. Safe to share between threads; one per daemon. Its threads start
-/// with the first fetch.
+/// Connections to any number of registries, pooled. Safe to share between threads; one per daemon. The thread of a
+/// registry starts with the first fetch there.
 #[derive(Debug)]
 pub struct RegistryClient {
     pub(crate) session: Arc<Session>,
-    runtime: Mutex<Option<Arc<Runtime>>>,
+    runtimes: Runtimes,
 }
 
 impl RegistryClient {
     /// A client that has no connections and no threads yet. Never blocks.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        Self { session: Arc::new(Session::new(config)), runtime: Mutex::new(None) }
+        Self { session: Arc::new(Session::new(config)), runtimes: Runtimes::default() }
     }
 
-    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, RegistryError> {
-        let mut slot = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = &*slot {
-            return Ok(Arc::clone(runtime));
-        }
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKER_THREADS)
-            .max_blocking_threads(LOOKUP_THREADS)
-            .thread_name("fluyt-registry")
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|error| IoError::from_std("clone", "", &error))?;
-        Ok(Arc::clone(slot.insert(Arc::new(runtime))))
+    pub(crate) fn runtime(&self, registry: &str) -> Result<Arc<Runtime>, RegistryError> {
+        self.runtimes.get(registry)
     }
 
     /// A manifest or index by tag or digest: at most [`MANIFEST_MAX_BYTES`](crate::MANIFEST_MAX_BYTES), its bytes have
@@ -163,48 +141,56 @@ impl RegistryClient {
                 Reference::Digest(_) => may.pull,
             })?;
         let subject = show_reference(registry, repository, &reference);
-        self.runtime()?.block_on(unless_cancelled(
+        self.runtime(registry)?.block_on(unless_cancelled(
             manifest::fetch(&self.session, &places, &reference),
             cancel,
             &subject,
         ))
     }
 
-    /// True if another host is asked for the repository's blobs before the registry itself. Blocks where settings
-    /// changed and are read.
+    /// How many places may be asked for the blob, one after the other: its URLs, mirrors, the registry itself. Blocks where
+    /// settings changed and are read.
     ///
     /// # Errors
     /// `REFERENCE_INVALID`, `REGISTRY_CONFIG_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`.
-    pub fn has_mirrors(&self, target: Target<'_>) -> Result<bool, RegistryError> {
-        Ok(self.blob_places(target)?.len() > 1)
+    pub fn origin_count(&self, source: &BlobSource<'_>) -> Result<usize, RegistryError> {
+        Ok(self.origins(source)?.len())
     }
 
-    fn blob_places(&self, target: Target<'_>) -> Result<Vec<Repository>, RegistryError> {
-        let Target { registry, repository, credentials } = target;
-        self.session.places(registry, repository, credentials, &[scope(repository, "pull")], |may| may.pull)
+    fn origins(&self, source: &BlobSource<'_>) -> Result<Vec<Origin>, RegistryError> {
+        let Target { registry, repository, credentials } = source.target;
+        let scopes = [scope(repository, "pull")];
+        let places = self.session.places(registry, repository, credentials, &scopes, |may| may.pull)?;
+        let mut origins = Vec::new();
+        // The last one is the registry itself, which gave the manifest.
+        if let Some(own) = places.last() {
+            origins.extend(source.urls.iter().map(|url| Origin::External(External::new(url, own))));
+        }
+        origins.extend(places.into_iter().map(Origin::Repository));
+        Ok(origins)
     }
 
-    /// A stream of the bytes of a blob from `offset_bytes` on, which reconnects, resumes and goes on at the next host by
-    /// itself. Nothing is sent before this returns; it blocks only where settings changed and are read.
+    /// A stream of the bytes of a blob from `offset_bytes` on, which reconnects, resumes and goes on at the next place by
+    /// itself; the first `skipped` places are not asked, but the last one always is. Nothing is sent before this returns;
+    /// it blocks only where settings changed and are read.
     ///
     /// # Errors
     /// `REFERENCE_INVALID`, `DIGEST_INVALID`, `REGISTRY_CONFIG_INVALID`; `IO_FAILED` if no thread can be started.
     pub fn open_blob(
         &self,
-        target: Target<'_>,
-        digest: &str,
-        size_bytes: u64,
+        source: &BlobSource<'_>,
         offset_bytes: u64,
-        hosts: Hosts,
+        skipped: usize,
         cancel: &CancelToken,
     ) -> Result<BlobReader, RegistryError> {
-        let digest = parse_digest(digest)?;
+        let digest = parse_digest(source.digest)?;
         let session = Arc::clone(&self.session);
-        let mut places = self.blob_places(target)?;
-        if hosts == Hosts::Last {
-            places.drain(..places.len() - 1);
-        }
-        Ok(BlobReader::start(self.runtime()?, session, places, digest, size_bytes, offset_bytes, cancel))
+        let mut origins = self.origins(source)?;
+        let skipped = skipped.min(origins.len() - 1);
+        origins.drain(..skipped);
+        let route = Route { session, origins, skipped };
+        let runtime = self.runtime(source.target.registry)?;
+        Ok(BlobReader::start(runtime, route, digest, source.size_bytes, offset_bytes, cancel))
     }
 }
 

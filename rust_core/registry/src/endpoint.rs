@@ -42,6 +42,8 @@ pub(crate) struct Endpoint {
     /// Sent to this host alone.
     pub headers: HeaderMap,
     pub tls: Arc<Tls>,
+    /// What is asked here, and wherever it leads to, is asked without a client certificate.
+    pub is_nameless: bool,
 }
 
 impl Endpoint {
@@ -64,7 +66,20 @@ impl Endpoint {
     ) -> Self {
         let own = Url::parse(&format!("{}://{api_host}", base.scheme())).ok();
         let is_own = own.is_some_and(|own| own.origin() == base.origin());
-        Self { registry: registry.to_owned(), base, is_own, capabilities, headers, tls }
+        Self { registry: registry.to_owned(), base, is_own, capabilities, headers, tls, is_nameless: false }
+    }
+
+    /// A place that a manifest names: it is asked for nobody, and secured as the directory of its host says.
+    pub fn external(host: &str, base: Url) -> Self {
+        Self {
+            registry: host.to_owned(),
+            base,
+            is_own: false,
+            capabilities: Capabilities::ALL,
+            headers: HeaderMap::new(),
+            tls: Arc::default(),
+            is_nameless: true,
+        }
     }
 
     /// True if a request to `url` goes to this host itself, so that what is secret between us may be sent.

@@ -82,8 +82,11 @@ impl Http {
     }
 
     fn client(&self, endpoint: &Endpoint, url: &Url) -> Result<Client, Failure> {
-        let tls =
-            if endpoint.is_same_origin(url) { Arc::clone(&endpoint.tls) } else { self.hosts.tls_for(url)? };
+        let tls = match (endpoint.is_nameless, endpoint.is_same_origin(url)) {
+            (true, _) => self.hosts.tls_for(url)?.nameless(),
+            (false, true) => Arc::clone(&endpoint.tls),
+            (false, false) => self.hosts.tls_for(url)?,
+        };
         let is_direct = is_loopback(url) || excepts_port(&self.config.proxies.excepted, url);
         tls.client(&self.config, is_direct).cloned()
     }
@@ -127,7 +130,7 @@ impl Http {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let client = self.client(endpoint, url)?;
         let builder = client.request(request.method.clone(), url.clone()).headers(headers);
-        let limit = self.config.connect_timeout + self.config.stall_timeout;
+        let limit = self.config.connect_timeout + self.config.header_timeout;
         let answer = match &request.body {
             Payload::None => tokio::time::timeout(limit, builder.send()).await,
             Payload::Bytes(data) => tokio::time::timeout(limit, builder.body(data.clone()).send()).await,

@@ -32,7 +32,7 @@ impl RegistryClient {
             let request = Request::get(url.clone(), HeaderMap::new());
             retries.run(async || self.session.send(&place, &request, &[200]).await.map(|_| ())).await
         };
-        self.runtime()?.block_on(unless_cancelled(work, cancel, registry))
+        self.runtime(registry)?.block_on(unless_cancelled(work, cancel, registry))
     }
 
     /// The registry itself. `name`: what is asked for, for errors.

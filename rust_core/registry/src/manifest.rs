@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use content::{Algorithm, Digest};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE, ETAG};
 use reqwest::{Response, StatusCode};
 
 use crate::http::Request;
@@ -43,17 +43,18 @@ pub(crate) async fn fetch(
         behind -= 1;
         match fetch_at(session, place, reference, session.max_attempts(behind)).await {
             Err(_) if behind > 0 => {}
-            outcome => return outcome,
+            outcome => return outcome.map(|(manifest, _)| manifest),
         }
     }
 }
 
-async fn fetch_at(
+/// The manifest from this host, and the entity tag that the host gives it, if it does.
+pub(crate) async fn fetch_at(
     session: &Session,
     place: &Repository,
     reference: &Reference,
     max_attempts: u32,
-) -> Result<Manifest, RegistryError> {
+) -> Result<(Manifest, Option<HeaderValue>), RegistryError> {
     let retries = Retries::new(&place.endpoint.registry, max_attempts);
     let subject = show_reference(&place.endpoint.registry, &place.name, reference);
     let attempt = async || match tokio::time::timeout(
@@ -73,7 +74,7 @@ async fn fetch_once(
     repository: &Repository,
     reference: &Reference,
     subject: &str,
-) -> Result<Manifest, Failure> {
+) -> Result<(Manifest, Option<HeaderValue>), Failure> {
     let url = repository.url(&format!("manifests/{}", reference.text()));
     let mut headers = HeaderMap::new();
     let accept = HeaderValue::from_str(&manifest_rules::accepted());
@@ -85,11 +86,12 @@ async fn fetch_once(
     }
     let content_type = text_header(&response, &CONTENT_TYPE);
     let claimed = text_header(&response, &DOCKER_CONTENT_DIGEST).and_then(|text| Digest::parse(&text).ok());
+    let entity_tag = response.headers().get(ETAG).cloned();
     let data =
         session.http.read_body(&mut response, "manifest_max_bytes", MANIFEST_MAX_BYTES, subject).await?;
     let digest = verify(reference, claimed, &data)?;
     let media_type = manifest_rules::check(&data, content_type.as_deref(), subject)?;
-    Ok(Manifest { data, media_type, digest })
+    Ok((Manifest { data, media_type, digest }, entity_tag))
 }
 
 /// The digest of `data`, which is the one asked for (R03). What the header claims is only held against the bytes,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use content::{Algorithm, Digest};
 use reqwest::header::{HeaderName, HeaderValue, CONTENT_TYPE};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sys::cancel::CancelToken;
 
@@ -66,7 +66,7 @@ impl RegistryClient {
             mount_from,
             progress,
         };
-        self.runtime()?.block_on(unless_cancelled(upload.run(), cancel, blob.digest))
+        self.runtime(target.registry)?.block_on(unless_cancelled(upload.run(), cancel, blob.digest))
     }
 
     /// `reference` names the manifest or index, whose blobs the registry has; returns its digest. Where it has a subject
@@ -108,7 +108,7 @@ impl RegistryClient {
             }
             Ok(digest)
         };
-        self.runtime()?.block_on(unless_cancelled(work, cancel, &subject))
+        self.runtime(target.registry)?.block_on(unless_cancelled(work, cancel, &subject))
     }
 
     fn push_place(&self, target: Target<'_>, scopes: &[String]) -> Result<Repository, RegistryError> {
@@ -127,6 +127,24 @@ pub(crate) async fn put_manifest(
     media_type: &str,
     data: Vec<u8>,
 ) -> Result<(Digest, bool), RegistryError> {
+    let put = put_manifest_if(session, place, reference, media_type, data, None).await?;
+    put.ok_or_else(|| RegistryError::Protocol {
+        registry: place.endpoint.registry.clone(),
+        rule: "refuses a condition that was not set",
+        status: StatusCode::PRECONDITION_FAILED.as_u16(),
+    })
+}
+
+/// As [`put_manifest`], under a condition about what the reference names before, `If-Match` for example; `None` if the
+/// registry says that it does not hold. A registry that knows no conditions writes in any case.
+pub(crate) async fn put_manifest_if(
+    session: &Session,
+    place: &Repository,
+    reference: &Reference,
+    media_type: &str,
+    data: Vec<u8>,
+    condition: Option<(HeaderName, HeaderValue)>,
+) -> Result<Option<(Digest, bool)>, RegistryError> {
     let registry = &place.endpoint.registry;
     let digest = match reference {
         Reference::Digest(asked) => {
@@ -144,11 +162,19 @@ pub(crate) async fn put_manifest(
         rule: "has a media type that no header can hold",
     })?;
     let data = Bytes::from(data);
-    let attempt = async || -> Result<bool, Failure> {
+    let attempt = async || -> Result<Option<bool>, Failure> {
         let url = place.url(&format!("manifests/{}", reference.text()));
         let mut request = Request::new(Method::PUT, url).with_body(Payload::Bytes(data.clone()));
         request.headers.insert(CONTENT_TYPE, content_type.clone());
-        let answer = session.send(place, &request, &[200, 201, 202]).await?;
+        let mut expected = vec![200, 201, 202];
+        if let Some((name, value)) = &condition {
+            request.headers.insert(name.clone(), value.clone());
+            expected.push(StatusCode::PRECONDITION_FAILED.as_u16());
+        }
+        let answer = session.send(place, &request, &expected).await?;
+        if answer.response.status() == StatusCode::PRECONDITION_FAILED {
+            return Ok(None);
+        }
         let headers = answer.response.headers();
         let named = headers.get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let named = named.and_then(|text| Digest::parse(text).ok());
@@ -157,8 +183,8 @@ pub(crate) async fn put_manifest(
             let status = answer.response.status().as_u16();
             return Err(RegistryError::Protocol { registry: registry.clone(), rule, status }.into());
         }
-        Ok(headers.contains_key(OCI_SUBJECT))
+        Ok(Some(headers.contains_key(OCI_SUBJECT)))
     };
     let lists_referrers = Retries::new(registry, session.max_attempts(0)).run(attempt).await?;
-    Ok((digest, lists_referrers))
+    Ok(lists_referrers.map(|lists_referrers| (digest, lists_referrers)))
 }

@@ -3,10 +3,11 @@
 //! Source: distribution-spec spec.md, "Pushing Manifests with Subject" and "Referrers Tag Schema".
 
 use content::Digest;
+use reqwest::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use serde_json::{json, Map, Value};
 
 use crate::manifest::{self, MANIFEST_MAX_BYTES};
-use crate::push::put_manifest;
+use crate::push::put_manifest_if;
 use crate::session::Session;
 use crate::target::{Reference, Repository};
 use crate::RegistryError;
@@ -29,8 +30,10 @@ pub const REFERRERS_WRITE_ATTEMPTS: u32 = 5;
 
 /// The list under the subject's tag names this manifest.
 ///
-/// Two clients that do this at once write over each other, and the protocol has no way to forbid it; so it is looked
-/// afterwards whether the entry stands, and written again where it does not.
+/// Two clients that do this at once would write over each other. Where the registry gives entity tags, the list is written
+/// only if it is still the one that was read, or if there is still none (RFC 9110, If-Match and If-None-Match). A registry
+/// may know tags and no conditions; so it is looked afterwards whether the entry stands, and written again where it does
+/// not.
 ///
 /// # Errors
 /// `REGISTRY_PROTOCOL` if it does not stand after `REFERRERS_WRITE_ATTEMPTS`, and as a push of a manifest.
@@ -44,8 +47,9 @@ pub(crate) async fn list_in_tag(
     let tag = referrers_tag(subject);
     let (media_type, digest, size_bytes) = descriptor;
     let text = digest.to_string();
+    let mut refused = None;
     for attempt in 0..=REFERRERS_WRITE_ATTEMPTS {
-        let mut index = read_index(session, place, &tag).await?;
+        let (mut index, entity_tag) = read_index(session, place, &tag).await?;
         let entries = entries_of(&mut index, &place.endpoint.registry)?;
         if entries.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&text)) {
             return Ok(());
@@ -63,17 +67,47 @@ pub(crate) async fn list_in_tag(
                 subject: format!("referrers of {subject}"),
             });
         }
-        put_manifest(session, place, &tag, INDEX_TYPE, data).await?;
+        // A registry that refused this very condition, and tells the same again, means something else by it.
+        let condition = Some(&entity_tag).filter(|now| refused.as_ref() != Some(*now)).and_then(condition);
+        let put = put_manifest_if(session, place, &tag, INDEX_TYPE, data, condition).await?;
+        refused = put.is_none().then_some(entity_tag);
     }
     let rule = "keeps losing what is written under a referrers tag";
     Err(RegistryError::Protocol { registry: place.endpoint.registry.clone(), rule, status: 200 })
 }
 
-async fn read_index(session: &Session, place: &Repository, tag: &Reference) -> Result<Value, RegistryError> {
-    match manifest::fetch(session, std::slice::from_ref(place), tag).await {
-        Ok(found) => Ok(serde_json::from_slice(&found.data).unwrap_or(Value::Null)),
+/// What stands under a tag when the list is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum EntityTag {
+    /// There is no list.
+    Absent,
+    /// The registry gives the list no entity tag.
+    Unknown,
+    Known(HeaderValue),
+}
+
+/// The header field that forbids to write over another list than the one that was read.
+fn condition(entity_tag: &EntityTag) -> Option<(HeaderName, HeaderValue)> {
+    match entity_tag {
+        EntityTag::Absent => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
+        EntityTag::Unknown => None,
+        EntityTag::Known(value) => Some((IF_MATCH, value.clone())),
+    }
+}
+
+async fn read_index(
+    session: &Session,
+    place: &Repository,
+    tag: &Reference,
+) -> Result<(Value, EntityTag), RegistryError> {
+    match manifest::fetch_at(session, place, tag, session.max_attempts(0)).await {
+        Ok((found, entity_tag)) => {
+            let index = serde_json::from_slice(&found.data).unwrap_or(Value::Null);
+            Ok((index, entity_tag.map_or(EntityTag::Unknown, EntityTag::Known)))
+        }
         Err(RegistryError::ImageNotFound { .. }) => {
-            Ok(json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}))
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []});
+            Ok((index, EntityTag::Absent))
         }
         Err(error) => Err(error),
     }

@@ -81,7 +81,7 @@ impl RegistryClient {
                 }
             }
         };
-        let mut found = self.runtime()?.block_on(unless_cancelled(work, cancel, &subject))?;
+        let mut found = self.runtime(registry)?.block_on(unless_cancelled(work, cancel, &subject))?;
         let mut seen = std::collections::HashSet::new();
         found.retain(|one| {
             (artifact_type.is_empty() || one.artifact_type == artifact_type)

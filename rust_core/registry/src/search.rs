@@ -100,7 +100,7 @@ impl RegistryClient {
             found.truncate(enough);
             Ok(found)
         };
-        self.runtime()?.block_on(unless_cancelled(work, cancel, &subject))
+        self.runtime(registry)?.block_on(unless_cancelled(work, cancel, &subject))
     }
 
     fn list<'a>(&'a self, place: &'a Repository, subject: &'a str) -> List<'a> {

@@ -44,7 +44,7 @@ impl RegistryClient {
                 }
             }
         };
-        self.runtime()?.block_on(unless_cancelled(work, cancel, &subject))
+        self.runtime(registry)?.block_on(unless_cancelled(work, cancel, &subject))
     }
 }
 

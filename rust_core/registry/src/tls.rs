@@ -1,7 +1,7 @@
 //! How the connections of one host are secured, and the pools of such connections.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -28,6 +28,8 @@ pub(crate) struct Tls {
     dial_timeout: Option<Duration>,
     direct: OnceLock<Client>,
     proxied: OnceLock<Client>,
+    /// The same without `identity`.
+    nameless: OnceLock<Arc<Tls>>,
 }
 
 /// Files and choices that a [`Tls`] is made of.
@@ -73,6 +75,17 @@ impl TlsFiles {
 }
 
 impl Tls {
+    /// The same authorities, and no client certificate.
+    pub fn nameless(self: Arc<Self>) -> Arc<Self> {
+        if self.identity.is_none() {
+            return self;
+        }
+        let (authorities, skip_verify, dial_timeout) =
+            (self.authorities.clone(), self.skip_verify, self.dial_timeout);
+        let made = || Arc::new(Self { authorities, skip_verify, dial_timeout, ..Self::default() });
+        Arc::clone(self.nameless.get_or_init(made))
+    }
+
     /// The pool of connections; `is_direct` ones, to this host itself for example, never go through a proxy.
     pub fn client(&self, config: &ClientConfig, is_direct: bool) -> Result<&Client, Failure> {
         let slot = if is_direct { &self.direct } else { &self.proxied };

@@ -5,9 +5,8 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use common::{blob, blob_from, client, digest, fact, noise, target};
+use common::{blob, blob_from, client, digest, fact, noise, source, target};
 use errors::Catalogued;
-use registry::Hosts;
 use server::{Ending, Reply, Server};
 use sys::cancel::CancelToken;
 
@@ -192,9 +191,9 @@ fn a_cancelled_transfer_ends_soon() {
     let server = Server::start(move |_, _| Reply::new(200, served.clone()).ending(Ending::Stall(1000)));
     let cancel = CancelToken::new();
     let client = client();
-    let mut reader = client
-        .open_blob(target(&server.registry()), &digest(&data), SIZE as u64, 0, Hosts::All, &cancel)
-        .expect("a reader");
+    let (registry, name) = (server.registry(), digest(&data));
+    let mut reader =
+        client.open_blob(&source(target(&registry), &name, SIZE), 0, 0, &cancel).expect("a reader");
     assert_eq!(reader.next_chunk().expect("the first bytes").map(|chunk| chunk.len()), Some(1000));
     let started = Instant::now();
     cancel.cancel();
@@ -208,16 +207,9 @@ fn a_slow_reader_slows_the_transfer_instead_of_filling_memory() {
     let served = data.clone();
     let server = Server::start(move |_, _| Reply::new(200, served.clone()));
     let client = client();
-    let mut reader = client
-        .open_blob(
-            target(&server.registry()),
-            &digest(&data),
-            data.len() as u64,
-            0,
-            Hosts::All,
-            &CancelToken::new(),
-        )
-        .expect("a reader");
+    let (registry, name) = (server.registry(), digest(&data));
+    let source = source(target(&registry), &name, data.len());
+    let mut reader = client.open_blob(&source, 0, 0, &CancelToken::new()).expect("a reader");
     std::thread::sleep(Duration::from_millis(1500));
     // Longer than the stall timeout: waiting for the reader is no stall.
     let mut received = 0;

@@ -6,9 +6,9 @@ mod server;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{config, digest, fact, manifest_body, nobody, noise, IMAGE};
+use common::{config, digest, fact, manifest_body, nobody, noise, source, IMAGE};
 use errors::Catalogued;
-use registry::{ClientConfig, Credentials, Hosts, Proxies, RegistryClient, RegistryError, Target};
+use registry::{ClientConfig, Credentials, Proxies, RegistryClient, RegistryError, Target};
 use server::{Ending, Reply, Server};
 use sys::cancel::CancelToken;
 
@@ -34,9 +34,9 @@ fn of(credentials: &Credentials) -> Target<'_> {
 }
 
 fn read(client: &RegistryClient, data: &[u8]) -> Result<Vec<u8>, RegistryError> {
-    let size = data.len() as u64;
-    let mut reader =
-        client.open_blob(of(nobody()), &digest(data), size, 0, Hosts::All, &CancelToken::new())?;
+    let name = digest(data);
+    let source = source(of(nobody()), &name, data.len());
+    let mut reader = client.open_blob(&source, 0, 0, &CancelToken::new())?;
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         bytes.extend_from_slice(&chunk);
@@ -243,9 +243,9 @@ fn a_blob_that_drips_is_broken_off_by_a_limit_with_a_name() {
     };
     let client = RegistryClient::new(config);
     let target = Target { registry: &server.registry(), ..of(nobody()) };
-    let mut reader = client
-        .open_blob(target, &digest(&data), data.len() as u64, 0, Hosts::All, &CancelToken::new())
-        .expect("a reader");
+    let name = digest(&data);
+    let source = source(target, &name, data.len());
+    let mut reader = client.open_blob(&source, 0, 0, &CancelToken::new()).expect("a reader");
     let started = Instant::now();
     let error = loop {
         match reader.next_chunk() {

@@ -6,10 +6,10 @@ mod secure;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::{config, digest, manifest_body, nobody, noise, IMAGE};
+use common::{config, digest, manifest_body, nobody, noise, source, IMAGE};
 use errors::Catalogued;
 use http::{Request, Response};
-use registry::{ClientConfig, Credentials, Hosts, Proxies, RegistryClient, Target};
+use registry::{ClientConfig, Credentials, Proxies, RegistryClient, Target};
 use secure::{SecureServer, Tunnel};
 use sys::cancel::CancelToken;
 
@@ -70,10 +70,9 @@ fn a_registry_that_speaks_only_http2_is_pulled_from_by_one_connection() {
     let url = format!("https://{}", server.address);
     let client = client_for(dir.path(), &url, Some(&server.certificate), Proxies::default());
     client.fetch_manifest(of(nobody()), "v1", &CancelToken::new()).expect("a manifest");
-    let size = data.len() as u64;
-    let mut reader = client
-        .open_blob(of(nobody()), &digest(&data), size, 0, Hosts::All, &CancelToken::new())
-        .expect("a reader");
+    let name = digest(&data);
+    let source = source(of(nobody()), &name, data.len());
+    let mut reader = client.open_blob(&source, 0, 0, &CancelToken::new()).expect("a reader");
     let mut read = Vec::new();
     while let Some(chunk) = reader.next_chunk().expect("a chunk") {
         read.extend_from_slice(&chunk);

@@ -3,8 +3,6 @@
 mod common;
 mod server;
 
-use std::io::{Read, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{client, digest, fact, manifest, manifest_body, target, IMAGE, INDEX};
@@ -187,41 +185,4 @@ fn a_cancelled_fetch_ends_soon_while_it_waits_for_the_server_or_for_its_turn() {
         assert_eq!(fetch.join().expect("no panic").expect_err("cancelled").reason(), "CANCELLED");
         assert!(cancelled.elapsed() < Duration::from_millis(150), "{:?}", cancelled.elapsed());
     }
-}
-
-/// Answers every request with a chunk size of zeros that never ends: each byte is read, none is data.
-fn endless_chunk_size() -> std::io::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let registry = listener.local_addr()?.to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || -> std::io::Result<()> {
-                let _ = stream.read(&mut [0; 4096])?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-                loop {
-                    stream.write_all(&[b'0'; 4096])?;
-                }
-            });
-        }
-    });
-    Ok(registry)
-}
-
-#[test]
-fn a_registry_that_keeps_the_reader_busy_does_not_hold_up_the_others() {
-    let hostile = endless_chunk_size().expect("a socket");
-    let sound = serving(IMAGE, manifest_body());
-    let shared = Arc::new(client());
-    let cancel = CancelToken::new();
-    let (busy, token) = (Arc::clone(&shared), cancel.clone());
-    let fetch = std::thread::spawn(move || busy.fetch_manifest(target(&hostile), "v1", &token));
-    std::thread::sleep(Duration::from_millis(300));
-    let started = Instant::now();
-    for _ in 0..5 {
-        shared.fetch_manifest(target(&sound.registry()), "v1", &CancelToken::new()).expect("a manifest");
-    }
-    let took = started.elapsed();
-    cancel.cancel();
-    assert_eq!(fetch.join().expect("no panic").expect_err("cancelled").reason(), "CANCELLED");
-    assert!(took < Duration::from_secs(3), "{took:?}");
 }

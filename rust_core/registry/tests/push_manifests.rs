@@ -4,7 +4,7 @@ mod common;
 mod server;
 mod uploads;
 
-use common::{client, digest, fact, manifest_body, target, IMAGE};
+use common::{client, digest, fact, manifest_body, target, IMAGE, INDEX};
 use errors::Catalogued;
 use server::Reply;
 use sys::cancel::CancelToken;
@@ -110,5 +110,64 @@ fn an_entry_that_another_client_wrote_over_is_written_again() {
         let digests: Vec<_> = index["manifests"].as_array().expect("entries").iter().collect();
         assert_eq!(digests.len(), if is_listed { 2 } else { 1 });
         assert_eq!(digests[0]["digest"], digest(b"o"));
+    }
+}
+
+/// A registry whose list under a referrers tag has an entity tag and is only written where a condition holds. Another
+/// client writes between the reading and the first writing.
+fn conditional(tag: String, is_absent: bool, holds: bool) -> (server::Server, uploads::Shared) {
+    let other = |number: usize| {
+        let entry = format!(r#"{{"digest":"{}","size":1}}"#, digest(number.to_string().as_bytes()));
+        format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{entry}]}}"#).into_bytes()
+    };
+    let state = std::sync::Mutex::new((!is_absent).then(|| other(0)));
+    let is_raced = std::sync::atomic::AtomicBool::new(false);
+    registry_that(move |request, store, _| {
+        if !request.target.ends_with(&tag) {
+            return None;
+        }
+        let mut list = state.lock().expect("the list");
+        if request.method == "GET" {
+            let Some(list) = &*list else { return Some(Reply::new(404, "")) };
+            let etag = format!("\"{}\"", digest(list));
+            return Some(Reply::new(200, list.clone()).with("Content-Type", INDEX).with("ETag", etag));
+        }
+        if !is_raced.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            *list = Some(other(1));
+        }
+        let now = list.as_ref().map(|list| format!("\"{}\"", digest(list)));
+        let may = match (request.header("if-match"), request.header("if-none-match")) {
+            (Some(wanted), None) => holds && now.as_deref() == Some(wanted),
+            (None, Some("*")) => holds && now.is_none(),
+            (None, None) => !holds,
+            _ => false,
+        };
+        if !may {
+            return Some(Reply::new(412, ""));
+        }
+        *list = Some(request.body.clone());
+        store.manifests.insert(tag.clone(), request.body.clone());
+        Some(Reply::new(201, ""))
+    })
+}
+
+#[test]
+fn a_list_of_referrers_is_written_only_over_the_one_that_was_read() {
+    let subject = digest(b"subject");
+    let tag = subject.replace(':', "-");
+    let body = referring(&subject, "x/one");
+    // The last registry refuses every condition, whatever it tells of the list.
+    for (is_absent, holds) in [(false, true), (true, true), (false, false)] {
+        let (server, store) = conditional(tag.clone(), is_absent, holds);
+        client()
+            .push_manifest(target(&server.registry()), &digest(&body), IMAGE, body.clone(), &CancelToken::new())
+            .expect("pushed");
+        let store = store.lock().expect("the store");
+        let index: serde_json::Value = serde_json::from_slice(&store.manifests[&tag]).expect("JSON");
+        let entries = index["manifests"].as_array().expect("entries");
+        // What the other client wrote meanwhile stands beside ours.
+        assert_eq!(entries.len(), 2, "{is_absent} {holds}");
+        assert_eq!(entries[0]["digest"], digest(b"1"));
+        assert_eq!(entries[1]["digest"], digest(&body));
     }
 }

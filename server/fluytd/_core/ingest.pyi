@@ -67,9 +67,10 @@ def fetch_blob(
     progress: Progress,
     cancel: CancelToken,
     credentials: Credentials | None = None,
+    urls: list[str] = ...,
 ) -> None:
     """The blob is staged in `content`, verified; a partial ingest is resumed by Range; nothing is fetched if it is there.
-    Raises what `fetch_manifest` raises, BLOB_NOT_FOUND, SIZE_MISMATCH, STORAGE_FULL. Blocking."""
+    `urls` as in `fetch_layer`. Raises what `fetch_manifest` raises, BLOB_NOT_FOUND, SIZE_MISMATCH, STORAGE_FULL. Blocking."""
 
 def fetch_layer(
     client: RegistryClient,
@@ -77,6 +78,7 @@ def fetch_layer(
     repository: str,
     digest: str,
     size_bytes: int,
+    urls: list[str],
     media_type: str,
     expected_diff_id: str,
     content: ContentStore,
@@ -85,7 +87,8 @@ def fetch_layer(
     cancel: CancelToken,
     credentials: Credentials | None = None,
 ) -> LayerInfo:
-    """Blob and unpacked layer are both staged (or visible already), each verified. On failure the partial blob stays as an
+    """Blob and unpacked layer are both staged (or visible already), each verified. `urls`: where it may be had besides,
+    asked before the registry, in order, without credentials; a place that gives other content is passed over. On failure the partial blob stays as an
     ingest to resume; no staged layer stays. Raises as `fetch_blob`, DIFF_ID_MISMATCH, LAYER_REJECTED, LAYER_CORRUPT,
     LIMIT_EXCEEDED. Blocking."""
 

@@ -81,6 +81,7 @@ class RegistryClient:
         *,
         user_agent: str,
         connect_timeout_millis: int = 10_000,
+        header_timeout_millis: int = 30_000,
         stall_timeout_millis: int = 30_000,
         max_attempts: int = 5,
         upload_chunk_bytes: int = 0,
@@ -93,6 +94,8 @@ class RegistryClient:
         """Never blocks.
 
         Args:
+            connect_timeout_millis: a connection, with TLS, that does not stand after so long has failed.
+            header_timeout_millis: so has a request whose answer's head is not whole after so long, besides.
             stall_timeout_millis: a transfer without a byte for so long is broken off and resumed or failed.
             upload_chunk_bytes: largest part of a blob that one request of a push carries; 0 for whole blobs.
             hosts_dir: directory of registries' settings in containerd's form (`<host>/hosts.toml`, `_default`) or

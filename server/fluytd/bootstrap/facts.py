@@ -49,5 +49,20 @@ def limits_of(config: Config) -> list[tuple[str, int, str, str]]:
         ("log_segment_count", config.log_segment_count, "count", "segments of a container's log that are kept"),
         ("event_log_events", config.event_log_events, "count", "events that are kept"),
         ("operation_history", config.operation_history, "count", "ended operations that are kept"),
+        *registry_limits(config),
         *collection_limits(config),
+    ]
+
+
+def registry_limits(config: Config) -> list[tuple[str, int, str, str]]:
+    """The settings that bound how long a registry is waited for."""
+    connect, header, idle = (
+        config.registry_connect_timeout_seconds,
+        config.registry_header_timeout_seconds,
+        config.registry_idle_timeout_seconds,
+    )
+    return [
+        ("registry_connect_timeout_seconds", connect, "seconds", "for a connection to a registry to stand, with TLS"),
+        ("registry_header_timeout_seconds", header, "seconds", "for the head of a registry's answer"),
+        ("registry_idle_timeout_seconds", idle, "seconds", "without a byte after which a transfer is broken off"),
     ]

@@ -204,6 +204,9 @@ def registry_settings(config: Config) -> RegistrySettings:
         auth_file=config.registry_auth_file if has_auth_file else None,
         proxies=Proxies(config.http_proxy, config.https_proxy, config.no_proxy),
         upload_chunk_bytes=config.registry_upload_chunk_bytes,
+        connect_timeout_seconds=config.registry_connect_timeout_seconds,
+        header_timeout_seconds=config.registry_header_timeout_seconds,
+        idle_timeout_seconds=config.registry_idle_timeout_seconds,
     )
 
 

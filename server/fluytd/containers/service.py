@@ -246,15 +246,11 @@ class ContainerService:
 
     def holders(self, image_id: str) -> list[Holder]:
         """Containers that are made of an image, in any state; images ask before they are deleted."""
-        return [
-            Holder(entry.container.id, entry.container.is_live)
-            for entry in self.ctx.table
-            if any(image.image_id == image_id for image in entry.container.all_images)
-        ]
+        return [Holder(entry.container.id, entry.container.is_live) for entry in self.ctx.table.of_image(image_id)]
 
     def uses_layer(self, layer_id: str) -> bool:
         """True if a container, in any state, stands on the layer."""
-        return any(layer_id in image.layer_ids for entry in self.ctx.table for image in entry.container.all_images)
+        return self.ctx.table.uses_layer(layer_id)
 
     def volume_holders(self, volume_id: str) -> list[VolumeHolder]:
         """See `volumes.ports.Holders.volume_holders`."""

@@ -1,6 +1,7 @@
 """All containers in memory, by id and by name, with what is known only while the engine runs. It does no I/O."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -144,6 +145,10 @@ class ContainerTable:
     def __init__(self) -> None:
         self._by_id: dict[str, Entry] = {}
         self._by_name: dict[str, str] = {}
+        #: Entries by the images that they have, oldest first, and how many stand on each layer: neither changes
+        #: while a container is there, and images ask often.
+        self._by_image: dict[str, dict[str, Entry]] = {}
+        self._layer_uses: Counter[str] = Counter()
         self._remembered: dict[str, Container] = {}
 
     def add(self, container: Container) -> Entry:
@@ -154,14 +159,40 @@ class ContainerTable:
         entry = Entry(container)
         self._by_id[container.id] = entry
         self._by_name[container.name] = container.id
+        for image in container.all_images:
+            self._by_image.setdefault(image.image_id, {})[container.id] = entry
+        self._layer_uses.update(_layers_of(container))
         return entry
 
     def remove(self, entry: Entry) -> None:
         """It is gone from the table and its name is free. Idempotent."""
         container = entry.container
-        self._by_id.pop(container.id, None)
+        if self._by_id.pop(container.id, None) is not None:
+            self._forget_images(container)
         if self._by_name.get(container.name) == container.id:
             del self._by_name[container.name]
+
+    def _forget_images(self, container: Container) -> None:
+        for image in container.all_images:
+            of_image = self._by_image.get(image.image_id, {})
+            of_image.pop(container.id, None)
+            if not of_image:
+                self._by_image.pop(image.image_id, None)
+        for layer_id in _layers_of(container):
+            self._layer_uses[layer_id] -= 1
+            if not self._layer_uses[layer_id]:
+                del self._layer_uses[layer_id]
+
+    def of_image(self, image_id: str) -> list[Entry]:
+        """The containers that have the image, as their root or as a mount, oldest first.
+
+        The work is theirs, however many others there are.
+        """
+        return list(self._by_image.get(image_id, {}).values())
+
+    def uses_layer(self, layer_id: str) -> bool:
+        """True if a container, in any state, stands on the layer. Constant time."""
+        return layer_id in self._layer_uses
 
     def rename(self, entry: Entry, name: str) -> None:
         """The name is the container's from now on and the old one is free. Raises NAME_IN_USE."""
@@ -217,3 +248,7 @@ class ContainerTable:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+
+def _layers_of(container: Container) -> set[str]:
+    return {layer_id for image in container.all_images for layer_id in image.layer_ids}

@@ -22,10 +22,10 @@ from fluytd.errors import (
 )
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import config as configs
-from fluytd.images import manifests
+from fluytd.images import index_file, manifests
 from fluytd.images.config import ImageConfig
 from fluytd.images.documents import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Fields, Refuse, check_size, read_json
-from fluytd.images.manifests import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
+from fluytd.images.manifests import DOCKER_INDEX, MAX_INDEX_DEPTH, Descriptor, Index, Manifest
 from fluytd.images.platforms import Platform, best
 
 #: Most entries of an archive.
@@ -88,7 +88,6 @@ class ArchiveIndex:
 
     descriptor: Descriptor
     data: bytes
-    entry_count: int
 
 
 #: The outermost first.
@@ -144,9 +143,14 @@ def plan(
 
 
 def _without_wrapper(image: ArchiveImage) -> ArchiveImage:
-    """An index of one manifest says nothing that the manifest does not: archives have it for the sake of its name."""
-    is_wrapped = len(image.way) == 1 and image.way[0].entry_count == 1
-    return replace(image, way=()) if is_wrapped else image
+    """The index that `save_plan` makes around one manifest says nothing that the manifest does not: an archive has it for
+    the sake of its name. Any other index stays what the name stands for."""
+    if len(image.way) != 1 or image.manifest is None:
+        return image
+    data, media_type = image.manifest
+    manifest = Descriptor(media_type, Digest.of(data), len(data))
+    wrapper = index_file.dump([index_file.entry(manifest, image.config.platform, "")])
+    return replace(image, way=()) if image.way[0].data == wrapper else image
 
 
 def _of_platforms(images: list[ArchiveImage], platforms: Sequence[Platform]) -> list[ArchiveImage]:
@@ -336,7 +340,7 @@ def _manifests_by_config(files: _Files) -> dict[Digest, _Listed]:
 
 
 def _archive_index(entry: Descriptor, parsed: Index, data: bytes) -> ArchiveIndex:
-    return ArchiveIndex(Descriptor(parsed.media_type, entry.digest, len(data)), data, len(parsed.entries))
+    return ArchiveIndex(Descriptor(parsed.media_type, entry.digest, len(data)), data)
 
 
 def _top_index(files: _Files) -> Index:
@@ -344,7 +348,18 @@ def _top_index(files: _Files) -> Index:
     parsed = manifests.parse(data, manifests.OCI_INDEX, OCI_INDEX_FILE)
     if not isinstance(parsed, Index):
         raise ArchiveInvalid(entry=OCI_INDEX_FILE, rule="it is not an index")
-    return parsed
+    return replace(parsed, entries=tuple(_as_it_came(files, entry) for entry in parsed.entries))
+
+
+def _as_it_came(files: _Files, entry: Descriptor) -> Descriptor:
+    """The index that the entry was made for, where the archive has it; see `index_file.AS_IT_CAME`."""
+    text = entry.annotations.get(index_file.AS_IT_CAME)
+    if text is None:
+        return entry
+    name = _blob_name(digest := Digest.parse(text))
+    if not files.has(name):
+        return entry
+    return replace(entry, media_type=DOCKER_INDEX, digest=digest, size_bytes=files.find(name).size_bytes)
 
 
 class _Layout:

@@ -232,7 +232,7 @@ def _as_oci(layer: ImageLayer) -> ImageLayer:
     """The same layer as an OCI manifest names it."""
     descriptor = layer.descriptor
     media_type = oci_layer_type(descriptor.media_type)
-    return replace(layer, descriptor=Descriptor(media_type, descriptor.digest, descriptor.size_bytes))
+    return replace(layer, descriptor=replace(descriptor, media_type=media_type, annotations={}))
 
 
 def configured(base: Image, options: CommitOptions) -> dict[str, object]:

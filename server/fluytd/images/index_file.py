@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fluytd.ids import Digest
 from fluytd.images.manifests import OCI_INDEX, Descriptor
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
@@ -14,6 +15,9 @@ from fluytd.images.table import Name
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
+#: Digest of the index that a name stands for, on an entry that shows the same images by an index of OCI's own type, since
+#: containers/image passes over entries of other types.
+AS_IT_CAME = "io.fluyt.image.index"
 
 Entry = dict[str, Any]
 
@@ -40,8 +44,11 @@ def render(images: Sequence[Image], names: Mapping[str, Name]) -> bytes:
     return dump(entries)
 
 
-def entry(descriptor: Descriptor, platform: Platform | None, name: str) -> Entry:
-    """One entry. `platform`: None for an index; `name`: reference in full, empty for none."""
+def entry(
+    descriptor: Descriptor, platform: Platform | None, name: str, *, as_it_came: Digest | None = None
+) -> Entry:
+    """One entry. `platform`: None for an index; `name`: reference in full, empty for none; `as_it_came`: the index that
+    this one was made for."""
     made: Entry = {
         "mediaType": descriptor.media_type,
         "digest": descriptor.digest,
@@ -55,6 +62,8 @@ def entry(descriptor: Descriptor, platform: Platform | None, name: str) -> Entry
             made["platform"]["os.version"] = platform.os_version
     if name:
         made["annotations"] = {_REF_NAME: name, _CONTAINERD_NAME: name}
+    if as_it_came is not None:
+        made.setdefault("annotations", {})[AS_IT_CAME] = as_it_came
     return made
 
 

@@ -5,7 +5,7 @@ Source: OCI image-spec manifest.md, image-index.md, descriptor.md; Docker's mani
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fluytd.errors import ManifestInvalid
 from fluytd.ids import Digest
@@ -24,17 +24,26 @@ CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 _OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-LAYER_TYPES = frozenset(
+_DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+FOREIGN_LAYER_TYPES = frozenset(
     {
-        *(prefix + suffix for prefix in (_OCI_LAYER, _OCI_FOREIGN_LAYER) for suffix in ("", "+gzip", "+zstd")),
-        *(_DOCKER_LAYER + suffix for suffix in ("", ".gzip", ".zstd")),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        *(_OCI_FOREIGN_LAYER + suffix for suffix in ("", "+gzip", "+zstd")),
+        *(_DOCKER_FOREIGN_LAYER + suffix for suffix in ("", ".gzip", ".zstd")),
     }
 )
-_DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+LAYER_TYPES = frozenset(
+    {
+        *FOREIGN_LAYER_TYPES,
+        *(_OCI_LAYER + suffix for suffix in ("", "+gzip", "+zstd")),
+        *(_DOCKER_LAYER + suffix for suffix in ("", ".gzip", ".zstd")),
+    }
+)
 #: Annotation by which BuildKit marks an entry as something about another entry, not an image.
 _ATTESTATION = "vnd.docker.reference.type"
 
+#: Most URLs of one layer, and the longest one.
+MAX_LAYER_URLS = 16
+MAX_LAYER_URL_CHARS = 4096
 #: Most layers of one image. Source: OVL_MAX_STACK of the kernel's overlayfs.
 MAX_LAYERS = 500
 #: Most entries of one index.
@@ -53,13 +62,24 @@ def oci_layer_type(media_type: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What one document says of another: type, digest and size. `urls` are not read (case R13)."""
+    """What one document says of another: type, digest and size."""
 
     media_type: str
     digest: Digest
     size_bytes: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    #: Where it may be had beside its registry. Read of layers only that are not to be distributed (case R13): by any other
+    #: descriptor a manifest could make the engine ask whomever it likes.
+    urls: tuple[str, ...] = ()
+
+    @property
+    def is_foreign(self) -> bool:
+        """True if it is a layer whose maker forbids that registries hand it out.
+
+        Source: OCI image-spec layer.md, "Non-Distributable Layers"; Docker's foreign layers.
+        """
+        return self.media_type in FOREIGN_LAYER_TYPES
 
     @property
     def is_index(self) -> bool:
@@ -144,11 +164,22 @@ def _manifest(document: Fields, kind: str, subject: str) -> Manifest:
     if "layers" not in document.names:
         raise refuse("it has no layers")
     # An empty list is an image `FROM scratch` with nothing in it, which Docker and podman make and take.
-    layers = tuple(_descriptor(entry) for entry in document.objects("layers"))
+    layers = tuple(_layer(entry) for entry in document.objects("layers"))
     for layer in layers:
         if layer.media_type not in LAYER_TYPES:
             raise refuse(f"layer {layer.digest} is {layer.media_type[:128] or 'of no type'}, which cannot be unpacked")
     return Manifest(kind, config, layers)
+
+
+def _layer(entry: Fields) -> Descriptor:
+    layer = _descriptor(entry)
+    if not layer.is_foreign:
+        return layer
+    urls = entry.texts("urls")
+    check_size(len(urls), "MAX_LAYER_URLS", MAX_LAYER_URLS, layer.digest)
+    for url in urls:
+        check_size(len(url), "MAX_LAYER_URL_CHARS", MAX_LAYER_URL_CHARS, layer.digest)
+    return replace(layer, urls=urls)
 
 
 def _descriptor(entry: Fields) -> Descriptor:

@@ -241,6 +241,8 @@ class Source:
     size_bytes: int
     media_type: str
     credentials: Credentials
+    #: Where it may be had besides, asked first and for nobody; empty but for layers that are not to be distributed.
+    urls: tuple[str, ...] = ()
 
 
 class Ingester(Protocol):

@@ -235,7 +235,9 @@ class _Wanted:
 
     def source(self, blob: Descriptor) -> Source:
         named = self.reference
-        return Source(named.domain, named.path, blob.digest, blob.size_bytes, blob.media_type, self.credentials)
+        return Source(
+            named.domain, named.path, blob.digest, blob.size_bytes, blob.media_type, self.credentials, blob.urls
+        )
 
 
 #: Failures after which nothing is kept: an image that can never become right, a disk that must not stay full.

@@ -26,11 +26,6 @@ from fluytd.operations.model import LayerPhase, LayerProgress, PushProgress, Pus
 from fluytd.operations.service import OperationHandle
 from fluytd.registries.model import Credentials
 
-#: Layers whose makers forbid their distribution: they stand in the manifest and are not sent.
-#: Source: OCI image-spec layer.md, "Non-Distributable Layers"; Docker's foreign layers.
-_NOT_SENT = ("nondistributable", "foreign")
-
-
 @dataclass(frozen=True, slots=True)
 class Push:
     """Images of one reference or digest, and the reference to write for them."""
@@ -171,7 +166,9 @@ class Pusher:
                 config = document.parsed.config
                 configs[config.digest] = _Track(config)
                 for layer in document.parsed.layers:
-                    if not any(word in layer.media_type for word in _NOT_SENT):
+                    # What may not be distributed stands in the manifest and is had where it says; where it says nothing,
+                    # nobody could ever pull the image.
+                    if not layer.urls:
                         layers[layer.digest] = _Track(layer, diff_ids.get(layer.digest, ""))
         progress.tracks = list(layers.values())
         tracks = [*layers.values(), *configs.values()]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import registry as core
@@ -15,6 +16,9 @@ from fluytd.registries.model import Credentials, Proxies
 from fluytd.workers import Workers
 
 
+_MILLIS: Final = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
     """How registries are reached; see `_core.registry.RegistryClient`."""
@@ -25,6 +29,9 @@ class RegistrySettings:
     proxies: Proxies
     #: 0 for whole blobs.
     upload_chunk_bytes: int = 0
+    connect_timeout_seconds: int = 10
+    header_timeout_seconds: int = 30
+    idle_timeout_seconds: int = 30
 
 
 class CoreRegistry:
@@ -34,6 +41,9 @@ class CoreRegistry:
         """Connections are made when they are needed. `content`: where pushed blobs are read."""
         self.core = core.RegistryClient(
             user_agent=settings.user_agent,
+            connect_timeout_millis=settings.connect_timeout_seconds * _MILLIS,
+            header_timeout_millis=settings.header_timeout_seconds * _MILLIS,
+            stall_timeout_millis=settings.idle_timeout_seconds * _MILLIS,
             upload_chunk_bytes=settings.upload_chunk_bytes,
             hosts_dir=str(settings.hosts_dir),
             auth_file=str(settings.auth_file) if settings.auth_file is not None else None,

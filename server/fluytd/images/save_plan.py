@@ -96,18 +96,19 @@ def layout(saved: Sequence[Saved], wholes: Mapping[Digest, Sequence[Document]] |
                 blobs.setdefault(blob_name(digest), ArchiveFile(blob_name(digest), size_bytes, digest=digest))
         if one.name:
             names[one.images[0].id].append(one.name)
-        # By name containers/image (skopeo, podman) finds only entries of OCI's types, and Docker's ones within such an
-        # index; the manifest itself is not rewritten, since its digest would be another.
-        if len(one.images) == 1 and one.images[0].manifest.media_type == OCI_MANIFEST:
+        came = (wholes or {}).get(one.target, ())
+        if not came and len(one.images) == 1 and one.images[0].manifest.media_type == OCI_MANIFEST:
             entries.append(index_file.entry(one.images[0].manifest, one.images[0].platform, one.name))
             continue
-        documents = (wholes or {}).get(one.target, ())
-        if not documents or documents[-1].descriptor.media_type != OCI_INDEX:
-            documents = [made(one.images)]
-        for document in documents:
+        # By name containers/image (skopeo, podman) finds only entries of OCI's types, and Docker's ones within such an
+        # index; what came is not rewritten, since its digest would be another.
+        is_shown = bool(came) and came[-1].descriptor.media_type == OCI_INDEX
+        shown = came[-1] if is_shown else made(one.images)
+        for document in (*came, shown):
             name = blob_name(document.descriptor.digest)
             blobs[name] = ArchiveFile(name, len(document.data), document.data)
-        entries.append(index_file.entry(documents[-1].descriptor, None, one.name))
+        as_it_came = came[-1].descriptor.digest if came and not is_shown else None
+        entries.append(index_file.entry(shown.descriptor, None, one.name, as_it_came=as_it_came))
     listing = [_docker_entry(image, names[image_id]) for image_id, image in by_id.items()]
     return [
         _listing(OCI_LAYOUT_FILE, _OCI_LAYOUT),

@@ -117,6 +117,7 @@ class CoreIngester:
             _core_counters(counters),
             core_token(cancel),
             core_credentials(source.credentials),
+            list(source.urls),
         )
 
     async def fetch_layer(self, source: Source, diff_id: Digest, counters: Counters, cancel: CancelToken) -> Layer:
@@ -128,6 +129,7 @@ class CoreIngester:
             source.repository,
             source.digest,
             source.size_bytes,
+            list(source.urls),
             source.media_type,
             diff_id,
             self._content,

@@ -21,11 +21,14 @@ def manifest(config_digest: Digest, config_size_bytes: int, layers: Sequence[Des
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size_bytes},
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size_bytes} for layer in layers
-            ],
+            "layers": [_layer(layer) for layer in layers],
         }
     )
+
+
+def _layer(layer: Descriptor) -> dict[str, object]:
+    named: dict[str, object] = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size_bytes}
+    return named | ({"urls": list(layer.urls)} if layer.urls else {})
 
 
 def config(

@@ -145,6 +145,7 @@ def _dump(descriptor: Descriptor) -> dict[str, Any]:
         "digest": descriptor.digest,
         "size_bytes": descriptor.size_bytes,
         "annotations": dict(descriptor.annotations),
+        "urls": list(descriptor.urls),
     }
 
 
@@ -154,4 +155,6 @@ def _load(values: dict[str, Any]) -> Descriptor:
         digest=Digest.parse(values["digest"]),
         size_bytes=values["size_bytes"],
         annotations=values["annotations"],
+        # Older records have none.
+        urls=tuple(values.get("urls", ())),
     )

@@ -233,11 +233,15 @@ async def test_layers_that_may_not_be_distributed_are_not_sent() -> None:
     tagged = small("a")
     text = json.loads(tagged.manifests[tagged.digest][1])
     text["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-    foreign = images.image(tagged.layers, manifest={"layers": text["layers"]})
-    case = Case([foreign], stored(foreign))
-    case.registry.blobs[tagged.layers[0].digest] = "was there"
-    await case.push()
-    assert case.registry.blobs[tagged.layers[0].digest] == "was there"
+    for urls in (["https://elsewhere.example/layer"], []):
+        text["layers"][0]["urls"] = urls
+        foreign = images.image(tagged.layers, manifest={"layers": text["layers"]})
+        case = Case([foreign], stored(foreign))
+        case.registry.blobs[tagged.layers[0].digest] = "was there"
+        await case.push()
+        # Nobody could ever have a layer that no registry has and no URL names.
+        is_sent = case.registry.blobs[tagged.layers[0].digest] != "was there"
+        assert is_sent == (not urls)
 
 
 def test_a_blob_is_mounted_from_another_repository_of_the_same_registry() -> None:

@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 
 use crate::api::v1::image_service_client::ImageServiceClient;
-use crate::api::v1::{save_images_response::Part, SaveImagesRequest};
+use crate::api::v1::{save_images_response::Part, SaveComplete, SaveImagesRequest};
 use crate::container_flags::parse_platforms;
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
@@ -39,7 +40,8 @@ pub struct SaveCommand {
 /// Runs `fluyt save`: one OCI archive that `docker load` takes too. Ctrl-C gives it up and leaves no file.
 ///
 /// # Errors
-/// Standard output is a terminal, the file cannot be written, or what the engine answers.
+/// Standard output is a terminal, the file cannot be written, what came is not what the engine sent, or what the engine
+/// answers.
 pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure> {
     if command.output.is_none() && std::io::stdout().is_terminal() {
         return Err(Failure::usage(
@@ -56,7 +58,7 @@ pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure>
     let mut interrupts =
         file.as_ref().filter(|file| file.is_temporary()).map(|_| Interrupts::new()).transpose()?;
     let bar = progress::receiving(command.quiet || command.output.is_none());
-    let mut received: i64 = 0;
+    let mut came = Came::default();
     let complete = loop {
         let part = tokio::select! {
             part = parts.message() => part?.and_then(|message| message.part),
@@ -64,7 +66,7 @@ pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure>
         };
         match part {
             Some(Part::Chunk(chunk)) => {
-                received = received.saturating_add(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
+                came.add(&chunk);
                 bar.inc(chunk.len() as u64);
                 match &mut file {
                     Some(file) => file.write(&chunk)?,
@@ -76,11 +78,38 @@ pub async fn save(channel: Channel, command: SaveCommand) -> Result<u8, Failure>
         }
     };
     bar.finish_and_clear();
-    if complete.size_bytes != received {
-        return Err(Failure::cut_off("save"));
-    }
+    came.check(&complete)?;
     file.map_or(Ok(()), OutputFile::finish)?;
     Ok(0)
+}
+
+/// What came of an archive so far.
+#[derive(Default)]
+struct Came {
+    size_bytes: u64,
+    hasher: Sha256,
+}
+
+impl Came {
+    fn add(&mut self, chunk: &[u8]) {
+        self.size_bytes += chunk.len() as u64;
+        self.hasher.update(chunk);
+    }
+
+    /// It is, byte for byte, what the engine says it sent.
+    fn check(self, complete: &SaveComplete) -> Result<(), Failure> {
+        if u64::try_from(complete.size_bytes) != Ok(self.size_bytes) {
+            return Err(Failure::cut_off("save"));
+        }
+        let hex: String = self.hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if complete.digest == format!("sha256:{hex}") {
+            return Ok(());
+        }
+        Err(Failure::new(
+            format!("the archive that came is sha256:{hex}, not {}", complete.digest),
+            "save again; if it happens again, look at what stands between here and the engine",
+        ))
+    }
 }
 
 /// The next signal that is watched for; for ever of none.
@@ -88,5 +117,34 @@ async fn next_of(interrupts: &mut Option<Interrupts>) -> u8 {
     match interrupts {
         Some(interrupts) => interrupts.next().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn check(chunks: &[&[u8]], size_bytes: i64, digest: &str) -> Result<(), Failure> {
+        let mut came = Came::default();
+        chunks.iter().for_each(|chunk| came.add(chunk));
+        came.check(&SaveComplete { size_bytes, digest: digest.to_owned(), ..Default::default() })
+    }
+
+    #[test]
+    fn an_archive_is_whole_by_size_and_digest() {
+        assert!(check(&[], 0, EMPTY).is_ok());
+        assert!(check(&[b"a", b"", b"bc"], 3, ABC).is_ok());
+        for (chunks, size_bytes, digest) in [
+            (&[b"abc".as_slice()], 4, ABC),
+            (&[b"abc"], -1, ABC),
+            (&[b"abd"], 3, ABC),
+            (&[b"abc"], 3, ""),
+            (&[b"abc"], 3, EMPTY),
+        ] {
+            assert!(check(chunks, size_bytes, digest).is_err(), "{chunks:?} {size_bytes} {digest}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use content::{Algorithm, ContentStore, Digest};
 use errors::Catalogued;
 use ingest::{IngestError, Progress, RemoteBlob, Stores, Task};
 use layer::{LayerInfo, LayerStore};
-use registry::{ClientConfig, Credentials, RegistryClient, Target};
+use registry::{BlobSource, ClientConfig, Credentials, RegistryClient, Target};
 use sys::cancel::CancelToken;
 
 pub fn digest(data: &[u8]) -> String {
@@ -74,6 +74,7 @@ impl Place {
         let root = tempfile::tempdir().expect("a directory");
         let config = ClientConfig {
             connect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_millis(500),
             stall_timeout: Duration::from_millis(500),
             max_attempts: 3,
             ..ClientConfig::new("fluyt-test")
@@ -109,7 +110,8 @@ impl Place {
     pub fn blob<'a>(&'a self, registry: &'a str, digest: &'a str, size: usize) -> RemoteBlob<'a> {
         static NOBODY: LazyLock<Credentials> = LazyLock::new(Credentials::anonymous);
         let target = Target { registry, repository: "a/b", credentials: &NOBODY };
-        RemoteBlob { client: &self.client, target, digest, size_bytes: size as u64 }
+        let source = BlobSource { target, digest, size_bytes: size as u64, urls: &[] };
+        RemoteBlob { client: &self.client, source }
     }
 
     pub fn fetch(&self, registry: &str, blob: &[u8], diff_id: &str) -> Result<LayerInfo, IngestError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use content::{Algorithm, Digest};
 use errors::Catalogued;
-use registry::{ClientConfig, Credentials, Hosts, Manifest, RegistryClient, RegistryError, Target};
+use registry::{BlobSource, ClientConfig, Credentials, Manifest, RegistryClient, RegistryError, Target};
 use sys::cancel::CancelToken;
 
 pub const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -19,6 +19,7 @@ pub fn digest(data: &[u8]) -> String {
 pub fn config() -> ClientConfig {
     ClientConfig {
         connect_timeout: Duration::from_secs(5),
+        header_timeout: Duration::from_millis(400),
         stall_timeout: Duration::from_millis(400),
         ..ClientConfig::new("fluyt-test")
     }
@@ -32,6 +33,11 @@ pub fn client() -> RegistryClient {
 /// The repository `a/b`, asked for by nobody.
 pub fn target(registry: &str) -> Target<'_> {
     Target { registry, repository: "a/b", credentials: nobody() }
+}
+
+/// A blob of a registry alone.
+pub fn source<'a>(target: Target<'a>, digest: &'a str, size: usize) -> BlobSource<'a> {
+    BlobSource { target, digest, size_bytes: size as u64, urls: &[] }
 }
 
 pub fn nobody() -> &'static Credentials {
@@ -59,14 +65,8 @@ pub fn blob_from(
     offset: usize,
 ) -> Result<(Vec<u8>, u64), RegistryError> {
     let client = client();
-    let mut reader = client.open_blob(
-        target(registry),
-        name,
-        size as u64,
-        offset as u64,
-        Hosts::All,
-        &CancelToken::new(),
-    )?;
+    let source = source(target(registry), name, size);
+    let mut reader = client.open_blob(&source, offset as u64, 0, &CancelToken::new())?;
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         bytes.extend_from_slice(&chunk);
