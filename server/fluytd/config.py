@@ -61,7 +61,7 @@ class Config:
     registry_hosts_dir: Path = Path("/etc/fluyt/certs.d")
     #: A file in the form of Docker's config.json, whose `auths` serve requests without credentials; empty for none.
     registry_auth_file: Path = Path()
-    #: How long a connection to a registry, with TLS, may take to stand (table `registry` of the file, as all `registry_`).
+    #: How long a connection to a registry, with TLS, may take to stand. `registry_` is also a table of the file.
     registry_connect_timeout_seconds: int = 10
     #: How long the head of a registry's answer may take once the request has left.
     registry_header_timeout_seconds: int = 30
@@ -69,8 +69,8 @@ class Config:
     registry_idle_timeout_seconds: int = 30
     #: Largest part of a blob that one request of a push carries; 0 for whole blobs.
     registry_upload_chunk_bytes: int = 0
-    #: Proxies before registries, URLs; empty for those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY). In the file
-    #: also `http`, `https` and `no` of the table `proxy`.
+    #: Proxies before registries, URLs; empty for those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY). They are
+    #: also `http`, `https` and `no` of the file's table `proxy`.
     http_proxy: str = field(default="", repr=False)
     https_proxy: str = field(default="", repr=False)
     #: Hosts without a proxy, divided by commas.

@@ -79,6 +79,7 @@ CATALOGUE: dict[str, str] = {
     "check.blob.replace": "a blob that was made again taking the place of a damaged one",
     "check.layer.make": "making a layer again",
     "check.layer.replace": "a layer that was made again taking the place of a damaged one",
+    "check.record.restore": "an image's record that was made again being written",
     "check.source.fetch": "the fetching of a blob that is damaged or missing",
     "collection.image.delete": "the deletion of an image by a collection",
     "image.pin.record": "the record that an image is pinned",

@@ -1,5 +1,7 @@
 """How each failpoint on the way of a repair is reached: an image whose layer and its blob are lost, and a registry."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
@@ -49,12 +51,35 @@ def repair_again(engine: CrashedEngine) -> None:
 
 REPAIRING = Scenario(repair, repair_again, pulled_and_damaged, is_damaging=True)
 
+
+def pulled_and_record_spoilt(engine: CrashedEngine) -> None:
+    """The image's blobs and layers are here; its record cannot be read, and a daemon has started over that."""
+    in_registry(engine)
+    pull(engine)
+    engine.kill()
+    with contextlib.closing(sqlite3.connect(engine.root / "data" / "state.db")) as records:
+        records.execute("UPDATE images SET record = '{' WHERE id = ?", (PLAIN.config_digest,))
+        records.commit()
+    engine.start()
+
+
+def restore_again(engine: CrashedEngine) -> None:
+    """The record is as it was or as it ought to be; a repair makes the image whole."""
+    repair(engine)
+    assert check(engine, repair=False) == []
+    assert len(names(engine)) == 1
+    whole_then_removed(engine, f"{engine.registry}/{REPOSITORY}:1")
+
+
+RESTORING = Scenario(repair, restore_again, pulled_and_record_spoilt, is_damaging=True)
+
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
     "check.source.fetch": REPAIRING,
     "check.blob.replace": REPAIRING,
     "check.layer.make": REPAIRING,
     "check.layer.replace": REPAIRING,
+    "check.record.restore": RESTORING,
 }
 #: Failpoint of the core in the daemon -> how it is reached.
 CORE_SCENARIOS = {

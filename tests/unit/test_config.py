@@ -71,7 +71,8 @@ def test_tables_of_registries_and_proxies_hold_the_same_settings_as_flat_names(t
     )
     flat.write_text(
         "registry_connect_timeout_seconds = 3\nregistry_header_timeout_seconds = 4\nregistry_idle_timeout_seconds = 5\n"
-        'registry_hosts_dir = "/h"\nhttp_proxy = "http://p"\nhttps_proxy = "http://q"\nno_proxy = "a.example,10.0.0.0/8"\n'
+        'registry_hosts_dir = "/h"\nhttp_proxy = "http://p"\nhttps_proxy = "http://q"\n'
+        'no_proxy = "a.example,10.0.0.0/8"\n'
     )
     config = load(["--config", str(tables)])
     assert config == load(["--config", str(flat)])

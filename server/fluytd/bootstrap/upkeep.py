@@ -10,6 +10,7 @@ from fluytd import _core
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.containers import ContainerParts
 from fluytd.bootstrap.images import ImageParts
+from fluytd.checks.records import RecordRepairer
 from fluytd.checks.repair import Repairer
 from fluytd.checks.service import StorageChecker, Stored
 from fluytd.checks.store import CoreWorkshop
@@ -56,6 +57,7 @@ async def upkeep_of(base: Base, images: ImageParts, containers: ContainerParts, 
         images.leases,
         images.collector,
         repairer,
+        RecordRepairer(images.blobs, images.layers, images.catalogue, base.clock),
         _core.CancelToken,
         lambda fact: base.tell(fact.subject, fact),
     )

@@ -226,4 +226,6 @@ def _descriptor_of(image: Image, digest: Digest) -> Descriptor:
 
 
 def _source(reference: ImageReference, blob: Descriptor) -> Source:
-    return Source(reference.domain, reference.path, blob.digest, blob.size_bytes, blob.media_type, Credentials(), blob.urls)
+    return Source(
+        reference.domain, reference.path, blob.digest, blob.size_bytes, blob.media_type, Credentials(), blob.urls
+    )

@@ -17,6 +17,7 @@ from fluytd.checks.model import (
     subjects_of,
 )
 from fluytd.checks.ports import CheckedBlobs, CheckedImages, CheckedIndex, CheckedLayers
+from fluytd.checks.records import RecordRepairer
 from fluytd.checks.repair import Repairer
 from fluytd.errors import (
     BlobNotFound,
@@ -68,6 +69,7 @@ class StorageChecker:
         leases: Leases,
         collector: Collector,
         repairer: Repairer,
+        record_repairer: RecordRepairer,
         new_cancel_token: Callable[[], CancelToken],
         tell: Callable[[StorageDamaged], Awaitable[None]],
     ) -> None:
@@ -77,6 +79,7 @@ class StorageChecker:
         self._leases = leases
         self._collector = collector
         self._repairer = repairer
+        self._record_repairer = record_repairer
         self._new_cancel_token = new_cancel_token
         self._tell = tell
 
@@ -104,9 +107,12 @@ class StorageChecker:
             yield Progress(0, subjects.count, 0)
             for image_id in subjects.records:
                 summary.checked_count += 1
-                summary.damaged_count += 1
-                action = "its image must be pulled or loaded again; until then no content is deleted" if repair else ""
-                yield Finding(image_id, self._index.unreadable[image_id], (image_id,), action=action)
+                finding = await self._record(image_id, is_repair=repair)
+                if finding is not None:
+                    summary.damaged_count += 1
+                    summary.repaired_count += finding.is_repaired
+                    await self._tell(StorageDamaged(finding.subject, finding.is_repaired))
+                    yield finding
                 yield Progress(summary.checked_count, subjects.count, summary.checked_bytes)
             for subject in (*subjects.files, *subjects.blobs, *subjects.layers):
                 finding = await self._visit(subject, summary, cancel, is_named=bool(named), is_repair=repair)
@@ -119,6 +125,17 @@ class StorageChecker:
             yield summary
         finally:
             cancel.cancel()
+
+    async def _record(self, image_id: str, *, is_repair: bool) -> Finding | None:
+        """None if the image has come anew meanwhile."""
+        failure = self._index.unreadable.get(image_id)
+        if failure is None:
+            return None
+        finding = Finding(image_id, failure, (image_id,))
+        if not is_repair:
+            return finding
+        repaired = await self._record_repairer.repair(image_id)
+        return replace(finding, is_repaired=repaired.is_repaired, action=repaired.action)
 
     def _named(self, named: Sequence[str]) -> Subjects:
         images, blobs, layers = [], [], []

@@ -143,8 +143,8 @@ def plan(
 
 
 def _without_wrapper(image: ArchiveImage) -> ArchiveImage:
-    """The index that `save_plan` makes around one manifest says nothing that the manifest does not: an archive has it for
-    the sake of its name. Any other index stays what the name stands for."""
+    """The index that `save_plan` makes around one manifest says nothing that the manifest does not: an archive has it
+    for the sake of its name. Any other index stays what the name stands for."""
     if len(image.way) != 1 or image.manifest is None:
         return image
     data, media_type = image.manifest

@@ -14,7 +14,7 @@ from fluytd.errors import EngineError, Failure, ImageInUse, ImageNotFound, Versi
 from fluytd.events.model import Fact, ImageDeleted, ImageTagged, ImageUntagged, NewEvent
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import index_file
-from fluytd.images.model import Image
+from fluytd.images.model import Image, Remains
 from fluytd.images.naming import Addition, plan_additions
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import ContainersUsingImage
@@ -76,6 +76,31 @@ class Catalogue:
         for image_id, failure in loaded.unreadable.items():
             _log.error("image %s: its record cannot be read, and no content is swept: %s", image_id, failure.message)
         await self._write_index()
+
+    async def remains(self, image_id: str) -> Remains:
+        """What is left of a record that cannot be read. Raises IO_FAILED, DIGEST_INVALID."""
+        left = await self._db.read(lambda txn: rows.left_of(txn, image_id))
+        return Remains(left.version, left.create_time_unix_nanos, tuple(map(Digest.parse, left.targets)))
+
+    async def restore(self, image: Image) -> None:
+        """An image whose record could not be read is here again, recorded durably, with the names that lead to it.
+
+        Nothing changes if its record can be read. Raises STORAGE_FULL, IO_FAILED.
+        """
+        async with self._lock:
+            if image.id not in self.unreadable:
+                return
+            await self._db.write(lambda txn: rows.save(txn, image), durable=True)
+            loaded = await self._db.read(rows.load_all)
+            self.table.put(image)
+            del self.unreadable[image.id]
+            for reference, name in loaded.names.items():
+                if image.id in name.image_ids:
+                    self.table.set_name(reference, name)
+            for reference, image_id in loaded.repo_digests:
+                if image_id == image.id:
+                    self.table.add_repo_digest(reference, image_id)
+            await self._write_index()
 
     def with_manifest(self, digest: Digest) -> Image | None:
         """The image that has this manifest."""

@@ -15,7 +15,7 @@ from fluytd.images.table import Name
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
-#: Digest of the index that a name stands for, on an entry that shows the same images by an index of OCI's own type, since
+#: Digest of the index that a name stands for, on an entry that shows the same images by an index of OCI's own type:
 #: containers/image passes over entries of other types.
 AS_IT_CAME = "io.fluyt.image.index"
 
@@ -44,9 +44,7 @@ def render(images: Sequence[Image], names: Mapping[str, Name]) -> bytes:
     return dump(entries)
 
 
-def entry(
-    descriptor: Descriptor, platform: Platform | None, name: str, *, as_it_came: Digest | None = None
-) -> Entry:
+def entry(descriptor: Descriptor, platform: Platform | None, name: str, *, as_it_came: Digest | None = None) -> Entry:
     """One entry. `platform`: None for an index; `name`: reference in full, empty for none; `as_it_came`: the index that
     this one was made for."""
     made: Entry = {

@@ -69,8 +69,8 @@ class Descriptor:
     size_bytes: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
-    #: Where it may be had beside its registry. Read of layers only that are not to be distributed (case R13): by any other
-    #: descriptor a manifest could make the engine ask whomever it likes.
+    #: Where it may be had beside its registry. Read of layers only that are not to be distributed (case R13): by any
+    #: other descriptor a manifest could make the engine ask whomever it likes.
     urls: tuple[str, ...] = ()
 
     @property

@@ -107,6 +107,17 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Remains:
+    """What of an image's record can still be read, where its text cannot."""
+
+    version: int
+    #: 0 where that is damaged too.
+    create_time_unix_nanos: int
+    #: What its names and repository digests were resolved to, the names first.
+    targets: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Deletion:
     """What a deletion took away."""
 

@@ -26,6 +26,7 @@ from fluytd.operations.model import LayerPhase, LayerProgress, PushProgress, Pus
 from fluytd.operations.service import OperationHandle
 from fluytd.registries.model import Credentials
 
+
 @dataclass(frozen=True, slots=True)
 class Push:
     """Images of one reference or digest, and the reference to write for them."""
@@ -166,8 +167,8 @@ class Pusher:
                 config = document.parsed.config
                 configs[config.digest] = _Track(config)
                 for layer in document.parsed.layers:
-                    # What may not be distributed stands in the manifest and is had where it says; where it says nothing,
-                    # nobody could ever pull the image.
+                    # What may not be distributed stands in the manifest and is had where it says. Where it says
+                    # nothing, nobody could ever pull the image.
                     if not layer.urls:
                         layers[layer.digest] = _Track(layer, diff_ids.get(layer.digest, ""))
         progress.tracks = list(layers.values())

@@ -15,7 +15,6 @@ from fluytd.operations.ports import CancelToken
 from fluytd.registries.model import Credentials, Proxies
 from fluytd.workers import Workers
 
-
 _MILLIS: Final = 1000
 
 

@@ -102,6 +102,26 @@ def load_all(txn: Transaction) -> LoadedImages:
     return loaded
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOf:
+    """What stands in the records beside an image's own text."""
+
+    version: int
+    create_time_unix_nanos: int
+    #: Targets of its names and then of its repository digests, as written.
+    targets: tuple[str, ...]
+
+
+def left_of(txn: Transaction, image_id: str) -> LeftOf:
+    """What is left of an image whose record cannot be read; zeros for numbers that are none."""
+    rows = txn.all("SELECT version, create_time_unix_nanos FROM images WHERE id = ?", (image_id,))
+    numbers = [value if isinstance(value, int) and value >= 0 else 0 for row in rows for value in row] or [0, 0]
+    names = txn.all("SELECT target FROM image_names WHERE image_id = ? ORDER BY reference", (image_id,))
+    known = txn.all("SELECT reference FROM image_repo_digests WHERE image_id = ? ORDER BY reference", (image_id,))
+    targets = (*(row[0] for row in names), *(row[0].rpartition("@")[2] for row in known))
+    return LeftOf(numbers[0], numbers[1], targets)
+
+
 def _digest(text: str, path: str) -> Digest:
     try:
         return Digest.parse(text)
