@@ -4,11 +4,12 @@ use std::io::{Seek, SeekFrom, Write};
 
 use crate::chunks::Chunk;
 use crate::error::{narrow, ImageError};
+use crate::file::Kind;
 use crate::format::{
     chunk_format, chunk_index, dirent, Layout, RawInode, Super, DIRENT_BYTES, NULL_ADDRESS, SLOT_BYTES,
 };
 use crate::layout::{chunk_bits, data_of, data_offset, entries, plan, Plan};
-use crate::tree::{Data, Inode, Kind, Tree};
+use crate::tree::{Data, Inode, Tree};
 
 /// The number of the extra device.
 const DEVICE: u16 = 1;
@@ -128,7 +129,7 @@ impl<W: Write + Seek> ImageWriter<W> {
             let start = u64::from(inode.nid) * SLOT_BYTES;
             let own_block = blocks.next_if(|(owner, _)| owner == number).map(|(_, block)| *block);
             let (layout, _) = data_of(tree, inode, self.block_bytes());
-            let xattrs = tree.xattrs.body(inode.xattrs);
+            let xattrs = tree.xattrs.body(tree.owners.get(inode.owner).xattrs);
             self.pad_to(area + start)?;
             self.put(&self.raw(tree, *number, layout, own_block).encode())?;
             self.put(xattrs)?;
@@ -145,6 +146,7 @@ impl<W: Write + Seek> ImageWriter<W> {
 
     fn raw(&self, tree: &Tree, number: u32, layout: Layout, own_block: Option<u32>) -> RawInode {
         let inode = &tree.inodes[number as usize];
+        let owner = tree.owners.get(inode.owner);
         let (union, size) = match inode.kind {
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => (u32::try_from(inode.size).unwrap_or(0), 0),
             Kind::File if layout == Layout::Chunks => {
@@ -155,13 +157,13 @@ impl<W: Write + Seek> ImageWriter<W> {
         };
         RawInode {
             layout,
-            xattr_bytes: u32::try_from(tree.xattrs.body(inode.xattrs).len()).unwrap_or(0),
-            mode: inode.kind.codes().0 | inode.mode,
+            xattr_bytes: u32::try_from(tree.xattrs.body(owner.xattrs).len()).unwrap_or(0),
+            mode: inode.kind.codes().0 | owner.mode,
             size,
             union,
             number: inode.nid,
-            uid: inode.uid,
-            gid: inode.gid,
+            uid: owner.uid,
+            gid: owner.gid,
             mtime_seconds: inode.mtime_seconds,
             mtime_nanos: inode.mtime_nanos,
             links: inode.links,

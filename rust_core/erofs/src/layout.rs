@@ -2,8 +2,9 @@
 
 use crate::chunks::ChunkMap;
 use crate::error::{narrow, ImageError};
+use crate::file::Kind;
 use crate::format::{Layout, CHUNK_INDEX_BYTES, DIRENT_BYTES, INODE_BYTES, SLOT_BYTES};
-use crate::tree::{Data, Inode, Kind, Tree};
+use crate::tree::{Data, Inode, Tree};
 
 /// The places of a tree in its image, by the order of writing.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(crate) fn entries<'t>(tree: &'t Tree, directory: u32) -> impl Iterator<Item 
 
 /// How an inode's data is kept, and how many bytes of it stand behind the inode and its extended attributes.
 pub(crate) fn data_of(tree: &Tree, inode: &Inode, block_bytes: u64) -> (Layout, u64) {
-    let xattr_bytes = tree.xattrs.body(inode.xattrs).len() as u64;
+    let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
     match inode.kind {
         Kind::Directory | Kind::Symlink => {
             // Data behind an inode must end in the block in which it begins.
@@ -157,7 +158,7 @@ fn assign(
 ) -> Result<(), ImageError> {
     let inode = &tree.inodes[number as usize];
     let (layout, behind) = data_of(tree, inode, block_bytes);
-    let xattr_bytes = tree.xattrs.body(inode.xattrs).len() as u64;
+    let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
     let (start, end) = place(*at, layout, xattr_bytes, behind, block_bytes);
     tree.inodes[number as usize].nid = narrow("slots of inodes", start / SLOT_BYTES)?;
     plan.order.push(number);

@@ -13,15 +13,19 @@
 
 mod chunks;
 mod error;
+mod file;
 mod format;
 mod image;
 mod layout;
+mod owner;
 mod tree;
 mod xattr;
 
 pub use chunks::{Chunk, ChunkMap};
 pub use error::ImageError;
+pub use file::{Attributes, FileData, Kind, New, Special};
 pub use format::{DEFAULT_BLOCK_BITS, NAME_BYTES_MAX, XATTR_BODY_BYTES_MAX, XATTR_VALUE_BYTES_MAX};
 pub use image::{ImageSummary, ImageWriter};
-pub use tree::{Attributes, FileData, InodeId, Kind, New, Special, Tree, NAME_OVERHEAD_BYTES};
+pub use owner::OWNER_BYTES;
+pub use tree::{InodeId, Tree, NAME_OVERHEAD_BYTES};
 pub use xattr::XattrSet;

@@ -6,103 +6,20 @@ use hashbrown::HashTable;
 
 use crate::chunks::ChunkMap;
 use crate::error::{narrow, ImageError};
+use crate::file::{Attributes, FileData, Kind, New, Special};
 use crate::format::NAME_BYTES_MAX;
+use crate::owner::{Owner, Owners};
 use crate::xattr::{XattrSet, Xattrs};
 
 /// What one name costs in memory beyond its bytes: the name, its inode, its place in the table of names and in the
 /// order of writing, with the slack of growing arrays.
-pub const NAME_OVERHEAD_BYTES: u64 = 100;
+pub const NAME_OVERHEAD_BYTES: u64 = 85;
 
 const NONE: u32 = u32::MAX;
 
 /// An inode of a [`Tree`]. It names the same inode as long as the tree lives, also once no name is left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InodeId(pub(crate) u32);
-
-/// The types of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink,
-    /// A character device; 0:0 is overlayfs's whiteout.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
-    /// A named pipe.
-    Fifo,
-}
-
-impl Kind {
-    /// The type bits of a mode (S_IFMT) and the type in a directory entry (EROFS_FT_*).
-    pub(crate) fn codes(self) -> (u16, u8) {
-        match self {
-            Self::File => (0o100_000, 1),
-            Self::Directory => (0o040_000, 2),
-            Self::CharDevice => (0o020_000, 3),
-            Self::BlockDevice => (0o060_000, 4),
-            Self::Fifo => (0o010_000, 5),
-            Self::Symlink => (0o120_000, 7),
-        }
-    }
-}
-
-/// Owner, permissions, time and extended attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Attributes {
-    /// Permission bits, at most 07777.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Seconds since 1970.
-    pub mtime_seconds: i64,
-    /// 0 to 999,999,999.
-    pub mtime_nanos: u32,
-    /// From [`Tree::xattrs`].
-    pub xattrs: XattrSet,
-}
-
-/// Where a regular file's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileData {
-    /// Nowhere: all zeros.
-    Hole,
-    /// One after another in the device, from this block on.
-    Device(u32),
-    /// One after another in the image, from this block on.
-    Image(u32),
-    /// Chunk by chunk, none to be copied any more.
-    Chunks(ChunkMap),
-}
-
-/// The special files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
-    /// Major and minor number.
-    CharDevice(u32, u32),
-    /// Major and minor number.
-    BlockDevice(u32, u32),
-    /// No numbers.
-    Fifo,
-}
-
-/// A file to be added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum New<'a> {
-    /// An empty directory.
-    Directory,
-    /// A regular file of this size.
-    File(u64, FileData),
-    /// A symbolic link with this text.
-    Symlink(&'a [u8]),
-    /// A device or pipe.
-    Special(Special),
-}
 
 /// How a regular file's `place` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,20 +36,25 @@ pub(crate) struct Inode {
     pub size: u64,
     pub mtime_seconds: i64,
     pub mtime_nanos: u32,
-    pub uid: u32,
-    pub gid: u32,
-    /// A file's first block or chunk map, a link's text, a directory's own name.
+    /// A number of [`Owners`].
+    pub owner: u32,
+    /// A file's first block or chunk map, a link's text, a directory's number among the folders.
     pub place: u32,
-    /// A directory's first name.
-    pub first: u32,
-    pub xattrs: XattrSet,
     /// Names; for a directory its subdirectories and 2, once it is laid out.
     pub links: u32,
     /// Where it stands in the image, once it is laid out; 0 before.
     pub nid: u32,
-    pub mode: u16,
     pub kind: Kind,
     pub data: Data,
+}
+
+/// What directories have beside their inode.
+#[derive(Debug, Clone)]
+struct Folder {
+    /// Its own name, `NONE` for the root.
+    name: u32,
+    /// The first name in it.
+    first: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -141,14 +63,16 @@ struct Name {
     /// `NONE` once removed.
     inode: u32,
     next: u32,
+    /// Where its length stands, in one byte, and its bytes behind it.
     start: u32,
-    len: u8,
 }
 
 /// The tree of one image.
 #[derive(Debug)]
 pub struct Tree {
     pub(crate) inodes: Vec<Inode>,
+    pub(crate) owners: Owners,
+    folders: Vec<Folder>,
     names: Vec<Name>,
     bytes: Vec<u8>,
     by_name: HashTable<u32>,
@@ -161,12 +85,20 @@ fn hash(hasher: &RandomState, parent: u32, name: &[u8]) -> u64 {
     hasher.hash_one((parent, name))
 }
 
+/// The bytes of a name, by the place of its length.
+fn name_at(bytes: &[u8], start: u32) -> &[u8] {
+    let (length, rest) = bytes[start as usize..].split_first().unwrap_or((&0, &[]));
+    &rest[..usize::from(*length)]
+}
+
 impl Tree {
     /// A tree that holds nothing but its root.
     #[must_use]
     pub fn new(root: Attributes) -> Self {
         let mut tree = Self {
             inodes: Vec::new(),
+            owners: Owners::default(),
+            folders: vec![Folder { name: NONE, first: NONE }],
             names: Vec::new(),
             bytes: Vec::new(),
             by_name: HashTable::new(),
@@ -174,29 +106,28 @@ impl Tree {
             xattrs: Xattrs::default(),
             maps: Vec::new(),
         };
-        tree.inodes.push(Self::inode(Kind::Directory, root));
+        let Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs } = root;
+        // The first number is always free.
+        let owner = tree.owners.number(Owner { uid, gid, xattrs, mode }).unwrap_or(0);
+        let root = Self::inode(Kind::Directory, owner, mtime_seconds, mtime_nanos);
+        tree.inodes.push(Inode { place: 0, ..root });
         tree
     }
 
-    fn inode(kind: Kind, attributes: Attributes) -> Inode {
-        let (size, place, first) = (0, NONE, NONE);
-        let Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs } = attributes;
-        let (links, nid, data) = (0, 0, Data::Hole);
-        Inode {
-            size,
-            mtime_seconds,
-            mtime_nanos,
-            uid,
-            gid,
-            place,
-            first,
-            xattrs,
-            links,
-            nid,
-            mode,
-            kind,
-            data,
-        }
+    fn inode(kind: Kind, owner: u32, mtime_seconds: i64, mtime_nanos: u32) -> Inode {
+        let (size, place, links, nid, data) = (0, NONE, 0, 0, Data::Hole);
+        Inode { size, mtime_seconds, mtime_nanos, owner, place, links, nid, kind, data }
+    }
+
+    fn owner_of(&mut self, attributes: &Attributes) -> Result<u32, ImageError> {
+        let Attributes { mode, uid, gid, xattrs, .. } = *attributes;
+        self.owners.number(Owner { uid, gid, xattrs, mode })
+    }
+
+    /// How many distinct sets of owner, permissions and extended attributes there are; each takes [`OWNER_BYTES`].
+    #[must_use]
+    pub fn owner_count(&self) -> usize {
+        self.owners.len()
     }
 
     /// The root directory.
@@ -210,7 +141,17 @@ impl Tree {
     }
 
     fn name_bytes(&self, name: &Name) -> &[u8] {
-        &self.bytes[name.start as usize..][..usize::from(name.len)]
+        name_at(&self.bytes, name.start)
+    }
+
+    fn folder(&self, directory: u32) -> Option<&Folder> {
+        let inode = &self.inodes[directory as usize];
+        self.folders.get(inode.place as usize).filter(|_| inode.kind == Kind::Directory)
+    }
+
+    fn folder_mut(&mut self, directory: u32) -> Option<&mut Folder> {
+        let inode = &self.inodes[directory as usize];
+        self.folders.get_mut(inode.place as usize).filter(|_| inode.kind == Kind::Directory)
     }
 
     /// What `name` is in a directory.
@@ -258,7 +199,7 @@ impl Tree {
     /// The directory above a directory and its name there; `None` for the root.
     #[must_use]
     pub fn parent(&self, directory: InodeId) -> Option<(InodeId, &[u8])> {
-        let name = self.names.get(self.get(directory).place as usize)?;
+        let name = self.names.get(self.folder(directory.0)?.name as usize)?;
         Some((InodeId(name.parent), self.name_bytes(name)))
     }
 
@@ -277,15 +218,21 @@ impl Tree {
     /// The attributes of a file.
     #[must_use]
     pub fn attributes(&self, id: InodeId) -> Attributes {
-        let Inode { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs, .. } = *self.get(id);
+        let Inode { mtime_seconds, mtime_nanos, owner, .. } = *self.get(id);
+        let Owner { uid, gid, xattrs, mode } = *self.owners.get(owner);
         Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs }
     }
 
     /// Replaces the attributes of a file.
-    pub fn set_attributes(&mut self, id: InodeId, attributes: Attributes) {
-        let Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs } = attributes;
+    ///
+    /// # Errors
+    /// [`ImageError::Full`].
+    pub fn set_attributes(&mut self, id: InodeId, attributes: Attributes) -> Result<(), ImageError> {
+        let owner = self.owner_of(&attributes)?;
+        let Attributes { mtime_seconds, mtime_nanos, .. } = attributes;
         let inode = &mut self.inodes[id.0 as usize];
-        *inode = Inode { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs, ..*inode };
+        *inode = Inode { owner, mtime_seconds, mtime_nanos, ..*inode };
+        Ok(())
     }
 
     /// Adds a file under a name that is free in `directory`.
@@ -308,9 +255,14 @@ impl Tree {
             New::Special(Special::BlockDevice(..)) => Kind::BlockDevice,
             New::Special(Special::Fifo) => Kind::Fifo,
         };
-        let mut inode = Self::inode(kind, attributes);
+        let owner = self.owner_of(&attributes)?;
+        let mut inode = Self::inode(kind, owner, attributes.mtime_seconds, attributes.mtime_nanos);
         match new {
-            New::Directory => inode.place = narrow("names", self.names.len() as u64)?,
+            New::Directory => {
+                inode.place = narrow("directories", self.folders.len() as u64)?;
+                let name = narrow("names", self.names.len() as u64)?;
+                self.folders.push(Folder { name, first: NONE });
+            }
             New::File(size, data) => {
                 inode.size = size;
                 (inode.data, inode.place) = match data {
@@ -351,14 +303,15 @@ impl Tree {
         let too_long = ImageError::Full { what: "bytes in a name", limit: NAME_BYTES_MAX as u64 };
         let len = u8::try_from(name.len()).map_err(|_| too_long)?;
         let number = narrow("names", self.names.len() as u64)?;
-        let start = self.keep(name)?;
-        let parent = &mut self.inodes[directory.0 as usize];
-        let next = std::mem::replace(&mut parent.first, number);
-        self.names.push(Name { parent: directory.0, inode: id.0, next, start, len });
+        let start = self.keep(&[len])?;
+        self.keep(name)?;
+        let next =
+            self.folder_mut(directory.0).map_or(NONE, |folder| std::mem::replace(&mut folder.first, number));
+        self.names.push(Name { parent: directory.0, inode: id.0, next, start });
         let (names, bytes, hasher) = (&self.names, &self.bytes, &self.hasher);
         let rehash = |index: &u32| {
             let name = &names[*index as usize];
-            hash(hasher, name.parent, &bytes[name.start as usize..][..usize::from(name.len)])
+            hash(hasher, name.parent, name_at(bytes, name.start))
         };
         self.by_name.insert_unique(hash(&self.hasher, directory.0, name), number, rehash);
         self.inodes[id.0 as usize].links += 1;
@@ -371,8 +324,8 @@ impl Tree {
         let Some(index) = self.find_name(directory, name) else { return };
         let mut pending = vec![index];
         while let Some(index) = pending.pop() {
-            let Name { parent, inode, start, len, .. } = self.names[index as usize];
-            let hash = hash(&self.hasher, parent, &self.bytes[start as usize..][..usize::from(len)]);
+            let Name { parent, inode, start, .. } = self.names[index as usize];
+            let hash = hash(&self.hasher, parent, name_at(&self.bytes, start));
             if let Ok(entry) = self.by_name.find_entry(hash, |found| *found == index) {
                 entry.remove();
             }
@@ -390,7 +343,7 @@ impl Tree {
 
     fn live_names(&self, directory: u32) -> impl Iterator<Item = u32> + '_ {
         let next = |index: u32| Some(index).filter(|index| *index != NONE);
-        let first = next(self.inodes[directory as usize].first);
+        let first = self.folder(directory).and_then(|folder| next(folder.first));
         std::iter::successors(first, move |index| next(self.names[*index as usize].next))
             .filter(|index| self.names[*index as usize].inode != NONE)
     }
@@ -406,7 +359,9 @@ impl Tree {
             self.names[index as usize].next = next;
             next = index;
         }
-        self.inodes[directory as usize].first = next;
+        if let Some(folder) = self.folder_mut(directory) {
+            folder.first = next;
+        }
     }
 
     /// The names of a directory and their inodes, in the order of their bytes once it was sorted.
@@ -419,7 +374,8 @@ impl Tree {
 
     /// The directory above, the root's being itself.
     pub(crate) fn above(&self, directory: u32) -> u32 {
-        self.names.get(self.inodes[directory as usize].place as usize).map_or(0, |name| name.parent)
+        let name = self.folder(directory).and_then(|folder| self.names.get(folder.name as usize));
+        name.map_or(0, |name| name.parent)
     }
 
     /// Forgets what is only needed to find names, before the image is laid out.
@@ -456,6 +412,14 @@ mod tests {
         tree.sort(0);
         let names: Vec<&[u8]> = tree.children(0).map(|(name, _)| name).collect();
         assert_eq!(names, [&b"a"[..], b"b", b"c", b"hard"]);
+    }
+
+    #[test]
+    fn a_million_names_take_what_is_counted_for_them() {
+        assert_eq!((size_of::<Inode>(), size_of::<Name>()), (40, 16));
+        let arrays = size_of::<Inode>() + size_of::<Name>();
+        // Its length, its place in the table of names (up to 16/7 of 5 bytes), and in the order of writing.
+        assert!(arrays as u64 + 1 + 12 + 4 <= NAME_OVERHEAD_BYTES);
     }
 
     #[test]

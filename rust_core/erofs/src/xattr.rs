@@ -6,7 +6,7 @@ use crate::error::{narrow, ImageError};
 use crate::format::{XATTR_BODY_BYTES_MAX, XATTR_HEADER_BYTES, XATTR_VALUE_BYTES_MAX};
 
 /// A set of extended attributes that a [`Tree`](crate::Tree) keeps; the default is the empty one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct XattrSet(pub(crate) u32);
 
 /// The numbers of EROFS for the beginnings of names (EROFS_XATTR_INDEX_*); the two lists are whole names.

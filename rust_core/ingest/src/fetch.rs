@@ -52,7 +52,8 @@ pub fn fetch_blob(blob: &RemoteBlob<'_>, content: &ContentStore, task: Task<'_>)
                 let is_resumed = ingest.offset_bytes() > 0;
                 let mut feed = RegistryFeed::new(blob, skipped, task.progress, task.cancel);
                 let outcome = store_blob(ingest, &mut feed, task);
-                let is_repeated = is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
+                let is_repeated =
+                    is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
                 if settle(outcome, is_repeated, &digest, content)?.is_some() {
                     task.progress.enter(Phase::Done);
                     return Ok(());
@@ -100,7 +101,8 @@ pub fn fetch_layer(
                         store_blob_and_layer(ingest, &mut feed, stage, Some(&diff_id), task)
                     }
                 };
-                let is_repeated = is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
+                let is_repeated =
+                    is_resumed || may_ask_others(&outcome, feed.first_origin(), blob, &mut skipped)?;
                 if let Some(info) = settle(outcome, is_repeated, &digest, stores.content)? {
                     task.progress.enter(Phase::Done);
                     return Ok(info);

@@ -249,12 +249,8 @@ impl Transfer {
                 return Err(self.wrong_size(reached).into());
             }
             // The first one stays.
-            let _ = self.first_origin.compare_exchange(
-                NOBODY,
-                self.origin,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ =
+                self.first_origin.compare_exchange(NOBODY, self.origin, Ordering::Relaxed, Ordering::Relaxed);
             if self.sender.send(Ok(chunk)).await.is_err() {
                 return Ok(());
             }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use sys::cancel::{CancelToken, POLL_INTERVAL};
 use tokio::runtime::Runtime;
 
+use crate::blob::Route;
 use crate::manifest::{self, Manifest};
 use crate::origin::{BlobSource, External, Origin};
 use crate::runtimes::Runtimes;
 use crate::session::Session;
-use crate::blob::Route;
 use crate::target::{parse_digest, scope, show_reference, Reference};
 use crate::{BlobReader, Credentials, RegistryError};
 

@@ -98,7 +98,8 @@ impl External {
             Ok(url) => url.clone(),
             Err(rule) => return Err(RegistryError::Protocol { registry, rule, status: 0 }.into()),
         };
-        let answer = session.http.send(&self.endpoint, &Request::get(url, headers), |_| HeaderMap::new()).await?;
+        let answer =
+            session.http.send(&self.endpoint, &Request::get(url, headers), |_| HeaderMap::new()).await?;
         let status = answer.response.status().as_u16();
         if matches!(status, 200 | 206 | 404 | 416) {
             return Ok(answer);

@@ -52,7 +52,8 @@ fn four_registries_that_keep_their_readers_busy_do_not_hold_up_the_others() {
         false => Reply::new(200, manifest_body()).with("Content-Type", IMAGE),
     });
     let patient = ClientConfig { stall_timeout: Duration::from_secs(30), ..config() };
-    let shared = Arc::new(RegistryClient::new(ClientConfig { header_timeout: patient.stall_timeout, ..patient }));
+    let shared =
+        Arc::new(RegistryClient::new(ClientConfig { header_timeout: patient.stall_timeout, ..patient }));
     let cancel = CancelToken::new();
     let fetches = hostile.map(|registry| {
         let (client, token) = (Arc::clone(&shared), cancel.clone());
@@ -88,7 +89,8 @@ fn a_registry_that_keeps_its_reader_busy_is_given_up_in_time() {
         let registry = endless(CHUNKED, piece).expect("a socket");
         let client = RegistryClient::new(ClientConfig { max_attempts: 2, ..config() });
         let started = Instant::now();
-        let error = client.fetch_manifest(target(&registry), "v1", &CancelToken::new()).expect_err("it never ends");
+        let error =
+            client.fetch_manifest(target(&registry), "v1", &CancelToken::new()).expect_err("it never ends");
         assert_eq!(error.reason(), "REGISTRY_UNREACHABLE", "{error}");
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }

@@ -48,7 +48,8 @@ fn url(server: &Server) -> String {
 #[test]
 fn r13_the_urls_of_a_layer_are_asked_in_order_and_the_registry_last() {
     let data = noise(SIZE);
-    let (absent, refusing) = (Server::start(|_, _| Reply::new(404, "")), Server::start(|_, _| Reply::new(401, "")));
+    let (absent, refusing) =
+        (Server::start(|_, _| Reply::new(404, "")), Server::start(|_, _| Reply::new(401, "")));
     let (good, behind, registry) = (serving(&data), serving(&data), serving(&data));
     let urls = [url(&absent), url(&refusing), url(&good), url(&behind)];
     let (came, first) = read(&registry.registry(), nobody(), &urls, &data);

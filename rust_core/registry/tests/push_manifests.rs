@@ -160,7 +160,13 @@ fn a_list_of_referrers_is_written_only_over_the_one_that_was_read() {
     for (is_absent, holds) in [(false, true), (true, true), (false, false)] {
         let (server, store) = conditional(tag.clone(), is_absent, holds);
         client()
-            .push_manifest(target(&server.registry()), &digest(&body), IMAGE, body.clone(), &CancelToken::new())
+            .push_manifest(
+                target(&server.registry()),
+                &digest(&body),
+                IMAGE,
+                body.clone(),
+                &CancelToken::new(),
+            )
             .expect("pushed");
         let store = store.lock().expect("the store");
         let index: serde_json::Value = serde_json::from_slice(&store.manifests[&tag]).expect("JSON");

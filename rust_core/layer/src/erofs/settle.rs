@@ -129,7 +129,7 @@ impl ErofsWriter<'_> {
                 .tree
                 .xattrs(attributes.xattrs, [(OPAQUE.as_bytes(), OPAQUE_VALUE)])
                 .map_err(|error| self.fault(b"", super::attributes::Fault::Image(error)))?;
-            self.tree.set_attributes(id, Attributes { xattrs, ..attributes });
+            self.set_attributes(id, Attributes { xattrs, ..attributes }, b"")?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ::erofs::{
     Attributes, ImageError, ImageWriter, InodeId, Kind, New, Special, Tree, DEFAULT_BLOCK_BITS,
-    NAME_OVERHEAD_BYTES,
+    NAME_OVERHEAD_BYTES, OWNER_BYTES,
 };
 use content::{Algorithm, Digest, Hasher};
 use errors::IoError;
@@ -39,6 +39,8 @@ pub(super) struct ErofsWriter<'a> {
     pub tree: Tree,
     /// All directories made; one that was replaced stays here and is never reached again.
     pub directories: HashMap<InodeId, DirectoryRecord>,
+    /// Distinct owners that are counted against the limit of memory.
+    counted_owners: usize,
 }
 
 /// The buffer before the index, whose parts are small.
@@ -82,6 +84,7 @@ impl<'a> ErofsWriter<'a> {
             index: Some(index),
             directories: HashMap::from([(tree.root(), record)]),
             tree,
+            counted_owners: 0,
         })
     }
 
@@ -127,7 +130,27 @@ impl<'a> ErofsWriter<'a> {
     ) -> Result<InodeId, LayerError> {
         let target_bytes = if let New::Symlink(target) = &new { target.len() as u64 } else { 0 };
         self.ledger.hold(name, NAME_OVERHEAD_BYTES + name.len() as u64 + target_bytes)?;
-        self.tree.add(directory, name, new, attributes).map_err(|error| self.full(name, error))
+        let added =
+            self.tree.add(directory, name, new, attributes).map_err(|error| self.full(name, error))?;
+        self.count_owners(name)?;
+        Ok(added)
+    }
+
+    /// Replaces the attributes of a file that is there.
+    pub(super) fn set_attributes(
+        &mut self,
+        id: InodeId,
+        attributes: Attributes,
+        entry: &[u8],
+    ) -> Result<(), LayerError> {
+        self.tree.set_attributes(id, attributes).map_err(|error| self.full(entry, error))?;
+        self.count_owners(entry)
+    }
+
+    fn count_owners(&mut self, entry: &[u8]) -> Result<(), LayerError> {
+        let added = self.tree.owner_count() - self.counted_owners;
+        self.counted_owners += added;
+        self.ledger.hold(entry, OWNER_BYTES * added as u64)
     }
 
     pub(super) fn link(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), LayerError> {
@@ -164,7 +187,7 @@ impl<'a> ErofsWriter<'a> {
         self.ledger.count_made(name)?;
         let found = self.tree.find(here, name);
         if let Some(directory) = found.filter(|found| self.tree.kind(*found) == Kind::Directory) {
-            self.tree.set_attributes(directory, attributes);
+            self.set_attributes(directory, attributes, name)?;
             if let Some(record) = self.directories.get_mut(&directory) {
                 record.made = made;
             }
@@ -245,8 +268,7 @@ impl LayerWriter for ErofsWriter<'_> {
                 self.ledger.hold(b"", xattr::weight(&entry.xattrs))?;
                 let attributes =
                     attributes::of_entry(&mut self.tree, &entry).map_err(|fault| self.fault(b"", fault))?;
-                self.tree.set_attributes(self.tree.root(), attributes);
-                return Ok(());
+                return self.set_attributes(self.tree.root(), attributes, b"");
             }
             Aim::Name(parent, name) => (parent, name),
         };
