@@ -15,7 +15,7 @@ use crate::endpoint::{refused_step, Endpoint};
 use crate::http::{retryable, Answer, Request};
 use crate::retry::Failure;
 use crate::session::Session;
-use crate::target::{shown, Repository};
+use crate::target::Repository;
 use crate::{RegistryError, Target};
 
 /// A blob, and all that may be asked for it.
@@ -75,18 +75,15 @@ impl Origin {
 impl External {
     /// What a manifest that `from` gave says of where a blob is. A URL that may not be asked fails when it is its turn.
     pub fn new(text: &str, from: &Repository) -> Self {
-        let url = match Url::parse(text) {
-            Ok(url) => refused_step(&from.endpoint.base, &url).map_or(Ok(url), Err),
-            Err(_) => Err("names what is no URL"),
-        };
-        let mut url = url;
-        let host = match &mut url {
-            Ok(url) => {
-                url.set_fragment(None);
-                let host = url.host_str().unwrap_or_default();
-                url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-            }
-            Err(_) => shown(text),
+        let parsed = Url::parse(text).ok().map(|mut url| {
+            url.set_fragment(None);
+            url
+        });
+        // Never more of it than the host: it may hold a password.
+        let host = parsed.as_ref().map_or_else(|| "a layer's URL".to_owned(), host_of);
+        let url = match parsed {
+            Some(url) => refused_step(&from.endpoint.base, &url).map_or(Ok(url), Err),
+            None => Err("names what is no URL"),
         };
         let base = url.clone().unwrap_or_else(|_| from.endpoint.base.clone());
         Self { endpoint: Arc::new(Endpoint::external(&host, base)), url }
@@ -109,5 +106,14 @@ impl External {
         }
         let rule = "does not give the layer that a manifest says it has";
         Err(RegistryError::Protocol { registry, rule, status }.into())
+    }
+}
+
+/// `host[:port]`, or the scheme where there is no host.
+fn host_of(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => format!("{}:", url.scheme()),
     }
 }

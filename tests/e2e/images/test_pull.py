@@ -193,38 +193,6 @@ def test_an_index_within_an_index_is_followed(engine: Engine, registry: FaultyRe
     assert pull(engine, f"{registry.address}/nested:1").manifest_digest == image.digest
 
 
-@pytest.mark.parametrize("place", ["layer", "config"])
-def test_r13_urls_of_a_descriptor_are_not_asked(engine: Engine, registry: FaultyRegistry, place: str) -> None:
-    with FaultyRegistry() as internal:
-        image = small_image()
-        probe = {"urls": [f"http://{internal.address}/probe"]}
-        layer, config = (
-            image.layers[0].descriptor(),
-            {
-                "mediaType": images.OCI_CONFIG,
-                "digest": image.config_digest,
-                "size": len(image.config),
-            },
-        )
-        changed = {"layers": [layer | probe]} if place == "layer" else {"config": config | probe}
-        registry.put("probing", "1", images.image(image.layers, manifest=changed))
-        pull(engine, f"{registry.address}/probing:1")
-        assert internal.requests == []
-
-
-def test_r13_a_foreign_layer_comes_from_the_registry(engine: Engine, registry: FaultyRegistry) -> None:
-    with FaultyRegistry() as elsewhere:
-        image = small_image()
-        foreign = {
-            **image.layers[0].descriptor(),
-            "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-            "urls": [f"http://{elsewhere.address}/layer"],
-        }
-        registry.put("windows", "1", images.image(image.layers, docker=True, manifest={"layers": [foreign]}))
-        pull(engine, f"{registry.address}/windows:1")
-        assert elsewhere.requests == []
-
-
 def test_r15_two_pulls_share_one_download_of_a_layer(engine: Engine, registry: FaultyRegistry) -> None:
     shared = small_layer(data=b"shared" * 5000, compression="none")
     registry.put("a", "1", images.image([shared, small_layer()]))
