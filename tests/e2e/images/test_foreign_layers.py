@@ -22,7 +22,7 @@ from tests.e2e.images.steps import (
 from tests.support import images
 from tests.support.engine import Engine
 from tests.support.images import Image
-from tests.support.registry import Fault, FaultyRegistry, Reply, blob_path, redirect, status
+from tests.support.registry import Fault, FaultyRegistry, Reply, blob_path, manifest_path, redirect, status
 
 FOREIGN = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
@@ -178,11 +178,13 @@ def test_r13_a_push_refers_to_the_url_and_an_archive_holds_the_layer(
     registry.put("app", "1", image)
     elsewhere.always("/layer", gives(image.layers[1].blob))
     pull(engine, f"{registry.address}/app:1")
+    registry.always(manifest_path("copy", "1"), status(201))
     pushed = engine.push(f"{registry.address}/app:1", f"{registry.address}/copy:1")
     assert pushed.state == SUCCEEDED, pushed.failure
     assert pushed.push_result.digest == image.digest
-    sent = [request.path for request in registry.requests if request.method in {"PUT", "PATCH", "POST"}]
-    assert not [path for path in sent if image.layers[1].digest in path]
+    asked = [request.path for request in registry.requests if request.path.startswith("/v2/copy/")]
+    assert [path for path in asked if image.layers[0].digest in path]
+    assert not [path for path in asked if image.layers[1].digest in path]
     # Without the registry and the URL the archive still has all.
     archive = b"".join(
         part.chunk

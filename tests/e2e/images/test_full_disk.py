@@ -1,4 +1,5 @@
-"""A disk that fills up under a pull, a load or an import: a typed error, the space comes back, the daemon serves on."""
+"""A disk that fills up under a pull, a load, an import or a commit: a typed error, the space comes back, and the daemon
+serves on."""
 
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from fluyt.v1 import containers_pb2
 from tests.e2e.images.steps import (
     begin,
     ended,
@@ -24,6 +26,7 @@ from tests.support import image_files, images, tarball
 from tests.support.engine import Engine
 from tests.support.images import Image
 from tests.support.registry import FaultyRegistry
+from tests.support.wait import until_now
 
 MIB = 1024 * 1024
 DISK_BYTES = 24 * MIB
@@ -93,6 +96,26 @@ def test_a_load_that_does_not_fit(small_disk: Engine, registry: FaultyRegistry, 
     assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
     assert found.metadata["errno"] == "28"
     assert stored(small_disk) == before
+    works_still(small_disk, registry, free)
+
+
+@pytest.mark.parametrize("fills", ["random bytes", "zeros"])
+def test_a_commit_that_does_not_fit(small_disk: Engine, registry: FaultyRegistry, fills: str) -> None:
+    load(small_disk, image_files.oci_archive({"base:1": images.busybox_image()}))
+    source = {"random bytes": "/dev/urandom", "zeros": "/dev/zero"}[fills]
+    size_mib = (free_bytes(small_disk.root) - MIB) // MIB * 2 // 3
+    small_disk.start_container("base:1", "great", "sh", "-c", f"head -c {size_mib}M {source} > /f; exec sleep 1000")
+    # What the container wrote is on the same disk, so that its layer has no place beside it.
+    until_now(lambda: free_bytes(small_disk.root) < (DISK_BYTES - size_mib * MIB), "the container has written")
+    free, before = free_bytes(small_disk.root), stored(small_disk)
+    request = containers_pb2.CommitContainerRequest(container="great", reference="committed:1", no_pause=True)
+    found = refused(lambda: small_disk.containers.CommitContainer(request))
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    assert found.metadata["errno"] == "28"
+    assert stored(small_disk) == before
+    assert staged(small_disk) == []
+    assert free_bytes(small_disk.root) > free - MIB
+    small_disk.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="great", force=True))
     works_still(small_disk, registry, free)
 
 

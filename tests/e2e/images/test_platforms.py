@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fluyt.v1.types import platform_pb2
 from tests.e2e.images.steps import SUCCEEDED, blob, get, listed, load, pull, refused, small_image, small_layer, stored
 from tests.support import image_files, images
 from tests.support.engine import Engine
-from tests.support.registry import FaultyRegistry, RealRegistry
+from tests.support.registry import FaultyRegistry, RealRegistry, manifest_path, status
 
 ARCHITECTURES = (images.HOST_ARCHITECTURE, "s390x", "riscv64")
 
@@ -209,3 +210,36 @@ def test_what_an_index_lists_stays_under_a_name_that_moves_to_it(engine: Engine,
     pull(engine, name, platform=linux("s390x"))
     assert ids(engine, name) == {"s390x": changed.config_digest, "riscv64": platforms["riscv64"].config_digest}
     assert get(engine, platforms["s390x"].config_digest).image.references == []
+
+
+@pytest.mark.parametrize("kind", ["Docker's list", "Docker's list of one", "an index of one", "Docker's manifest"])
+def test_what_a_name_stands_for_is_saved_as_it_came(
+    engine: Engine, registry: FaultyRegistry, tmp_path: Path, kind: str
+) -> None:
+    is_docker = "Docker" in kind
+    found = [images.image([small_layer()], docker=is_docker)]
+    if kind == "Docker's list":
+        found.append(images.image([small_layer()], docker=True, architecture="s390x"))
+    top = found[0] if kind == "Docker's manifest" else images.index(found, docker=is_docker)
+    registry.put("app", "1", top)
+    name = f"{registry.address}/app:1"
+    for image in found:
+        architecture = json.loads(image.config)["architecture"]
+        assert pull(engine, name, platform=linux(architecture)).target_digest == top.digest
+    archive = save(engine, name)
+    (tmp_path / "app.tar").write_bytes(archive)
+    with tarfile.open(tmp_path / "app.tar") as opened:
+        for digest, (_, data) in top.manifests.items():
+            stored_file = opened.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert stored_file is not None
+            assert stored_file.read() == data
+    engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=name, force=True))
+    assert listed(engine) == []
+    load(engine, archive, platforms=[linux(json.loads(image.config)["architecture"]) for image in found])
+    for reference in ("1", *top.manifests):
+        registry.always(manifest_path("again", reference), status(201))
+    pushed = engine.push(name, f"{registry.address}/again:1")
+    assert pushed.state == SUCCEEDED, pushed.failure
+    assert pushed.push_result.digest == top.digest
+    # Saved again it is the same archive.
+    assert save(engine, name) == archive

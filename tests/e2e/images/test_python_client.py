@@ -9,6 +9,7 @@ from fluyt import engine as engine_client
 from fluyt import errors, operations
 from fluyt import images as client
 from fluyt.v1 import images_pb2
+from fluyt.v1.types import platform_pb2
 from tests.e2e.images.steps import SUCCEEDED, load, small_image, small_layer
 from tests.support import image_files, images
 from tests.support.engine import Engine
@@ -30,6 +31,26 @@ def test_save_and_load_round_trip_by_path_and_by_file(engine: Engine, tmp_path: 
     with pytest.raises(errors.NotFound):
         client.save(engine.channel, ["absent:1"], tmp_path / "absent.tar")
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == ["both.tar"]
+
+
+def test_one_platform_of_a_name_is_tagged_looked_at_loaded_and_deleted(engine: Engine, tmp_path: Path) -> None:
+    here, other = small_image(), small_image(architecture="s390x")
+    wanted = platform_pb2.Platform(os="linux", architecture="s390x")
+    both = [platform_pb2.Platform(os="linux", architecture=images.HOST_ARCHITECTURE), wanted]
+    archive = tmp_path / "app.tar"
+    archive.write_bytes(image_files.oci_archive({"app:1": images.index([here, other])}))
+    client.load(engine.channel, archive, platforms=both)
+    assert client.get(engine.channel, "app:1").image.id == here.config_digest
+    assert client.get(engine.channel, "app:1", platform=wanted).image.id == other.config_digest
+    assert client.tag(engine.channel, "app:1", "one:1", platform=wanted).id == other.config_digest
+    assert client.tag(engine.channel, "app:1", "both:1").id == here.config_digest
+    names = {image.id: sorted(image.references) for image in client.list_all(engine.channel)}
+    one, app, all_of_it = (f"docker.io/library/{name}:1" for name in ("one", "app", "both"))
+    assert names == {here.config_digest: [app, all_of_it], other.config_digest: [app, all_of_it, one]}
+    with pytest.raises(errors.FluytError):
+        client.delete(engine.channel, "app:1", platform=wanted)
+    assert other.config_digest in client.delete(engine.channel, "app:1", platform=wanted, force=True).deleted
+    assert [image.id for image in client.list_all(engine.channel)] == [here.config_digest]
 
 
 def test_prune_tells_what_would_go_and_spares_what_is_pinned(engine: Engine) -> None:
