@@ -8,6 +8,7 @@ private mount namespace of the benchmark only.
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +44,10 @@ def fresh_file_system(scratch: Path) -> Iterator[Path]:
 
 
 def fresh(scratch: Path, reference: str, skip: set[str], rounds: int) -> list[Figure]:
-    """Seconds of a pull until the image can be run, for each engine; the sync afterwards is told in the note."""
+    """Seconds of a pull until the image can be run, for each engine; the sync afterwards is told in the note.
+
+    An engine that cannot pull the image (docker before 23 knows no zstd) is left out, and it is said why.
+    """
     section = f"pull {reference.rsplit('/', 1)[1]} on a fresh ext4"
     peaks: dict[str, list[int]] = {}
     engines: dict[str, Callable[[Path], float]] = {}
@@ -60,9 +64,16 @@ def fresh(scratch: Path, reference: str, skip: set[str], rounds: int) -> list[Fi
     times: dict[str, list[float]] = {name: [] for name in engines}
     syncs: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(rounds):
-        for name, pull in engines.items():
+        for name, pull in list(engines.items()):
             with fresh_file_system(scratch) as root:
-                times[name].append(pull(root))
+                try:
+                    times[name].append(pull(root))
+                except RuntimeError as error:
+                    if name in peaks:
+                        raise
+                    print(f"{section}: {name} is left out, since it cannot: {error}", file=sys.stderr)
+                    del engines[name], times[name]
+                    continue
                 begin = time.perf_counter()
                 os.sync()
                 syncs[name].append(time.perf_counter() - begin)

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errors::IoError;
-use layer::decompress::{DecompressError, Decompressor};
+use layer::decompress::{DecompressError, Decompressor, ZSTD_WINDOW_BYTES_MAX};
 use layer::tar::{FileChunks, TarReader};
 use layer::{Compression, EntryKind, LayerError, Limits};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -116,6 +116,12 @@ fn failure(error: DecompressError) -> IngestError {
     match error {
         DecompressError::Source(error) => IoError::from_std("pread", "", &error).into(),
         DecompressError::Corrupt(rule) => IngestError::ArchiveInvalid { entry: String::new(), rule },
+        DecompressError::WindowTooLarge => IngestError::LimitExceeded {
+            limit: "zstd_window_bytes",
+            limit_value: ZSTD_WINDOW_BYTES_MAX,
+            actual: ZSTD_WINDOW_BYTES_MAX + 1,
+            subject: "image archive".to_owned(),
+        },
     }
 }
 

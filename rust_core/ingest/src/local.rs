@@ -150,6 +150,8 @@ fn find_compression(range: &FileRange<'_>) -> Result<Compression, IngestError> {
         Err(DecompressError::Corrupt(detail)) => {
             Err(LayerError::Corrupt { digest: "a local layer".to_owned(), detail }.into())
         }
+        // The first bytes tell a compression and no window.
+        Err(DecompressError::WindowTooLarge) => Ok(Compression::Zstd),
     }
 }
 

@@ -37,7 +37,16 @@ pub enum DecompressError {
     Source(io::Error),
     /// The bytes are not what their first ones announce, or end early.
     Corrupt(String),
+    /// A zstd frame looks back further than [`ZSTD_WINDOW_BYTES_MAX`].
+    WindowTooLarge,
 }
+
+/// How far back a zstd frame may look, which is held in memory: what `zstd --long` makes by itself, and more than any of
+/// its levels. Source: RFC 8878 section 3.1.1.1.2 lets decoders refuse windows above a limit of their own.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 1 << ZSTD_WINDOW_LOG_MAX;
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// How libzstd calls that (ZSTD_error_frameParameter_windowTooLarge).
+const ZSTD_WINDOW_ERROR: &str = "too much memory";
 
 /// How many first bytes tell the compression.
 const MAGIC_BYTES: usize = 10;
@@ -74,8 +83,9 @@ impl<R: BufRead> Decompressor<R> {
         let (state, compression) = match magic.as_slice() {
             [0x1f, 0x8b, ..] => (State::Gzip(Box::new(GzDecoder::new(source))), Compression::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                let decoder =
+                let mut decoder =
                     zstd::stream::read::Decoder::with_buffer(source).map_err(DecompressError::Source)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(DecompressError::Source)?;
                 (State::Zstd(decoder), Compression::Zstd)
             }
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(unsupported("xz")),
@@ -161,6 +171,7 @@ fn failure(source: Option<io::Error>, error: &io::Error) -> DecompressError {
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             DecompressError::Corrupt("the compressed stream ends early".into())
         }
+        None if error.to_string().contains(ZSTD_WINDOW_ERROR) => DecompressError::WindowTooLarge,
         None => DecompressError::Corrupt(error.to_string()),
     }
 }

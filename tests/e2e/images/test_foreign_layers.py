@@ -76,11 +76,12 @@ def test_r13_urls_of_whatever_else_are_not_asked(
     image = small_image()
     probe = {"urls": [f"http://{elsewhere.address}/probe"]}
     config = {"mediaType": images.OCI_CONFIG, "digest": image.config_digest, "size": len(image.config)}
-    changed: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "layer": {"layers": [image.layers[0].descriptor() | probe]},
         "config": {"config": config | probe},
         "subject": {"subject": {**image.descriptor(), **probe}},
-    }.get(place, {})
+    }
+    changed = changes.get(place, {})
     served: images.Image | images.Index = images.image(image.layers, manifest=changed)
     if place == "manifest in an index":
         served = images.index([image], descriptors=[image.descriptor() | probe])

@@ -6,6 +6,7 @@ mod diff;
 mod diff_model;
 mod diff_support;
 mod failpoints;
+mod forms;
 mod hostile;
 mod image;
 mod jail;

@@ -10,6 +10,8 @@ mod diff_model;
 mod diff_support;
 #[path = "../layer/failpoints.rs"]
 mod failpoints;
+#[path = "../layer/forms.rs"]
+mod forms;
 #[path = "../layer/hostile.rs"]
 mod hostile;
 #[path = "../layer/image.rs"]
