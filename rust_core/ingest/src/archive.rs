@@ -120,7 +120,7 @@ fn failure(error: DecompressError) -> IngestError {
             limit: "zstd_window_bytes",
             limit_value: ZSTD_WINDOW_BYTES_MAX,
             actual: ZSTD_WINDOW_BYTES_MAX + 1,
-            subject: "image archive".to_owned(),
+            subject: "image archive",
         },
     }
 }
