@@ -103,19 +103,23 @@ def test_a_load_that_does_not_fit(small_disk: Engine, registry: FaultyRegistry, 
 def test_a_commit_that_does_not_fit(small_disk: Engine, registry: FaultyRegistry, fills: str) -> None:
     load(small_disk, image_files.oci_archive({"base:1": images.busybox_image()}))
     source = {"random bytes": "/dev/urandom", "zeros": "/dev/zero"}[fills]
-    size_mib = (free_bytes(small_disk.root) - MIB) // MIB * 2 // 3
-    small_disk.start_container("base:1", "great", "sh", "-c", f"head -c {size_mib}M {source} > /f; exec sleep 1000")
-    # What the container wrote is on the same disk, so that its layer has no place beside it.
-    until_now(lambda: free_bytes(small_disk.root) < (DISK_BYTES - size_mib * MIB), "the container has written")
-    free, before = free_bytes(small_disk.root), stored(small_disk)
-    request = containers_pb2.CommitContainerRequest(container="great", reference="committed:1", no_pause=True)
-    found = refused(lambda: small_disk.containers.CommitContainer(request))
-    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
-    assert found.metadata["errno"] == "28"
-    assert stored(small_disk) == before
-    assert staged(small_disk) == []
-    assert free_bytes(small_disk.root) > free - MIB
-    small_disk.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container="great", force=True))
+    size = (free_bytes(small_disk.root) - MIB) * 2 // 3
+    script = f"head -c {size} {source} > /f; touch /done; exec sleep 1000"
+    container = small_disk.start_container("base:1", "", "sh", "-c", script)
+    try:
+        # What the container wrote is on the same disk, so that its layer has no place beside it.
+        done = small_disk.root / "data" / "containers" / container.id / "upper" / "done"
+        until_now(done.exists, "the container has written")
+        free, before = free_bytes(small_disk.root), stored(small_disk)
+        request = containers_pb2.CommitContainerRequest(container=container.id, reference="committed:1", no_pause=True)
+        found = refused(lambda: small_disk.containers.CommitContainer(request))
+        assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+        assert found.metadata["errno"] == "28"
+        assert stored(small_disk) == before
+        assert staged(small_disk) == []
+        assert free_bytes(small_disk.root) > free - MIB
+    finally:
+        small_disk.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=container.id, force=True))
     works_still(small_disk, registry, free)
 
 

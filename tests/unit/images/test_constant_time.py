@@ -95,7 +95,9 @@ def collection_over(images: int, containers_per_image: int) -> ImageCollection:
     for one in table:
         for number in range(containers_per_image):
             facts = SimpleNamespace(image_id=one.id, layer_ids=tuple(one.layer_sizes))
-            container = SimpleNamespace(id=f"{one.id} {number}", name=f"{one.id}-{number}", image=facts, is_live=True)
+            container = SimpleNamespace(
+                id=f"{one.id} {number}", name=f"{one.id}-{number}", all_images=(facts,), is_live=True
+            )
             containers.table.add(cast(Container, container))
     uses = ImageUses(cast(Database, _NoRecords()), SystemClock())
     settings = Settings(is_enabled=True, high_water_percent=1, low_water_percent=0, max_bytes=1)
