@@ -7,6 +7,8 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 
+use crate::LayerError;
+
 /// How a blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +49,17 @@ pub const ZSTD_WINDOW_BYTES_MAX: u64 = 1 << ZSTD_WINDOW_LOG_MAX;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How libzstd calls that (ZSTD_error_frameParameter_windowTooLarge).
 const ZSTD_WINDOW_ERROR: &str = "too much memory";
+
+/// `LIMIT_EXCEEDED` for [`DecompressError::WindowTooLarge`] in `subject`.
+#[must_use]
+pub fn window_too_large(subject: String) -> LayerError {
+    LayerError::LimitExceeded {
+        limit: "zstd_window_bytes",
+        limit_value: ZSTD_WINDOW_BYTES_MAX,
+        actual: ZSTD_WINDOW_BYTES_MAX + 1,
+        subject,
+    }
+}
 
 /// How many first bytes tell the compression.
 const MAGIC_BYTES: usize = 10;

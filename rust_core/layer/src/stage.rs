@@ -9,7 +9,7 @@ use std::sync::{mpsc, Arc};
 use content::{Algorithm, Digest, Hasher};
 use errors::IoError;
 
-use crate::decompress::{Compression, DecompressError, Decompressor, ZSTD_WINDOW_BYTES_MAX};
+use crate::decompress::{window_too_large, Compression, DecompressError, Decompressor};
 use crate::error::shown;
 use crate::port::{LayerWriter, RawSink, Written};
 use crate::tar::{ArchiveEnd, Chunks, FileChunks, TarReader};
@@ -254,12 +254,7 @@ impl Producer<'_> {
                 LayerError::Source { digest, error }
             }
             DecompressError::Corrupt(detail) => LayerError::Corrupt { digest, detail },
-            DecompressError::WindowTooLarge => LayerError::LimitExceeded {
-                limit: "zstd_window_bytes",
-                limit_value: ZSTD_WINDOW_BYTES_MAX,
-                actual: ZSTD_WINDOW_BYTES_MAX + 1,
-                subject: digest,
-            },
+            DecompressError::WindowTooLarge => window_too_large(digest),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use errors::IoError;
-use layer::decompress::{DecompressError, Decompressor};
+use layer::decompress::{window_too_large, DecompressError, Decompressor};
 use layer::tar::{ArchiveEnd, Chunks, TarReader};
 use layer::{Compression, Entry, EntryData, EntryKind, LayerError, Limits};
 use rustix::fs::{fstat, AtFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -211,6 +211,7 @@ fn failed(error: DecompressError) -> LayerError {
     match error {
         DecompressError::Source(error) => LayerError::Io(IoError::from_std("read", SUBJECT, &error)),
         DecompressError::Corrupt(detail) => LayerError::Corrupt { digest: SUBJECT.to_owned(), detail },
+        DecompressError::WindowTooLarge => window_too_large(SUBJECT.to_owned()),
     }
 }
 
