@@ -65,6 +65,8 @@ class Scenario:
     prepare: Step = nothing
     #: `prepare` takes content away that an image needs, and `again` looks at that.
     is_damaging: bool = False
+    #: `prepare` makes an image's record unreadable: what it needs has no owner until `again` has mended that.
+    is_unlisting: bool = False
 
 
 def crash(engine: CrashedEngine, failpoint: str, scenario: Scenario) -> None:
@@ -84,7 +86,8 @@ def crash(engine: CrashedEngine, failpoint: str, scenario: Scenario) -> None:
     assert (ended.state, ended.WhichOneof("exit"), ended.exit_code) == (EXITED, "exit_code", 7), ended
     assert engine.logs("ending") == b"ready\ntold\n"
     delete(engine, "ending")
-    until_nothing_unowned(engine, is_resumable=True, is_damaged=scenario.is_damaging)
+    if not scenario.is_unlisting:
+        until_nothing_unowned(engine, is_resumable=True, is_damaged=scenario.is_damaging)
     scenario.again(engine)
     runs_on(engine, bystander)
     until_nothing_unowned(engine)

@@ -71,7 +71,7 @@ def restore_again(engine: CrashedEngine) -> None:
     whole_then_removed(engine, f"{engine.registry}/{REPOSITORY}:1")
 
 
-RESTORING = Scenario(repair, restore_again, pulled_and_record_spoilt, is_damaging=True)
+RESTORING = Scenario(repair, restore_again, pulled_and_record_spoilt, is_unlisting=True)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
