@@ -20,6 +20,9 @@ use crate::wire::{Report, Request, Running, PROTOCOL_VERSION};
 /// How long a message waits for room in the supervisor's queue.
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The hold of a start that nobody has moved: no segment has this number.
+const HELD_FROM_START: u64 = 0;
+
 /// What is known of a container's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitState {
@@ -110,6 +113,11 @@ impl Supervisor {
     /// The pidfd of the container's first process.
     pub(crate) fn init(&self) -> BorrowedFd<'_> {
         self.init.as_fd()
+    }
+
+    /// The plan asked for a hold from the first segment on, which the next `hold_log` moves or ends.
+    pub(crate) fn is_held_from_start(&mut self, is_held: bool) {
+        self.hold = Mutex::new(is_held.then_some(HELD_FROM_START));
     }
 
     /// Readable when `poll_exit` has news. Owned by this object.

@@ -127,7 +127,9 @@ impl SupervisorHost {
             None => return Err(lost("it ended before the container's process was started")),
         };
         running.clamps.extend(groups.clamps());
-        let supervisor = Supervisor::new(start.container_id.clone(), &start.run_dir, socket, running, fds)?;
+        let mut supervisor =
+            Supervisor::new(start.container_id.clone(), &start.run_dir, socket, running, fds)?;
+        supervisor.is_held_from_start(start.is_held);
         groups.release();
         child.release();
         Ok(supervisor)

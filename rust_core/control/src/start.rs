@@ -128,6 +128,8 @@ pub struct ContainerStart {
     pub open_stdin: bool,
     /// A terminal of this size, (columns, rows), instead of pipes.
     pub terminal: Option<(u16, u16)>,
+    /// The caller reads its output from the beginning: the log is held from its first byte on, until the hold is moved.
+    pub is_held: bool,
     /// Size of one log segment.
     pub log_segment_bytes: u64,
     /// How many are kept.
@@ -195,6 +197,7 @@ impl ContainerStart {
             log_segment_bytes: self.log_segment_bytes,
             log_segment_count: self.log_segment_count,
             open_stdin: self.open_stdin,
+            is_held: self.is_held,
             spec,
         })
     }

@@ -192,6 +192,8 @@ pub struct Plan {
     pub log_segment_count: u64,
     /// Whether the process gets a pipe as stdin instead of /dev/null.
     pub open_stdin: bool,
+    /// The daemon reads its output from the beginning: nothing of it is rotated away until the daemon moves its hold.
+    pub is_held: bool,
     /// The container's process; its cgroups are told later.
     pub spec: Spec,
 }

@@ -84,8 +84,8 @@ impl Connections {
         self.open.iter().filter_map(|connection| connection.hold).min()
     }
 
-    /// Tells a daemon what runs, and serves it from now on.
-    pub fn adopt(&mut self, socket: OwnedFd, running: &Running, execs: &Execs) {
+    /// Tells a daemon what runs, and serves it from now on. `hold`: the log segment that it needs until it says otherwise.
+    pub fn adopt(&mut self, socket: OwnedFd, running: &Running, execs: &Execs, hold: Option<u64>) {
         if self.open.len() == MAX_CONNECTIONS {
             return;
         }
@@ -102,7 +102,7 @@ impl Connections {
         if rustix::io::ioctl_fionbio(&socket, true).is_ok() && peer::send(&socket, &report, &fds).is_ok() {
             let number = self.next_number;
             self.next_number += 1;
-            self.open.push(Connection { number, socket, hold: None, due, introduced: Vec::new() });
+            self.open.push(Connection { number, socket, hold, due, introduced: Vec::new() });
         }
     }
 
@@ -112,7 +112,7 @@ impl Connections {
         // A daemon that has given up meanwhile is no error.
         let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
         if peer::is_trusted(&socket) == Ok(true) {
-            self.adopt(socket, running, execs);
+            self.adopt(socket, running, execs, None);
         }
     }
 

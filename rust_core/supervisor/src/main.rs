@@ -88,7 +88,7 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
         Err(failure) => return peer::send(&daemon, &Report::failed(failure), &[]),
     };
     sys::failpoint::hit("supervisor.before_started");
-    container.connections.adopt(daemon, &container.running, &container.execs);
+    container.connections.adopt(daemon, &container.running, &container.execs, container.first_hold);
     shed();
     idle::take_name(&container_id);
     drop(container_id);

@@ -37,6 +37,7 @@ pub struct Prepared {
     /// Standard output and error; None if the process gets a terminal.
     outputs: Option<(Pipe, Pipe)>,
     open_stdin: bool,
+    is_held: bool,
     container_id: String,
 }
 
@@ -113,7 +114,8 @@ impl Prepared {
         let stdin = (open_stdin && !has_terminal).then(pipe).transpose()?;
         let listener = rundir::listen(&run_dir, &run_path, MAX_CONNECTIONS as i32)?;
         let container_id = plan.container_id.clone();
-        Ok(Self { run_dir, run_path, listener, log, stdin, outputs, open_stdin, container_id })
+        let is_held = plan.is_held;
+        Ok(Self { run_dir, run_path, listener, log, stdin, outputs, open_stdin, is_held, container_id })
     }
 
     /// The run directory is as it was found.
@@ -185,6 +187,7 @@ impl Prepared {
         let oom_score_adj = own_oom_score();
         Ok(Container {
             running,
+            first_hold: self.is_held.then(|| self.log.segment()),
             connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
             execs: Execs::new(execs_own, spec.cgroup.clone(), spec.oom_score_adj.unwrap_or(oom_score_adj)),
             output: Output::new(self.log, stdout, stderr, kept_open),

@@ -19,6 +19,8 @@ const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 pub struct Container {
     /// What daemons are told.
     pub running: Running,
+    /// The log segment from which on the first daemon holds the log, if it asked for that.
+    pub first_hold: Option<u64>,
     /// The daemons.
     pub connections: Connections,
     /// Further processes.

@@ -85,7 +85,7 @@ class Exec:
     def stdin_fd(self) -> int | None:
         """An owned, non-blocking write end of its stdin; None if it was not asked for or is closed."""
     def close_stdin(self) -> None:
-        """The supervisor gives up its end; to a terminal the character that ends its input is sent. Idempotent."""
+        """The supervisor gives up its end; idempotent. A terminal is sent the character that ends its input, and stays."""
     def forget(self) -> None:
         """Nothing of it is kept; one that runs is killed. Idempotent."""
 
@@ -122,7 +122,8 @@ class Supervisor:
     def stdin_fd(self) -> int | None:
         """An owned, non-blocking write end of the container's stdin; None if it was not asked for or is closed."""
     def close_stdin(self) -> None:
-        """The supervisor gives up its end, so that the process reads EOF once no client holds one. Idempotent."""
+        """The supervisor gives up its end, so that the process reads EOF once no client holds one; idempotent. A terminal
+        is sent the character that ends its input, and stays."""
     def hold_log(self, segment: int | None) -> None:
         """Log segments from `segment` on are kept until the hold moves or ends (None, `close`, or this process's death);
         when the log is at its bound, the container's writes wait."""

@@ -287,9 +287,10 @@ class Runtime(Protocol):
     def learn(self, container: Container) -> None:
         """Where its control groups are is known from now on until `release`. Never blocks."""
 
-    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process], *, is_held: bool) -> Process:
         """Its process has been executed; its run directory is there. `joined`: those of `namespaces.others`, in order.
-        On failure nothing is left. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED, FIELD_INVALID,
+        `is_held`: its output is kept from the first byte on, until `Process.hold_log` moves or ends that. On failure
+        nothing is left. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED, FIELD_INVALID,
         KERNEL_FEATURE_MISSING, CDI_DEVICE_UNAVAILABLE, STORAGE_FULL, IO_FAILED. Blocking."""
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:

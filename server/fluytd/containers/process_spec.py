@@ -144,6 +144,8 @@ class ContainerStart:
     open_stdin: bool
     #: (columns, rows) of a terminal instead of pipes.
     terminal: tuple[int, int] | None
+    #: The log is held from its first byte on, until `Supervisor.hold_log` moves or ends that.
+    is_held: bool
     #: Size of one log segment and how many are kept.
     log_segment_bytes: int
     log_segment_count: int

@@ -263,7 +263,7 @@ def device_rules(rules: Sequence[str]) -> list[core.DeviceRule]:
 
 
 def start_spec(
-    container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts
+    container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts, *, is_held: bool = False
 ) -> core.ContainerStart:
     """Everything the core needs to execute this container but for what its devices are on the host. Raises
     FIELD_INVALID as `capabilities`."""
@@ -310,6 +310,7 @@ def start_spec(
         limits=limits(spec.resources),
         open_stdin=spec.open_stdin,
         terminal=terminal_size(spec),
+        is_held=is_held,
         log_segment_bytes=spec.log.segment_size_bytes or settings.log_segment_bytes,
         log_segment_count=spec.log.segment_count or settings.log_segment_count,
     )

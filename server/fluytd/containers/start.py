@@ -88,8 +88,10 @@ async def start_locked(
         wanted = _of_size(entry.container, size)
         joined = joined_processes(ctx, entry.container)
         sources = await mounts.attach(ctx, wanted)
+        # Told with the start: what a short log rotates away before a hold could follow would be lost.
+        is_held = open_log is not None or any(entry.waiting_readers.values())
         process, reader, first_records = await ctx.workers.run(
-            _work, ctx, wanted, make_directories, open_log, sources, joined
+            _work, ctx, wanted, make_directories, open_log, sources, joined, is_held
         )
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
@@ -100,6 +102,8 @@ async def start_locked(
     if reader is not None:
         entry.waiting_readers[reader] = True
     run = entry.begin_run(process)
+    if is_held and not run.is_held:  # who waited has left meanwhile
+        process.hold_log(None)
     if entry.terminal_size is not None and entry.terminal_size != size:
         process.resize(*entry.terminal_size)
     running = model.running(
@@ -158,6 +162,7 @@ def _work(
     open_log: OpenLog | None,
     volume_sources: dict[str, str],
     joined: Sequence[tuple[Container, Process]],
+    is_held: bool,
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
     image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
@@ -171,7 +176,7 @@ def _work(
             paths = _with_names_of(ctx, paths, other)
     reader = open_log(paths.log_dir) if open_log is not None else None
     try:
-        process = ctx.runtime.start(container, paths, [process for _, process in joined])
+        process = ctx.runtime.start(container, paths, [process for _, process in joined], is_held=is_held)
         # The log's first segment was made meanwhile: this takes note of it, so that an empty log is not read again.
         return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
     except BaseException:

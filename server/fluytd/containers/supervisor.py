@@ -77,10 +77,10 @@ class CoreRuntime:
     def _parent(self, container_id: str) -> str:
         return self._parents.get(container_id, self._settings.cgroup_parent)
 
-    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process], *, is_held: bool) -> Process:
         """See `ports.Runtime.start`."""
         self.learn(container)
-        spec = start_spec(container, paths, self._settings, self._host_facts)
+        spec = start_spec(container, paths, self._settings, self._host_facts, is_held=is_held)
         spec = self._devices.given(container.spec, spec)
         bind_sources.check(container.resolved.binds or container.spec.binds)
         failpoints.hit("container.start.run_dir")

@@ -65,6 +65,11 @@ class Run:
         if not self._readers:
             self._no_readers.set()
 
+    @property
+    def is_held(self) -> bool:
+        """A reader must lose nothing."""
+        return bool(self._holds)
+
     async def readers_gone(self) -> None:
         """Returns once no reader is left."""
         await self._no_readers.wait()

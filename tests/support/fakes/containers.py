@@ -203,7 +203,7 @@ class FakeRuntime:
     def learn(self, container: Container) -> None:
         """Nothing depends on it."""
 
-    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process]) -> Process:
+    def start(self, container: Container, paths: StartPaths, joined: Sequence[Process], *, is_held: bool) -> Process:
         self.starts += 1
         if self.start_error is not None:
             raise self.start_error

@@ -116,6 +116,7 @@ impl Scene {
             cgroup_name: name,
             limits: ResourceLimits::default(),
             open_stdin: false,
+            is_held: false,
             terminal: None,
             log_segment_bytes: 16 << 20,
             log_segment_count: 5,
