@@ -78,7 +78,7 @@ pub fn run(mut container: Container) -> Result<(), Errno> {
             container.output.resume(hold);
         }
         if has_ended {
-            let Container { running, connections, execs, output, ending } = container;
+            let Container { running, connections, execs, output, ending, .. } = container;
             return ending.finish(connections, execs, output, &running);
         }
     }
