@@ -18,7 +18,7 @@ setup: ## Install what building and running needs, build the extension and the c
 setup-test: ## As setup, with the tools that the tests use as judges
 	@scripts/setup.sh test
 
-run: setup ## Start a daemon on its own roots, import an image, run a container from it by gRPC
+run: setup ## Start a daemon on its own roots, build an image, run a container from it by gRPC
 	@$(PY) examples/first_container.py
 
 example: setup-test ## Pull a Debian root file system from a real local registry and run it with limits

@@ -1,35 +1,42 @@
-"""What `make run` does: an image made on the spot, a container of it started by gRPC, its output and exit code."""
+"""What `make run` does: an image built on the spot, a container of it started by gRPC, its output and exit code."""
 
 import sys
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 
 import grpc
 from daemon import running_daemon
 from rootfs import busybox_tar
 
-from fluyt.v1 import containers_pb2, containers_pb2_grpc, images_pb2, images_pb2_grpc
+from fluyt import builds, images, operations
+from fluyt.v1 import builds_pb2, containers_pb2, containers_pb2_grpc
 from fluyt.v1.types import container_spec_pb2
 
 REFERENCE = "example/hello:1"
-CHUNK_BYTES = 512 * 1024
+BASE = "example/busybox:1"
 
 
-def import_image(channel: grpc.Channel) -> str:
-    """Makes the image of examples/hello; returns its id."""
-    data = busybox_tar(Path(__file__).parent / "hello")
+def import_base(channel: grpc.Channel) -> None:
+    """Makes the base image of a busybox that this host has."""
+    with tempfile.TemporaryDirectory() as directory:
+        tar = Path(directory, "rootfs.tar")
+        tar.write_bytes(busybox_tar())
+        images.import_rootfs(channel, tar, reference=BASE, changes=["ENV PATH=/bin"])
 
-    def requests() -> Iterator[images_pb2.ImportImageRequest]:
-        yield images_pb2.ImportImageRequest(
-            options=images_pb2.ImportImageOptions(
-                reference=REFERENCE, changes=['ENTRYPOINT ["/opt/greet.sh"]', "ENV PATH=/bin", "WORKDIR /root"]
-            )
-        )
-        for offset in range(0, len(data), CHUNK_BYTES):
-            yield images_pb2.ImportImageRequest(chunk=data[offset : offset + CHUNK_BYTES])
 
-    answer: images_pb2.ImportImageResponse = images_pb2_grpc.ImageServiceStub(channel).ImportImage(requests())
-    return answer.image.id
+def build_image(channel: grpc.Channel) -> str:
+    """Builds the image of examples/hello and prints its steps and what they write; returns its id."""
+    context_id = builds.upload_context(channel, Path(__file__).parent / "hello")
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=context_id), references=[REFERENCE]
+    )
+    operation = builds.begin(channel, request)
+    for piece in builds.read_log(channel, operation.id):
+        print("  | " + piece.data.decode().rstrip("\n").replace("\n", "\n  | "))
+    ended = operations.wait(channel, operation.id)
+    for step in ended.build_progress.steps:
+        print(f"  step {step.number}: {step.instruction}")
+    return ended.build_result.image_id
 
 
 def run_container(channel: grpc.Channel) -> int:
@@ -53,7 +60,9 @@ def run_container(channel: grpc.Channel) -> int:
 def main() -> int:
     """The example; the exit code is the container's."""
     with running_daemon() as channel:
-        print(f"image {REFERENCE} is {import_image(channel)}")
+        import_base(channel)
+        print(f"building {REFERENCE}")
+        print(f"image {REFERENCE} is {build_image(channel)}")
         exit_code = run_container(channel)
         print(f"exit code {exit_code}")
     return exit_code

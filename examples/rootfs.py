@@ -1,4 +1,4 @@
-"""A small root file system as a tar: Debian's static busybox with a name for each of its tools, and a folder on top."""
+"""A small root file system as a tar: Debian's static busybox with a name for each of its tools."""
 
 import io
 import shutil
@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 
-def busybox_tar(folder: Path | None = None) -> bytes:
-    """The tar's bytes; `folder` is laid over /opt. Everything belongs to root, times are fixed."""
+def busybox_tar() -> bytes:
+    """The tar's bytes. Everything belongs to root, times are fixed."""
     busybox = shutil.which("busybox")
     if busybox is None:
         raise SystemExit("busybox is missing: apt-get install busybox-static")
@@ -23,8 +23,6 @@ def busybox_tar(folder: Path | None = None) -> bytes:
                 _add(tar, f"bin/{tool}", tarfile.SYMTYPE, 0o777, link="busybox")
         _add(tar, "etc/passwd", tarfile.REGTYPE, 0o644, b"root:x:0:0:root:/root:/bin/sh\n")
         _add(tar, "etc/group", tarfile.REGTYPE, 0o644, b"root:x:0:\n")
-        for path in sorted(folder.iterdir()) if folder else []:
-            _add(tar, f"opt/{path.name}", tarfile.REGTYPE, path.stat().st_mode & 0o777, path.read_bytes())
     return buffer.getvalue()
 
 

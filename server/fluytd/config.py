@@ -103,6 +103,10 @@ class Config:
     dns_fallback_servers: str = "8.8.8.8,8.8.4.4"
     #: Directories with CDI specs, divided by commas; what stands in a later one goes before what stands in an earlier.
     cdi_spec_dirs: str = "/etc/cdi,/var/run/cdi"
+    #: Most bytes of the layers of the build cache; beyond it those unused longest go.
+    build_cache_max_bytes: int = 20 * _GIB
+    #: Most bytes of pieces of build contexts.
+    build_context_max_bytes: int = 16 * _GIB
     #: How long a stopping daemon waits for running calls.
     drain_seconds: int = 10
     #: A stopping daemon stops all containers and kills those that have not ended after so long; 0: they run on. The

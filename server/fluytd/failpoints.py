@@ -90,6 +90,18 @@ CATALOGUE: dict[str, str] = {
         for state in ("starting", "running", "exited", "deleted")
     },
     "recovery.apply": "each action of a recovery",
+    "build.cache.record": "the record of a step's result",
+    "build.cache.delete": "the removal of records of step results",
+    "build.config.stage": "the staging of the config of a built image",
+    "build.context.save": "the writing of a context's entries",
+    "build.layer.publish": "making the layer of a step visible",
+    "build.layer.store": "the staging of the layer of a step",
+    "build.manifest.stage": "the staging of the manifest of a built image",
+    "build.mount.write": "the writing of files that a step mounts",
+    "build.record": "the record of a built image",
+    "build.run.directories": "the directories of a step that runs a command",
+    "build.run.start": "the start of a step's command",
+    "build.run.release": "giving back what a step's command held",
     "commit.config.stage": "the staging of the config of a commit",
     "commit.layer.store": "the reading and staging of a container's changes",
     "commit.manifest.stage": "the staging of the manifest of a commit",
@@ -124,7 +136,7 @@ CATALOGUE: dict[str, str] = {
     "pull.record": "the record of a pulled image",
     **{
         f"{verb}.{what}.publish": f"making {what} visible"
-        for verb in ("pull", "load", "import", "commit")
+        for verb in ("pull", "load", "import", "commit", "build")
         for what in ("blobs", "layers")
     },
 }

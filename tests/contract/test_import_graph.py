@@ -152,6 +152,7 @@ def test_rust_crates_depend_downwards_only() -> None:
         "host": {"mount", "cgroup"},
         "process": {"mount", "cgroup"},
         "volume": {"layer", "mount"},
+        "build": {"layer", "mount", "process"},
         "ingest": {"content", "layer", "registry"},
         "control": {"process", "cgroup"},
         "supervisor": {"process", "control", "logs"},

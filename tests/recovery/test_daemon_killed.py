@@ -7,6 +7,7 @@ import pytest
 
 from fluytd import failpoints
 from tests.recovery import (
+    build_scenarios,
     collection_scenarios,
     commit_scenarios,
     container_scenarios,
@@ -30,6 +31,7 @@ SCENARIOS = {
     **collection_scenarios.SCENARIOS,
     **commit_scenarios.SCENARIOS,
     **volume_scenarios.SCENARIOS,
+    **build_scenarios.SCENARIOS,
 }
 CASES = [
     *SCENARIOS.items(),
@@ -42,6 +44,7 @@ CASES = [
     *repair_scenarios.CORE_SCENARIOS.items(),
     *commit_scenarios.CORE_SCENARIOS.items(),
     *volume_scenarios.CORE_SCENARIOS.items(),
+    *build_scenarios.CORE_SCENARIOS.items(),
 ]
 #: Stands in the failpoints' own test.
 UNIT_TESTED = "never.armed.in.tests"
@@ -64,6 +67,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *repair_scenarios.CORE_SCENARIOS,
         *commit_scenarios.CORE_SCENARIOS,
         *volume_scenarios.CORE_SCENARIOS,
+        *build_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.AT_THE_END,
         *test_exec_killed.SUPERVISOR,

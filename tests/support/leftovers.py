@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluyt import builds
 from fluyt.v1 import containers_pb2, images_pb2, operations_pb2, volumes_pb2
 from fluyt.v1.types import container_pb2, operation_pb2
 from tests.support.engine import Engine
@@ -168,7 +169,7 @@ def _links(directory: Path) -> Iterator[str]:
 
 
 def _names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
+    return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
 
 def _unowned(what: str, found: Iterable[str], owned: set[str]) -> list[str]:
@@ -219,6 +220,8 @@ def _abandoned() -> list[Process]:
 def _places(engine: Engine) -> Iterator[str]:
     data = engine.root / "data"
     yield from (f"removed: {name}" for name in _names(data / "removed"))
+    yield from (f"of a build's step: {name}" for name in _names(data / "build_scratch"))
+    yield from (f"secret: {name}" for name in _names(engine.root / "run" / "builds"))
     for place in ("ingest", "layers"):
         yield from (f"repair: {place}/{name}" for name in _names(data / "repair" / place))
     prepared = sorted((data / "prepared").iterdir())
@@ -257,6 +260,13 @@ def _stores(engine: Engine, *, is_resumable: bool) -> Iterator[str]:
             layers |= found
             if not found:
                 yield f"image {image.id} lacks a layer of {names}"
+    for record in builds.list_cache(engine.channel):
+        if record.layer_digest:
+            blobs.add(record.layer_digest)
+            ids = {record.diff_id.removeprefix("sha256:"), f"chain-{record.chain_id.removeprefix('sha256:')}"}
+            layers |= visible & ids
+            if not visible & ids or _blob(data, record.layer_digest) is None:
+                yield f"the cache record {record.id} lacks its layer or blob"
     hexes = {digest.removeprefix("sha256:") for digest in blobs}
     yield from (f"blob: {path}" for path in (data / "content" / "blobs").glob("*/*") if path.name not in hexes)
     resumable = {

@@ -130,6 +130,7 @@ fn list_changes(
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+#[pyo3(signature = (upper_dir, lower_layer_ids, mount_points, subject, content, layers, progress, cancel, times_until_seconds=None))]
 fn store_changes(
     py: Python<'_>,
     upper_dir: &str,
@@ -140,11 +141,13 @@ fn store_changes(
     layers: &LayerStore,
     progress: &Progress,
     cancel: &CancelToken,
+    times_until_seconds: Option<i64>,
 ) -> PyResult<StoredLayer> {
     let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
     let stored = py
         .detach(|| {
             let tar = source.open(&layers.inner)?.into_layer_tar(&bytes_of(mount_points))?;
+            let tar = tar.with_times_until(times_until_seconds);
             ingest::store_changes(tar, stores(content, layers), task(progress, cancel))
         })
         .map_err(raise)?;

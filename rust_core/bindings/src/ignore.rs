@@ -1,5 +1,7 @@
 //! `_core.ignore`: which paths of a build context its ignore file leaves out.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 
 use crate::error::raise;
@@ -7,7 +9,7 @@ use crate::error::raise;
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.ignore")]
 pub(crate) struct Matcher {
-    inner: ::ignore::Matcher,
+    pub(crate) inner: Arc<::ignore::Matcher>,
 }
 
 #[pymethods]
@@ -15,14 +17,14 @@ impl Matcher {
     #[new]
     fn new(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let inner = py.detach(|| ::ignore::Matcher::from_file(data)).map_err(raise)?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     #[staticmethod]
     fn from_patterns(py: Python<'_>, patterns: Vec<String>) -> PyResult<Self> {
         let texts = patterns.iter().map(String::as_str);
         let inner = py.detach(|| ::ignore::Matcher::from_patterns(texts)).map_err(raise)?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     #[getter]

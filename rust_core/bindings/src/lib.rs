@@ -1,6 +1,7 @@
 //! The extension module `fluytd._core`: registers the areas and converts values. It holds no logic; the stubs
 //! under `server/fluytd/_core/` document what it offers.
 
+mod build;
 mod cancel;
 mod cgroup;
 mod changes;
@@ -48,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<BuildInfo>()?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     cancel::register(module)?;
+    add_area(module, "build", build::register)?;
     add_area(module, "cgroup", cgroup::register)?;
     add_area(module, "changes", changes::register)?;
     add_area(module, "content", content::register)?;

@@ -1,8 +1,7 @@
 //! The layer of a container's changes, stored as if it had been pulled.
 
 use content::{Algorithm, Hasher, StagedBlob, UnnamedBlob};
-use layer::diff::TarStream;
-use layer::{Compression, LayerId};
+use layer::{Compression, LayerId, TarSource};
 
 use crate::fetch::unpack;
 use crate::gzip::Gzip;
@@ -18,10 +17,10 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// once cancelled, and leaves nothing of a blob that is not whole.
 ///
 /// # Errors
-/// What [`TarStream::read`] says; `LAYER_REJECTED`, `LIMIT_EXCEEDED` where the layer store would not take the layer back;
+/// What [`TarSource::read`] says; `LAYER_REJECTED`, `LIMIT_EXCEEDED` where the layer store would not take the layer back;
 /// `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
 pub fn store_changes(
-    mut tar: TarStream,
+    mut tar: impl TarSource,
     stores: Stores<'_>,
     task: Task<'_>,
 ) -> Result<StoredLayer, IngestError> {

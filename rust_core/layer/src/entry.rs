@@ -12,6 +12,19 @@ impl EntryPath {
         Self(bytes)
     }
 
+    /// The path of these bytes.
+    ///
+    /// # Errors
+    /// `DATA_CORRUPT` if they do not hold to the rules of this type: the caller has checked them.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, LayerError> {
+        let is_sound = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+        if bytes.is_empty() || bytes.split(|b| *b == b'/').all(is_sound) {
+            return Ok(Self(bytes));
+        }
+        let detail = "the path is not normalised".to_owned();
+        Err(LayerError::DataCorrupt { path: crate::error::shown(&bytes), detail })
+    }
+
     /// The path's bytes, without a leading `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -41,6 +41,11 @@ pub(crate) fn get(fd: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Err
 /// The label that a host with SELinux puts on every file: the host's, never the layer's.
 pub(crate) const HOST_LABEL: &[u8] = b"security.selinux";
 
+/// True for an attribute that a layer may carry: none that steers overlayfs, and no label of the host.
+pub fn may_carry_xattr(name: &[u8]) -> bool {
+    !name.is_empty() && !steers_overlay(name) && name != HOST_LABEL
+}
+
 /// All attributes of a file that a layer may carry.
 pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     let mut names = vec![0u8; 4096];
@@ -53,8 +58,7 @@ pub(crate) fn get_all(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
         }
     };
     let mut all = Vec::new();
-    let is_kept = |name: &&[u8]| !name.is_empty() && !steers_overlay(name) && *name != HOST_LABEL;
-    for name in names[..size].split(|b| *b == 0).filter(is_kept) {
+    for name in names[..size].split(|b| *b == 0).filter(|name| may_carry_xattr(name)) {
         let Ok(text) = std::str::from_utf8(name) else { continue };
         if let Some(value) = get(fd, text)? {
             all.push((name.to_vec(), value));

@@ -57,8 +57,10 @@ def store_changes(
     layers: LayerStore,
     progress: Progress,
     cancel: CancelToken,
+    times_until_seconds: int | None = None,
 ) -> StoredLayer:
-    """The changes are a gzip blob and an unpacked layer, both staged or visible already.
+    """The changes are a gzip blob and an unpacked layer, both staged or visible already. With `times_until_seconds` no
+    file's time is later than that, seconds since 1970 (SOURCE_DATE_EPOCH).
 
     Raises FILE_UNREPRESENTABLE for a file that no layer can hold (`.wh.` names among them), LIMIT_EXCEEDED,
     LAYER_NOT_FOUND, STORAGE_FULL, IO_FAILED, CANCELLED. Blocking (as long as reading, compressing and unpacking takes)."""

@@ -41,6 +41,7 @@ class ContainerParts:
     logs: LogService
     files: ContainerFiles
     meter: Meter
+    readers: LogReaders
 
     async def found_again(self) -> int:
         """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
@@ -67,6 +68,7 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
         logs=LogService(service, readers.follow, base.workers, base.clock),
         files=ContainerFiles(service.ctx, CoreTrees(images.layers.core, base.workers), images.committer),
         meter=Meter(service.ctx),
+        readers=readers,
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from fluytd import __version__, _core
+from fluytd.api.builds_service import BuildServicer
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.api.engine_service import EngineServicer
 from fluytd.api.events_service import EventServicer
@@ -20,6 +21,7 @@ from fluytd.api.server import Server
 from fluytd.api.volumes_service import VolumeServicer
 from fluytd.bootstrap import upkeep as keeping
 from fluytd.bootstrap.base import Base, base_of
+from fluytd.bootstrap.builds import BuildParts, build_parts_of
 from fluytd.bootstrap.containers import ContainerParts, container_parts_of
 from fluytd.bootstrap.facts import engine_facts_of
 from fluytd.bootstrap.images import ImageParts, image_parts_of, image_service_of
@@ -60,13 +62,15 @@ async def _start(base: Base) -> None:
     images = await image_parts_of(base, lambda: containers.service)
     volumes = await volumes_of(base, images, lambda: containers.service)
     containers = await container_parts_of(base, images, volumes)
+    builds = await build_parts_of(base, images, containers)
     upkeep = await upkeep_of(base, images, containers, volumes)
-    server = Server(base.config, base.requests, await _servicers(base, images, containers, volumes, upkeep))
+    server = Server(base.config, base.requests, await _servicers(base, images, containers, volumes, builds, upkeep))
     base.undo.push_async_callback(server.stop, base.config.drain_seconds)
     await server.start()
     for part in (images.catalogue, upkeep.uses, base.operations, volumes):
         await part.open()
     adopted_count = await containers.found_again()
+    await builds.found_again()
     await keeping.swept(images, upkeep)
     await base.tell(base.identity, EngineStarted(__version__, adopted_count))
     keeping.begin(base, containers, volumes, upkeep)
@@ -78,7 +82,12 @@ async def _start(base: Base) -> None:
 
 
 async def _servicers(
-    base: Base, images: ImageParts, containers: ContainerParts, volumes: VolumeService, upkeep: Upkeep
+    base: Base,
+    images: ImageParts,
+    containers: ContainerParts,
+    volumes: VolumeService,
+    builds: BuildParts,
+    upkeep: Upkeep,
 ) -> Sequence[Any]:
     """One of each service that is built."""
     host = await base.host.facts()
@@ -89,6 +98,7 @@ async def _servicers(
         OperationServicer(base.operations),
         EventServicer(base.events, base.clock),
         ContainerServicer(containers.service, containers.files, base.requests, host.memory_bytes),
+        BuildServicer(builds.service),
         ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),
         ImageServicer(image_service, Remote(images.registry, _core.CancelToken), spool),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fluytd import __version__, roots
 from fluytd.bootstrap.base import Base
+from fluytd.builds.cache import AlsoNeeded
 from fluytd.config import Config
 from fluytd.containers.images import PresentImages, Pull
 from fluytd.containers.service import ContainerService
@@ -50,6 +51,8 @@ class ImageParts:
     layers: CoreLayers
     catalogue: Catalogue
     leases: Leases
+    #: Who is asked before content is swept.
+    needs: AlsoNeeded
     collector: Collector
     registry: CoreRegistry
     ingester: CoreIngester
@@ -77,7 +80,8 @@ async def image_parts_of(base: Base, containers: Callable[[], ContainerService])
     # The two ask each other: images whether a container stands on them, containers what they are made of.
     catalogue = Catalogue(base.database, blobs, _Late(containers), host_platform())
     leases = Leases()
-    collector = Collector(blobs, layers, leases, catalogue, ingest_max_age_seconds=config.ingest_max_age_seconds)
+    needs = AlsoNeeded(catalogue)
+    collector = Collector(blobs, layers, leases, needs, ingest_max_age_seconds=config.ingest_max_age_seconds)
     registry = CoreRegistry(registry_settings(config), blobs.core, workers)
     ingester = CoreIngester(blobs.core, layers.core, registry.core, workers)
     assembler = Assembler(blobs, layers, ingester, base.clock)
@@ -87,6 +91,7 @@ async def image_parts_of(base: Base, containers: Callable[[], ContainerService])
         layers=layers,
         catalogue=catalogue,
         leases=leases,
+        needs=needs,
         collector=collector,
         registry=registry,
         ingester=ingester,

@@ -21,7 +21,20 @@ from fluytd.errors.base import (
     from_core,
     unexpected,
 )
-from fluytd.errors.builds import BuildTargetNotFound, DockerfileChecksFailed, DockerfileInvalid, IgnoreFileInvalid
+from fluytd.errors.builds import (
+    BuildCommandFailed,
+    BuildCopyRejected,
+    BuildSecretMissing,
+    BuildSourceNotFound,
+    BuildStepFailed,
+    BuildTargetNotFound,
+    ContextIncomplete,
+    ContextInvalid,
+    ContextNotFound,
+    DockerfileChecksFailed,
+    DockerfileInvalid,
+    IgnoreFileInvalid,
+)
 from fluytd.errors.containers import (
     CdiDeviceUnavailable,
     CgroupBusy,
@@ -99,6 +112,11 @@ __all__ = [
     "ArchiveInvalid",
     "BindSourceNotFound",
     "BlobNotFound",
+    "BuildCommandFailed",
+    "BuildCopyRejected",
+    "BuildSecretMissing",
+    "BuildSourceNotFound",
+    "BuildStepFailed",
     "BuildTargetNotFound",
     "Cancelled",
     "CdiDeviceUnavailable",
@@ -110,6 +128,9 @@ __all__ = [
     "ContainerNotFound",
     "ContainerWrongState",
     "ContentOrphaned",
+    "ContextIncomplete",
+    "ContextInvalid",
+    "ContextNotFound",
     "CursorInvalid",
     "DataCorrupt",
     "DataCorruptOnDisk",

@@ -41,3 +41,83 @@ class BuildTargetNotFound(
     next_step="Name one of these stages, or give a stage a name with AS.",
 ):
     """A target that no stage of the file is called."""
+
+
+class BuildStepFailed(
+    WrongState,
+    reason="BUILD_STEP_FAILED",
+    keys="step stage instruction file line exit_code cause detail",
+    text="{file}:{line}: step {step} of {stage} failed: {instruction}: {detail}",
+    next_step="Read the step's output, mend the instruction or what it works on, then build again.",
+):
+    """A step that did not do what it should; `exit_code` is that of its command, where it had one."""
+
+
+class BuildCommandFailed(
+    WrongState,
+    reason="BUILD_COMMAND_FAILED",
+    keys="exit_code",
+    text="the command ended with exit code {exit_code}",
+    next_step="Read the step's output.",
+):
+    """A command of RUN that ended with another code than 0; it is the cause of BUILD_STEP_FAILED."""
+
+
+class BuildSourceNotFound(
+    NotFound,
+    reason="BUILD_SOURCE_NOT_FOUND",
+    keys="path tree",
+    text="{path!r} is not in {tree}",
+    next_step="Check the spelling, the context's ignore file, and which folder or stage the instruction reads.",
+):
+    """What COPY, ADD, a mount or the request itself names and what is not there."""
+
+
+class BuildCopyRejected(
+    InvalidInput,
+    reason="BUILD_COPY_REJECTED",
+    keys="path rule",
+    text="{path!r}: {rule}",
+    next_step="Choose another destination, or another source.",
+):
+    """A copy that would change what a file is, or that names what cannot be copied."""
+
+
+class BuildSecretMissing(
+    NotFound,
+    reason="BUILD_SECRET_MISSING",
+    keys="id",
+    text="the build has no secret {id!r}, which the step requires",
+    next_step="Give it with the request (--secret id={id},src=FILE).",
+):
+    """A required secret that the caller did not send."""
+
+
+class ContextInvalid(
+    InvalidInput,
+    reason="CONTEXT_INVALID",
+    keys="entry rule",
+    text="context entry {entry!r}: {rule}",
+    next_step="Send paths relative to the context, as UploadContext describes them.",
+):
+    """An entry of a context that breaks a rule."""
+
+
+class ContextNotFound(
+    NotFound,
+    reason="CONTEXT_NOT_FOUND",
+    keys="id",
+    text="there is no context {id}",
+    next_step="Upload it again: contexts are kept for an hour after their last use.",
+):
+    """A context that was never uploaded, or that has gone."""
+
+
+class ContextIncomplete(
+    WrongState,
+    reason="CONTEXT_INCOMPLETE",
+    keys="id missing_count",
+    text="context {id} is not whole: {missing_count} chunks are missing",
+    next_step="Call UploadContext for it again and send what it says is missing.",
+):
+    """A context whose chunks are not all here, or are damaged."""

@@ -65,6 +65,14 @@ class ImageCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageBuilt:
+    """An image was built."""
+
+    image_id: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePushed:
     """An image was pushed."""
 
@@ -359,6 +367,7 @@ Fact = (
     | ImageLoaded
     | ImageImported
     | ImageCommitted
+    | ImageBuilt
     | ImagePushed
     | ImageTagged
     | ImageUntagged

@@ -21,7 +21,7 @@ from fluytd.operations.service import OperationHandle
 
 T = TypeVar("T")
 #: Whose failpoints are passed.
-Verb = Literal["pull", "load", "import", "commit"]
+Verb = Literal["pull", "load", "import", "commit", "build"]
 
 
 @dataclass(frozen=True, slots=True)

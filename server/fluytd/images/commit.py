@@ -32,7 +32,7 @@ MAX_ATTEMPTS: Final = 2
 #: The uncompressed tar without an entry: a layer that changes nothing, which the history tells and nobody stores.
 EMPTY_DIFF_ID: Final = Digest.of(bytes(1024))
 #: Fields of Docker's own in a config that tell of the container in which it was made.
-_ABOUT_THE_MAKING: Final = ("id", "parent", "container", "container_config", "docker_version", "throwaway")
+ABOUT_THE_MAKING: Final = ("id", "parent", "container", "container_config", "docker_version", "throwaway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Committer:
                 failpoints.hit("commit.layer.store")
                 stored = await self._changes.store_changes(tree, self._changes.new_counters(), cancel)
             await lease.add([stored.digest, stored.diff_id.hex, stored.layer.layer_id])
-            layers = tuple(_as_oci(layer) for layer in base.layers)
+            layers = tuple(as_oci(layer) for layer in base.layers)
             if stored.diff_id != EMPTY_DIFF_ID:
                 layers = (*layers, await self._finish(base, stored, lease, cancel))
             image = await self._stage(base, layers, run, options, lease)
@@ -228,7 +228,7 @@ class Committer:
         )
 
 
-def _as_oci(layer: ImageLayer) -> ImageLayer:
+def as_oci(layer: ImageLayer) -> ImageLayer:
     """The same layer as an OCI manifest names it."""
     descriptor = layer.descriptor
     media_type = oci_layer_type(descriptor.media_type)
@@ -267,10 +267,10 @@ def config_of(
 ) -> bytes:
     """The config's bytes: all that the base's says and is still true, and a step of history more."""
     document: dict[str, Any] = json.loads(base.config_text)
-    for name in (*_ABOUT_THE_MAKING, "author"):
+    for name in (*ABOUT_THE_MAKING, "author"):
         document.pop(name, None)
     created = _time(now_unix_nanos)
-    history = _whole_history(document, len(base.layers))
+    history = whole_history(document, len(base.layers))
     step: dict[str, object] = {"created": created, "created_by": "fluyt commit"}
     step |= {name: text for name, text in (("author", options.author), ("comment", options.comment)) if text}
     if len(layers) == len(base.layers):
@@ -283,7 +283,7 @@ def config_of(
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _whole_history(document: Mapping[str, Any], layer_count: int) -> list[dict[str, object]]:
+def whole_history(document: Mapping[str, Any], layer_count: int) -> list[dict[str, object]]:
     """The history, with a step for each layer that it does not tell of: each layer must be one step's (case R18)."""
     history = cast("list[dict[str, object]]", document.get("history") or [])
     told = sum(1 for step in history if not step.get("empty_layer"))

@@ -114,7 +114,7 @@ class CoreIngester:
             source.digest,
             source.size_bytes,
             self._content,
-            _core_counters(counters),
+            core_counters(counters),
             core_token(cancel),
             core_credentials(source.credentials),
             list(source.urls),
@@ -134,7 +134,7 @@ class CoreIngester:
             diff_id,
             self._content,
             self._layers,
-            _core_counters(counters),
+            core_counters(counters),
             core_token(cancel),
             core_credentials(source.credentials),
         )
@@ -153,13 +153,15 @@ class CoreIngester:
             diff_id,
             self._content,
             self._layers,
-            _core_counters(counters),
+            core_counters(counters),
             core_token(cancel),
         )
-        return _stored(stored)
+        return stored_layer(stored)
 
-    async def store_changes(self, tree: Tree, counters: Counters, cancel: CancelToken) -> StoredLayer:
-        """See `images.commit.Changes.store_changes`."""
+    async def store_changes(
+        self, tree: Tree, counters: Counters, cancel: CancelToken, times_until_seconds: int | None = None
+    ) -> StoredLayer:
+        """See `images.commit.Changes.store_changes`; `builds.ports.Layering.store_changes`."""
         stored = await self._workers.run_transfer(
             changes.store_changes,
             tree.upper_dir,
@@ -168,10 +170,11 @@ class CoreIngester:
             tree.subject,
             self._content,
             self._layers,
-            _core_counters(counters),
+            core_counters(counters),
             core_token(cancel),
+            times_until_seconds,
         )
-        return _stored(stored)
+        return stored_layer(stored)
 
     async def finish_layer(self, stack: Stack, cancel: CancelToken) -> Layer:
         """See `ports.Ingester.finish_layer`."""
@@ -206,13 +209,15 @@ def _layer(info: LayerInfo) -> Layer:
     return Layer(info.layer_id, info.size_bytes, info.depends_on_lower)
 
 
-def _stored(stored: ingest.StoredLayer) -> StoredLayer:
+def stored_layer(stored: ingest.StoredLayer) -> StoredLayer:
+    """The same as a value of ours."""
     return StoredLayer(
         Digest(stored.digest), stored.size_bytes, Digest(stored.diff_id), stored.media_type, _layer(stored.layer)
     )
 
 
-def _core_counters(counters: Counters) -> ingest.Progress:
+def core_counters(counters: Counters) -> ingest.Progress:
+    """The core's own counters behind the port."""
     if not isinstance(counters, ingest.Progress):
         raise TypeError("core calls take the core's counters")
     return counters

@@ -103,7 +103,42 @@ class PruneProgress:
     reclaimed_bytes: int
 
 
-Progress = PullProgress | PushProgress | LoadProgress | PruneProgress
+class BuildStepState(StrEnum):
+    """Where a step of a build stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    CACHED = "CACHED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """One step of a build."""
+
+    #: From 1, over the whole build.
+    number: int
+    #: The name of its stage, else its number.
+    stage: str
+    #: On one line.
+    instruction: str
+    #: Of the Dockerfile; 0 for none.
+    line: int
+    state: BuildStepState = BuildStepState.PENDING
+    start_time_unix_nanos: int | None = None
+    end_time_unix_nanos: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build has come: its steps, in the order of the Dockerfile."""
+
+    steps: tuple[BuildStep, ...] = ()
+
+
+Progress = PullProgress | PushProgress | LoadProgress | PruneProgress | BuildProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +190,19 @@ class PruneResult:
     deleted_count: int
 
 
-Result = PullResult | PushResult | LoadResult | PruneResult
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build brought."""
+
+    #: Empty where no image was asked for.
+    image_id: str
+    manifest_digest: str
+    references: tuple[str, ...]
+    #: Remarks on the Dockerfile.
+    warnings: tuple[str, ...]
+
+
+Result = PullResult | PushResult | LoadResult | PruneResult | BuildResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 from fluytd.errors import DataCorruptOnDisk, Failure
 from fluytd.ids import OperationId
 from fluytd.operations.model import (
+    BuildResult,
     LoadedImage,
     LoadResult,
     Operation,
@@ -83,5 +84,8 @@ def _result(kind: str, values: dict[str, Any] | None) -> Result | None:
         return PushResult(**values | {"references": tuple(values["references"])})
     if kind == PruneResult.__name__:
         return PruneResult(**values | {"deleted": tuple(values["deleted"])})
+    if kind == BuildResult.__name__:
+        lists = {name: tuple(values[name]) for name in ("references", "warnings")}
+        return BuildResult(**values | lists)
     images = tuple(LoadedImage(**image | {"references": tuple(image["references"])}) for image in values["images"])
     return LoadResult(images)

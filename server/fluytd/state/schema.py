@@ -14,6 +14,7 @@
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
     execs         one row a further process of a container, ended ones up to a bound; they go with their container
+    build_cache   the result of a build's step under its key: a layer, visible before the row was written, or none
     request_ids   what a request id was used for and what it was answered
 
 An image's row is the last thing that a pull writes and the first that a deletion removes, so that at any instant each
@@ -138,6 +139,17 @@ MIGRATIONS: Final = (
         version INTEGER NOT NULL,
         create_time_unix_nanos INTEGER NOT NULL,
         record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # Results of build steps.
+    """
+    CREATE TABLE build_cache (
+        key TEXT PRIMARY KEY,
+        description TEXT NOT NULL,
+        create_time_unix_nanos INTEGER NOT NULL,
+        use_time_unix_nanos INTEGER NOT NULL,
+        use_count INTEGER NOT NULL,
+        layer TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
 )

@@ -245,6 +245,7 @@ class BuildImageRequest(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     SBOM_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IS_FILTERED_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -269,6 +270,10 @@ class BuildImageRequest(_message.Message):
     """OPTIONAL. Add a bill of materials. Default: false."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
+    is_filtered: _builtins.bool
+    """OPTIONAL. The caller has left out of the contexts what their ignore files say. Default: false, the engine does, by
+    `<dockerfile_path>.dockerignore` of the context, else by `.dockerignore`.
+    """
     @_builtins.property
     def context(self) -> Global___BuildSource:
         """REQUIRED. The context."""
@@ -327,7 +332,9 @@ class BuildImageRequest(_message.Message):
 
     @_builtins.property
     def source_date(self) -> _timestamp_pb2.Timestamp:
-        """OPTIONAL. Time for all entries of new layers (SOURCE_DATE_EPOCH). Default: as they are."""
+        """OPTIONAL. No entry of a new layer, and nothing in the config, is of a later time (SOURCE_DATE_EPOCH). Default: times
+        as they are.
+        """
 
     def __init__(
         self,
@@ -359,10 +366,11 @@ class BuildImageRequest(_message.Message):
         provenance: _builtins.bool = ...,
         sbom: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        is_filtered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "resources", b"resources", "source_date", b"source_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -596,6 +604,72 @@ class UploadContextResponse(_message.Message):
 Global___UploadContextResponse: _TypeAlias = UploadContextResponse  # noqa: Y015
 
 @_typing.final
+class ReadBuildLogRequest(_message.Message):
+    """Request of ReadBuildLog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    POSITION_BYTES_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    """REQUIRED. Id of the build's operation."""
+    position_bytes: _builtins.int
+    """OPTIONAL. Begin at this `position_bytes`. Default: 0, the oldest output that is kept."""
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        position_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id", "position_bytes", b"position_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadBuildLogRequest: _TypeAlias = ReadBuildLogRequest  # noqa: Y015
+
+@_typing.final
+class ReadBuildLogResponse(_message.Message):
+    """Response of ReadBuildLog: some output of one step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    IS_STDERR_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    POSITION_BYTES_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """OUTPUT_ONLY. Number of the step, as in BuildProgress."""
+    is_stderr: _builtins.bool
+    """OUTPUT_ONLY. True for what was written to stderr."""
+    data: _builtins.bytes
+    """OUTPUT_ONLY. Exact bytes, at most 64 KiB."""
+    position_bytes: _builtins.int
+    """OUTPUT_ONLY. Where reading goes on after it, bytes of output of the whole build."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """OUTPUT_ONLY. When it was written."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        is_stderr: _builtins.bool = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        data: _builtins.bytes = ...,
+        position_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "is_stderr", b"is_stderr", "position_bytes", b"position_bytes", "step", b"step", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadBuildLogResponse: _TypeAlias = ReadBuildLogResponse  # noqa: Y015
+
+@_typing.final
 class BuildCacheRecord(_message.Message):
     """One record of the build cache."""
 
@@ -640,6 +714,9 @@ class BuildCacheRecord(_message.Message):
     USE_TIME_FIELD_NUMBER: _builtins.int
     USE_COUNT_FIELD_NUMBER: _builtins.int
     IS_IN_USE_FIELD_NUMBER: _builtins.int
+    LAYER_DIGEST_FIELD_NUMBER: _builtins.int
+    DIFF_ID_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """OUTPUT_ONLY. Id of the record."""
     kind: Global___BuildCacheRecord.Kind.ValueType
@@ -652,6 +729,12 @@ class BuildCacheRecord(_message.Message):
     """OUTPUT_ONLY. Times it was used, a count."""
     is_in_use: _builtins.bool
     """OUTPUT_ONLY. A build uses it now."""
+    layer_digest: _builtins.str
+    """OUTPUT_ONLY. Digest of its layer's blob; empty for what is no layer, or a step that changed nothing."""
+    diff_id: _builtins.str
+    """OUTPUT_ONLY. Digest of the uncompressed layer; empty as `layer_digest`."""
+    chain_id: _builtins.str
+    """OUTPUT_ONLY. Digest of the stack up to it; empty as `layer_digest`."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """OUTPUT_ONLY. When it was made."""
@@ -671,10 +754,13 @@ class BuildCacheRecord(_message.Message):
         use_time: _timestamp_pb2.Timestamp | None = ...,
         use_count: _builtins.int = ...,
         is_in_use: _builtins.bool = ...,
+        layer_digest: _builtins.str = ...,
+        diff_id: _builtins.str = ...,
+        chain_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "id", b"id", "is_in_use", b"is_in_use", "kind", b"kind", "size_bytes", b"size_bytes", "use_count", b"use_count", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "create_time", b"create_time", "description", b"description", "diff_id", b"diff_id", "id", b"id", "is_in_use", b"is_in_use", "kind", b"kind", "layer_digest", b"layer_digest", "size_bytes", b"size_bytes", "use_count", b"use_count", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,11 @@ class BuildServiceStub:
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.FromString,
                 _registered_method=True)
+        self.ReadBuildLog = channel.unary_stream(
+                '/fluyt.v1.BuildService/ReadBuildLog',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.FromString,
+                _registered_method=True)
         self.ListBuildCache = channel.unary_unary(
                 '/fluyt.v1.BuildService/ListBuildCache',
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheRequest.SerializeToString,
@@ -80,6 +85,15 @@ class BuildServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadBuildLog(self, request, context):
+        """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
+        is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+        stream alone. The stream ends once the build has ended and all was sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBuildCache(self, request, context):
         """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
@@ -108,6 +122,11 @@ def add_BuildServiceServicer_to_server(servicer, server):
                     servicer.UploadContext,
                     request_deserializer=fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.SerializeToString,
+            ),
+            'ReadBuildLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadBuildLog,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.SerializeToString,
             ),
             'ListBuildCache': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBuildCache,
@@ -175,6 +194,33 @@ class BuildService:
             '/fluyt.v1.BuildService/UploadContext',
             fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.SerializeToString,
             fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadBuildLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fluyt.v1.BuildService/ReadBuildLog',
+            fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

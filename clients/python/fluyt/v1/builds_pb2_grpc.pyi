@@ -44,6 +44,11 @@ class BuildServiceStub:
     context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
     verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
     """
+    ReadBuildLog: _grpc.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]
+    """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
+    is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+    stream alone. The stream ends once the build has ended and all was sent.
+    """
     ListBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]
     """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
@@ -68,6 +73,11 @@ class BuildServiceAsyncStub(BuildServiceStub):
     chunk digest, and closes its side: the answer names the chunks that are missing. It calls again with the same
     context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
     verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
+    """
+    ReadBuildLog: _aio.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]  # type: ignore[assignment]
+    """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
+    is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+    stream alone. The stream ends once the build has ended and all was sent.
     """
     ListBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]  # type: ignore[assignment]
     """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
@@ -100,6 +110,16 @@ class BuildServiceServicer:
         chunk digest, and closes its side: the answer names the chunks that are missing. It calls again with the same
         context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
         verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
+        """
+
+    def ReadBuildLog(
+        self,
+        request: _builds_pb2.ReadBuildLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_builds_pb2.ReadBuildLogResponse], _abc.AsyncIterator[_builds_pb2.ReadBuildLogResponse]]:
+        """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
+        is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+        stream alone. The stream ends once the build has ended and all was sent.
         """
 
     def ListBuildCache(

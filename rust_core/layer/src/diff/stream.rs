@@ -39,6 +39,7 @@ pub struct TarStream {
     link_bytes: u64,
     is_ended: bool,
     facts: StreamFacts,
+    clamp: Option<Time>,
 }
 
 /// What a tar came to.
@@ -85,7 +86,15 @@ impl TarStream {
             link_bytes: 0,
             is_ended: false,
             facts: StreamFacts::default(),
+            clamp: None,
         }
+    }
+
+    /// No entry's time is later than so many seconds after 1970 (SOURCE_DATE_EPOCH).
+    #[must_use]
+    pub fn with_times_until(mut self, seconds: Option<i64>) -> Self {
+        self.clamp = seconds.map(|seconds| Time { seconds, nanos: 0 });
+        self
     }
 
     /// What came of it so far; all of it once `read` has answered 0.
@@ -242,7 +251,7 @@ impl TarStream {
             mode: node.status.st_mode & 0o7777,
             uid: node.status.st_uid,
             gid: node.status.st_gid,
-            mtime: node.mtime(),
+            mtime: self.clamp.map_or(node.mtime(), |latest| node.mtime().min(latest)),
             xattrs: if is_link { Vec::new() } else { node.xattrs.clone() },
             data_offset_bytes: 0,
             data_size_bytes: 0,

@@ -18,6 +18,7 @@ pub(crate) mod write;
 
 pub use chunks::{Chunks, FileChunks};
 pub use reader::{ArchiveEnd, TarReader};
+pub use write::{entry_headers, padding, END};
 
 /// The size of a tar block.
 pub(crate) const BLOCK_BYTES: u64 = 512;

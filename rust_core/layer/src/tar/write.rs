@@ -7,7 +7,8 @@
 //! (PAX format 1.0); OCI image-spec layer.md, "Whiteouts"; star(4) for `SCHILY.xattr`.
 
 use super::{Fault, BLOCK_BYTES};
-use crate::{Entry, EntryKind, Extent, Limits, Rule, Time};
+use crate::error::shown;
+use crate::{Entry, EntryKind, Extent, LayerError, Limits, Rule, Time};
 
 const NAME_BYTES: usize = 100;
 const PREFIX_BYTES: usize = 155;
@@ -22,10 +23,10 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 
 /// The two blocks of zeros that end an archive.
-pub(crate) const END: [u8; 2 * BLOCK_BYTES as usize] = [0; 2 * BLOCK_BYTES as usize];
+pub const END: [u8; 2 * BLOCK_BYTES as usize] = [0; 2 * BLOCK_BYTES as usize];
 
 /// How many zeros follow `size` bytes of data.
-pub(crate) fn padding(size: u64) -> u64 {
+pub fn padding(size: u64) -> u64 {
     (BLOCK_BYTES - size % BLOCK_BYTES) % BLOCK_BYTES
 }
 
@@ -87,6 +88,23 @@ pub(crate) fn headers(entry: &Entry, limits: &Limits) -> Result<Vec<u8>, Fault> 
     bytes.extend_from_slice(&fields.block());
     bytes.extend_from_slice(&map);
     Ok(bytes)
+}
+
+/// The header blocks of `entry`, under the default rules of layers; its data and their [`padding`] are to follow.
+///
+/// # Errors
+/// `FILE_UNREPRESENTABLE` for an attribute that no record can hold; `LIMIT_EXCEEDED`.
+pub fn entry_headers(entry: &Entry, limits: &Limits) -> Result<Vec<u8>, LayerError> {
+    headers(entry, limits).map_err(|fault| {
+        let path = shown(entry.path.as_bytes());
+        match fault {
+            Fault::Rule(rule) => LayerError::Unrepresentable { path, rule },
+            Fault::Malformed(what) => LayerError::Corrupt { digest: path, detail: what.to_owned() },
+            Fault::Limit(limit, limit_value, actual) => {
+                LayerError::LimitExceeded { limit, limit_value, actual, subject: path }
+            }
+        }
+    })
 }
 
 /// The name in the archive: of a directory with a slash, of a marker with its prefix.

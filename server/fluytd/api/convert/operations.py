@@ -3,6 +3,9 @@
 from fluyt.v1.types import operation_pb2, platform_pb2
 from fluytd.api.convert.values import to_failure, to_timestamp
 from fluytd.operations.model import (
+    BuildProgress,
+    BuildResult,
+    BuildStep,
     LayerProgress,
     LoadProgress,
     LoadResult,
@@ -72,12 +75,28 @@ def _set_progress(message: operation_pb2.Operation, progress: Progress) -> None:
                     references=progress.references,
                 )
             )
+        case BuildProgress():
+            message.build_progress.CopyFrom(
+                operation_pb2.BuildProgress(steps=[_to_build_step(step) for step in progress.steps])
+            )
         case PruneProgress():
             message.prune_progress.CopyFrom(
                 operation_pb2.PruneProgress(
                     examined_count=progress.examined_count, reclaimed_bytes=progress.reclaimed_bytes
                 )
             )
+
+
+def _to_build_step(step: BuildStep) -> operation_pb2.BuildStep:
+    return operation_pb2.BuildStep(
+        number=step.number,
+        stage=step.stage,
+        instruction=step.instruction,
+        line=step.line,
+        state=operation_pb2.BuildStep.State.Value(f"STATE_{step.state.value}"),
+        start_time=to_timestamp(step.start_time_unix_nanos),
+        end_time=to_timestamp(step.end_time_unix_nanos),
+    )
 
 
 def _to_layer(layer: LayerProgress) -> operation_pb2.LayerProgress:
@@ -113,6 +132,15 @@ def _set_result(message: operation_pb2.Operation, result: Result) -> None:
             )
         case LoadResult():
             message.load_result.CopyFrom(operation_pb2.LoadResult(images=to_loaded_images(result)))
+        case BuildResult():
+            message.build_result.CopyFrom(
+                operation_pb2.BuildResult(
+                    image_id=result.image_id,
+                    manifest_digest=result.manifest_digest,
+                    references=result.references,
+                    warnings=result.warnings,
+                )
+            )
         case PruneResult():
             message.prune_result.CopyFrom(
                 operation_pb2.PruneResult(

@@ -1,0 +1,232 @@
+"""Builds: a folder becomes a context, a context and a Dockerfile become an image."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import blake3
+import grpc
+
+from fluyt import operations
+from fluyt.errors import iterate, translated
+from fluyt.v1 import builds_pb2, builds_pb2_grpc
+from fluyt.v1.types import operation_pb2
+
+#: Bytes of one chunk: what the engine takes at most.
+CHUNK_BYTES: Final = 512 * 1024
+#: Entries of one message; with their digests well below 1 MiB for ordinary files.
+_OFFER_ENTRIES: Final = 500
+_OFFER_BYTES: Final = 512 * 1024
+_NANOS: Final = 1_000_000_000
+
+Progress = Callable[[operation_pb2.Operation], None]
+
+
+@dataclass(slots=True)
+class _Walked:
+    """A folder as it is offered, and where the bytes of its chunks are."""
+
+    entries: list[builds_pb2.ContextEntry] = field(default_factory=list)
+    #: Digest -> (file, offset, size).
+    chunks: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)
+
+
+def upload_context(
+    connection: grpc.Channel,
+    folder: Path,
+    *,
+    is_ignored: Callable[[str, bool], bool] = lambda path, is_directory: False,
+) -> str:
+    """The folder is a context of the engine, which lacked only what it did not have before; returns its id.
+
+    Args:
+        is_ignored: of a path from the folder and whether it is a directory; what is below an ignored directory is not
+            looked at.
+
+    Raises:
+        OSError: a file cannot be read, or changed while it was sent.
+    """
+    walked = _walk(folder, is_ignored)
+    stub = builds_pb2_grpc.BuildServiceStub(connection)
+    with translated():
+        answer = stub.UploadContext(_offers(walked.entries))
+        context_id: str = answer.context_id
+        while answer.missing_chunk_digests:
+            answer = stub.UploadContext(_chunks(context_id, walked, answer.missing_chunk_digests))
+    return context_id
+
+
+def _offers(entries: list[builds_pb2.ContextEntry]) -> Iterator[builds_pb2.UploadContextRequest]:
+    yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen())
+    offer, size = builds_pb2.ContextOffer(), 0
+    for entry in entries:
+        offer.entries.append(entry)
+        size += entry.ByteSize()
+        if len(offer.entries) == _OFFER_ENTRIES or size > _OFFER_BYTES:
+            yield builds_pb2.UploadContextRequest(offer=offer)
+            offer, size = builds_pb2.ContextOffer(), 0
+    if offer.entries:
+        yield builds_pb2.UploadContextRequest(offer=offer)
+
+
+def _chunks(context_id: str, walked: _Walked, missing: Iterable[bytes]) -> Iterator[builds_pb2.UploadContextRequest]:
+    yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen(context_id=context_id))
+    for digest in missing:
+        path, offset, size = walked.chunks[digest]
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+        if blake3.blake3(data).digest() != digest:
+            raise OSError(f"{path} changed while it was sent")
+        yield builds_pb2.UploadContextRequest(chunk=data)
+
+
+def _walk(folder: Path, is_ignored: Callable[[str, bool], bool]) -> _Walked:
+    walked = _Walked()
+    pending = [("", str(folder))]
+    while pending:
+        prefix, directory = pending.pop()
+        for found in sorted(os.scandir(directory), key=lambda one: one.name):
+            path = f"{prefix}{found.name}"
+            is_directory = found.is_dir(follow_symlinks=False)
+            if is_ignored(path, is_directory):
+                continue
+            entry = _entry(path, found, walked)
+            if entry is not None:
+                walked.entries.append(entry)
+            if is_directory:
+                pending.append((f"{path}/", found.path))
+    return walked
+
+
+def _entry(path: str, found: "os.DirEntry[str]", walked: _Walked) -> builds_pb2.ContextEntry | None:
+    status = found.stat(follow_symlinks=False)
+    entry = builds_pb2.ContextEntry(
+        path=os.fsencode(path), mode=stat.S_IMODE(status.st_mode), uid=status.st_uid, gid=status.st_gid
+    )
+    entry.modify_time.seconds, entry.modify_time.nanos = divmod(status.st_mtime_ns, _NANOS)
+    if stat.S_ISDIR(status.st_mode):
+        entry.kind = builds_pb2.ContextEntry.KIND_DIRECTORY
+    elif stat.S_ISLNK(status.st_mode):
+        entry.kind = builds_pb2.ContextEntry.KIND_SYMLINK
+        entry.link_target = os.fsencode(Path(found.path).readlink())
+    elif stat.S_ISREG(status.st_mode):
+        entry.kind = builds_pb2.ContextEntry.KIND_FILE
+        offset = 0
+        with Path(found.path).open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                digest = blake3.blake3(data).digest()
+                walked.chunks[digest] = (found.path, offset, len(data))
+                entry.chunk_digests.append(digest)
+                offset += len(data)
+        entry.size_bytes = offset
+    else:
+        return None  # sockets, pipes and devices are no part of a context
+    return entry
+
+
+def build(
+    connection: grpc.Channel,
+    context: Path | str,
+    *,
+    dockerfile: str = "",
+    dockerfile_text: bytes = b"",
+    references: Iterable[str] = (),
+    target: str = "",
+    build_args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    secrets: Mapping[str, bytes] | None = None,
+    no_cache: bool = False,
+    pull: bool = False,
+    network_mode: str = "",
+    request_id: str = "",
+    on_progress: Progress | None = None,
+    on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
+) -> operation_pb2.BuildResult:
+    """An image was built of a folder, which is uploaded first, or of a context that was (its id as text).
+
+    Args:
+        dockerfile: path of the Dockerfile within the context; empty: `Dockerfile`.
+        dockerfile_text: the Dockerfile itself, in place of one in the context.
+        references: names for the image.
+        on_progress: gets the operation at each change.
+        on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
+
+    Raises:
+        FailedPrecondition: a step failed (BUILD_STEP_FAILED), which `metadata` names.
+        FluytError: what else the build failed of.
+    """
+    context_id = upload_context(connection, context) if isinstance(context, Path) else context
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=context_id),
+        dockerfile_path=dockerfile,
+        dockerfile=dockerfile_text,
+        references=list(references),
+        target=target,
+        build_args=dict(build_args or {}),
+        labels=dict(labels or {}),
+        secrets=dict(secrets or {}),
+        no_cache=no_cache,
+        pull=pull,
+        network_mode=network_mode,
+        request_id=request_id,
+    )
+    return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)
+
+
+def begin(connection: grpc.Channel, request: builds_pb2.BuildImageRequest) -> operation_pb2.Operation:
+    """The operation of a build that has begun."""
+    with translated():
+        answer: builds_pb2.BuildImageResponse = builds_pb2_grpc.BuildServiceStub(connection).BuildImage(request)
+    return answer.operation
+
+
+def followed(
+    connection: grpc.Channel,
+    operation: operation_pb2.Operation,
+    *,
+    on_progress: Progress | None = None,
+    on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
+) -> operation_pb2.BuildResult:
+    """The result of a build, once it has ended; raises its failure."""
+    if on_progress is not None:
+        for change in operations.watch(connection, operation.id):
+            on_progress(change.operation)
+    if on_output is not None:
+        for piece in read_log(connection, operation.id):
+            on_output(piece)
+    return operations.wait(connection, operation.id).build_result
+
+
+def read_log(
+    connection: grpc.Channel, operation_id: str, *, position_bytes: int = 0
+) -> Iterator[builds_pb2.ReadBuildLogResponse]:
+    """What the steps of a build write, until it has ended."""
+    request = builds_pb2.ReadBuildLogRequest(operation_id=operation_id, position_bytes=position_bytes)
+    return iterate(builds_pb2_grpc.BuildServiceStub(connection).ReadBuildLog(request))
+
+
+def list_cache(connection: grpc.Channel) -> Iterator[builds_pb2.BuildCacheRecord]:
+    """The records of the build cache, last used first, fetched page by page."""
+    stub = builds_pb2_grpc.BuildServiceStub(connection)
+    token = ""
+    while True:
+        with translated():
+            page = stub.ListBuildCache(builds_pb2.ListBuildCacheRequest(page_token=token))
+        yield from page.records
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def prune_cache(
+    connection: grpc.Channel, *, all: bool = False, keep_bytes: int = 0, dry_run: bool = False, request_id: str = ""
+) -> operation_pb2.PruneResult:
+    """Records of the cache that no build uses are gone, those unused longest first, until `keep_bytes` are left."""
+    request = builds_pb2.PruneBuildCacheRequest(all=all, keep_bytes=keep_bytes, dry_run=dry_run, request_id=request_id)
+    with translated():
+        operation = builds_pb2_grpc.BuildServiceStub(connection).PruneBuildCache(request).operation
+    return operations.wait(connection, operation.id).prune_result

@@ -1,0 +1,110 @@
+"""RPC bodies of BuildService: convert in, call the service, convert out."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from fluyt.v1 import builds_pb2, builds_pb2_grpc
+from fluytd.api.convert import builds as convert
+from fluytd.api.convert.operations import to_operation
+from fluytd.api.convert.values import from_page_token, page_size, to_page_token
+from fluytd.builds.service import BuildService
+from fluytd.errors import FieldInvalid
+
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1_000
+#: Missing chunks that one answer names.
+MAX_MISSING_LISTED: Final = 10_000
+#: Bytes of chunks that are given to the store at once.
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+#: As in `images_service`.
+ACTOR: Final = "root"
+_NANOS: Final = 1_000_000_000
+
+
+class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
+    """Builds images for callers, and shows and prunes the cache."""
+
+    def __init__(self, builds: BuildService) -> None:
+        """Serves `builds`."""
+        self._builds = builds
+
+    async def BuildImage(self, request: builds_pb2.BuildImageRequest, context: Any) -> builds_pb2.BuildImageResponse:
+        wanted = convert.from_request(request)
+        operation = await self._builds.build(wanted, request_id=request.request_id, actor=ACTOR)
+        return builds_pb2.BuildImageResponse(operation=to_operation(operation))
+
+    async def UploadContext(
+        self, request_iterator: AsyncIterator[builds_pb2.UploadContextRequest], context: Any
+    ) -> builds_pb2.UploadContextResponse:
+        contexts = self._builds.contexts
+        context_id = ""
+        batch: list[bytes] = []
+        size_bytes = 0
+        async for message in request_iterator:
+            part = message.WhichOneof("part")
+            if not context_id:
+                if part != "open":
+                    raise FieldInvalid(field="open", rule="must come first")
+                context_id = message.open.context_id or secrets.token_hex(16)
+                if not message.open.context_id:
+                    await contexts.offer(context_id, ())
+            elif part == "offer":
+                await contexts.offer(context_id, convert.from_entries(message.offer.entries))
+            elif part == "chunk":
+                batch.append(message.chunk)
+                size_bytes += len(message.chunk)
+                if size_bytes >= _BATCH_BYTES:
+                    await contexts.put(batch)
+                    batch, size_bytes = [], 0
+            else:
+                raise FieldInvalid(field="part", rule="must be offer or chunk after open")
+        if not context_id:
+            raise FieldInvalid(field="open", rule="must come first")
+        await contexts.put(batch)
+        return convert.to_missing(context_id, await contexts.missing(context_id), MAX_MISSING_LISTED)
+
+    async def ReadBuildLog(
+        self, request: builds_pb2.ReadBuildLogRequest, context: Any
+    ) -> AsyncIterator[builds_pb2.ReadBuildLogResponse]:
+        async with aclosing(self._builds.follow_log(request.operation_id, request.position_bytes)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                yield convert.to_log(piece)
+
+    async def ListBuildCache(
+        self, request: builds_pb2.ListBuildCacheRequest, context: Any
+    ) -> builds_pb2.ListBuildCacheResponse:
+        limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        cache, after = self._builds.cache, from_page_token(request.page_token)
+        records = cache.records()
+        if after:
+            keys = [record.key for record in records]
+            if after not in keys:
+                raise FieldInvalid(field="page_token", rule="its record is gone; begin with the first page")
+            records = records[keys.index(after) + 1 :]
+        page = records[:limit]
+        response = builds_pb2.ListBuildCacheResponse(
+            records=convert.to_records(page, [cache.is_in_use(record.key) for record in page])
+        )
+        if len(records) > limit:
+            response.next_page_token = to_page_token(page[-1].key)
+        return response
+
+    async def PruneBuildCache(
+        self, request: builds_pb2.PruneBuildCacheRequest, context: Any
+    ) -> builds_pb2.PruneBuildCacheResponse:
+        if request.keep_bytes < 0:
+            raise FieldInvalid(field="keep_bytes", rule="must not be negative")
+        unused_nanos = request.unused_for.seconds * _NANOS + request.unused_for.nanos
+        if unused_nanos < 0:
+            raise FieldInvalid(field="unused_for", rule="must not be negative")
+        doomed = self._builds.doomed(unused_nanos, request.keep_bytes)
+        operation = await self._builds.prune(
+            doomed,
+            unused_seconds=unused_nanos / _NANOS,
+            dry_run=request.dry_run,
+            request_id=request.request_id,
+            actor=ACTOR,
+        )
+        return builds_pb2.PruneBuildCacheResponse(operation=to_operation(operation))

@@ -1,0 +1,202 @@
+"""Builds <-> messages. What is not built yet is refused by its field."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fluyt.v1 import builds_pb2
+from fluytd.api.convert.auth import from_auth
+from fluytd.api.convert.container_specs import from_resources
+from fluytd.api.convert.images import from_platform
+from fluytd.api.convert.values import from_timestamp, to_timestamp
+from fluytd.builds.log import LogPiece
+from fluytd.builds.model import (
+    MAX_LABELS,
+    MAX_NAMED_CONTEXTS,
+    MAX_REFERENCES,
+    MAX_SECRETS_BYTES,
+    BuildRequest,
+    CacheRecord,
+    ContextSource,
+    GitContext,
+    ImageSource,
+    UploadedSource,
+)
+from fluytd.builds.ports import OfferedEntry
+from fluytd.containers.spec import RlimitSpec
+from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.ids import ImageReference
+from fluytd.images.platforms import Platform
+
+_NETWORKS: Final = frozenset({"", "default", "none", "host"})
+_KINDS: Final = {
+    builds_pb2.ContextEntry.KIND_FILE: "file",
+    builds_pb2.ContextEntry.KIND_DIRECTORY: "directory",
+    builds_pb2.ContextEntry.KIND_SYMLINK: "symlink",
+}
+_DIGEST_BYTES: Final = 32
+_NANOS: Final = 1_000_000_000
+
+
+def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
+    """Raises FIELD_INVALID, FIELD_NOT_BUILT, LIMIT_EXCEEDED, REFERENCE_INVALID."""
+    _refuse_unbuilt(message)
+    _check_sizes(message)
+    if message.network_mode not in _NETWORKS:
+        raise FieldInvalid(field="network_mode", rule="must be default, none or host")
+    return BuildRequest(
+        context=_source(message.context, "context"),
+        named_contexts={
+            name: _source(source, f"named_contexts[{name!r}]") for name, source in message.named_contexts.items()
+        },
+        dockerfile_path=message.dockerfile_path,
+        dockerfile=message.dockerfile or None,
+        references=tuple(_reference(text, index) for index, text in enumerate(message.references)),
+        target=message.target,
+        build_args=dict(message.build_args),
+        labels=dict(message.labels),
+        platform=_platform(message),
+        no_cache=message.no_cache,
+        no_cache_stages=frozenset(message.no_cache_stages),
+        pull=message.pull,
+        network_mode=message.network_mode or "default",
+        extra_hosts=tuple(message.extra_hosts),
+        resources=from_resources(message.resources, "resources"),
+        rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
+        shm_size_bytes=message.shm_size_bytes,
+        keeps_image=message.output.kind != builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY,
+        auths={name: from_auth(auth) for name, auth in message.auths.items()},
+        secrets=dict(message.secrets),
+        check_only=message.check_only,
+        is_filtered=message.is_filtered,
+        source_date_seconds=_seconds(message),
+    )
+
+
+def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
+    unbuilt = {
+        "output.push": message.output.push,
+        "cache_from": message.cache_from,
+        "cache_to": message.cache_to,
+        "provenance": message.provenance,
+        "sbom": message.sbom,
+        "platforms[1]": len(message.platforms) > 1,
+    }
+    for name, is_given in unbuilt.items():
+        if is_given:
+            raise FieldNotBuilt(field=name)
+
+
+def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
+    sizes = {
+        "MAX_SECRETS_BYTES": (MAX_SECRETS_BYTES, sum(map(len, message.secrets.values())), "secrets"),
+        "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
+        "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
+        "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
+    }
+    for limit, (value, actual, field) in sizes.items():
+        if actual > value:
+            raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
+    if message.shm_size_bytes < 0:
+        raise FieldInvalid(field="shm_size_bytes", rule="must not be negative")
+
+
+def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
+    if not message.HasField("source_date"):
+        return None
+    return (from_timestamp(message.source_date, "source_date") or 0) // _NANOS
+
+
+def _platform(message: builds_pb2.BuildImageRequest) -> Platform | None:
+    return from_platform(message.platforms[0], "platforms[0]") if message.platforms else None
+
+
+def _reference(text: str, index: int) -> ImageReference:
+    reference = ImageReference.parse(text)
+    if reference.digest is not None:
+        raise FieldInvalid(field=f"references[{index}]", rule="must have no digest: the image's is not known before")
+    return reference
+
+
+def _source(message: builds_pb2.BuildSource, field: str) -> ContextSource:
+    match message.WhichOneof("source"):
+        case "context_id":
+            return UploadedSource(message.context_id)
+        case "git_url":
+            return GitContext(message.git_url)
+        case "image":
+            return ImageSource(message.image)
+        case "http_url":
+            raise FieldNotBuilt(field=f"{field}.http_url")
+        case _:
+            raise FieldInvalid(field=field, rule="must name a source")
+
+
+def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntry]:
+    """Raises FIELD_INVALID for a kind or a digest that is none."""
+    found: list[OfferedEntry] = []
+    for index, entry in enumerate(entries):
+        kind = _KINDS.get(entry.kind)
+        if kind is None:
+            raise FieldInvalid(field=f"offer.entries[{index}].kind", rule="must be file, directory or symlink")
+        digests = entry.chunk_digests
+        if any(len(digest) != _DIGEST_BYTES for digest in digests):
+            raise FieldInvalid(field=f"offer.entries[{index}].chunk_digests", rule="must have 32 bytes each")
+        if entry.size_bytes < 0:
+            raise FieldInvalid(field=f"offer.entries[{index}].size_bytes", rule="must not be negative")
+        found.append(
+            OfferedEntry(
+                entry.path,
+                kind,
+                entry.mode,
+                entry.uid,
+                entry.gid,
+                entry.modify_time.seconds,
+                max(0, min(entry.modify_time.nanos, _NANOS - 1)),
+                entry.link_target,
+                b"".join(digests),
+                entry.size_bytes,
+            )
+        )
+    return found
+
+
+def to_missing(context_id: str, missing: bytes, most: int) -> builds_pb2.UploadContextResponse:
+    """What is missing of a context, the first `most` of it by name."""
+    count = len(missing) // _DIGEST_BYTES
+    shown = min(count, most)
+    return builds_pb2.UploadContextResponse(
+        context_id=context_id,
+        missing_chunk_digests=[missing[at * _DIGEST_BYTES : (at + 1) * _DIGEST_BYTES] for at in range(shown)],
+        missing_count=count,
+    )
+
+
+def to_log(piece: LogPiece) -> builds_pb2.ReadBuildLogResponse:
+    """Some output of a step."""
+    return builds_pb2.ReadBuildLogResponse(
+        step=piece.step,
+        is_stderr=piece.stream == "stderr",
+        time=to_timestamp(piece.time_unix_nanos),
+        data=piece.data,
+        position_bytes=piece.end_bytes,
+    )
+
+
+def to_records(records: Sequence[CacheRecord], in_use: Sequence[bool]) -> list[builds_pb2.BuildCacheRecord]:
+    """Records of the cache."""
+    return [
+        builds_pb2.BuildCacheRecord(
+            id=record.key,
+            kind=builds_pb2.BuildCacheRecord.KIND_STEP,
+            description=record.description,
+            size_bytes=record.size_bytes,
+            create_time=to_timestamp(record.create_time_unix_nanos),
+            use_time=to_timestamp(record.use_time_unix_nanos),
+            use_count=record.use_count,
+            is_in_use=is_used,
+            layer_digest=record.layer.descriptor.digest if record.layer else "",
+            diff_id=record.layer.diff_id if record.layer else "",
+            chain_id=record.layer.chain_id if record.layer else "",
+        )
+        for record, is_used in zip(records, in_use, strict=True)
+    ]

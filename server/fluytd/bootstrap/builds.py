@@ -1,0 +1,60 @@
+"""Builds: contexts, the cache, and what carries steps out."""
+
+from dataclasses import dataclass
+
+from fluytd import roots
+from fluytd._core import host
+from fluytd.bootstrap.base import Base
+from fluytd.bootstrap.containers import ContainerParts
+from fluytd.bootstrap.images import ImageParts
+from fluytd.builds.cache import BuildCache
+from fluytd.builds.executor import Executor
+from fluytd.builds.image import ImageMaker
+from fluytd.builds.layers import LayerKeeper
+from fluytd.builds.mounts import StepMounts
+from fluytd.builds.service import BuildService
+from fluytd.builds.solver import Shop
+from fluytd.builds.store import CoreContexts, CoreTrees
+from fluytd.images.platforms import host_platform
+from fluytd.logs.ports import ReadRange
+from fluytd.state.builds import BuildCacheRows
+
+
+@dataclass(frozen=True)
+class BuildParts:
+    """Builds and their cache."""
+
+    service: BuildService
+
+    async def found_again(self) -> None:
+        """The results of earlier daemons' steps are known."""
+        await self.service.cache.open()
+        await self.service.contexts.expire()
+
+
+async def build_parts_of(base: Base, images: ImageParts, containers: ContainerParts) -> BuildParts:
+    """Nothing of earlier builds is known yet (see `found_again`), but nothing of it is swept before it is."""
+    config, workers = base.config, base.workers
+    cache = BuildCache(BuildCacheRows(base.database), base.clock, max_bytes=config.build_cache_max_bytes)
+    images.needs.add(cache)
+    empty_dir = await workers.run(roots.empty_directory, config.data_root)
+    trees = CoreTrees(images.blobs.core, images.layers.core, workers, empty_dir, str(config.data_root / "ingest"))
+    mounts = await workers.run(lambda: StepMounts(config.data_root, config.run_root, trees, workers, host.remove_tree))
+    contexts = await workers.run(CoreContexts, config.data_root, config.build_context_max_bytes, workers)
+    keeper = LayerKeeper(images.blobs, images.layers, images.ingester, images.collector, cache, base.clock)
+    ctx = containers.service.ctx
+    executor = Executor(ctx, lambda log_dir: containers.readers.follow(log_dir, ReadRange()))
+    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock)
+    here = await workers.run(host_platform)
+    service = BuildService(
+        base.operations,
+        contexts,
+        shop,
+        ImageMaker(images.blobs, images.assembler, images.catalogue, images.collector, base.clock),
+        images.catalogue,
+        images.collector,
+        ctx.images,
+        workers,
+        here,
+    )
+    return BuildParts(service)

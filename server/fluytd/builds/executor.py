@@ -1,0 +1,205 @@
+"""Running a step's command: in a container of its own that no list shows and no record knows.
+
+What a crash of the daemon leaves of it (processes, control groups, directories) belongs to no container, and is removed
+by the next start as every such thing is.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fluytd import failpoints
+from fluytd.containers.context import Context
+from fluytd.containers.model import Container, ImageFacts, Resolved
+from fluytd.containers.ports import Ending, Process
+from fluytd.containers.resolve import StartPaths, mount_points
+from fluytd.containers.signals import SIGTERM
+from fluytd.containers.spec import (
+    BindSpec,
+    ContainerSpec,
+    NetworkMode,
+    NetworkSpec,
+    ResourcesSpec,
+    RlimitSpec,
+    TmpfsSpec,
+)
+from fluytd.errors import Cancelled, EngineError, SupervisorLost
+from fluytd.ids import ContainerId
+from fluytd.images.commit import Tree
+from fluytd.logs.follow import Follower
+from fluytd.logs.ports import OpenLog
+from fluytd.operations.service import OperationHandle
+
+_log = logging.getLogger(__name__)
+
+#: The host name that steps see. Source: none needs it; BuildKit's is `buildkitsandbox`.
+HOSTNAME = "build"
+
+#: Takes (stream, time, bytes) of output.
+Write = Callable[[str, int, bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is run, and in what."""
+
+    argv: tuple[str, ...]
+    #: `NAME=value`.
+    env: tuple[str, ...]
+    working_dir: str
+    user: str
+    #: Lowest first.
+    layer_ids: tuple[str, ...]
+    network: NetworkSpec = field(default_factory=NetworkSpec)
+    binds: tuple[BindSpec, ...] = ()
+    tmpfs: tuple[TmpfsSpec, ...] = ()
+    resources: ResourcesSpec = field(default_factory=ResourcesSpec)
+    rlimits: tuple[RlimitSpec, ...] = ()
+    shm_size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A place in which one command can run: an id and directories, no process yet."""
+
+    id: str
+    #: For files that are shown to the command; goes with the room.
+    directory: str
+
+
+class Executor:
+    """Runs commands on stacks of layers."""
+
+    def __init__(self, ctx: Context, open_log: OpenLog) -> None:
+        """With the backends of containers."""
+        self._ctx = ctx
+        self._open_log = open_log
+
+    def new_room(self) -> str:
+        """An id for a room."""
+        return ContainerId.new()
+
+    @asynccontextmanager
+    async def ran(
+        self, room_id: str, command: Command, write: Write, handle: OperationHandle
+    ) -> AsyncIterator[tuple[Ending, Tree]]:
+        """The command has ended and given back all but its files; yields how, and what it changed.
+
+        Its files go with the block. Raises PROCESS_START_FAILED, USER_INVALID, STORAGE_FULL, IO_FAILED,
+        CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, CANCELLED once the operation's end was asked for.
+        """
+        ctx = self._ctx
+        container = _container(room_id, command, ctx.clock.now_unix_nanos())
+        lowers = await ctx.workers.run(ctx.images.lower_dirs, container.image)
+        paths = ctx.directories.paths(container, lowers)
+        try:
+            handle.check()
+            failpoints.hit("build.run.directories")
+            await ctx.workers.run(ctx.directories.create, container, lowers)
+            ending = await self._run(container, paths, write, handle)
+            yield ending, _tree(container, paths)
+        finally:
+            await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
+            ctx.replenish()
+
+    async def _run(self, container: Container, paths: StartPaths, write: Write, handle: OperationHandle) -> Ending:
+        ctx = self._ctx
+        reader = await ctx.workers.run(self._open_log, paths.log_dir)
+        process: Process | None = None
+        try:
+            failpoints.hit("build.run.start")
+            process = await ctx.workers.run(ctx.runtime.start, container, paths)
+            ended = asyncio.Event()
+            _watch(process, ended)
+            killing = asyncio.ensure_future(self._kill_when(handle, container.id, ended))
+            try:
+                follower = Follower(reader, ctx.workers)
+                process.hold_log(follower.segment)
+                async for records in follower.batches(ended, whole_lines=False, on_progress=process.hold_log):
+                    for record in records:
+                        write(record.stream, record.time_unix_nanos, record.data)
+            finally:
+                killing.cancel()
+            exit_record = process.exit_record
+            if handle.cancel_token.is_cancelled:
+                raise Cancelled(subject=f"operation {handle.operation_id}")
+            if exit_record is None:
+                raise SupervisorLost(id=container.id, detail="the step's supervisor left no exit record")
+            return Ending.of(exit_record)
+        finally:
+            reader.close()
+            failpoints.hit("build.run.release")
+            await asyncio.shield(self._release(container.id, process))
+
+    async def _kill_when(self, handle: OperationHandle, container_id: str, ended: asyncio.Event) -> None:
+        await handle.cancelled.wait()
+        while not ended.is_set():
+            try:
+                await self._ctx.workers.run(self._ctx.runtime.kill_group, container_id)
+            except EngineError as error:
+                _log.error("build step %s cannot be killed: %s", container_id, error)
+            await asyncio.sleep(0.05)
+
+    async def _release(self, container_id: str, process: Process | None) -> None:
+        ctx = self._ctx
+        if process is not None:
+            await ctx.workers.run(ctx.runtime.kill_group, container_id)
+        await ctx.workers.run(ctx.runtime.release, container_id, process)
+
+
+def _watch(process: Process, ended: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    fd = process.fileno()
+
+    def look() -> None:
+        try:
+            found = process.poll_exit()
+        except EngineError as error:
+            _log.error("how a build step ended cannot be told: %s", error)
+            found = "lost"
+        if found != "running":
+            loop.remove_reader(fd)
+            ended.set()
+
+    loop.add_reader(fd, look)
+
+
+def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container:
+    """The record that a container of this command would have."""
+    spec = ContainerSpec(
+        image="",
+        args=command.argv,
+        hostname=HOSTNAME,
+        resources=command.resources,
+        rlimits=command.rlimits,
+        shm_size_bytes=command.shm_size_bytes,
+        network=command.network,
+        binds=command.binds,
+        tmpfs=command.tmpfs,
+    )
+    image = ImageFacts("", "", "", "", "", "", command.layer_ids, 0)
+    resolved = Resolved(
+        args=command.argv,
+        env=command.env,
+        working_dir=command.working_dir,
+        user=command.user,
+        hostname=HOSTNAME,
+        stop_signal=SIGTERM,
+        stop_timeout_millis=0,
+        labels={},
+    )
+    return Container(room_id, "", spec, image, resolved, now_unix_nanos)
+
+
+def _tree(container: Container, paths: StartPaths) -> Tree:
+    points = mount_points(container, paths)
+    return Tree("the step's files", paths.upper_dir, container.image.layer_ids, points)
+
+
+def network_of(mode: str, extra_hosts: Sequence[str]) -> NetworkSpec:
+    """The network of a step that asks for `default`, `none` or `host`."""
+    if mode == "host":
+        return NetworkSpec(NetworkMode.HOST, extra_hosts=tuple(extra_hosts))
+    return NetworkSpec(NetworkMode.NONE, is_default=mode == "default", extra_hosts=tuple(extra_hosts))

@@ -1,0 +1,126 @@
+"""What a build is asked for, what its steps and its cache are, as values. It does no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluytd.containers.spec import ResourcesSpec, RlimitSpec
+from fluytd.ids import Digest, ImageReference
+from fluytd.images.manifests import Descriptor
+from fluytd.images.model import ImageLayer
+from fluytd.images.platforms import Platform
+from fluytd.registries.model import Credentials
+
+#: Secrets of one build together. Source: Docker's bound of a secret.
+MAX_SECRETS_BYTES: Final = 500 * 1024
+MAX_NAMED_CONTEXTS: Final = 64
+MAX_REFERENCES: Final = 64
+MAX_LABELS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedSource:
+    """A context that was uploaded."""
+
+    context_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GitContext:
+    """A repository, `URL[#ref[:directory]]`."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """The tree of an image."""
+
+    reference: str
+
+
+ContextSource = UploadedSource | GitContext | ImageSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """Everything a caller may ask of a build that this engine builds; the rest is refused at the API."""
+
+    context: ContextSource
+    named_contexts: Mapping[str, ContextSource] = field(default_factory=dict)
+    dockerfile_path: str = ""
+    #: None: the one at `dockerfile_path`.
+    dockerfile: bytes | None = None
+    references: tuple[ImageReference, ...] = ()
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    pull: bool = False
+    #: `default`, `none` or `host`.
+    network_mode: str = "default"
+    #: `name:address`.
+    extra_hosts: tuple[str, ...] = ()
+    resources: ResourcesSpec = field(default_factory=ResourcesSpec)
+    rlimits: tuple[RlimitSpec, ...] = ()
+    shm_size_bytes: int = 0
+    keeps_image: bool = True
+    auths: Mapping[str, Credentials] = field(default_factory=dict)
+    #: Never in a log, a record or an error.
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    check_only: bool = False
+    #: Contexts come without what their ignore files leave out.
+    is_filtered: bool = False
+    #: Seconds since 1970; None: times as they are.
+    source_date_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedLayer:
+    """What a step added: a layer, or nothing."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+    layer_id: str
+    size_bytes: int
+
+    def as_image_layer(self) -> ImageLayer:
+        """The same as an image has it."""
+        return ImageLayer(self.descriptor, self.diff_id, self.chain_id, self.layer_id, self.size_bytes)
+
+    @staticmethod
+    def of(layer: ImageLayer) -> "CachedLayer":
+        """The same as a record has it."""
+        return CachedLayer(layer.descriptor, layer.diff_id, layer.chain_id, layer.layer_id, layer.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRecord:
+    """The result of a step under its key."""
+
+    key: str
+    #: The step's instruction, shortened.
+    description: str
+    #: None: it changed nothing.
+    layer: CachedLayer | None
+    create_time_unix_nanos: int
+    use_time_unix_nanos: int
+    use_count: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its own layer, blob and tree."""
+        return 0 if self.layer is None else self.layer.size_bytes + self.layer.descriptor.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """What came out."""
+
+    image_id: str
+    manifest_digest: str
+    references: tuple[str, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,210 @@
+"""The mounts of a RUN: what is written out for it, what is kept for the next one, and what goes with it.
+
+<room>/mounts/<n>                 a copy of what a bind shows, for this step alone (case B21)
+D/build_mounts/<digest of id>-<n> a cache; its name is made of the id, which is never a path (case Z07)
+R/builds/<room>/<n>               a secret, below the run root, which is a file system in memory; gone with the step
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fluytd import failpoints
+from fluytd.builds.dockerfile.origins import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
+from fluytd.builds.dockerfile.steps import RunStep
+from fluytd.builds.ports import Selection, Trees
+from fluytd.containers.spec import BindSpec, TmpfsSpec
+from fluytd.errors import BuildSecretMissing, FieldNotBuilt, IoFailed
+from fluytd.operations.ports import CancelToken
+from fluytd.workers import Workers
+
+_PRIVATE = 0o700
+
+
+@dataclass(slots=True)
+class Mounted:
+    """What a step is started with."""
+
+    binds: list[BindSpec] = field(default_factory=list)
+    tmpfs: list[TmpfsSpec] = field(default_factory=list)
+    #: `NAME=value` of secrets.
+    env: list[str] = field(default_factory=list)
+
+
+class StepMounts:
+    """Makes mounts of steps. Belongs to the event loop."""
+
+    def __init__(
+        self, data_root: Path, run_root: Path, trees: Trees, workers: Workers, remove_tree: Callable[[str], None]
+    ) -> None:
+        """Caches of earlier daemons are there; secrets of theirs are gone. Raises IO_FAILED. Blocking."""
+        self._caches = data_root / "build_mounts"
+        self._scratch = data_root / "build_scratch"
+        self._secrets = run_root / "builds"
+        self._trees = trees
+        self._workers = workers
+        self._remove_tree = remove_tree
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._private: set[str] = set()
+        for stale in (self._secrets, self._scratch):
+            remove_tree(str(stale))
+            stale.mkdir(mode=_PRIVATE, parents=True)
+        self._caches.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        for part in self._caches.glob("*.part"):
+            remove_tree(str(part))
+
+    @asynccontextmanager
+    async def made(
+        self,
+        room_id: str,
+        step: RunStep,
+        selections: Mapping[int, Selection],
+        secrets: Mapping[str, bytes],
+        cancel: CancelToken,
+    ) -> AsyncIterator[Mounted]:
+        """A block in which the mounts of the step are there.
+
+        Args:
+            selections: by the mount's place, what a bind shows and what an empty cache begins with.
+            secrets: by id.
+
+        Raises BUILD_SECRET_MISSING, FIELD_NOT_BUILT (ssh), STORAGE_FULL, IO_FAILED, CANCELLED.
+        """
+        mounted = Mounted()
+        async with AsyncExitStack() as undo:
+            for index, mount in enumerate(step.mounts):
+                match mount:
+                    case BindMount():
+                        source = await self._copy(room_id, index, selections[index], cancel, undo)
+                        mounted.binds.append(BindSpec(mount.target, source, read_only=mount.is_read_only))
+                    case CacheMount():
+                        source = await self._cache(mount, selections.get(index), cancel, undo)
+                        mounted.binds.append(BindSpec(mount.target, source, read_only=mount.is_read_only))
+                    case TmpfsMount():
+                        options = {"exec": True, "suid": True, "dev": True}
+                        mounted.tmpfs.append(TmpfsSpec(mount.target, size_bytes=mount.size_bytes, **options))
+                    case SecretMount():
+                        await self._secret(room_id, index, mount, secrets, mounted, undo)
+                    case SshMount():
+                        raise FieldNotBuilt(field="RUN --mount=type=ssh")
+            if step.script is not None:
+                path = self._scratch / f"{room_id}-script"
+                await self._workers.run(_write, path, step.script.content.encode(), 0o755, 0, 0)
+                undo.push_async_callback(self._workers.run, self._remove_tree, str(path))
+                target = f"/dev/pipes/{step.script.name}"
+                mounted.binds.append(BindSpec(target, str(path), read_only=True))
+            yield mounted
+
+    async def _copy(
+        self, room_id: str, index: int, selection: Selection, cancel: CancelToken, undo: AsyncExitStack
+    ) -> str:
+        path = self._scratch / f"{room_id}-{index}"
+        undo.push_async_callback(self._workers.run, self._remove_tree, str(path))
+        failpoints.hit("build.mount.write")
+        await self._workers.run(_make_directory, path)
+        is_directory = await self._trees.write(selection, str(path), cancel)
+        return str(path if is_directory else path / "file")
+
+    async def _cache(
+        self, mount: CacheMount, selection: Selection | None, cancel: CancelToken, undo: AsyncExitStack
+    ) -> str:
+        name = hashlib.sha256(mount.id.encode()).hexdigest()
+        number = 0
+        if mount.sharing == "locked":
+            await undo.enter_async_context(self._locks[name])
+        elif mount.sharing == "private":
+            while f"{name}-{number}" in self._private:
+                number += 1
+            self._private.add(f"{name}-{number}")
+            undo.callback(self._private.discard, f"{name}-{number}")
+        path = self._caches / f"{name}-{number}"
+        async with self._locks[f"{name}-{number} made"]:
+            if not await self._workers.run(path.exists):
+                part = path.with_suffix(".part")
+                failpoints.hit("build.mount.write")
+                await self._workers.run(_make_directory, part)
+                if selection is not None:
+                    await self._trees.write(selection, str(part), cancel)
+                await self._workers.run(_give, part, mount.mode, mount.uid, mount.gid)
+                await self._workers.run(part.rename, path)
+        await self._workers.run(os.utime, path)
+        return str(path)
+
+    async def _secret(
+        self,
+        room_id: str,
+        index: int,
+        mount: SecretMount,
+        secrets: Mapping[str, bytes],
+        mounted: Mounted,
+        undo: AsyncExitStack,
+    ) -> None:
+        value = secrets.get(mount.id)
+        if value is None:
+            if mount.is_required:
+                raise BuildSecretMissing(id=mount.id)
+            return
+        if mount.env:
+            mounted.env.append(f"{mount.env}={value.decode(errors='surrogateescape')}")
+        if mount.target is None:
+            return
+        path = self._secrets / f"{room_id}-{index}"
+        undo.push_async_callback(self._workers.run, self._remove_tree, str(path))
+        await self._workers.run(_write, path, value, mount.mode, mount.uid, mount.gid)
+        mounted.binds.append(BindSpec(mount.target, str(path), read_only=True))
+
+    async def list_caches(self) -> list[tuple[str, int, float]]:
+        """(name, bytes, time of last use) of each cache. Blocking work runs on a thread."""
+        return await self._workers.run_transfer(self._list_caches)
+
+    def _list_caches(self) -> list[tuple[str, int, float]]:
+        found: list[tuple[str, int, float]] = []
+        for entry in sorted(os.scandir(self._caches), key=lambda one: one.name):
+            size = 0
+            for directory, _, names in os.walk(entry.path):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        size += os.lstat(f"{directory}/{name}").st_size
+            found.append((entry.name, size, entry.stat().st_mtime))
+        return found
+
+    async def delete_cache(self, name: str) -> None:
+        """The cache is gone. Idempotent; one that a step uses is made anew by the next."""
+        await self._workers.run_transfer(self._remove_tree, str(self._caches / name))
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(mode=_PRIVATE, parents=True)
+    except OSError as error:
+        raise IoFailed(operation="mkdir", path=str(path), errno=error.errno) from error
+
+
+def _give(path: Path, mode: int, uid: int, gid: int) -> None:
+    try:
+        os.chown(path, uid, gid)
+        path.chmod(mode)
+    except OSError as error:
+        raise IoFailed(operation="chown", path=str(path), errno=error.errno) from error
+
+
+def _write(path: Path, data: bytes, mode: int, uid: int, gid: int) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, data)
+            os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise IoFailed(operation="write", path=str(path), errno=error.errno) from error

@@ -1,0 +1,177 @@
+"""Contexts by gRPC alone: only what is missing is asked for, hostile entries are refused by their rule."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import blake3
+import pytest
+
+from fluyt import builds, errors
+from fluyt.v1 import builds_pb2, builds_pb2_grpc
+from tests.e2e.builds.steps import build, context, refused, shell
+from tests.support.engine import Engine
+
+Entry = builds_pb2.ContextEntry
+
+
+def upload(
+    engine: Engine, *parts: builds_pb2.UploadContextRequest, context_id: str = ""
+) -> builds_pb2.UploadContextResponse:
+    """UploadContext of these parts behind `open`."""
+
+    def requests() -> Iterator[builds_pb2.UploadContextRequest]:
+        yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen(context_id=context_id))
+        yield from parts
+
+    with errors.translated():
+        answer: builds_pb2.UploadContextResponse = builds_pb2_grpc.BuildServiceStub(engine.channel).UploadContext(
+            requests()
+        )
+    return answer
+
+
+def offer(*entries: Entry) -> builds_pb2.UploadContextRequest:
+    """One message of entries."""
+    return builds_pb2.UploadContextRequest(offer=builds_pb2.ContextOffer(entries=entries))
+
+
+def file(path: bytes, data: bytes = b"", mode: int = 0o644) -> Entry:
+    """A file of one chunk."""
+    digests = [blake3.blake3(data).digest()] if data else []
+    return Entry(path=path, kind=Entry.KIND_FILE, mode=mode, chunk_digests=digests, size_bytes=len(data))
+
+
+def test_only_what_is_missing_is_asked_for_and_a_second_context_shares_it(engine: Engine) -> None:
+    old, new = b"an old chunk", b"a new chunk"
+    first = upload(engine, offer(file(b"a", old)), builds_pb2.UploadContextRequest(chunk=old))
+    assert (first.missing_count, list(first.missing_chunk_digests)) == (0, [])
+    second = upload(engine, offer(file(b"a", old), file(b"b", new), file(b"c", new)))
+    assert (second.missing_count, list(second.missing_chunk_digests)) == (1, [blake3.blake3(new).digest()])
+    early = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=second.context_id), dockerfile=b"FROM busybox:1\nCOPY b /b\n"
+    )
+    with pytest.raises(errors.FluytError) as caught:
+        builds.followed(engine.channel, builds.begin(engine.channel, early))
+    assert (caught.value.reason, caught.value.metadata["missing_count"]) == ("CONTEXT_INCOMPLETE", "2")
+    whole = upload(engine, builds_pb2.UploadContextRequest(chunk=new), context_id=second.context_id)
+    assert (whole.context_id, whole.missing_count) == (second.context_id, 0)
+    assert builds.followed(engine.channel, builds.begin(engine.channel, early)).image_id
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason", "told"),
+    [
+        (file(b"/etc/passwd"), "CONTEXT_INVALID", "entry"),
+        (file(b"a/../../b"), "CONTEXT_INVALID", "entry"),
+        (file(b"a\0b"), "CONTEXT_INVALID", "entry"),
+        (file(b""), "CONTEXT_INVALID", "entry"),
+        (file(b"a", mode=0o100644), "CONTEXT_INVALID", "entry"),
+        (Entry(path=b"l", kind=Entry.KIND_SYMLINK), "CONTEXT_INVALID", "entry"),
+        (Entry(path=b"f", kind=Entry.KIND_FILE, size_bytes=9), "CONTEXT_INVALID", "entry"),
+        (Entry(path=b"f", kind=Entry.KIND_FILE, size_bytes=-1), "FIELD_INVALID", "field"),
+        (Entry(path=b"f", kind=Entry.KIND_FILE, chunk_digests=[b"short"]), "FIELD_INVALID", "field"),
+        (Entry(path=b"f"), "FIELD_INVALID", "field"),
+        (file(b"n" * 256), "LIMIT_EXCEEDED", "MAX_NAME_BYTES"),
+        (file(b"d/" * 2048 + b"f"), "LIMIT_EXCEEDED", "MAX_PATH_BYTES"),
+        (file(b"d/" * 200 + b"f"), "LIMIT_EXCEEDED", "MAX_PATH_DEPTH"),
+        (
+            Entry(path=b"f", kind=Entry.KIND_FILE, size_bytes=1 << 50, chunk_digests=[b"x" * 32]),
+            "CONTEXT_INVALID",
+            "entry",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_hostile_entries_are_refused(engine: Engine, entry: Entry, reason: str, told: str) -> None:
+    with pytest.raises(errors.FluytError) as caught:
+        upload(engine, offer(entry))
+    assert caught.value.reason == reason
+    assert told in {*caught.value.metadata.keys(), *caught.value.metadata.values()}
+
+
+def test_entries_below_a_link_or_a_file_are_refused(engine: Engine) -> None:
+    link = Entry(path=b"l", kind=Entry.KIND_SYMLINK, link_target=b"/etc")
+    for parent in (link, file(b"l")):
+        with pytest.raises(errors.FluytError) as caught:
+            upload(engine, offer(parent, file(b"l/passwd")))
+        assert caught.value.reason == "CONTEXT_INVALID"
+
+
+def test_a_chunk_beyond_its_bound_and_an_unknown_context_are_refused(engine: Engine) -> None:
+    with pytest.raises(errors.FluytError) as caught:
+        upload(engine, builds_pb2.UploadContextRequest(chunk=bytes(512 * 1024 + 1)))
+    assert caught.value.metadata["limit"] == "MAX_CHUNK_BYTES"
+    for unknown in ("0" * 32, "../../state.db"):
+        with pytest.raises(errors.FluytError) as caught:
+            upload(engine, context_id=unknown)
+        assert caught.value.reason == "CONTEXT_NOT_FOUND"
+
+
+def test_names_need_not_be_text(engine: Engine) -> None:
+    data = b"found\n"
+    answer = upload(engine, offer(file(b"d/\xff\xfe", data)), builds_pb2.UploadContextRequest(chunk=data))
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=answer.context_id),
+        dockerfile=b"FROM busybox:1\nCOPY d /d\nRUN cat /d/*\n",
+    )
+    operation = builds.begin(engine.channel, request)
+    assert b"".join(piece.data for piece in builds.read_log(engine.channel, operation.id)) == data
+
+
+def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -> None:
+    main, other = context(tmp_path / "main", {"f": "main\n"}), context(tmp_path / "other", {"f": "other\n"})
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=builds.upload_context(engine.channel, main)),
+        named_contexts={
+            "side": builds_pb2.BuildSource(context_id=builds.upload_context(engine.channel, other)),
+            "base": builds_pb2.BuildSource(image="busybox:1"),
+        },
+        references=["named:1"],
+        dockerfile=b"FROM base\nCOPY f /main\nCOPY --from=side f /side\n",
+    )
+    builds.followed(engine.channel, builds.begin(engine.channel, request))
+    assert engine.run("named:1", "cat", "/main", "/side")[0] == b"main\nother\n"
+
+
+@pytest.mark.parametrize(
+    "field", ["output.push", "cache_from", "cache_to", "provenance", "sbom", "platforms", "http_url", "git_url"]
+)
+def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> None:
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id="0" * 32), dockerfile=b"FROM scratch"
+    )
+    match field:
+        case "output.push":
+            request.output.push = True
+        case "cache_from":
+            request.cache_from.append("a")
+        case "platforms":
+            request.platforms.add()
+            request.platforms.add()
+        case "http_url" | "git_url":
+            setattr(request.context, field, "http://127.0.0.1:1/a")
+        case "cache_to":
+            request.cache_to = "a"
+        case _:
+            setattr(request, field, True)
+    with pytest.raises(errors.FluytError) as caught:
+        builds.followed(engine.channel, builds.begin(engine.channel, request))
+    assert caught.value.reason == "FIELD_NOT_BUILT"
+    assert field in caught.value.metadata["field"]
+
+
+def test_a_dockerfile_that_is_absent_or_wrong_is_told_with_its_place(engine: Engine, tmp_path: Path) -> None:
+    assert refused(engine, tmp_path).reason == "BUILD_SOURCE_NOT_FOUND"
+    failure = refused(engine, tmp_path, "FROM busybox:1\nRUM true\n")
+    assert (failure.reason, failure.metadata["line"]) == ("DOCKERFILE_INVALID", "2")
+    assert refused(engine, tmp_path, "FROM busybox:1\n", target="absent").reason == "BUILD_TARGET_NOT_FOUND"
+
+
+def test_a_folder_that_did_not_change_is_not_sent_again(engine: Engine, tmp_path: Path) -> None:
+    folder = context(tmp_path, {"large": bytes(range(256)) * 4096})
+    packs = engine.root / "data" / "contexts" / "chunks"
+    built = build(engine, folder, "FROM busybox:1\nCOPY large /large\n")
+    before = sum(path.stat().st_size for path in packs.iterdir())
+    builds.upload_context(engine.channel, folder)
+    assert sum(path.stat().st_size for path in packs.iterdir()) == before
+    assert shell(engine, built, "stat -c %s /large") == f"{256 * 4096}\n"

@@ -1,0 +1,75 @@
+"""How each failpoint on the way of a build is reached, and what must hold after it."""
+
+import os
+from contextlib import suppress
+
+from fluyt import builds, errors
+from fluyt.v1 import images_pb2
+from tests.recovery.crash import CrashedEngine, Scenario
+from tests.recovery.image_scenarios import names, whole_then_removed
+from tests.support import leftovers
+
+REFERENCE = "made/half:1"
+DOCKERFILE = b"""FROM busybox:1
+COPY half /half
+RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half
+"""
+
+
+def build(engine: CrashedEngine) -> None:
+    """A context is uploaded and an image built of it; a daemon that dies is no failure of its own."""
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    # The same layer both times: what a crash left staged is found again.
+    os.utime(folder / "half", (1_000_000_000, 1_000_000_000))
+    with suppress(errors.Unavailable):
+        builds.build(engine.channel, folder, dockerfile_text=DOCKERFILE, references=[REFERENCE])
+
+
+def prune(engine: CrashedEngine) -> None:
+    """Everything that builds keep for later ones goes."""
+    with suppress(errors.Unavailable):
+        builds.prune_cache(engine.channel, all=True)
+
+
+def build_again(engine: CrashedEngine) -> None:
+    """The build succeeds; an image of the killed daemon has lost its name to it. Nothing is left of either."""
+    build(engine)
+    for image in leftovers.list_images(engine):
+        if not image.references:
+            engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=image.id))
+    for reference in names(engine):
+        assert reference.endswith(REFERENCE)
+    whole_then_removed(engine, REFERENCE)
+    prune(engine)
+    assert not list(builds.list_cache(engine.channel))
+
+
+BUILDING = Scenario(build, build_again)
+PRUNING = Scenario(prune, build_again, build)
+
+#: Failpoint of the daemon -> how it is reached.
+SCENARIOS = {
+    "build.context.save": BUILDING,
+    "build.mount.write": BUILDING,
+    "build.run.directories": BUILDING,
+    "build.run.start": BUILDING,
+    "build.run.release": BUILDING,
+    "build.layer.store": BUILDING,
+    "build.layer.publish": BUILDING,
+    "build.cache.record": BUILDING,
+    "build.cache.delete": PRUNING,
+    "build.config.stage": BUILDING,
+    "build.manifest.stage": BUILDING,
+    "build.blobs.publish": BUILDING,
+    "build.layers.publish": BUILDING,
+    "build.record": BUILDING,
+}
+
+#: Failpoint of the core in the daemon -> how it is reached.
+CORE_SCENARIOS = {
+    "context.chunk.write": BUILDING,
+    "context.tree.rename": BUILDING,
+    "context.pack.delete": PRUNING,
+}
