@@ -66,7 +66,7 @@ def test_skopeo_and_umoci_take_it(archive: Path, tmp_path: Path) -> None:
 @pytest.mark.needs("podman")
 def test_podman_unpacks_it(archive: Path) -> None:
     root = Path(tempfile.mkdtemp(prefix="pb", dir="/tmp"))
-    podman = ("podman", "--root", f"{root}/s", "--runroot", f"{root}/r", "--storage-driver", "vfs")
+    podman: tuple[str, ...] = ("podman", "--root", f"{root}/s", "--runroot", f"{root}/r", "--storage-driver", "vfs")
     podman = (*podman, "--cgroup-manager", "cgroupfs")
 
     def is_removed() -> bool:

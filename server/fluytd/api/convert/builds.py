@@ -5,7 +5,7 @@ from typing import Final
 
 from fluyt.v1 import builds_pb2
 from fluytd.api.convert.auth import from_auth
-from fluytd.api.convert.container_specs import from_resources
+from fluytd.api.convert.confinement import from_resources
 from fluytd.api.convert.images import from_platform
 from fluytd.api.convert.values import from_timestamp, to_timestamp
 from fluytd.builds.log import LogPiece
@@ -60,7 +60,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         pull=message.pull,
         network_mode=message.network_mode or "default",
         extra_hosts=tuple(message.extra_hosts),
-        resources=from_resources(message.resources, "resources"),
+        resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
         shm_size_bytes=message.shm_size_bytes,
         keeps_image=message.output.kind != builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY,
