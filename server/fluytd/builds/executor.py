@@ -110,7 +110,7 @@ class Executor:
         process: Process | None = None
         try:
             failpoints.hit("build.run.start")
-            process = await ctx.workers.run(ctx.runtime.start, container, paths, ())
+            process = await ctx.workers.run(ctx.runtime.start, container, paths, (), is_held=True)
             ended = asyncio.Event()
             _watch(process, ended)
             killing = asyncio.ensure_future(self._kill_when(handle, container.id, ended))
