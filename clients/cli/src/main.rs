@@ -3,6 +3,7 @@
 
 mod api;
 mod attach;
+mod build;
 mod caller;
 mod clock;
 mod completion;
@@ -76,6 +77,11 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::RunCommand>),
+    /// Build an image of a folder and a Dockerfile
+    Build(Box<build::BuildCommand>),
+    /// What builds keep for later ones
+    #[command(subcommand)]
+    Builder(build::BuilderCommand),
     /// Make a container without starting it
     Create(Box<run::CreateCommand>),
     /// Run a further command in a running container
@@ -177,6 +183,8 @@ enum Command {
 async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(command) => run::run(channel, *command).await,
+        Command::Build(command) => build::build(channel, *command).await,
+        Command::Builder(command) => build::builder(channel, command).await,
         Command::Create(command) => run::create(channel, *command).await,
         Command::Exec(command) => exec::run(channel, command).await,
         Command::Attach(command) => attach::run(channel, command).await,

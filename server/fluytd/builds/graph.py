@@ -149,7 +149,8 @@ def failed(place: StepPlace, error: EngineError, file: str, exit_code: int | Non
         line=place.line,
         exit_code="" if exit_code is None else exit_code,
         cause=error.failure.reason,
-        detail=error.failure.message,
+        # What to do next is the step's own to say.
+        detail=error.text.format_map(error.metadata),
     )
 
 

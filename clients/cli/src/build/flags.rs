@@ -1,0 +1,200 @@
+//! The flags of `fluyt build`; names and meanings are Docker's.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::api::v1::types;
+use crate::failure::Failure;
+use crate::flag_values::parse_ulimit;
+use crate::units;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum ProgressKind {
+    /// A live tree on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// Lines
+    Plain,
+    /// A live tree
+    Tty,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    Quiet,
+}
+
+/// `fluyt build`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fluyt build -t app:1 .
+  fluyt build -t app:1 -f docker/Dockerfile --build-arg VERSION=2 --target release .
+  fluyt build --secret id=token,src=token.txt -t app:1 .
+  fluyt build -t app:1 'https://example.com/team/app.git#main:server'
+  tar -c . | fluyt build -t app:1 -
+  fluyt build --check .")]
+pub struct BuildCommand {
+    /// Reference for the image; may be repeated
+    #[arg(short, long, value_name = "REFERENCE")]
+    pub tag: Vec<String>,
+    /// The Dockerfile; `-` is standard input. Default: `Dockerfile` in the context
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Value of an ARG, NAME=value; a bare NAME is taken from the environment. They show in the history
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Further context, NAME=folder, NAME=docker-image://reference or NAME=URL
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub build_context: Vec<String>,
+    /// Label of the image, NAME=value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Stage to build; default: the last one
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "id=NAME,src=FILE")]
+    pub secret: Vec<String>,
+    /// Use no cached result
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Use no cached result of this stage
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Resolve base images anew
+    #[arg(long)]
+    pub pull: bool,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// Network of RUN: default, none or host
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<String>,
+    /// Line of /etc/hosts of RUN, NAME:ADDRESS
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// Resource limit of each RUN, NAME=SOFT[:HARD]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
+    pub ulimit: Vec<types::Rlimit>,
+    /// Memory limit of each RUN, as 512m
+    #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub memory: Option<i64>,
+    /// Microseconds of processor time in a period, of each RUN
+    #[arg(long, value_name = "MICROS")]
+    pub cpu_quota: Option<i64>,
+    /// Length of a period in microseconds
+    #[arg(long, value_name = "MICROS")]
+    pub cpu_period: Option<i64>,
+    /// Weight of each RUN against other containers
+    #[arg(short, long, value_name = "SHARES")]
+    pub cpu_shares: Option<i64>,
+    /// Processors that each RUN may use, as 0-1,3
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Size of /dev/shm of RUN
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub shm_size: Option<i64>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressKind,
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// File to write the image's id to
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// File to write digests and names of the image to, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Only check the Dockerfile; exit code 1 if there are warnings
+    #[arg(long)]
+    pub check: bool,
+    /// Folder, URL of a git repository, or `-` for a tar or a Dockerfile on standard input
+    #[arg(value_name = "CONTEXT")]
+    pub context: String,
+}
+
+impl BuildCommand {
+    /// The limits that were given.
+    pub fn resources(&self) -> Option<types::Resources> {
+        let resources = types::Resources {
+            memory_limit_bytes: self.memory,
+            cpu_quota_micros: self.cpu_quota,
+            cpu_period_micros: self.cpu_period,
+            cpu_shares: self.cpu_shares,
+            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            ..Default::default()
+        };
+        (resources != types::Resources::default()).then_some(resources)
+    }
+
+    /// The secrets by id, read from their files and variables.
+    ///
+    /// # Errors
+    /// A malformed one, a file that cannot be read, a variable that is not set.
+    pub fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+        self.secret.iter().map(|text| parse_secret(text)).collect()
+    }
+}
+
+/// `id=NAME[,src=FILE|,env=VARIABLE]`; without either the variable of that name, else the file.
+fn parse_secret(text: &str) -> Result<(String, Vec<u8>), Failure> {
+    let usage = || Failure::usage(format!("`{text}` is not a secret"), "write id=NAME,src=FILE or id=NAME,env=VARIABLE");
+    let (mut id, mut file, mut variable) = (None, None, None);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("id", value)) => id = Some(value.to_owned()),
+            Some(("src" | "source", value)) => file = Some(value.to_owned()),
+            Some(("env", value)) => variable = Some(value.to_owned()),
+            Some(("type", "file" | "env")) => {}
+            _ => return Err(usage()),
+        }
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(usage)?;
+    let from_variable = |name: &str| std::env::var_os(name).map(|value| value.into_encoded_bytes());
+    let value = match (file, variable) {
+        (Some(_), Some(_)) => return Err(usage()),
+        (Some(path), None) => std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?,
+        (None, Some(name)) => {
+            from_variable(&name).ok_or_else(|| Failure::new(format!("the variable {name} is not set"), ""))?
+        }
+        (None, None) => match from_variable(&id) {
+            Some(value) => value,
+            None => std::fs::read(&id).map_err(|error| Failure::file("read", &id, &error))?,
+        },
+    };
+    Ok((id, value))
+}
+
+/// SOURCE_DATE_EPOCH, if it is set.
+///
+/// # Errors
+/// It is no number of seconds.
+///
+/// Source: https://reproducible-builds.org/specs/source-date-epoch/
+pub fn source_date() -> Result<Option<prost_types::Timestamp>, Failure> {
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = text.parse().map_err(|_| {
+        Failure::usage(format!("SOURCE_DATE_EPOCH is `{text}`"), "set it to seconds since 1970, or unset it")
+    })?;
+    Ok(Some(prost_types::Timestamp { seconds, nanos: 0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_come_from_files_and_variables() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"\xff\n").unwrap();
+        let text = format!("id=token,src={}", file.path().display());
+        assert_eq!(parse_secret(&text).unwrap(), ("token".to_owned(), b"\xff\n".to_vec()));
+        assert_eq!(parse_secret("id=p,env=PATH").unwrap().0, "p");
+        for wrong in ["token", "src=x", "id=,src=x", "id=a,src=b,env=c", "id=a,mode=0400"] {
+            assert!(parse_secret(wrong).is_err(), "{wrong}");
+        }
+    }
+}

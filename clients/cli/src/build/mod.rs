@@ -1,0 +1,119 @@
+//! `fluyt build` and `fluyt builder`: a folder, an archive or a repository becomes an image.
+
+mod cache;
+mod context;
+mod flags;
+mod show;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tonic::transport::Channel;
+
+pub use cache::{run as builder, Command as BuilderCommand};
+pub use flags::BuildCommand;
+use flags::ProgressKind;
+
+use crate::api::v1::build_service_client::BuildServiceClient;
+use crate::api::v1::build_source::Source;
+use crate::api::v1::types::operation::Result as OperationResult;
+use crate::api::v1::{BuildImageRequest, BuildSource};
+use crate::failure::Failure;
+use crate::flag_values::pairs;
+use crate::render;
+
+/// Runs `fluyt build`: sends what the engine lacks of the context, follows the build and prints the image's id.
+///
+/// # Errors
+/// Files that cannot be read, what the engine answers, the build's failure, or that the caller interrupted it.
+pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failure> {
+    let is_quiet = command.quiet || command.progress == ProgressKind::Quiet;
+    let found = context::find(&command)?;
+    let request = BuildImageRequest {
+        context: Some(context::send(channel.clone(), found.context, is_quiet).await?),
+        named_contexts: named_contexts(&channel, &command, is_quiet).await?,
+        dockerfile_path: found.dockerfile_name,
+        dockerfile: found.dockerfile,
+        references: command.tag.clone(),
+        target: command.target.clone().unwrap_or_default(),
+        build_args: from_environment(&command.build_arg),
+        labels: pairs(&command.label),
+        platforms: crate::container_flags::parse_platforms(&command.platform)?,
+        no_cache: command.no_cache || !command.no_cache_filter.is_empty(),
+        no_cache_stages: command.no_cache_filter.clone(),
+        pull: command.pull,
+        network_mode: command.network.clone().unwrap_or_default(),
+        extra_hosts: command.add_host.clone(),
+        resources: command.resources(),
+        rlimits: command.ulimit.clone(),
+        shm_size_bytes: command.shm_size.unwrap_or_default(),
+        secrets: command.secrets()?,
+        check_only: command.check,
+        source_date: flags::source_date()?,
+        is_filtered: true,
+        ..Default::default()
+    };
+    let answer = BuildServiceClient::new(channel.clone()).build_image(request).await?.into_inner();
+    let begun = answer.operation.unwrap_or_default();
+    let ended = show::follow(channel, begun, command.progress, is_quiet).await?;
+    let Some(OperationResult::BuildResult(result)) = ended.result else {
+        return Err(Failure::cut_off("build"));
+    };
+    for warning in &result.warnings {
+        eprintln!("warning: {}", render::printable(warning));
+    }
+    if command.check {
+        if result.warnings.is_empty() {
+            eprintln!("Check complete, no warnings found.");
+        }
+        return Ok(u8::from(!result.warnings.is_empty()));
+    }
+    if let Some(path) = &command.iidfile {
+        write(path, &result.image_id)?;
+    }
+    if let Some(path) = &command.metadata_file {
+        let metadata = serde_json::json!({
+            "containerimage.config.digest": result.image_id,
+            "containerimage.digest": result.manifest_digest,
+            "image.name": result.references.join(","),
+        });
+        write(path, &format!("{metadata:#}\n"))?;
+    }
+    render::line(result.image_id)?;
+    Ok(0)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure::file("write", path, &error))
+}
+
+/// `NAME=value`; a bare NAME is taken from the environment or, absent there, left out.
+fn from_environment(items: &[String]) -> BTreeMap<String, String> {
+    items
+        .iter()
+        .filter_map(|item| match item.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => std::env::var(item).ok().map(|value| (item.clone(), value)),
+        })
+        .collect()
+}
+
+async fn named_contexts(
+    channel: &Channel,
+    command: &BuildCommand,
+    is_quiet: bool,
+) -> Result<BTreeMap<String, BuildSource>, Failure> {
+    let mut sources = BTreeMap::new();
+    for (name, value) in pairs(&command.build_context) {
+        let source = match value.strip_prefix("docker-image://") {
+            Some(reference) => BuildSource { source: Some(Source::Image(reference.to_owned())) },
+            None => {
+                let found = context::Context::named(&value)?;
+                context::send(channel.clone(), found, is_quiet).await?
+            }
+        };
+        sources.insert(name, source);
+    }
+    Ok(sources)
+}
