@@ -108,7 +108,8 @@ impl ChunkStore {
         for entry in entries {
             let entry = entry.map_err(|e| IoError::from_std("getdents64", directory, &e))?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|n| n.parse().ok());
+            let number =
+                name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|n| n.parse().ok());
             if let Some(number) = number {
                 state.load(number, &entry.path())?;
             }
@@ -186,7 +187,10 @@ impl ChunkStore {
         let needed = HEADER_BYTES + size;
         let now = SystemTime::now();
         self.make_room(&mut state, needed, now)?;
-        let number = match state.open.filter(|open| state.packs.get(open).is_some_and(|p| p.size_bytes < PACK_BYTES)) {
+        let number = match state
+            .open
+            .filter(|open| state.packs.get(open).is_some_and(|p| p.size_bytes < PACK_BYTES))
+        {
             Some(number) => number,
             None => self.begin_pack(&mut state)?,
         };
@@ -210,9 +214,8 @@ impl ChunkStore {
     fn make_room(&self, state: &mut State, needed: u64, now: SystemTime) -> Result<(), BuildError> {
         while state.size_bytes + needed > self.max_bytes {
             let oldest = state.packs.iter().min_by_key(|(_, pack)| pack.use_time);
-            let is_idle = |pack: &Pack| {
-                now.duration_since(pack.use_time).unwrap_or_default() > USE_GRANULARITY
-            };
+            let is_idle =
+                |pack: &Pack| now.duration_since(pack.use_time).unwrap_or_default() > USE_GRANULARITY;
             match oldest {
                 Some((number, pack)) if is_idle(pack) => {
                     let number = *number;
@@ -221,7 +224,12 @@ impl ChunkStore {
                 _ => {
                     let actual = state.size_bytes + needed;
                     let limit = "MAX_CHUNK_STORE_BYTES";
-                    return Err(BuildError::limit(limit, self.max_bytes, actual, "chunks of contexts in use"));
+                    return Err(BuildError::limit(
+                        limit,
+                        self.max_bytes,
+                        actual,
+                        "chunks of contexts in use",
+                    ));
                 }
             }
         }

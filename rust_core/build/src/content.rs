@@ -57,12 +57,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Reader::next`].
-    pub fn read(
-        &self,
-        max_bytes: u64,
-        limit: &'static str,
-        subject: &[u8],
-    ) -> Result<Vec<u8>, BuildError> {
+    pub fn read(&self, max_bytes: u64, limit: &'static str, subject: &[u8]) -> Result<Vec<u8>, BuildError> {
         if self.size_bytes() > max_bytes {
             return Err(BuildError::limit(limit, max_bytes, self.size_bytes(), &shown(subject)));
         }

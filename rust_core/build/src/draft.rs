@@ -259,7 +259,12 @@ impl LayerDraft {
     }
 
     /// Where an archive's entry `path` below `directory` goes: its parents are followed inside, or made.
-    pub(crate) fn place(&mut self, directory: &[u8], path: &[u8], owner: Owner) -> Result<Vec<u8>, BuildError> {
+    pub(crate) fn place(
+        &mut self,
+        directory: &[u8],
+        path: &[u8],
+        owner: Owner,
+    ) -> Result<Vec<u8>, BuildError> {
         let (parent, name) = split_last(path);
         let parent = self.resolve_directory(&join(directory, parent), owner)?;
         Ok(join(&parent, name))

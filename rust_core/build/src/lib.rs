@@ -33,5 +33,5 @@ pub use mounted::MountedTree;
 pub use owner::owner_of;
 pub use select::{select, Selection, SelectionRequest};
 pub use stream::DraftStream;
-pub use unpack::Target;
 pub use tree::{read_file, Meta, MetaKind, Tree};
+pub use unpack::Target;

@@ -54,7 +54,8 @@ fn open_below(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, BuildError> 
     use rustix::fs::ResolveFlags;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).map_err(|errno| failed("openat2", path, errno))
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
+        .map_err(|errno| failed("openat2", path, errno))
 }
 
 fn failed(operation: &'static str, path: &[u8], errno: Errno) -> BuildError {
@@ -71,10 +72,12 @@ fn write(
 ) -> Result<(), BuildError> {
     match &meta.kind {
         MetaKind::Directory => {
-            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)).map_err(|e| failed("mkdirat", name, e))?;
+            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
+                .map_err(|e| failed("mkdirat", name, e))?;
         }
         MetaKind::Symlink { target } => {
-            rustix::fs::symlinkat(target.as_slice(), parent, name).map_err(|e| failed("symlinkat", name, e))?;
+            rustix::fs::symlinkat(target.as_slice(), parent, name)
+                .map_err(|e| failed("symlinkat", name, e))?;
         }
         MetaKind::File { .. } => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -92,7 +95,12 @@ fn write(
     set_attributes(parent, name, meta, has_owners)
 }
 
-fn set_attributes(parent: BorrowedFd<'_>, name: &[u8], meta: &Meta, has_owners: bool) -> Result<(), BuildError> {
+fn set_attributes(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    meta: &Meta,
+    has_owners: bool,
+) -> Result<(), BuildError> {
     let (uid, gid) = if has_owners { (meta.uid, meta.gid) } else { (0, 0) };
     rustix::fs::chownat(
         parent,

@@ -204,8 +204,7 @@ impl MemoryTree {
     /// `STORAGE_FULL`, `IO_FAILED`.
     pub fn save(&self, path: &Path) -> Result<(), BuildError> {
         let entries: Vec<&MemoryEntry> = self.nodes.values().map(|node| &node.entry).collect();
-        let bytes = postcard::to_allocvec(&entries)
-            .map_err(|_| IoError::new("encode", path, 0))?;
+        let bytes = postcard::to_allocvec(&entries).map_err(|_| IoError::new("encode", path, 0))?;
         let beside = path.with_extension("part");
         std::fs::write(&beside, bytes).map_err(|e| IoError::from_std("write", &beside, &e))?;
         sys::failpoint::hit("context.tree.rename");

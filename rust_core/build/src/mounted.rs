@@ -44,7 +44,9 @@ impl MountedFile {
 
     pub(crate) fn open(&self) -> Result<File, BuildError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        open(self.root.as_fd(), &self.path, flags).map(File::from).map_err(|errno| failed("openat2", &self.path, errno).into())
+        open(self.root.as_fd(), &self.path, flags)
+            .map(File::from)
+            .map_err(|errno| failed("openat2", &self.path, errno).into())
     }
 }
 
@@ -151,7 +153,11 @@ fn meta(handle: BorrowedFd<'_>, status: &Stat, path: &[u8]) -> Result<Meta, Buil
     let has_xattrs = matches!(kind, MetaKind::File { .. } | MetaKind::Directory);
     let is_shared = status.st_nlink > 1 && matches!(kind, MetaKind::File { .. });
     Ok(Meta {
-        xattrs: if has_xattrs { xattrs(handle).map_err(|errno| failed("listxattr", path, errno))? } else { Vec::new() },
+        xattrs: if has_xattrs {
+            xattrs(handle).map_err(|errno| failed("listxattr", path, errno))?
+        } else {
+            Vec::new()
+        },
         kind,
         mode: status.st_mode & 0o7777,
         uid: status.st_uid,

@@ -220,7 +220,12 @@ impl Picker<'_> {
         while let Some(below) = pending.pop() {
             self.check_cancelled()?;
             let directory = if below.is_empty() { top.to_vec() } else { join(top, &below) };
-            check("MAX_PATH_DEPTH", MAX_PATH_DEPTH, crate::tree::parts(&directory).count() as u64, &directory)?;
+            check(
+                "MAX_PATH_DEPTH",
+                MAX_PATH_DEPTH,
+                crate::tree::parts(&directory).count() as u64,
+                &directory,
+            )?;
             for name in self.tree.list(&directory)? {
                 let (path, name) = (join(&directory, &name), join(&below, &name));
                 let Some(meta) = self.tree.stat(&path)? else { continue };

@@ -157,8 +157,12 @@ fn open_archive(
         Ok(BufReader::new(ContentRead { reader: content.open()?, buffer: Vec::new(), used: 0 }))
     };
     let mut magic = Vec::new();
-    source()?.take(MAGIC_BYTES).read_to_end(&mut magic).map_err(|e| IoError::from_std("read", ARCHIVE, &e))?;
-    let mut spool = Spool { scratch, file: None, head: Vec::new(), size_bytes: 0, is_cancelled, failure: None };
+    source()?
+        .take(MAGIC_BYTES)
+        .read_to_end(&mut magic)
+        .map_err(|e| IoError::from_std("read", ARCHIVE, &e))?;
+    let mut spool =
+        Spool { scratch, file: None, head: Vec::new(), size_bytes: 0, is_cancelled, failure: None };
     let copied = match magic.as_slice() {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
             lzma_rs::xz_decompress(&mut source()?, &mut spool).map_err(|_| ())
@@ -241,7 +245,8 @@ impl Spool<'_> {
     }
 
     fn write_out(&mut self, mut file: File, bytes: &[u8]) -> Result<(), Ended> {
-        file.write_all(bytes).map_err(|error| failed("write", self.scratch, error.raw_os_error().unwrap_or(0)))?;
+        file.write_all(bytes)
+            .map_err(|error| failed("write", self.scratch, error.raw_os_error().unwrap_or(0)))?;
         self.file = Some(file);
         Ok(())
     }
@@ -278,6 +283,10 @@ fn is_header(block: &[u8]) -> bool {
     let field: String = block[148..156].iter().map(|b| char::from(*b)).collect();
     let text = field.trim_matches(|c: char| c == ' ' || c == '\0');
     let Ok(expected) = u32::from_str_radix(text, 8) else { return false };
-    let sum: u32 = block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) })
+        .sum();
     sum == expected
 }

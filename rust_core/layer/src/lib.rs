@@ -72,5 +72,5 @@ pub use lower::LowerView;
 pub use meta::LayerInfo;
 pub use source::TarSource;
 pub use stage::{Finish, StageRequest};
-pub use xattr::may_carry_xattr;
 pub use store::{LayerStage, LayerStore, OpenedStage, Verified};
+pub use xattr::may_carry_xattr;

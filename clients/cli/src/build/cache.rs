@@ -59,8 +59,10 @@ pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
             }
             let unused_for = unused_for.and_then(|span| prost_types::Duration::try_from(span).ok());
             let keep_bytes = keep_storage.unwrap_or_default();
-            let request = PruneBuildCacheRequest { all, unused_for, keep_bytes, dry_run, ..Default::default() };
-            let answer = BuildServiceClient::new(channel.clone()).prune_build_cache(request).await?.into_inner();
+            let request =
+                PruneBuildCacheRequest { all, unused_for, keep_bytes, dry_run, ..Default::default() };
+            let answer =
+                BuildServiceClient::new(channel.clone()).prune_build_cache(request).await?.into_inner();
             let begun = answer.operation.unwrap_or_default();
             let ended = operations::watch(channel, begun, true, OnInterrupt::Cancel).await?;
             let Some(OperationResult::PruneResult(result)) = ended.result else {

@@ -128,7 +128,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn read_bounded(source: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
     let mut data = Vec::new();
-    source.take(MAX_FILE_BYTES).read_to_end(&mut data).map_err(|error| Failure::file("read", path, &error))?;
+    source
+        .take(MAX_FILE_BYTES)
+        .read_to_end(&mut data)
+        .map_err(|error| Failure::file("read", path, &error))?;
     Ok(data)
 }
 
@@ -150,7 +153,10 @@ fn from_standard_input(file: Option<&str>) -> Result<Found, Failure> {
     let is_tar = filled == head.len() && (&head[257..262] == b"ustar" || head[..filled].contains(&0));
     if !is_tar {
         if file.is_some() {
-            return Err(Failure::usage("standard input is no tar", "leave --file out to build from a Dockerfile"));
+            return Err(Failure::usage(
+                "standard input is no tar",
+                "leave --file out to build from a Dockerfile",
+            ));
         }
         let dockerfile = read_bounded(begun.chain(input), Path::new("-"))?;
         let context = Context::Walked(Walked::default());

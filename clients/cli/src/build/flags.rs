@@ -141,7 +141,9 @@ impl BuildCommand {
 
 /// `id=NAME[,src=FILE|,env=VARIABLE]`; without either the variable of that name, else the file.
 fn parse_secret(text: &str) -> Result<(String, Vec<u8>), Failure> {
-    let usage = || Failure::usage(format!("`{text}` is not a secret"), "write id=NAME,src=FILE or id=NAME,env=VARIABLE");
+    let usage = || {
+        Failure::usage(format!("`{text}` is not a secret"), "write id=NAME,src=FILE or id=NAME,env=VARIABLE")
+    };
     let (mut id, mut file, mut variable) = (None, None, None);
     for part in text.split(',') {
         match part.split_once('=') {

@@ -207,7 +207,8 @@ fn line_of(step: &BuildStep) -> Option<String> {
 
 /// How long a step took, or has taken.
 fn seconds(step: &BuildStep) -> String {
-    let nanos = |time: &prost_types::Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    let nanos =
+        |time: &prost_types::Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     let span = match (&step.start_time, &step.end_time) {
         (Some(start), Some(end)) => nanos(end) - nanos(start),
         _ => 0,
@@ -245,7 +246,12 @@ mod tests {
     #[test]
     fn a_step_is_told_once_a_state_and_with_its_time() {
         let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
-        let mut step = BuildStep { number: 3, stage: "app".into(), instruction: "RUN make".into(), ..Default::default() };
+        let mut step = BuildStep {
+            number: 3,
+            stage: "app".into(),
+            instruction: "RUN make".into(),
+            ..Default::default()
+        };
         step.set_state(StepState::Running);
         let mut states = BTreeMap::new();
         assert_eq!(changed(&mut states, std::slice::from_ref(&step)).count(), 1);

@@ -172,8 +172,12 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 ///
 /// # Errors
 /// It is no tar, or has entries that no context can have.
-pub fn archive(source: impl Read, mut matcher: impl FnMut(&Walked) -> Result<Matcher, Failure>) -> Result<Walked, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("cannot read the tar of the context: {error}"), "");
+pub fn archive(
+    source: impl Read,
+    mut matcher: impl FnMut(&Walked) -> Result<Matcher, Failure>,
+) -> Result<Walked, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::new(format!("cannot read the tar of the context: {error}"), "");
     let mut walked = Walked::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     for member in tar::Archive::new(source).entries().map_err(failed)? {
