@@ -1,0 +1,112 @@
+"""`fluyt build` and `fluyt builder` against a live daemon, as a user of Docker types them."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.builds.steps import context
+from tests.e2e.cli.program import IMAGE, Program
+
+DOCKERFILE = (
+    f'FROM {IMAGE}\nARG WHAT=nothing\nCOPY . /all\nRUN echo "$WHAT" > /what; ls -A /all\nCMD ["cat", "/what"]\n'
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a Dockerfile and an ignore file."""
+    files: dict[str, str | bytes] = {"Dockerfile": DOCKERFILE, ".dockerignore": "*.log\n", "f": "f", "no.log": ""}
+    return context(tmp_path / "folder", files)
+
+
+@pytest.fixture(autouse=True)
+def _clean(fluyt: Program) -> Iterator[None]:
+    yield
+    fluyt("rmi", "-f", "cli:1", "cli:2")
+    fluyt("builder", "prune", "-f", "-a")
+
+
+def test_a_folder_becomes_an_image_and_files_tell_which(fluyt: Program, folder: Path, tmp_path: Path) -> None:
+    files = ("--iidfile", str(tmp_path / "id"), "--metadata-file", str(tmp_path / "metadata"))
+    built = fluyt("build", "-t", "cli:1", "-t", "cli:2", "--build-arg", "WHAT=told", *files, str(folder))
+    assert built.code == 0, built.err
+    image_id = built.out.strip()
+    assert (tmp_path / "id").read_text() == image_id
+    metadata = json.loads((tmp_path / "metadata").read_text())
+    assert metadata["containerimage.config.digest"] == image_id
+    assert metadata["image.name"] == "docker.io/library/cli:1,docker.io/library/cli:2"
+    assert ".dockerignore\n" in built.err
+    assert "no.log" not in built.err
+    assert fluyt.ok("run", "--rm", "cli:2") == "told\n"
+    again = fluyt("build", "--build-arg", "WHAT=told", str(folder))
+    assert "CACHED [0] RUN" in again.err
+    assert fluyt.ok("build", "-q", "--build-arg", "WHAT=told", str(folder)).strip() == image_id
+
+
+def test_standard_input_is_a_tar_or_a_dockerfile(fluyt: Program, folder: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(folder, ".")
+    fluyt.ok("build", "-q", "-t", "cli:1", "-", stdin=buffer.getvalue())
+    assert fluyt.ok("run", "--rm", "cli:1", "ls", "-A", "/all").split() == [".dockerignore", "Dockerfile", "f"]
+    fluyt.ok("build", "-q", "-t", "cli:2", "-", stdin=f"FROM {IMAGE}\nRUN echo alone > /f\n".encode())
+    assert fluyt.ok("run", "--rm", "cli:2", "cat", "/f") == "alone\n"
+    other = f"FROM {IMAGE}\nCOPY f /here\n".encode()
+    fluyt.ok("build", "-q", "-t", "cli:1", "-f", "-", str(folder), stdin=other)
+    assert fluyt.ok("run", "--rm", "cli:1", "cat", "/here") == "f"
+
+
+def test_progress_comes_as_lines_and_as_json(fluyt: Program, folder: Path) -> None:
+    plain = fluyt("build", "--progress", "plain", str(folder)).err
+    assert "#3 f\n" in plain
+    found = [
+        json.loads(line)
+        for line in fluyt.ok("build", "--progress", "json", "--no-cache", str(folder)).splitlines()[:-1]
+    ]
+    assert any(line.get("state") == "STATE_DONE" and line["instruction"].startswith("RUN") for line in found)
+    assert any("data" in line for line in found)
+
+
+def test_a_failed_step_is_told_with_its_place_and_code(fluyt: Program) -> None:
+    failed = fluyt("build", "-", stdin=f"FROM {IMAGE}\n\nRUN echo seen; exit 3\n".encode())
+    assert failed.code == 1
+    assert "#2 seen\n" in failed.err
+    assert "Dockerfile:3: step 2 of 0 failed" in failed.err
+    assert "exit code 3" in failed.err
+
+
+def test_secrets_come_from_files_and_variables(fluyt: Program, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from a file")
+    run = "RUN --mount=type=secret,id=a --mount=type=secret,id=b cat /run/secrets/a /run/secrets/b | wc -c > /n"
+    flags = ("--secret", f"id=a,src={tmp_path}/token", "--secret", "id=b,env=HOME")
+    fluyt.ok("build", "-q", "-t", "cli:1", *flags, "-", stdin=f"FROM {IMAGE}\n{run}\n".encode())
+    assert int(fluyt.ok("run", "--rm", "cli:1", "cat", "/n")) > len("from a file")
+    refused = fluyt("build", "--secret", "id=a,src=/absent/file", "-", stdin=b"FROM scratch\n")
+    assert (refused.code, "/absent/file" in refused.err) == (1, True)
+
+
+def test_a_check_tells_warnings_and_builds_nothing(fluyt: Program) -> None:
+    clean = fluyt("build", "--check", "-", stdin=f'FROM {IMAGE}\nCMD ["true"]\n'.encode())
+    assert (clean.code, clean.err) == (0, "Check complete, no warnings found.\n")
+    warned = fluyt("build", "--check", "-", stdin=f"from {IMAGE}\nRUN exit 9\nCMD true\n".encode())
+    assert warned.code == 1
+    assert "JSONArgsRecommended" in warned.err
+
+
+def test_what_is_kept_is_listed_and_pruned(fluyt: Program, folder: Path) -> None:
+    fluyt.ok("build", "-q", str(folder))
+    rows = fluyt.ok("builder", "du").splitlines()
+    assert rows[0].split() == ["ID", "STEP", "SIZE", "LAST", "USED", "USES"]
+    assert any("COPY . /all" in row for row in rows)
+    assert fluyt("builder", "prune", stdin=b"").code == 1
+    assert "Total reclaimed" in fluyt.ok("builder", "prune", "-f")
+    assert len(fluyt.ok("builder", "du").splitlines()) == 2
+
+
+def test_arguments_that_make_no_sense_are_refused(fluyt: Program, tmp_path: Path) -> None:
+    for arguments in (("/absent",), (str(tmp_path),), ("--secret", "nonsense", "-"), ("--progress", "fancy", "-")):
+        assert fluyt("build", *arguments, stdin=b"FROM scratch\n").code != 0, arguments
