@@ -30,7 +30,7 @@ def start_daemon(data_root: Path, run_root: Path, log: Path, *options: str) -> "
     out = log.open("ab")
     daemon = subprocess.Popen(
         [sys.executable, "-m", "fluytd", "--data-root", str(data_root), "--run-root", str(run_root)]
-        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}", *options],
+        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}", "--default-network", "none", *options],
         stdout=out,
         stderr=out,
     )

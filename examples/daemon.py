@@ -17,14 +17,17 @@ READY_SECONDS = 20.0
 
 
 @contextmanager
-def running_daemon() -> Iterator[grpc.Channel]:
-    """Yields a channel to a fresh daemon that serves; ends the daemon and removes its roots afterwards."""
+def running_daemon(network: str = "none") -> Iterator[grpc.Channel]:
+    """Yields a channel to a fresh daemon that serves; ends the daemon and removes its roots afterwards.
+
+    `network`: of containers that name none; with `none` nothing is made in the host's network.
+    """
     root = Path(tempfile.mkdtemp(prefix="fluyt-example-"))
     socket = root / "run" / "fluytd.sock"
     log = (root / "fluytd.log").open("wb")
     daemon = subprocess.Popen(
         [sys.executable, "-m", "fluytd", "--data-root", str(root / "data"), "--run-root", str(root / "run")]
-        + ["--cgroup-parent", f"fluyt-example-{os.getpid()}"],
+        + ["--cgroup-parent", f"fluyt-example-{os.getpid()}", "--default-network", network],
         stdout=log,
         stderr=log,
     )

@@ -67,7 +67,8 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{
-        name: _program(name) for name in ("cargo", "docker-registry", "dockerd", "openssl", "podman", "skopeo", "umoci")
+        name: _program(name)
+        for name in ("cargo", "docker-registry", "dockerd", "ip", "nft", "openssl", "podman", "skopeo", "umoci")
     },
 }
 

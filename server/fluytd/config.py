@@ -4,13 +4,16 @@ The only reader of them all.
 """
 
 import argparse
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from fluytd.errors import FieldInvalid
+from fluytd.networks.model import is_interface_name
 from fluytd.registries.model import Proxies, proxies_of
 
 DEFAULT_CONFIG_PATH = Path("/etc/fluyt/fluytd.toml")
@@ -43,6 +46,21 @@ class Config:
     #: where the kernel can. Layers of both kinds are read whatever stands here.
     layer_store: str = "auto"
     cgroup_parent: str = "fluyt"
+    #: The network of a container whose caller names none: `bridge`, `none` or `host`.
+    default_network: str = "bridge"
+    #: Interface of the bridge of the engine's own network, and the name of its nftables table: engines in one network
+    #: namespace need their own.
+    bridge_name: str = "fluyt0"
+    nft_table: str = "fluyt"
+    #: Subnet of the engine's own network when it is first made; empty for one of the pool.
+    bridge_subnet: str = ""
+    #: Whether that network has IPv6 too.
+    bridge_ipv6: bool = False
+    #: Ranges that networks take their subnets from, divided by commas. IPv6: empty for a unique local range.
+    network_ipv4_pools: str = "10.208.0.0/12"
+    network_ipv6_pools: str = ""
+    #: Address of the host for published ports that name none; empty for all addresses.
+    publish_address: str = ""
     #: Threads for short blocking calls.
     worker_count: int = 16
     #: Threads for downloads and extraction, over all pulls and loads.
@@ -121,6 +139,7 @@ _TEXT_CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("plain", "json"),
     "layer_store": ("auto", "directory", "erofs"),
+    "default_network": ("bridge", "none", "host"),
 }
 #: Tables of the file, and what a name in one is called as a setting.
 _TABLES: dict[str, str] = {"image_collection": "image_collection_{}", "registry": "registry_{}", "proxy": "{}_proxy"}
@@ -230,9 +249,29 @@ def _check(name: str, value: object) -> object:
         return path
     if name == "cgroup_parent" and (not value or value.startswith("/") or ".." in value.split("/")):
         raise FieldInvalid(field=name, rule="must be a relative path without ..")
+    if (problem := _network_rule(name, value)) is not None:
+        raise FieldInvalid(field=name, rule=problem)
     if name in _TEXT_CHOICES and value not in _TEXT_CHOICES[name]:
         raise FieldInvalid(field=name, rule=f"must be one of {', '.join(_TEXT_CHOICES[name])}")
     return value
+
+
+def _network_rule(name: str, value: str) -> str | None:
+    """The rule that a setting about networks breaks."""
+    if name == "bridge_name" and not is_interface_name(value):
+        return "must have 1 to 15 letters, digits, _, . or -"
+    if name == "nft_table" and not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.-]{0,31}", value):
+        return "must have 1 to 32 letters, digits, _, . or -, the first a letter"
+    versions = {"network_ipv4_pools": (4,), "bridge_subnet": (4,), "network_ipv6_pools": (6,)}
+    try:
+        for part in filter(None, value.split(",")) if name in versions else ():
+            if ipaddress.ip_network(part).version not in versions[name]:
+                return "has a range of the other family"
+        for part in filter(None, value.split(",")) if name in {"publish_address"} else ():
+            ipaddress.ip_address(part)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 _DEFAULTS: dict[str, object] = {setting.name: setting.default for setting in fields(Config)}

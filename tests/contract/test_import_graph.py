@@ -10,7 +10,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SERVER = REPOSITORY / "server"
 
 #: Files named for a technology: the only ones that may import `_core`.
-TECHNOLOGY = frozenset({"store", "registry", "supervisor", "directories", "reader", "probe", "overlay", "archives"})
+TECHNOLOGY = frozenset(
+    {"store", "registry", "supervisor", "directories", "reader", "probe", "overlay", "archives", "bridges"}
+)
 #: Modules that reach the outside world, a clock or chance.
 IMPURE = frozenset({"asyncio", "os", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "time"})
 #: Files that only compute.

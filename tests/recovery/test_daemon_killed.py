@@ -14,6 +14,7 @@ from tests.recovery import (
     exec_scenarios,
     health_scenarios,
     image_scenarios,
+    network_scenarios,
     repair_scenarios,
     test_exec_killed,
     test_supervisor_killed,
@@ -51,7 +52,7 @@ UNIT_TESTED = "never.armed.in.tests"
 
 
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
-    assert set(SCENARIOS) == set(failpoints.CATALOGUE)
+    assert set(SCENARIOS) | set(network_scenarios.SCENARIOS) == set(failpoints.CATALOGUE)
 
 
 def test_every_failpoint_of_the_core_has_its_scenario() -> None:

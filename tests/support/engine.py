@@ -20,6 +20,7 @@ from fluyt.v1 import (
     images_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
+    networks_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
     volumes_pb2_grpc,
@@ -73,6 +74,9 @@ class Engine:
                 str(self.root / "run"),
                 "--cgroup-parent",
                 self.cgroup_parent,
+                # Nothing is made in the host's own network: engines of a namespace of their own say otherwise.
+                "--default-network",
+                "none",
                 *self._options,
             ],
             os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,
@@ -85,6 +89,7 @@ class Engine:
         self.operations = operations_pb2_grpc.OperationServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
         self.volumes = volumes_pb2_grpc.VolumeServiceStub(self.channel)
+        self.networks = networks_pb2_grpc.NetworkServiceStub(self.channel)
 
     def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
         """A daemon of these arguments runs; what it says is appended to `fluytd.log`."""

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::lifecycle_flags::LifecycleFlags;
 use crate::mount_flags::MountFlags;
+use crate::network_flags::NetworkFlags;
 use crate::units;
 
 /// Flags shared by `run` and `create`; names and meanings are Docker's.
@@ -106,9 +107,9 @@ pub struct ContainerFlags {
     /// label=disable
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
-    /// none, host, container:NAME, or the name of a network
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    pub network: Option<String>,
+    /// Networks, ports, names
+    #[command(flatten)]
+    pub network: NetworkFlags,
     /// When to pull the image: always, missing or never
     #[arg(long, value_name = "POLICY", value_parser = ["always", "missing", "never"], default_value = "missing")]
     pub pull: String,
@@ -180,7 +181,7 @@ impl ContainerFlags {
             oom_score_adj: self.oom_score_adj,
             shm_size_bytes: self.shm_size.unwrap_or_default(),
             security: Some(self.security()?),
-            network: self.network.as_deref().map(network),
+            network: self.network.spec()?,
             mounts: self.mounts.mounts()?,
             volumes_from: self.mounts.volumes_from.clone(),
             sysctls: pairs(&self.sysctl),
@@ -273,24 +274,6 @@ pub fn variables(
         }
     }
     Ok(items)
-}
-
-/// `none`, `host` or the name of a network of the engine.
-fn network(text: &str) -> types::NetworkSpec {
-    use types::network_spec::Mode;
-    let (mode, attachments) = match text {
-        "none" => (Mode::None, Vec::new()),
-        "host" => (Mode::Host, Vec::new()),
-        name if name.starts_with("container:") => {
-            let container = name.trim_start_matches("container:").to_owned();
-            return types::NetworkSpec { mode: Mode::Container.into(), container, ..Default::default() };
-        }
-        name => {
-            let attachment = types::NetworkAttachment { network: name.to_owned(), ..Default::default() };
-            (Mode::Bridge, vec![attachment])
-        }
-    };
-    types::NetworkSpec { mode: mode.into(), attachments, ..types::NetworkSpec::default() }
 }
 
 fn pull_policy(text: &str) -> types::PullPolicy {

@@ -15,6 +15,7 @@ use crate::api::v1::{
 use crate::clock::now_seconds;
 use crate::failure::Failure;
 use crate::images;
+use crate::ports;
 use crate::render::{self, Format};
 use crate::run::exit_code;
 use crate::units;
@@ -215,7 +216,7 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
 /// Containers as `fluyt ps` shows them.
 pub fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> String {
     let now = now_seconds();
-    let mut header = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"];
+    let mut header = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
     if with_size {
         header.push("SIZE");
     }
@@ -235,6 +236,7 @@ pub fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> Strin
                 format!("\"{}\"", if no_trunc { command } else { render::shorten(&command, 20) }),
                 format!("{} ago", units::human_span(created)),
                 status(container, now),
+                ports::shown(&container.published_ports, &container.networks),
                 container.name.clone(),
             ];
             if with_size {

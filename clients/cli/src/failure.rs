@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 pub const EXIT_ENGINE: u8 = 125;
 
 /// Flag that sets a field of the API, for errors that name the field.
-const FLAGS: [(&str, &str); 26] = [
+const FLAGS: [(&str, &str); 32] = [
     ("open.detach_keys", "--detach-keys"),
     ("start.spec.detach_keys", "--detach-keys"),
     ("name", "--name"),
@@ -36,6 +36,12 @@ const FLAGS: [(&str, &str); 26] = [
     ("spec.rlimits", "--ulimit"),
     ("spec.security.add_capabilities", "--cap-add"),
     ("spec.security.drop_capabilities", "--cap-drop"),
+    ("spec.network.published_ports", "--publish"),
+    ("spec.network.publish_all_ports", "--publish-all"),
+    ("spec.network.dns_servers", "--dns"),
+    ("spec.network.dns_search", "--dns-search"),
+    ("spec.network.dns_options", "--dns-option"),
+    ("spec.network.extra_hosts", "--add-host"),
     ("spec.network", "--network"),
 ];
 

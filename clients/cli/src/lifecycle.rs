@@ -1,4 +1,4 @@
-//! Containers: pause, unpause, restart, rename, update, prune, and port, which is refused.
+//! Containers: pause, unpause, restart, rename, update, prune.
 
 use clap::{Args, Subcommand};
 use tonic::transport::Channel;
@@ -106,14 +106,6 @@ pub struct UpdateCommand {
     /// Containers: ids, unique beginnings of ids, or names
     #[arg(required = true)]
     containers: Vec<String>,
-}
-
-/// `fluyt port`
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  fluyt port web")]
-pub struct PortCommand {
-    /// Container: id, unique beginning of an id, or name
-    container: String,
 }
 
 /// `fluyt container`
@@ -246,20 +238,6 @@ pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Fail
         }
     })
     .await
-}
-
-/// Refuses `fluyt port`: nothing is published by this version, and an empty answer would say otherwise.
-///
-/// # Errors
-/// Always.
-pub fn port(command: &PortCommand) -> Result<u8, Failure> {
-    Err(Failure::new(
-        format!(
-            "ports of {} cannot be shown: this version publishes none",
-            render::printable(&command.container)
-        ),
-        "use --network host to be reached from outside",
-    ))
 }
 
 /// Runs `fluyt container`.

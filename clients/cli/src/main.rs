@@ -27,8 +27,11 @@ mod lifecycle_flags;
 mod login;
 mod logs;
 mod mount_flags;
+mod network_flags;
+mod networks;
 mod operations;
 mod output_file;
+mod ports;
 mod progress;
 mod referrers;
 mod render;
@@ -60,7 +63,7 @@ use failure::{Failure, EXIT_ENGINE};
     after_help = "Examples:
   fluyt pull debian:12
   fluyt run --rm -m 256m debian:12 cat /etc/os-release
-  fluyt run -d --name web nginx && fluyt logs -f web
+  fluyt run -d --name web -p 8080:80 nginx && fluyt logs -f web
   fluyt doctor
 
 `fluyt COMMAND --help` explains a command."
@@ -108,8 +111,11 @@ enum Command {
     Stats(stats::StatsCommand),
     /// Show the processes of a container
     Top(stats::TopCommand),
-    /// Show published ports; none can be published yet
-    Port(lifecycle::PortCommand),
+    /// Show published ports
+    Port(ports::PortCommand),
+    /// Networks that containers are attached to
+    #[command(subcommand)]
+    Network(networks::Command),
     /// Work on many containers
     #[command(subcommand)]
     Container(lifecycle::Command),
@@ -198,7 +204,8 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Update(command) => lifecycle::update(channel, command).await,
         Command::Stats(command) => stats::stats(channel, command).await,
         Command::Top(command) => stats::top(channel, command).await,
-        Command::Port(command) => lifecycle::port(&command),
+        Command::Port(command) => ports::port(channel, command).await,
+        Command::Network(command) => networks::run(channel, command).await,
         Command::Container(command) => lifecycle::run(channel, command).await,
         Command::Wait(command) => containers::wait(channel, command).await,
         Command::Rm(command) => containers::remove(channel, command).await,

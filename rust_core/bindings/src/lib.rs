@@ -13,6 +13,7 @@ mod ignore;
 mod ingest;
 mod layer;
 mod logs;
+mod network;
 mod process;
 mod registry;
 mod volume;
@@ -58,6 +59,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "ingest", ingest::register)?;
     add_area(module, "layer", layer::register)?;
     add_area(module, "logs", logs::register)?;
+    add_area(module, "network", network::register)?;
     add_area(module, "process", process::register)?;
     add_area(module, "registry", registry::register)?;
     add_area(module, "volume", volume::register)

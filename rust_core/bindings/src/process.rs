@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use control::start::{DeviceKind, DeviceNode, DeviceRule, HugePages, IoDevice, MountStart};
 use control::{ContainerStart, ExecStart, ResourceLimits};
@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use crate::error::raise;
 use crate::exec::{Exec, ExecArgument, ExecOutput};
+use crate::network::Namespace;
 
 #[derive(FromPyObject)]
 pub(crate) struct LimitsArgument {
@@ -416,17 +417,47 @@ impl SupervisorHost {
         py.detach(|| self.inner.prepare(count)).map_err(raise)
     }
 
+    #[pyo3(signature = (spec, joined, timeout_millis, ready=None))]
     fn start(
         &self,
         py: Python<'_>,
         spec: &Bound<'_, PyAny>,
         joined: Vec<PyRef<'_, Supervisor>>,
         timeout_millis: u64,
+        ready: Option<&ReadySupervisor>,
     ) -> PyResult<Supervisor> {
         let joined = joined.iter().map(|supervisor| supervisor.get()).collect::<PyResult<Vec<_>>>()?;
         let start = ContainerStart::from(spec.extract::<StartArgument>()?);
         let timeout = Duration::from_millis(timeout_millis);
-        py.detach(|| self.inner.start(&start, &joined, timeout)).map(Supervisor::new).map_err(raise)
+        let ready = ready.map(ReadySupervisor::take).transpose()?;
+        py.detach(|| self.inner.start(&start, &joined, ready, timeout)).map(Supervisor::new).map_err(raise)
+    }
+
+    fn take_ready(&self, py: Python<'_>, container_id: &str) -> PyResult<ReadySupervisor> {
+        let ready = py.detach(|| self.inner.take_ready(container_id)).map_err(raise)?;
+        Ok(ReadySupervisor { inner: Mutex::new(Some(ready)) })
+    }
+
+    fn open_namespace(&self, py: Python<'_>, host_pid: u32, timeout_millis: u64) -> PyResult<Namespace> {
+        let opened = py.detach(|| {
+            let path = format!("/proc/{host_pid}/ns/net");
+            let file = std::fs::File::open(&path).map_err(|error| {
+                control::ControlError::Io(errors::IoError::from_std("open", &path, &error))
+            })?;
+            let ready = self.inner.take_ready("")?;
+            ready.open_sockets(file.into(), Instant::now() + Duration::from_millis(timeout_millis))
+        });
+        Namespace::new(opened.map_err(raise)?)
+    }
+
+    fn make_namespace(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<Namespace> {
+        let deadline = Instant::now() + Duration::from_millis(timeout_millis);
+        let made = py.detach(|| {
+            let ready = self.inner.take_ready("")?;
+            let made = ready.namespace(deadline)?;
+            ready.open_sockets(made.namespace, deadline)
+        });
+        Namespace::new(made.map_err(raise)?)
     }
 
     fn exec(&self, py: Python<'_>, supervisor: &Supervisor, spec: &Bound<'_, PyAny>) -> PyResult<Exec> {
@@ -438,6 +469,43 @@ impl SupervisorHost {
 
     fn adopt(&self, py: Python<'_>, run_dir: &str) -> PyResult<Option<Supervisor>> {
         Ok(py.detach(|| self.inner.adopt(Path::new(run_dir))).map_err(raise)?.map(Supervisor::new))
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.process")]
+pub(crate) struct ReadySupervisor {
+    /// None once it was given its container or closed.
+    inner: Mutex<Option<control::Ready>>,
+}
+
+impl ReadySupervisor {
+    fn lock(&self) -> MutexGuard<'_, Option<control::Ready>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> PyResult<control::Ready> {
+        self.lock().take().ok_or_else(|| PyValueError::new_err("the supervisor has a container already"))
+    }
+}
+
+#[pymethods]
+impl ReadySupervisor {
+    fn namespace(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<Namespace> {
+        let deadline = Instant::now() + Duration::from_millis(timeout_millis);
+        let ready = self.take()?;
+        let (ready, made) = py.detach(move || {
+            let made = ready.namespace(deadline);
+            (ready, made)
+        });
+        let made = made.map_err(raise)?;
+        *self.lock() = Some(ready);
+        Namespace::new(made)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let ready = self.lock().take();
+        py.detach(|| drop(ready));
     }
 }
 
@@ -472,6 +540,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ExitRecord>()?;
     module.add_class::<Supervisor>()?;
     module.add_class::<SupervisorHost>()?;
+    module.add_class::<ReadySupervisor>()?;
     module.add_class::<Exec>()?;
     module.add_class::<ExecOutput>()?;
     module.add_function(wrap_pyfunction!(read_exec_record, module)?)?;

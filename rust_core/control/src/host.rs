@@ -66,7 +66,17 @@ impl SupervisorHost {
         self.ready.fill(&self.program, count)
     }
 
-    /// `joined`: the containers whose namespaces `start` shares, in the order of their places there.
+    /// A supervisor that waits, for a container whose network is to be made before its start. Blocking (half a
+    /// millisecond if none waits).
+    ///
+    /// # Errors
+    /// `IO_FAILED` if none can be executed.
+    pub fn take_ready(&self, container_id: &str) -> Result<Ready, ControlError> {
+        self.ready.take(&self.program, container_id)
+    }
+
+    /// `joined`: the containers whose namespaces `start` shares, in the order of their places there. `ready`: the
+    /// supervisor that is to start it; else any is taken.
     ///
     /// The container's process has been executed. Before that, its cgroups with their limits and its supervisor are
     /// made; on failure all of these are gone again, only what the caller made stands. Blocking, `timeout` at most
@@ -79,6 +89,7 @@ impl SupervisorHost {
         &self,
         start: &ContainerStart,
         joined: &[Arc<Supervisor>],
+        ready: Option<Ready>,
         timeout: Duration,
     ) -> Result<Supervisor, ControlError> {
         let deadline = Instant::now() + timeout;
@@ -95,7 +106,10 @@ impl SupervisorHost {
         let memory = sealed_plan(&start.container_id, &plan)?;
 
         // The supervisor begins to run while the groups are made.
-        let Ready { socket, child } = self.ready.take(&self.program, &start.container_id)?;
+        let Ready { socket, child } = match ready {
+            Some(ready) => ready,
+            None => self.ready.take(&self.program, &start.container_id)?,
+        };
         let sent = peer::send(&socket, &Request::Start { protocol: PROTOCOL_VERSION }, &[memory.as_fd()]);
         drop(memory);
         let told = |sent: Result<(), Errno>| match sent {
@@ -112,12 +126,19 @@ impl SupervisorHost {
 
         let lost =
             |detail: &str| ControlError::Lost { id: start.container_id.clone(), detail: detail.to_owned() };
-        let is_ready = wait_readable(&socket, deadline)
-            .map_err(|errno| IoError::new("poll", &start.run_dir, errno.raw_os_error()))?;
-        if !is_ready {
-            return Err(lost("it did not report a start in time"));
-        }
-        let (mut running, fds) = match receive(&socket, &start.run_dir)? {
+        let report = loop {
+            let is_ready = wait_readable(&socket, deadline)
+                .map_err(|errno| IoError::new("poll", &start.run_dir, errno.raw_os_error()))?;
+            if !is_ready {
+                return Err(lost("it did not report a start in time"));
+            }
+            match receive(&socket, &start.run_dir)? {
+                // What it made while it waited; nobody had need to know.
+                Some((Report::Namespace, _)) => {}
+                report => break report,
+            }
+        };
+        let (mut running, fds) = match report {
             Some((Report::Running(running), fds)) => (running, fds),
             Some((Report::Failed(failure), _)) => return Err(failure.into()),
             Some((Report::FailedIo { operation, path, errno }, _)) => {

@@ -1,21 +1,84 @@
 //! Supervisors that were executed ahead of their containers. They wait for a plan, hold nothing of any container, and end
 //! with the daemon, whose end of the connection is their only tie.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use errors::IoError;
+use rustix::io::Errno;
 
 use crate::error::ControlError;
+use crate::handle::wait_readable;
+use crate::peer;
 use crate::program::{Program, SpawnedSupervisor};
+use crate::wire::{Report, Request};
 
 /// Most supervisors that wait at once; each takes about 100 KiB of memory and a network namespace.
 pub const MAX_READY: usize = 8;
 /// Stands as its argument until a supervisor knows its container; as long as an id, which takes its place.
 const PLACEHOLDER: &str = "----------------------------------------------------------------";
 
-/// A supervisor that has not been told anything yet.
-pub(crate) struct Ready {
+/// A supervisor that has not been told anything yet; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Ready {
     pub(crate) socket: OwnedFd,
     pub(crate) child: SpawnedSupervisor,
+}
+
+/// A network namespace of a container, and the way to change it.
+#[derive(Debug)]
+pub struct Namespace {
+    /// The namespace.
+    pub namespace: OwnedFd,
+    /// A netlink socket (NETLINK_ROUTE) in it.
+    pub route: OwnedFd,
+    /// A UDP and a TCP socket in it, IPv4, not bound; where they were asked for.
+    pub inet: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Ready {
+    /// The network namespace that it has made and that the container will have. To be called once, before the start.
+    /// Blocking, `deadline` at most.
+    ///
+    /// # Errors
+    /// `SUPERVISOR_LOST` if it ended or says nothing, `IO_FAILED`.
+    pub fn namespace(&self, deadline: Instant) -> Result<Namespace, ControlError> {
+        let [namespace, route] = self.hear(deadline, &Report::Namespace)?;
+        Ok(Namespace { namespace, route, inet: None })
+    }
+
+    /// Sockets in a network namespace, of whomever it is. Blocking, `deadline` at most.
+    ///
+    /// # Errors
+    /// As [`Ready::namespace`].
+    pub fn open_sockets(&self, namespace: OwnedFd, deadline: Instant) -> Result<Namespace, ControlError> {
+        peer::send(&self.socket, &Request::OpenSockets, &[namespace.as_fd()])
+            .map_err(|errno| IoError::new("sendmsg", "", errno.raw_os_error()))?;
+        let [route, udp, tcp] = self.hear(deadline, &Report::Sockets)?;
+        Ok(Namespace { namespace, route, inet: Some((udp, tcp)) })
+    }
+
+    /// The descriptors of the next such report; others before it are passed over.
+    fn hear<const COUNT: usize>(
+        &self,
+        deadline: Instant,
+        expected: &Report,
+    ) -> Result<[OwnedFd; COUNT], ControlError> {
+        let lost = |detail: &str| ControlError::Lost { id: String::new(), detail: detail.to_owned() };
+        let fail = |operation| move |errno: Errno| IoError::new(operation, "", errno.raw_os_error());
+        loop {
+            if !wait_readable(&self.socket, deadline).map_err(fail("poll"))? {
+                return Err(lost("it made no network namespace in time"));
+            }
+            let (report, fds) = peer::receive::<Report>(&self.socket)
+                .map_err(fail("recvmsg"))?
+                .ok_or_else(|| lost("it ended before it had a container"))?;
+            if report == *expected {
+                return fds.try_into().map_err(|_| lost("its report lacks descriptors"));
+            }
+        }
+    }
 }
 
 /// Those that wait.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_record::ExitRecord;
 
 /// Version of the messages, of the plan, and of the exit record.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 /// Longest message; what is longer (the plan) travels in a sealed memory file.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest plan. The kernel takes at most 6 MiB of arguments and environment. Source: execve(2), ARG_MAX.
@@ -36,6 +36,9 @@ pub enum Request {
         /// [`PROTOCOL_VERSION`] of the daemon.
         protocol: u32,
     },
+    /// Before [`Request::Start`], any number of times: open sockets in the network namespace that comes along. The answer
+    /// is a [`Report::Sockets`].
+    OpenSockets,
     /// The cgroups stand: start the container's process in them. With it travel the pidfds of the containers whose
     /// namespaces the plan joins, in the order of their places, [`MAX_JOINED`] at most.
     Proceed {
@@ -88,6 +91,10 @@ pub enum Request {
 /// From the supervisor to the daemon.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
+    /// It has made a network namespace while it waited; the namespace and a netlink socket in it come along.
+    Namespace,
+    /// The sockets that [`Request::OpenSockets`] asked for come along: netlink, UDP, TCP.
+    Sockets,
     /// The container's process has been executed. With it travel its pidfd, the supervisor's own pidfd and, if there is
     /// one, the write end of its stdin.
     Running(Running),

@@ -36,8 +36,8 @@ fn nothing_is_left_of_starts_and_failures() {
     let before = holdings(&scene);
     for _ in 0..5 {
         scene.run("echo x; exit 1");
-        scene.host.start(&scene.spec(&["/bin/nothing"]), &[], TIMEOUT).unwrap_err();
-        scene.host.start(&scene.script("sleep 100"), &[], std::time::Duration::ZERO).unwrap_err();
+        scene.host.start(&scene.spec(&["/bin/nothing"]), &[], None, TIMEOUT).unwrap_err();
+        scene.host.start(&scene.script("sleep 100"), &[], None, std::time::Duration::ZERO).unwrap_err();
         let mut spec = scene.script("cat");
         spec.open_stdin = true;
         let supervisor = scene.start(&spec);

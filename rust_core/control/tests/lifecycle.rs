@@ -67,7 +67,7 @@ fn t01_a_command_that_cannot_be_executed_is_126_and_one_that_is_not_there_127() 
         [("/bin/nothing", "127"), ("nothing", "127"), ("/bin/plain", "126"), ("/tmp", "126")]
     {
         let spec = scene.spec(&[command]);
-        let error = scene.host.start(&spec, &[], TIMEOUT).unwrap_err();
+        let error = scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err();
         assert_eq!(
             (error.reason(), &*metadata(&error, "exit_code")),
             ("PROCESS_START_FAILED", code),
@@ -83,20 +83,20 @@ fn a_start_that_cannot_be_prepared_names_what_is_missing() {
     let scene = Scene::new();
     let mut spec = scene.script("true");
     spec.log_dir = scene.base.path().join("no such directory");
-    let error = scene.host.start(&spec, &[], TIMEOUT).unwrap_err();
+    let error = scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err();
     assert_eq!((error.reason(), metadata(&error, "path")), ("IO_FAILED", spec.log_dir.display().to_string()));
     let mut spec = scene.script("true");
     spec.limits.cpuset_cpus = Some("900".to_owned());
-    assert_eq!(scene.host.start(&spec, &[], TIMEOUT).unwrap_err().reason(), "CGROUP_LIMIT_REJECTED");
+    assert_eq!(scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err().reason(), "CGROUP_LIMIT_REJECTED");
     let mut spec = scene.script("true");
     spec.network_mode = "bridge".to_owned();
-    assert_eq!(scene.host.start(&spec, &[], TIMEOUT).unwrap_err().reason(), "FIELD_INVALID");
+    assert_eq!(scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err().reason(), "FIELD_INVALID");
     let mut spec = scene.script("true");
     spec.user = "nobody-knows".to_owned();
-    assert_eq!(scene.host.start(&spec, &[], TIMEOUT).unwrap_err().reason(), "USER_INVALID");
+    assert_eq!(scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err().reason(), "USER_INVALID");
     let mut spec = scene.script("true");
     spec.env.push(format!("BIG={}", "x".repeat(control::wire::MAX_PLAN_BYTES as usize)));
-    let error = scene.host.start(&spec, &[], TIMEOUT).unwrap_err();
+    let error = scene.host.start(&spec, &[], None, TIMEOUT).unwrap_err();
     assert_eq!((error.reason(), &*metadata(&error, "limit")), ("LIMIT_EXCEEDED", "MAX_PLAN_BYTES"));
     assert!(scene.groups.list_groups(&scene.parent).unwrap().is_empty());
 }
@@ -242,7 +242,7 @@ fn another_program_is_no_supervisor() {
 fn a_start_that_is_not_done_in_time_leaves_nothing() {
     let scene = Scene::new();
     let spec = scene.script("sleep 1000");
-    let error = scene.host.start(&spec, &[], Duration::ZERO).unwrap_err();
+    let error = scene.host.start(&spec, &[], None, Duration::ZERO).unwrap_err();
     assert_eq!(error.reason(), "SUPERVISOR_LOST", "{error}");
     assert!(scene.groups.list_groups(&scene.parent).unwrap().is_empty());
 }

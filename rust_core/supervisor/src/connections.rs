@@ -148,7 +148,10 @@ impl Connections {
                 }
                 Ok(Some((Request::ExecForget { id }, _))) => execs.forget(&id),
                 Err(Errno::AGAIN) => return served,
-                Ok(Some((Request::Start { .. } | Request::Proceed { .. }, _)) | None) | Err(_) => {
+                Ok(
+                    Some((Request::Start { .. } | Request::OpenSockets | Request::Proceed { .. }, _)) | None,
+                )
+                | Err(_) => {
                     self.open.swap_remove(place);
                     served.has_moved = true;
                     for serial in execs.leave(number) {

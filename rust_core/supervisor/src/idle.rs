@@ -1,8 +1,10 @@
 //! A supervisor that was executed before there is a container for it: what it makes ready meanwhile, and the name that it
 //! takes on later.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use control::peer;
+use control::wire::Report;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
@@ -12,7 +14,8 @@ const MAX_STAT_BYTES: usize = 4096;
 /// Of the fields after the command's name, where the arguments begin and end. Source: proc_pid_stat(5), fields 48, 49.
 const ARG_START: usize = 45;
 
-/// The network namespace of the container to come, made while nothing is asked; None if a plan is there already.
+/// The network namespace of the container to come, made while nothing is asked, and told of; None if a plan is there
+/// already.
 ///
 /// # Errors
 /// See `sys::network::new_namespace`: the supervisor must end.
@@ -21,7 +24,18 @@ pub fn network_namespace(daemon: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
     if poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&now))? > 0 {
         return Ok(None);
     }
-    sys::network::new_namespace().map(Some)
+    let made = sys::network::new_namespace()?;
+    peer::send(daemon, &Report::Namespace, &[made.namespace.as_fd(), made.route.as_fd()])?;
+    Ok(Some(made.namespace))
+}
+
+/// Sockets in `namespace` are the daemon's.
+///
+/// # Errors
+/// See `sys::network::open_sockets_in`: the supervisor must end.
+pub fn open_sockets(daemon: &OwnedFd, namespace: &OwnedFd) -> Result<(), Errno> {
+    let made = sys::network::open_sockets_in(namespace.as_fd())?;
+    peer::send(daemon, &Report::Sockets, &[made.route.as_fd(), made.udp.as_fd(), made.tcp.as_fd()])
 }
 
 /// The container's id is this program's argument, as `ps` shows it, whatever stood there. Nothing depends on it.

@@ -51,9 +51,17 @@ fn fail(operation: &'static str) -> impl Fn(Errno) -> IoError {
 /// The error of the system call that failed; nothing that the run directory did not hold before stands then.
 pub fn receive(daemon: &OwnedFd) -> Result<(Prepared, Spec), IoError> {
     let malformed = || fail("decode")(Errno::BADMSG);
-    let (request, mut fds) = peer::receive::<Request>(daemon)
-        .map_err(fail("recvmsg"))?
-        .ok_or_else(|| fail("recvmsg")(Errno::PIPE))?;
+    let (request, mut fds) = loop {
+        let (request, fds) = peer::receive::<Request>(daemon)
+            .map_err(fail("recvmsg"))?
+            .ok_or_else(|| fail("recvmsg")(Errno::PIPE))?;
+        match (&request, fds.first()) {
+            (Request::OpenSockets, Some(namespace)) => {
+                crate::idle::open_sockets(daemon, namespace).map_err(fail("setns"))?;
+            }
+            _ => break (request, fds),
+        }
+    };
     let memory = match (request, fds.pop()) {
         (Request::Start { protocol: PROTOCOL_VERSION }, Some(memory)) if fds.is_empty() => memory,
         _ => return Err(malformed()),

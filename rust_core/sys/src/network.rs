@@ -1,7 +1,7 @@
 //! A network namespace of its own, and the loopback device of the current one.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
@@ -11,20 +11,81 @@ use rustix::thread::{move_into_link_name_space, unshare_unsafe, LinkNameSpaceTyp
 /// The namespace of the calling thread, as a file.
 const OWN: &str = "/proc/thread-self/ns/net";
 
+/// A network namespace in which nothing runs.
+#[derive(Debug)]
+pub struct Namespace {
+    /// The namespace.
+    pub namespace: OwnedFd,
+    /// A netlink socket (NETLINK_ROUTE) that was opened in it, so that whoever has it changes links there.
+    pub route: OwnedFd,
+}
+
+/// What a new namespace begins with: value by file below /proc/sys/net. Routers of a container's network are the
+/// engine's to name, not a neighbour's (CVE-2020-13401); ports below 1024 and pings are safe for anybody inside.
+///
+/// Source: moby `daemon/oci_linux.go`, the default sysctls; kernel Documentation/networking/ip-sysctl.rst.
+const DEFAULTS: [(&str, &str); 4] = [
+    // No link-local address, unless the network has IPv6.
+    ("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1"),
+    ("/proc/sys/net/ipv6/conf/default/accept_ra", "0"),
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+];
+
 /// A new network namespace whose loopback device is up and which nothing runs in; the calling thread is where it was.
 ///
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN. After an error of any kind the thread may be in the new namespace: its program must
 /// end.
-pub fn new_namespace() -> Result<OwnedFd, Errno> {
+pub fn new_namespace() -> Result<Namespace, Errno> {
     let open_own = || open(OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let home = open_own()?;
     // SAFETY: a network namespace has no part in memory or descriptors; nothing that is shared changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
     bring_loopback_up()?;
-    let made = open_own()?;
-    move_into_link_name_space(std::os::fd::AsFd::as_fd(&home), Some(LinkNameSpaceType::Network))?;
+    for (path, value) in DEFAULTS {
+        match open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => drop(rustix::io::write(&file, value.as_bytes())?),
+            // A kernel without IPv6, or a read-only /proc/sys.
+            Err(Errno::NOENT | Errno::ROFS) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let made = Namespace { namespace: open_own()?, route: open_route()? };
+    move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(made)
+}
+
+/// Sockets that were opened in a namespace by a thread that has left it.
+#[derive(Debug)]
+pub struct Sockets {
+    /// A netlink socket (NETLINK_ROUTE).
+    pub route: OwnedFd,
+    /// A UDP socket, IPv4, not bound.
+    pub udp: OwnedFd,
+    /// A TCP socket, IPv4, not bound.
+    pub tcp: OwnedFd,
+}
+
+/// Sockets of another namespace; the calling thread is where it was.
+///
+/// # Errors
+/// As [`new_namespace`].
+pub fn open_sockets_in(namespace: BorrowedFd<'_>) -> Result<Sockets, Errno> {
+    let home = open(OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
+    let open_inet = |kind| socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None);
+    let open_all = || {
+        let (udp, tcp) = (open_inet(SocketType::DGRAM)?, open_inet(SocketType::STREAM)?);
+        Ok(Sockets { route: open_route()?, udp, tcp })
+    };
+    let sockets = open_all();
+    move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
+    sockets
+}
+
+fn open_route() -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
 }
 
 /// `lo` is up in the network namespace of the calling thread (127.0.0.1 and ::1 answer).

@@ -2,6 +2,7 @@
 
 from typing import final
 
+from fluytd._core.network import Namespace
 from fluytd.containers.process_spec import ContainerStart, ExecStart
 
 @final
@@ -134,6 +135,16 @@ class Supervisor:
     def close(self) -> None: ...
 
 @final
+class ReadySupervisor:
+    """A supervisor that has no container yet."""
+
+    def namespace(self, timeout_millis: int) -> Namespace:
+        """The network namespace that the container will have. To be called once, before the start. Raises SUPERVISOR_LOST,
+        IO_FAILED. Blocking (until it is made)."""
+    def close(self) -> None:
+        """It ends, unless it was given its container. Idempotent. Blocking (until it has ended)."""
+
+@final
 class SupervisorHost:
     """Starts supervisors from one opened program. One per daemon."""
 
@@ -142,9 +153,19 @@ class SupervisorHost:
     def prepare(self, count: int) -> None:
         """`count` supervisors (8 at most) wait for the next starts, which then need not execute any. They end with this
         object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
-    def start(self, spec: ContainerStart, joined: list[Supervisor], timeout_millis: int) -> Supervisor:
+    def take_ready(self, container_id: str) -> ReadySupervisor:
+        """One that waits, for a container whose network is made before its start. Raises IO_FAILED. Blocking."""
+    def open_namespace(self, host_pid: int, timeout_millis: int) -> Namespace:
+        """The network namespace of a process. Raises IO_FAILED (errno 2: it has ended), SUPERVISOR_LOST. Blocking."""
+    def start(
+        self,
+        spec: ContainerStart,
+        joined: list[Supervisor],
+        timeout_millis: int,
+        ready: ReadySupervisor | None = None,
+    ) -> Supervisor:
         """`joined`: the containers whose namespaces the spec shares, 5 at most, in the order of their places there.
-
+        `ready`: the supervisor that is to start it; else any is taken.
         The container's process has been executed. Before that: run directory, cgroups with limits and supervisor are made;
         on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,
         path, exit_code 126 or 127 where the command is at fault), USER_INVALID, CGROUP_LIMIT_REJECTED,

@@ -11,6 +11,7 @@ from random import SystemRandom
 from fluytd._core import process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
+from fluytd.bootstrap.networks import network_parts_of
 from fluytd.containers.archives import CoreTrees
 from fluytd.containers.cdi_registry import CdiRegistry
 from fluytd.containers.directories import ContainerDirectories, NameSources
@@ -19,12 +20,15 @@ from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
+from fluytd.containers.spec import NetworkMode
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.execs.probe import ExecProbe
 from fluytd.execs.service import ExecService
 from fluytd.host import probe
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
+from fluytd.networks.attachments import Attachments
+from fluytd.networks.service import NetworkService
 from fluytd.recovery.apply import recover
 from fluytd.state.containers import ContainerRecords
 from fluytd.state.execs import ExecRecords
@@ -37,6 +41,7 @@ class ContainerParts:
     """Containers and what goes with them."""
 
     service: ContainerService
+    networks: NetworkService
     execs: ExecService
     logs: LogService
     files: ContainerFiles
@@ -46,6 +51,7 @@ class ContainerParts:
     async def found_again(self) -> int:
         """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
         await self.execs.load()
+        await self.networks.open()
         report = await recover(self.service.ctx)
         self.execs.adopt()
         return report.adopted_count
@@ -58,12 +64,16 @@ class ContainerParts:
 async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeService) -> ContainerParts:
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
-    service = await base.workers.run(_service, base, images, readers, volumes)
+    runtime, host = await base.workers.run(_runtime, base)
+    service: ContainerService
+    networks = network_parts_of(base, runtime, lambda network_id: service.users_of_network(network_id))  # noqa: PLW0108 - it is made later
+    service = await base.workers.run(_service, base, images, readers, volumes, runtime, host, networks.attachments)
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
     return ContainerParts(
         service=service,
+        networks=networks.service,
         execs=execs,
         logs=LogService(service, readers.follow, base.workers, base.clock),
         files=ContainerFiles(service.ctx, CoreTrees(images.layers.core, base.workers), images.committer),
@@ -72,7 +82,7 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
     )
 
 
-def _service(base: Base, images: ImageParts, readers: LogReaders, volumes: VolumeService) -> ContainerService:
+def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
     config = base.config
     facts = HostFacts(
         tuple(process.default_capabilities()),
@@ -87,19 +97,27 @@ def _service(base: Base, images: ImageParts, readers: LogReaders, volumes: Volum
     settings = StartSettings(
         config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
     )
+    devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
+    return CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices), facts
+
+
+def _service(
+    base: Base,
+    images: ImageParts,
+    readers: LogReaders,
+    volumes: VolumeService,
+    runtime: CoreRuntime,
+    facts: HostFacts,
+    networking: Attachments,
+) -> ContainerService:
+    config = base.config
     names = NameSources(
         resolv_conf=config.resolv_conf_path,
         systemd_resolv_conf=config.systemd_resolv_conf_path,
         fallback_servers=tuple(filter(None, config.dns_fallback_servers.split(","))),
     )
     return ContainerService(
-        runtime=CoreRuntime(
-            config.supervisor_path,
-            config.run_root,
-            settings,
-            facts,
-            HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(","))))),
-        ),
+        runtime=runtime,
         directories=ContainerDirectories(config.data_root, config.run_root, names),
         images=images.present(base),
         records=ContainerRecords(base.database),
@@ -109,6 +127,8 @@ def _service(base: Base, images: ImageParts, readers: LogReaders, volumes: Volum
         random=SystemRandom(),
         host=facts,
         volumes=VolumeUses(volumes.ctx),
+        networking=networking,
+        default_network_mode=NetworkMode(config.default_network),
     )
 
 

@@ -16,6 +16,7 @@ from fluytd.api.events_service import EventServicer
 from fluytd.api.execs_service import ExecServicer
 from fluytd.api.images_service import ImageServicer
 from fluytd.api.logs_service import LogServicer
+from fluytd.api.networks_service import NetworkServicer
 from fluytd.api.operations_service import OperationServicer
 from fluytd.api.server import Server
 from fluytd.api.volumes_service import VolumeServicer
@@ -101,6 +102,7 @@ async def _servicers(
         BuildServicer(builds.service),
         ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),
+        NetworkServicer(containers.networks, containers.service),
         ImageServicer(image_service, Remote(images.registry, _core.CancelToken), spool),
         VolumeServicer(volumes, spool),
     )

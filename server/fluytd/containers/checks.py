@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fluytd.containers import confinement
+from fluytd.containers.name_files import HOST_GATEWAY
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
@@ -349,8 +350,9 @@ def _check_network(spec: ContainerSpec) -> None:
         if not _is_address(server):
             raise FieldInvalid(field=f"spec.network.dns_servers[{index}]", rule="must be an IP address")
     for index, entry in enumerate(network.extra_hosts):
-        if not _HOST_ALIAS.fullmatch(entry) or not _is_address(entry.partition(":")[2]):
-            rule = "must be `name:address` with an IP address (`host-gateway` needs a bridge, which is not built yet)"
+        address = entry.partition(":")[2]
+        if not _HOST_ALIAS.fullmatch(entry) or not (address == HOST_GATEWAY or _is_address(address)):
+            rule = f"must be `name:address` with an IP address or {HOST_GATEWAY}"
             raise FieldInvalid(field=f"spec.network.extra_hosts[{index}]", rule=rule)
 
 

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Probe, Records, Runtime, Volumes
+from fluytd.containers.ports import Directories, Images, Networking, Probe, Records, Runtime, Volumes
 from fluytd.containers.resolve import HostFacts
+from fluytd.containers.spec import NetworkMode
 from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.errors import EngineError
 from fluytd.events.model import Fact
@@ -36,6 +37,9 @@ class Context:
     clock: Clock
     random: Random
     host: HostFacts
+    networking: Networking
+    #: The network mode of a container whose caller names none.
+    default_network_mode: NetworkMode = NetworkMode.BRIDGE
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None

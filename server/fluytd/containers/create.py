@@ -1,5 +1,7 @@
 """Making a container: its record first, then its directories. It starts nothing."""
 
+import dataclasses
+
 from fluytd import failpoints
 from fluytd.containers import checks, facts, model, mounts, namespaces
 from fluytd.containers.context import Context
@@ -10,6 +12,14 @@ from fluytd.containers.spec import ContainerSpec, SecuritySpec
 from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
 from fluytd.ids import ContainerId
+
+
+def with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
+    """The specification, with the engine's network mode where the caller named none and asks for nothing of one."""
+    network = spec.network
+    if not network.is_default or network.attachments or network.published_ports or network.publish_all_ports:
+        return spec
+    return dataclasses.replace(spec, network=dataclasses.replace(network, mode=ctx.default_network_mode))
 
 
 def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
@@ -26,6 +36,7 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     ctx.runtime.check_parent(spec.cgroup_parent)
     if ctx.volumes is None and (spec.volumes or spec.volumes_from):
         raise FieldNotBuilt(field="spec.mounts.volume")
+    ctx.networking.check(spec.network.attachments)
     if ctx.probe is None and spec.health_check is not None and not spec.health_check.is_disabled:
         raise FieldNotBuilt(field="spec.health_check")
 

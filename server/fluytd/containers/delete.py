@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from fluytd import failpoints
-from fluytd.containers import facts, model, mounts, stop
+from fluytd.containers import facts, model, mounts, networking, stop
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.release import released
@@ -67,6 +67,7 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
     await released(ctx, entry)
     if last.state in (State.UNKNOWN, State.DELETING):
         await ctx.workers.run(ctx.runtime.release, last.id, None)
+        await networking.give_back(ctx, last.id)
     remove: Callable[[str], int | None] = ctx.directories.remove if is_counted else ctx.directories.drop
     failpoints.hit("container.delete.files")
     size = await ctx.workers.run(remove, last.id)

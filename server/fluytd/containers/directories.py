@@ -104,15 +104,25 @@ class ContainerDirectories:
                 skeletons.make(base)
             _give_root_attributes(f"{base}/upper", lower_dirs)
             failpoints.hit("container.create.files")
-            host_names = self._names.read()
-            _write(f"{base}/hosts", hosts_file(container, host_names))
             _write(f"{base}/hostname", container.resolved.hostname + "\n")
-            _write(f"{base}/resolv.conf", resolv_conf(container.spec, host_names))
+            self._write_names(container)
         except BaseException as error:
             host.remove_tree(base)
             if isinstance(error, OSError):
                 raise _failed("create", str(error.filename or base), error) from error
             raise
+
+    def write_names(self, container: Container) -> None:
+        """See `ports.Directories.write_names`."""
+        try:
+            self._write_names(container)
+        except OSError as error:
+            raise _failed("write", str(error.filename or container.id), error) from error
+
+    def _write_names(self, container: Container) -> None:
+        base, host_names = f"{self._root}/{container.id}", self._names.read()
+        _write(f"{base}/hosts", hosts_file(container, host_names))
+        _write(f"{base}/resolv.conf", resolv_conf(container.spec, host_names))
 
     def remove(self, container_id: str) -> int:
         """See `ports.Directories.remove`."""
@@ -178,7 +188,8 @@ def _give_root_attributes(upper: str, lower_dirs: Sequence[str]) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # In place: the file is bound into the container.
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
     finally:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable
 
 from fluytd import failpoints
-from fluytd.containers import delete, facts, model, mounts
+from fluytd.containers import delete, facts, model, mounts, networking
 from fluytd.containers.context import Context
 from fluytd.containers.ports import Ending
 from fluytd.containers.table import Entry, Run
@@ -86,5 +86,7 @@ async def _release(ctx: Context, entry: Entry, run: Run, recorded: Awaitable[Non
     await recorded
     await ctx.workers.run(ctx.runtime.release, entry.container.id, run.process)
     await mounts.detach(ctx, entry.container)
+    if networking.is_bridged(entry.container):
+        await networking.give_back(ctx, entry.container.id)
     if entry.run is run:
         entry.run = None

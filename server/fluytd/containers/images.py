@@ -86,6 +86,7 @@ def facts_of(image: Image, name: str) -> ImageFacts:
         labels=config.labels,
         health_check=_health_check(config),
         volumes=config.volumes,
+        exposed_ports=config.exposed_ports,
     )
 
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from fluytd.containers.spec import BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import AttachmentSpec, BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
 from fluytd.errors import Failure
+from fluytd.networks.model import Endpoint, PublishedPort
 
 
 class State(StrEnum):
@@ -86,6 +87,8 @@ class ImageFacts:
     stop_signal: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     health_check: HealthCheck | None = None
+    #: `80/tcp`.
+    exposed_ports: tuple[str, ...] = ()
     #: Paths inside, as the image spells them, that want a volume.
     volumes: tuple[str, ...] = ()
 
@@ -210,6 +213,10 @@ class Container:
     health: Health | None = None
     #: It is being deleted together with its anonymous volumes.
     removes_volumes: bool = False
+    #: The networks that the present run is on, in the order of their interfaces; none of a container without a run.
+    endpoints: tuple[Endpoint, ...] = ()
+    #: The ports of the host that lead to the present run.
+    published_ports: tuple[PublishedPort, ...] = ()
 
     @property
     def all_images(self) -> tuple[ImageFacts, ...]:
@@ -263,6 +270,22 @@ def starting(container: Container, *, is_by_policy: bool = False) -> Container:
     )
 
 
+def joined(
+    container: Container, endpoints: tuple[Endpoint, ...], published_ports: tuple[PublishedPort, ...]
+) -> Container:
+    """Its run has these addresses and ports."""
+    return replace(container, endpoints=endpoints, published_ports=published_ports)
+
+
+def connected(
+    container: Container, attachments: tuple[AttachmentSpec, ...], endpoints: tuple[Endpoint, ...]
+) -> Container:
+    """It is to be on these networks, and its run, if it has one, is."""
+    network = replace(container.spec.network, attachments=attachments, is_detached=not attachments)
+    spec = replace(container.spec, network=network)
+    return replace(container, version=container.version + 1, spec=spec, endpoints=endpoints)
+
+
 def running(container: Container, *, host_pid: int, start_time_unix_nanos: int, clamps: tuple[str, ...]) -> Container:
     """The process has been executed."""
     return _change(
@@ -285,6 +308,8 @@ def start_failed(container: Container, before: Container, failure: Failure, exit
         reason=failure.reason,
         message=failure.message,
         failure=failure,
+        endpoints=(),
+        published_ports=(),
     )
 
 
@@ -302,6 +327,8 @@ def start_undone(container: Container, failure: Failure) -> Container:
         reason=failure.reason,
         message=failure.message,
         failure=failure,
+        endpoints=(),
+        published_ports=(),
     )
 
 
@@ -374,6 +401,8 @@ def exited(container: Container, status: ExitStatus, *, oom_killed: bool, exit_t
         oom_killed=oom_killed,
         exit_time_unix_nanos=exit_time_unix_nanos,
         host_pid=0,
+        endpoints=(),
+        published_ports=(),
     )
 
 
@@ -389,6 +418,8 @@ def lost(container: Container, failure: Failure, *, exit_time_unix_nanos: int) -
         failure=failure,
         exit_time_unix_nanos=exit_time_unix_nanos,
         host_pid=0,
+        endpoints=(),
+        published_ports=(),
     )
 
 

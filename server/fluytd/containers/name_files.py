@@ -2,9 +2,13 @@
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from fluytd.containers.model import Container
 from fluytd.containers.spec import ContainerSpec, NetworkMode
+
+#: Stands in `extra_hosts` for the host as the container reaches it. Source: moby `opts/hosts.go`.
+HOST_GATEWAY: Final = "host-gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,27 @@ def hosts_file(container: Container, host: HostNames) -> str:
     is_of_host = container.spec.network.mode is NetworkMode.HOST and bool(host.hosts)
     if is_of_host:
         lines = host.hosts.splitlines()
+    gateway = _host_as_reached(container)
     for entry in container.spec.network.extra_hosts:
         name, _, address = entry.partition(":")
-        lines.append(f"{address}\t{name}")
+        address = gateway if address == HOST_GATEWAY else address.removeprefix("[").removesuffix("]")
+        if address:
+            lines.append(f"{address}\t{name}")
     names = container.resolved.hostname
     if container.spec.domainname:
         names = f"{names}.{container.spec.domainname} {names}"
     if not is_of_host:
-        lines.append(f"127.0.1.1\t{names}")
+        own = [address.partition("/")[0] for endpoint in container.endpoints for address in endpoint.addresses]
+        lines += [f"{address}\t{names}" for address in own or ["127.0.1.1"]]
     return "\n".join(lines) + "\n"
+
+
+def _host_as_reached(container: Container) -> str:
+    """The host's address as the container sees it; empty while it has none."""
+    if container.spec.network.mode is not NetworkMode.BRIDGE:
+        return "127.0.0.1"
+    endpoints = sorted(container.endpoints, key=lambda one: not one.is_default_route)
+    return next((one.ipv4_gateway for one in endpoints if one.ipv4_gateway), "")
 
 
 def resolv_conf(spec: ContainerSpec, host: HostNames) -> str:

@@ -29,6 +29,9 @@ def modes(spec: ContainerSpec) -> dict[str, str]:
         found[kind] = known.get(asked.mode, "own")
     network = spec.network
     found["network"] = places[network.container] if network.mode is NetworkMode.CONTAINER else network.mode.value
+    if network.mode is NetworkMode.BRIDGE:
+        # To the core it is one without interfaces: it is given them before the process is executed.
+        found["network"] = NetworkMode.NONE.value
     ipc = spec.namespaces.ipc
     # The host's is a mount like others.
     shm = {NamespaceMode.CONTAINER: found["ipc"], NamespaceMode.NONE: "none", NamespaceMode.HOST: "none"}

@@ -10,9 +10,10 @@ from typing import Protocol
 from fluytd.containers.model import Container, ExitStatus, ImageFacts, MountedVolume
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import StartPaths
-from fluytd.containers.spec import PlatformChoice, VolumeSpec
+from fluytd.containers.spec import AttachmentSpec, PlatformChoice, VolumeSpec
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
+from fluytd.networks.model import Endpoint, PublishedPort
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 
@@ -378,6 +379,53 @@ class Volumes(Protocol):
         that no other container has. Idempotent. Raises STORAGE_FULL, IO_FAILED."""
 
 
+class Networking(Protocol):
+    """Containers on networks; implemented by `networks.attachments.Attachments`, where each method is described."""
+
+    @property
+    def default_id(self) -> str:
+        """See there."""
+
+    def id_of(self, reference: str) -> str:
+        """See there."""
+
+    def check(self, attachments: Sequence[AttachmentSpec]) -> None:
+        """See there."""
+
+    def join(self, container: Container) -> tuple[tuple[Endpoint, ...], tuple[PublishedPort, ...]]:
+        """See there."""
+
+    def detach(self, container_id: str) -> None:
+        """See there. Blocking."""
+
+    def leave(self, container_id: str) -> list[str]:
+        """See there."""
+
+    def remove_links(self, names: Sequence[str]) -> None:
+        """See there. Blocking."""
+
+    def adopt(self, container: Container) -> None:
+        """See there."""
+
+    def settle(self) -> None:
+        """See there. Blocking."""
+
+    def endpoints(self, container_id: str) -> tuple[Endpoint, ...]:
+        """See there."""
+
+    def connect(self, container: Container, attachment: AttachmentSpec) -> Endpoint:
+        """See there."""
+
+    def attach_live(self, container: Container, endpoint: Endpoint) -> None:
+        """See there. Blocking."""
+
+    def disconnect(self, container_id: str, network_id: str) -> Endpoint | None:
+        """See there."""
+
+    def detach_live(self, container: Container, gone: Endpoint, rest: Sequence[Endpoint]) -> None:
+        """See there. Blocking."""
+
+
 class Probe(Protocol):
     """Runs commands of health checks inside containers."""
 
@@ -409,6 +457,9 @@ class Directories(Protocol):
 
         Raises STORAGE_FULL, IO_FAILED; nothing is left then. Blocking.
         """
+
+    def write_names(self, container: Container) -> None:
+        """The files about names tell of the container's present addresses. Raises STORAGE_FULL, IO_FAILED. Blocking."""
 
     def remove(self, container_id: str) -> int:
         """All of it is gone; returns the bytes that were counted, bounded. Idempotent. Blocking."""

@@ -42,7 +42,7 @@ class ContainerFilter:
             and (not self.images or any(_is_of(container, image) for image in self.images))
             and (self.before_unix_nanos is None or container.create_time_unix_nanos < self.before_unix_nanos)
             and (self.since_unix_nanos is None or container.create_time_unix_nanos > self.since_unix_nanos)
-            and (not self.networks or container.spec.network.mode.value in self.networks)
+            and (not self.networks or not self.networks.isdisjoint(_networks(container)))
             and (not self.health_states or _health_of(container) in self.health_states)
             and (not self.volumes or any(target in self.volumes for target in _targets(container)))
         )
@@ -65,6 +65,13 @@ def _is_of(container: Container, image: str) -> bool:
     digits = image.removeprefix("sha256:")
     is_id = len(digits) >= 4 and all(character in "0123456789abcdef" for character in digits)
     return is_id and facts.image_id.removeprefix("sha256:").startswith(digits)
+
+
+def _networks(container: Container) -> set[str]:
+    """The mode of its network, and the names and ids of the networks that it is on or is to be on."""
+    spec = container.spec.network
+    found = {spec.mode.value, *(attachment.network for attachment in spec.attachments)}
+    return found | {text for one in container.endpoints for text in (one.network_id, one.network_name)}
 
 
 def _health_of(container: Container) -> HealthState | None:

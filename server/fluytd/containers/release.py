@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from fluytd.containers import networking
 from fluytd.containers.context import Context
 from fluytd.containers.table import Entry
 from fluytd.errors import EngineError
@@ -23,5 +24,6 @@ async def released(ctx: Context, entry: Entry) -> None:
     except EngineError as error:
         _log.warning("container %s: giving back its resources failed (%s), once more", entry.container.id, error)
         await ctx.workers.run(ctx.runtime.release, entry.container.id, None)
+        await networking.give_back(ctx, entry.container.id)
         entry.run = None
     entry.release = None

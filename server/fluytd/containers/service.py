@@ -13,6 +13,7 @@ from fluytd.containers import (
     create,
     delete,
     health,
+    networking,
     pause,
     processes,
     prune,
@@ -28,17 +29,18 @@ from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, Probe, ProcessInfo, Records, Runtime, Volumes
+from fluytd.containers.ports import Directories, Images, Networking, Probe, ProcessInfo, Records, Runtime, Volumes
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
-from fluytd.containers.spec import ContainerSpec, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import AttachmentSpec, ContainerSpec, NetworkMode, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
+from fluytd.networks.model import Endpoint
 from fluytd.registries.model import Credentials
 from fluytd.volumes.ports import VolumeHolder
 from fluytd.workers import Workers
@@ -64,6 +66,8 @@ class ContainerService:
         clock: Clock,
         random: Random,
         host: HostFacts,
+        networking: Networking,
+        default_network_mode: NetworkMode = NetworkMode.BRIDGE,
         probe: Probe | None = None,
         volumes: Volumes | None = None,
     ) -> None:
@@ -76,6 +80,8 @@ class ContainerService:
             clock=clock,
             random=random,
             host=host,
+            networking=networking,
+            default_network_mode=default_network_mode,
             probe=probe,
             volumes=volumes,
         )
@@ -89,6 +95,7 @@ class ContainerService:
 
     async def create(self, spec: ContainerSpec, name: str) -> Container:
         """See `create.create`."""
+        spec = create.with_defaults(self.ctx, spec)
         return await self.ctx.complete(create.create(self.ctx, spec, name), "create")
 
     async def start(self, reference: str, *, expected_version: int = 0) -> Container:
@@ -106,6 +113,7 @@ class ContainerService:
         async with aclosing(self.prepare_run(spec, name, detach=detach, auth=auth)) as pullings:
             async for pulling in pullings:
                 yield pulling
+        spec = create.with_defaults(self.ctx, spec)
         created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
         launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
         try:
@@ -125,14 +133,14 @@ class ContainerService:
         self, spec: ContainerSpec, name: str, *, detach: bool, auth: Credentials | None
     ) -> AsyncGenerator[Pulling, None]:
         """The first half of `run`: all checks, and the pull."""
-        run.check(self.ctx, spec, name, detach=detach)
+        run.check(self.ctx, create.with_defaults(self.ctx, spec), name, detach=detach)
         async with aclosing(run.pull_if_asked(self.ctx, spec, auth)) as pullings:
             async for pulling in pullings:
                 yield pulling
 
     async def launch(self, spec: ContainerSpec, name: str, *, detach: bool) -> Launched:
         """The second half of `run`: the container is made and started; give the result to `stream`."""
-        task = self._spawn_launch(spec, name, detach=detach)
+        task = self._spawn_launch(create.with_defaults(self.ctx, spec), name, detach=detach)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -199,6 +207,34 @@ class ContainerService:
         """See `update.update`; VERSION_CONFLICT besides."""
         entry = self._find(reference, expected_version)
         return await self.ctx.complete(update.update(self.ctx, entry, changes, policy), "update")
+
+    async def connect(
+        self, reference: str, attachment: AttachmentSpec, *, expected_version: int = 0
+    ) -> Endpoint | None:
+        """See `networking.connect`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(networking.connect(self.ctx, entry, attachment), "connect")
+
+    async def disconnect(self, reference: str, network: str, *, expected_version: int = 0) -> Sequence[str]:
+        """See `networking.disconnect`; VERSION_CONFLICT besides."""
+        entry = self._find(reference, expected_version)
+        return await self.ctx.complete(networking.disconnect(self.ctx, entry, network), "disconnect")
+
+    def users_of_network(self, network_id: str) -> Sequence[str]:
+        """Containers whose specification names the network, in any state; networks ask before they are deleted."""
+        return [entry.container.id for entry in self.ctx.table if self._is_for(entry.container, network_id)]
+
+    def _is_for(self, container: Container, network_id: str) -> bool:
+        if not networking.is_bridged(container):
+            return False
+        references = {attachment.network for attachment in container.spec.network.attachments}
+        return any(self._names(reference, network_id) for reference in references)
+
+    def _names(self, reference: str, network_id: str) -> bool:
+        try:
+            return self.ctx.networking.id_of(reference) == network_id
+        except EngineError:
+            return False
 
     async def delete(
         self, reference: str, *, force: bool, removes_volumes: bool = False, expected_version: int = 0

@@ -11,6 +11,8 @@ class NetworkMode(StrEnum):
     NONE = "none"
     #: The host's.
     HOST = "host"
+    #: A namespace of its own, attached to networks.
+    BRIDGE = "bridge"
     #: That of another container.
     CONTAINER = "container"
 
@@ -199,14 +201,49 @@ class SecuritySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachmentSpec:
+    """One network to be on; empty fields are the engine's to choose."""
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    mac_address: str = ""
+    interface_name: str = ""
+    gateway_priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortSpec:
+    """Ports of the container that are reachable on the host."""
+
+    container_port: int
+    #: 0: a free one.
+    host_port: int = 0
+    port_count: int = 1
+    #: Empty: the engine's setting, else all of both families.
+    host_address: str = ""
+    #: `tcp`, `udp` or `sctp`.
+    protocol: str = "tcp"
+    #: CIDR; empty: all.
+    allowed_sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkSpec:
     """Network mode and the files about names that go with it."""
 
     mode: NetworkMode = NetworkMode.NONE
-    #: The caller named no mode or the bridge; told apart so that the record says what was asked.
+    #: The caller named no mode; told apart so that the record says what was asked.
     is_default: bool = False
     #: With CONTAINER: as `NamespaceSpec.container`.
     container: str = ""
+    #: With BRIDGE: the networks, in the order of their interfaces; none: the default one.
+    attachments: tuple[AttachmentSpec, ...] = ()
+    #: It was disconnected from the last one: it is on none.
+    is_detached: bool = False
+    published_ports: tuple[PortSpec, ...] = ()
+    publish_all_ports: bool = False
     dns_servers: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

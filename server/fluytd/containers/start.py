@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, mounts, namespaces
+from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.ports import Process
@@ -80,9 +80,17 @@ async def start_locked(
     before = entry.container
     if make_directories:
         before = model.created(before)
-    failpoints.hit("container.start.record")
     created = (facts.created(before),) if make_directories else ()
-    ctx.record(entry, model.starting(before, is_by_policy=is_by_policy), created)
+    starting = model.starting(before, is_by_policy=is_by_policy)
+    try:
+        # What is refused here, a port that is taken for example, is refused before anything is made.
+        starting = networking.joined(ctx, starting)
+    except EngineError as error:
+        failed = model.start_failed(starting, before, error.failure, model.exit_code_of_failure(error.metadata))
+        await ctx.record(entry, failed, (*created, facts.start_failed(failed, error.failure)))
+        raise
+    failpoints.hit("container.start.record")
+    ctx.record(entry, starting, created)
     try:
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
@@ -95,6 +103,8 @@ async def start_locked(
         )
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
+        if networking.is_bridged(before):
+            await networking.give_back(ctx, before.id)
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
         failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
         await ctx.record(entry, failed, (facts.start_failed(failed, failure),))
@@ -171,6 +181,8 @@ def _work(
         paths = replace(paths, volume_sources=volume_sources)
     if make_directories:
         ctx.directories.create(container, paths.lower_dirs)
+    elif networking.is_bridged(container):
+        ctx.directories.write_names(container)
     for other, _ in joined:
         if other.id == container.spec.network.container:
             paths = _with_names_of(ctx, paths, other)

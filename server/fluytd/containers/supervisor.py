@@ -1,20 +1,21 @@
 """Processes of containers over `_core.process` and `_core.cgroup`. It keeps only paths, and decides nothing."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
 from fluytd._core import cgroup, host, process
+from fluytd._core.network import Namespace
 from fluytd.containers import bind_sources, host_devices
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Ending, ExecProcess, Process, ProcessInfo, Stats
-from fluytd.containers.process_spec import ExecStart, ResourceLimits
+from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
-from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
+from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed, KernelFeatureMissing
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -40,6 +41,8 @@ class CoreRuntime:
         devices: HostDevices,
     ) -> None:
         """Opens the supervisor program. Raises IO_FAILED, VERSION_MISMATCH. Blocking."""
+        #: Gives a container's network namespace its interfaces; set once networks are known.
+        self.attach: Callable[[Container, Namespace], None] = _no_networks
         self._host = process.SupervisorHost(str(supervisor_path))
         self._run_dirs = run_root / "containers"
         self._settings = settings
@@ -94,12 +97,28 @@ class CoreRuntime:
             raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
         failpoints.hit("container.start.process")
         try:
-            started = self._host.start(spec, joined, START_TIMEOUT_MILLIS)  # type: ignore[arg-type] # as in `exec`
+            started = self._start(container, spec, joined)
         except BaseException:
             host.remove_tree(paths.run_dir)
             raise
         failpoints.hit("container.start.executed")
         return started
+
+    def _start(self, container: Container, spec: ContainerStart, others: Sequence[Process]) -> process.Supervisor:
+        joined: list[process.Supervisor] = [*others]  # type: ignore[list-item] # as in `exec`
+        if not container.endpoints:
+            return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
+        ready = self._host.take_ready(container.id)
+        try:
+            self.attach(container, ready.namespace(START_TIMEOUT_MILLIS))
+            failpoints.hit("network.attach.started")
+            return self._host.start(spec, joined, START_TIMEOUT_MILLIS, ready)
+        finally:
+            ready.close()
+
+    def open_namespace(self, host_pid: int, timeout_millis: int) -> Namespace:
+        """The network namespace of a process. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        return self._host.open_namespace(host_pid, timeout_millis)
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:
         """See `ports.Runtime.exec`."""
@@ -182,6 +201,10 @@ class CoreRuntime:
     def list_run_dirs(self) -> list[str]:
         """See `ports.Runtime.list_run_dirs`."""
         return [entry.name for entry in os.scandir(self._run_dirs)]
+
+
+def _no_networks(container: Container, namespace: Namespace) -> None:
+    raise KernelFeatureMissing(feature="networks", kernel_release=os.uname().release)
 
 
 def _check_name(name: str) -> None:

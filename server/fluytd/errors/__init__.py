@@ -80,6 +80,18 @@ from fluytd.errors.images import (
     RegistrySearchUnsupported,
     RegistryUnreachable,
 )
+from fluytd.errors.networks import (
+    AddressesExhausted,
+    AddressInUse,
+    NetworkAmbiguous,
+    NetworkExists,
+    NetworkInUse,
+    NetworkNotFound,
+    NotAttached,
+    PortInUse,
+    SubnetInUse,
+    SubnetsExhausted,
+)
 from fluytd.errors.storage import (
     ArchiveInvalid,
     BlobNotFound,
@@ -108,6 +120,8 @@ from fluytd.errors.volumes import (
 )
 
 __all__ = [
+    "AddressInUse",
+    "AddressesExhausted",
     "AlreadyExists",
     "ArchiveInvalid",
     "BindSourceNotFound",
@@ -164,12 +178,18 @@ __all__ = [
     "LimitExceeded",
     "ManifestInvalid",
     "NameInUse",
+    "NetworkAmbiguous",
+    "NetworkExists",
+    "NetworkInUse",
+    "NetworkNotFound",
+    "NotAttached",
     "NotBuilt",
     "NotFound",
     "OperationInProgress",
     "OperationNotFound",
     "PermissionDenied",
     "PlatformUnavailable",
+    "PortInUse",
     "ProcessNotFound",
     "ProcessStartFailed",
     "ReferenceInvalid",
@@ -182,6 +202,8 @@ __all__ = [
     "ResourceExhausted",
     "SizeMismatch",
     "StorageFull",
+    "SubnetInUse",
+    "SubnetsExhausted",
     "SupervisorLost",
     "Unexpected",
     "Upstream",

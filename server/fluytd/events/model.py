@@ -360,6 +360,38 @@ class StorageDamaged:
     is_repaired: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkCreated:
+    """A network was made."""
+
+    network_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDeleted:
+    """A network was deleted."""
+
+    network_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConnected:
+    """A container was attached to a network."""
+
+    network_id: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDisconnected:
+    """A container was detached from a network."""
+
+    network_id: str
+    container_id: str
+
+
 Fact = (
     EngineStarted
     | EngineStopping
@@ -401,6 +433,10 @@ Fact = (
     | StorageReclaimed
     | StorageShort
     | StorageDamaged
+    | NetworkCreated
+    | NetworkDeleted
+    | NetworkConnected
+    | NetworkDisconnected
 )
 
 #: Fact classes by their name in the API.

@@ -59,9 +59,23 @@ async def recover(ctx: Context) -> Report:
             _fail(ctx, action, unexpected(), report)
     for process in processes.values():
         process.close()
+    await _settle(ctx)
     restart.after_daemon_start(ctx)
     ctx.replenish()
     return report
+
+
+async def _settle(ctx: Context) -> None:
+    """The kernel has the networks of those that run, and nothing of those that do not."""
+    for entry in ctx.table:
+        # Of a container that does not run the record has none.
+        if entry.container.endpoints:
+            ctx.networking.adopt(entry.container)
+    try:
+        await ctx.workers.run(ctx.networking.settle)
+    except EngineError as error:
+        # Containers without a network, or on others, are not to suffer from it; what is lacking is told at each start.
+        _log.error("networks could not be brought in order: %s", error)
 
 
 def _fail(ctx: Context, action: decided.Action, error: EngineError, report: Report) -> None:

@@ -11,6 +11,8 @@
     image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
     volumes       one row a volume, written before its directory is made and removed after it has gone; which containers
                   have it stands in their records
+    networks      one row a network, written before its bridge is made and removed after it has gone; what a container
+                  has on it stands in the container's record
     events        the numbered log, trimmed at its old end
     operations    pulls, loads, ...; ended ones are kept up to a bound
     execs         one row a further process of a container, ended ones up to a bound; they go with their container
@@ -150,6 +152,15 @@ MIGRATIONS: Final = (
         use_time_unix_nanos INTEGER NOT NULL,
         use_count INTEGER NOT NULL,
         layer TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # Networks.
+    """
+    CREATE TABLE networks (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        record TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
 )

@@ -130,12 +130,6 @@ def test_top_shows_processes_inside_and_outside(fluyt: Program) -> None:
     assert fluyt("top", "one").code == 1
 
 
-def test_ports_are_refused_and_not_told_as_none(fluyt: Program) -> None:
-    stays(fluyt, "one")
-    ended = fluyt("port", "one")
-    assert (ended.code, ended.out, "publishes none" in ended.err) == (1, "", True)
-
-
 @pytest.mark.parametrize(
     ("filters", "names"),
     [

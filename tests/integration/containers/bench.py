@@ -25,6 +25,7 @@ from fluytd.state.containers import ContainerRecords
 from fluytd.state.db import Database
 from fluytd.workers import Workers
 from tests.support.fakes.containers import IMAGE
+from tests.support.fakes.networks import attachments
 
 BUSYBOX = Path("/bin/busybox")
 SUPERVISOR = Path(__file__).parents[3] / "server" / "fluytd" / "libexec" / "fluyt-supervisor"
@@ -100,6 +101,7 @@ class CoreBench:
             clock=self._clock,
             random=SystemRandom(),
             host=facts,
+            networking=attachments(),
         )
         return await recover(self.service.ctx)
 

@@ -18,6 +18,7 @@ from fluytd.errors import EngineError, ImageNotFound, ProcessNotFound
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
+from tests.support.fakes.networks import FakeHostPorts, FakeKernel, attachments
 from tests.support.fakes.records import FakeLog, FakeRecords
 
 IMAGE = ImageFacts(
@@ -285,6 +286,9 @@ class FakeDirectories:
             raise self.create_error
         self.standing.add(container.id)
 
+    def write_names(self, container: Container) -> None:
+        pass
+
     def remove(self, container_id: str) -> int:
         self.discard(container_id)
         return 7
@@ -392,6 +396,8 @@ class Bench:
         self.log = FakeLog()
         self.workers = Workers(4, 1)
         self.clock = FakeClock()
+        self.kernel = FakeKernel()
+        self.host_ports = FakeHostPorts()
         self.service = self.restart()
 
     def restart(self) -> ContainerService:
@@ -406,6 +412,7 @@ class Bench:
             clock=self.clock,
             random=Random(1),  # noqa: S311 - names need no secrecy
             host=HOST,
+            networking=attachments(self.kernel, self.host_ports),
             probe=self.probe,
         )
         self.service.ctx.sleep = self.sleep

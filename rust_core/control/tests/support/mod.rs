@@ -129,7 +129,7 @@ impl Scene {
     }
 
     pub fn start(&self, spec: &ContainerStart) -> Supervisor {
-        self.host.start(spec, &[], TIMEOUT).expect("it starts")
+        self.host.start(spec, &[], None, TIMEOUT).expect("it starts")
     }
 
     /// Runs a script to its end.

@@ -15,6 +15,7 @@ from fluytd.api.convert.confinement import (
 )
 from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.mounts import add_mounts, from_mounts, from_volumes_from
+from fluytd.api.convert.networks import from_attachments, from_ports, to_attachment, to_port_spec
 from fluytd.api.convert.values import choice, from_duration, not_built, refuse_fields, to_duration
 from fluytd.containers.spec import (
     ContainerSpec,
@@ -126,18 +127,30 @@ def from_restart_policy(message: container_spec_pb2.RestartPolicy, path: str) ->
     return RestartPolicy(choice(_RESTART_MODES, message.mode, f"{path}.mode"), message.max_retry_count)
 
 
+#: What only a container on networks, or with the host's, can have.
+_OF_NETWORKS: Final = ("attachments", "published_ports", "publish_all_ports")
+
+
 def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
-    if message.mode == _NETWORK.MODE_BRIDGE:
-        raise not_built("spec.network.mode")
     modes = {
-        _NETWORK.MODE_UNSPECIFIED: NetworkMode.NONE,
+        _NETWORK.MODE_UNSPECIFIED: NetworkMode.BRIDGE,
+        _NETWORK.MODE_BRIDGE: NetworkMode.BRIDGE,
         _NETWORK.MODE_NONE: NetworkMode.NONE,
         _NETWORK.MODE_HOST: NetworkMode.HOST,
         _NETWORK.MODE_CONTAINER: NetworkMode.CONTAINER,
     }
-    refuse_fields(message, ("attachments", "published_ports", "publish_all_ports"), "spec.network")
+    mode = choice(modes, message.mode, "spec.network.mode")
+    for name in () if mode in {NetworkMode.BRIDGE, NetworkMode.HOST} else _OF_NETWORKS:
+        if getattr(message, name):
+            raise FieldInvalid(field=f"spec.network.{name}", rule="needs a network of the container's own")
+    if mode is NetworkMode.HOST and message.attachments:
+        raise FieldInvalid(field="spec.network.attachments", rule="cannot be had with the host's network")
     return NetworkSpec(
-        mode=choice(modes, message.mode, "spec.network.mode"),
+        mode=mode,
+        attachments=from_attachments(message.attachments),
+        # With the host's network every port is the host's already, as Docker has it.
+        published_ports=from_ports(message.published_ports),
+        publish_all_ports=message.publish_all_ports,
         is_default=message.mode == _NETWORK.MODE_UNSPECIFIED,
         container=message.container,
         dns_servers=tuple(message.dns_servers),
@@ -215,10 +228,13 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
 
 
 def _to_network(network: NetworkSpec) -> network_pb2.NetworkSpec:
-    mode = "UNSPECIFIED" if network.is_default else network.mode.name
+    mode = network.mode.name
     return network_pb2.NetworkSpec(
         mode=network_pb2.NetworkSpec.Mode.Value(f"MODE_{mode}"),
         container=network.container,
+        attachments=[to_attachment(one) for one in network.attachments],
+        published_ports=[to_port_spec(one) for one in network.published_ports],
+        publish_all_ports=network.publish_all_ports,
         dns_servers=network.dns_servers,
         dns_search=network.dns_search,
         dns_options=network.dns_options,

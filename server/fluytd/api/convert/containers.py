@@ -9,6 +9,7 @@ from fluytd.api.convert.confinement import from_resources
 from fluytd.api.convert.container_specs import from_restart_policy, to_spec
 from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.mounts import to_mount_points
+from fluytd.api.convert.networks import to_endpoint, to_port
 from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
@@ -55,6 +56,8 @@ def to_container(container: Container, *, is_brief: bool = False, volumes_dir: s
         image_size_bytes=image.size_bytes,
         restart_count=container.restart_count,
         volumes=dict.fromkeys(one.name for one in resolved.volumes),
+        networks=[to_endpoint(endpoint) for endpoint in container.endpoints],
+        published_ports=[to_port(port) for port in container.published_ports],
     )
     if not is_brief:
         message.resolved_env.extend(resolved.env)

@@ -152,7 +152,7 @@ class NetworkSpec(_message.Message):
     class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[NetworkSpec._Mode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MODE_UNSPECIFIED: NetworkSpec._Mode.ValueType  # 0
-        """As MODE_BRIDGE; while networks are not built, as MODE_NONE."""
+        """What the engine's setting `default_network` says: as MODE_BRIDGE, unless it says none or host."""
         MODE_NONE: NetworkSpec._Mode.ValueType  # 1
         """A namespace of its own with only a loopback interface."""
         MODE_HOST: NetworkSpec._Mode.ValueType  # 2
@@ -166,7 +166,7 @@ class NetworkSpec(_message.Message):
         """Where the container's network namespace comes from."""
 
     MODE_UNSPECIFIED: NetworkSpec.Mode.ValueType  # 0
-    """As MODE_BRIDGE; while networks are not built, as MODE_NONE."""
+    """What the engine's setting `default_network` says: as MODE_BRIDGE, unless it says none or host."""
     MODE_NONE: NetworkSpec.Mode.ValueType  # 1
     """A namespace of its own with only a loopback interface."""
     MODE_HOST: NetworkSpec.Mode.ValueType  # 2
@@ -186,7 +186,7 @@ class NetworkSpec(_message.Message):
     DNS_OPTIONS_FIELD_NUMBER: _builtins.int
     EXTRA_HOSTS_FIELD_NUMBER: _builtins.int
     mode: Global___NetworkSpec.Mode.ValueType
-    """OPTIONAL. Mode. Default: BRIDGE."""
+    """OPTIONAL. Mode. Default: the engine's, BRIDGE unless its settings say otherwise."""
     container: _builtins.str
     """REQUIRED with MODE_CONTAINER, else OPTIONAL and empty. Id or name of the other container; its id from then on. It
     must run when this one starts, and its hosts, hostname and resolv.conf are this one's.

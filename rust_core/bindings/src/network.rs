@@ -1,0 +1,219 @@
+//! `_core.network`: bridges, veth pairs and the nftables table.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use network::nft::{Element, Protocol, Table, Target};
+use network::{Attachment, Bridge, Cidr, Links, Netlink, NetworkError};
+use pyo3::prelude::*;
+
+use crate::error::raise;
+
+/// `fluytd.networks.kernel_spec.BridgeSpec`, read field by field.
+#[derive(FromPyObject)]
+struct BridgeArgument {
+    name: String,
+    hardware_address: [u8; 6],
+    mtu: u32,
+    addresses: Vec<String>,
+}
+
+/// `fluytd.networks.kernel_spec.AttachmentSpec`, read field by field.
+#[derive(FromPyObject)]
+struct AttachmentArgument {
+    bridge: String,
+    host_name: String,
+    name: String,
+    hardware_address: [u8; 6],
+    mtu: u32,
+    addresses: Vec<String>,
+    gateways: Vec<String>,
+    on_link: Vec<String>,
+}
+
+/// `fluytd.networks.kernel_spec.Element`, read field by field.
+#[derive(FromPyObject)]
+struct ElementArgument {
+    kind: String,
+    bridge: String,
+    host_address: String,
+    host_port: u16,
+    address: String,
+    protocol: u8,
+    port: u16,
+    source: String,
+}
+
+fn invalid(field: &'static str, text: &str) -> NetworkError {
+    NetworkError::FieldInvalid { field, rule: format!("{text:?} is not one") }
+}
+
+fn address(text: &str) -> Result<IpAddr, NetworkError> {
+    text.parse().map_err(|_| invalid("address", text))
+}
+
+fn all<T>(texts: &[String], parse: fn(&str) -> Result<T, NetworkError>) -> Result<Vec<T>, NetworkError> {
+    texts.iter().map(|text| parse(text)).collect()
+}
+
+impl TryFrom<BridgeArgument> for Bridge {
+    type Error = NetworkError;
+
+    fn try_from(spec: BridgeArgument) -> Result<Self, NetworkError> {
+        Ok(Self {
+            name: spec.name,
+            hardware_address: spec.hardware_address,
+            mtu: spec.mtu,
+            addresses: all(&spec.addresses, str::parse::<Cidr>)?,
+        })
+    }
+}
+
+impl TryFrom<AttachmentArgument> for Attachment {
+    type Error = NetworkError;
+
+    fn try_from(spec: AttachmentArgument) -> Result<Self, NetworkError> {
+        Ok(Self {
+            bridge: spec.bridge,
+            host_name: spec.host_name,
+            name: spec.name,
+            hardware_address: spec.hardware_address,
+            mtu: spec.mtu,
+            addresses: all(&spec.addresses, str::parse::<Cidr>)?,
+            gateways: all(&spec.gateways, address)?,
+            on_link: all(&spec.on_link, str::parse::<Cidr>)?,
+        })
+    }
+}
+
+impl TryFrom<ElementArgument> for Element {
+    type Error = NetworkError;
+
+    fn try_from(spec: ElementArgument) -> Result<Self, NetworkError> {
+        let target = || -> Result<Target, NetworkError> {
+            let address = address(&spec.address)?;
+            Ok(Target { address, protocol: Protocol(spec.protocol), port: spec.port })
+        };
+        Ok(match spec.kind.as_str() {
+            "bridge" => Self::Bridge(spec.bridge),
+            "internal" => Self::Internal(spec.bridge),
+            "open" => Self::Open(spec.bridge),
+            "masqueraded" => Self::Masqueraded(spec.bridge),
+            "published" => Self::Published {
+                address: (!spec.host_address.is_empty()).then(|| address(&spec.host_address)).transpose()?,
+                port: spec.host_port,
+                target: target()?,
+            },
+            "restricted" => Self::Restricted(target()?),
+            "allowed" => Self::Allowed { target: target()?, source: spec.source.parse()? },
+            other => return Err(invalid("kind", other)),
+        })
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.network")]
+pub(crate) struct Namespace {
+    namespace: OwnedFd,
+    links: Links,
+}
+
+impl Namespace {
+    pub(crate) fn new(made: control::Namespace) -> PyResult<Self> {
+        let refused = |errno: rustix::io::Errno| {
+            raise(NetworkError::Io(errors::IoError::new("setsockopt", "", errno.raw_os_error())))
+        };
+        let netlink = Netlink::own(made.route).map_err(refused)?;
+        Ok(Self { namespace: made.namespace, links: Links::new(netlink) })
+    }
+}
+
+#[pymethods]
+impl Namespace {
+    fn route_by(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let spec = spec.extract::<AttachmentArgument>()?;
+        py.detach(|| self.links.route_by(&spec.try_into()?)).map_err(raise)
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.network")]
+struct NetworkHost {
+    links: Links,
+    table: Table,
+}
+
+#[pymethods]
+impl NetworkHost {
+    #[new]
+    fn new(table: &str) -> PyResult<Self> {
+        let open = || Ok(Self { links: Links::open()?, table: Table::open(table)? });
+        open().map_err(|error: NetworkError| raise(error))
+    }
+
+    fn make_bridge(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let spec = spec.extract::<BridgeArgument>()?;
+        py.detach(|| {
+            let bridge: Bridge = spec.try_into()?;
+            self.links.make_bridge(&bridge)?;
+            let has_ipv6 = bridge.addresses.iter().any(|one| one.address.is_ipv6());
+            network::allow_forwarding(&bridge.name, has_ipv6)
+        })
+        .map_err(raise)
+    }
+
+    fn attach(&self, py: Python<'_>, spec: &Bound<'_, PyAny>, namespace: &Namespace) -> PyResult<()> {
+        let spec = spec.extract::<AttachmentArgument>()?;
+        py.detach(|| self.links.attach(&spec.try_into()?, namespace.namespace.as_fd(), &namespace.links))
+            .map_err(raise)
+    }
+
+    fn remove_link(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        py.detach(|| self.links.remove(name)).map_err(raise)
+    }
+
+    fn list_links(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let found = py.detach(|| self.links.list()).map_err(raise)?;
+        Ok(found.into_iter().map(|port| port.name).collect())
+    }
+
+    #[pyo3(signature = (except, /))]
+    fn routed_networks(&self, py: Python<'_>, except: Vec<String>) -> PyResult<Vec<String>> {
+        let found = py.detach(|| self.links.routed(&except)).map_err(raise)?;
+        Ok(found.iter().map(ToString::to_string).collect())
+    }
+
+    fn set_table(&self, py: Python<'_>, elements: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let elements = extract(&elements)?;
+        py.detach(|| self.table.set(&elements)).map_err(raise)
+    }
+
+    fn change_table(
+        &self,
+        py: Python<'_>,
+        added: Vec<Bound<'_, PyAny>>,
+        removed: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (added, removed) = (extract(&added)?, extract(&removed)?);
+        py.detach(|| self.table.change(&added, &removed)).map_err(raise)
+    }
+
+    fn has_table(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.table.stands()).map_err(raise)
+    }
+
+    fn delete_table(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.table.delete()).map_err(raise)
+    }
+}
+
+fn extract(elements: &[Bound<'_, PyAny>]) -> PyResult<Vec<Element>> {
+    let one =
+        |element: &Bound<'_, PyAny>| Element::try_from(element.extract::<ElementArgument>()?).map_err(raise);
+    elements.iter().map(one).collect()
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Namespace>()?;
+    module.add_class::<NetworkHost>()
+}

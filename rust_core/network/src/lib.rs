@@ -1,0 +1,16 @@
+//! Networks of containers as the kernel knows them: bridges, veth pairs, addresses, routes and one nftables table.
+//!
+//! All of it is told to the kernel by netlink sockets: those of the caller's namespace, which this crate opens, and those
+//! that were opened inside a container's namespace and are handed in. No program is executed, no namespace is joined.
+//! What networks there are and who gets which address is decided elsewhere.
+
+mod error;
+mod link;
+mod netlink;
+pub mod nft;
+mod settings;
+
+pub use error::NetworkError;
+pub use link::{Attachment, Bridge, Cidr, Links, Port, MAX_INTERFACE_NAME_BYTES};
+pub use netlink::Netlink;
+pub use settings::allow_forwarding;

@@ -1,0 +1,44 @@
+"""Bridges, veth pairs and one nftables table, told to the kernel by netlink. No program is executed."""
+
+from collections.abc import Sequence
+from typing import final
+
+from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
+
+@final
+class Namespace:
+    """A network namespace, with a netlink socket in it. It goes with its last process, file and socket."""
+
+    def route_by(self, spec: AttachmentSpec) -> None:
+        """The interface of `spec.name` that is there has the routes of `spec`. Raises IO_FAILED. Blocking."""
+
+@final
+class NetworkHost:
+    """Links and the table of the namespace that the daemon runs in. Shared between threads."""
+
+    def __new__(cls, table: str) -> NetworkHost:
+        """Opens its sockets; nothing is made yet. Raises KERNEL_FEATURE_MISSING, IO_FAILED."""
+    def make_bridge(self, spec: BridgeSpec) -> None:
+        """It is there, up, with its addresses, and the host forwards between it and its other links. Idempotent. Raises
+        KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED. Blocking (well below a millisecond)."""
+    def attach(self, spec: AttachmentSpec, namespace: Namespace) -> None:
+        """A veth pair leads from the bridge into the namespace, and its end there is up, with addresses and routes. On
+        failure nothing is left. Raises KERNEL_FEATURE_MISSING, IO_FAILED (errno 19: no such bridge; 17: a name is taken).
+        Blocking (about a millisecond)."""
+    def remove_link(self, name: str) -> None:
+        """The interface is gone, a veth pair with both ends. Idempotent. Raises IO_FAILED. Blocking (20 ms for a veth)."""
+    def list_links(self) -> list[str]:
+        """Names of all interfaces, in no order. Raises IO_FAILED. Blocking."""
+    def routed_networks(self, except_: Sequence[str], /) -> list[str]:
+        """CIDRs that the host has routes to but by these interfaces, no default route, in no order. Raises IO_FAILED.
+        Blocking."""
+    def set_table(self, elements: Sequence[Element]) -> None:
+        """The table stands with exactly these elements, in one transaction; the rules of its chain `operator` are kept.
+        Raises KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED. Blocking."""
+    def change_table(self, added: Sequence[Element], removed: Sequence[Element]) -> None:
+        """The elements came and went, in one transaction; what is not there to be removed is passed over. Raises
+        FIELD_INVALID, IO_FAILED (errno 2: no table). Blocking."""
+    def has_table(self) -> bool:
+        """Whether the table stands, of an earlier daemon perhaps. Raises IO_FAILED. Blocking."""
+    def delete_table(self) -> None:
+        """It is gone, with the administrator's rules in it. Idempotent. Raises IO_FAILED. Blocking."""

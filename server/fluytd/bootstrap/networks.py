@@ -1,0 +1,59 @@
+"""Networks: which there are, and what containers do with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fluytd.bootstrap.base import Base
+from fluytd.config import Config
+from fluytd.containers.supervisor import CoreRuntime
+from fluytd.networks.attachments import Attachments
+from fluytd.networks.bridges import CoreKernel
+from fluytd.networks.service import NetworkService, NetworkSettings
+from fluytd.networks.sockets import SocketPorts
+from fluytd.networks.table import NetworkTable
+from fluytd.state.networks import NetworkRecords
+
+#: Digits of the engine's id in the names of its interfaces.
+_TAG_CHARS = 6
+
+
+@dataclass(frozen=True)
+class NetworkParts:
+    """Networks and containers on them."""
+
+    service: NetworkService
+    attachments: Attachments
+
+
+def network_parts_of(base: Base, runtime: CoreRuntime, users: Callable[[str], Sequence[str]]) -> NetworkParts:
+    """None is known yet (see `NetworkService.open`). `users`: containers that are to be on a network."""
+    config, table = base.config, NetworkTable()
+    kernel = CoreKernel(config.nft_table, runtime.open_namespace)
+    tag = base.identity.replace("-", "")[:_TAG_CHARS]
+    attachments = Attachments(
+        table, kernel, SocketPorts(), link_prefix=f"f{tag}", publish_address=config.publish_address, has_resolver=False
+    )
+    runtime.attach = attachments.attach
+    service = NetworkService(
+        table=table,
+        kernel=kernel,
+        records=NetworkRecords(base.database),
+        workers=base.workers,
+        clock=base.clock,
+        settings=settings_of(config, base.identity),
+        users=users,
+    )
+    return NetworkParts(service, attachments)
+
+
+def settings_of(config: Config, identity: str) -> NetworkSettings:
+    """The settings; without a pool of IPv6 ranges, a unique local one that is made of the engine's id (RFC 4193)."""
+    digits = identity.replace("-", "")[:10]
+    own = f"fd{digits[:2]}:{digits[2:6]}:{digits[6:10]}::/48"
+    return NetworkSettings(
+        bridge_name=config.bridge_name,
+        bridge_subnet=config.bridge_subnet,
+        bridge_ipv6=config.bridge_ipv6,
+        ipv4_pools=tuple(filter(None, config.network_ipv4_pools.split(","))),
+        ipv6_pools=tuple(filter(None, config.network_ipv6_pools.split(","))) or (own,),
+    )

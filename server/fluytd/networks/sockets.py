@@ -1,0 +1,126 @@
+"""Ports of the host, each held by a socket that is bound and never read, so that nobody else can bind it."""
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fluytd.errors import EngineError, FieldInvalid, IoFailed, PortInUse
+
+#: How often another number is tried when one that is free for IPv4 is not for IPv6.
+MAX_RANDOM_TRIES: Final = 64
+#: Processes that are looked at in order to name the holder of a port.
+MAX_SCANNED_PROCESSES: Final = 8_192
+_TYPES: Final = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, 132),
+}
+#: Answers that say: the host has no such family or protocol.
+_ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
+
+
+class SocketPorts:
+    """Implements `ports.HostPorts`."""
+
+    def hold(self, address: str, port: int, protocol: str) -> tuple[Sequence[socket.socket], int]:
+        """See `ports.HostPorts.hold`."""
+        for _ in range(MAX_RANDOM_TRIES):
+            try:
+                return self._hold(address, port, protocol)
+            except PortInUse:
+                if port:
+                    raise
+        raise PortInUse(address=address or "the host", port="(any)", protocol=protocol, holder="others")
+
+    def _hold(self, address: str, port: int, protocol: str) -> tuple[list[socket.socket], int]:
+        held: list[socket.socket] = []
+        try:
+            for one in [address] if address else ["0.0.0.0", "::"]:  # noqa: S104 - what was asked
+                bound = _bind(one, port, protocol, is_optional=not address)
+                if bound is not None:
+                    held.append(bound)
+                    port = port or bound.getsockname()[1]
+        except BaseException:
+            for one_held in held:
+                one_held.close()
+            raise
+        return held, port
+
+
+def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socket.socket | None:
+    kind, number = _TYPES[protocol]
+    is_ipv6 = ipaddress.ip_address(address).version == 6
+    try:
+        made = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, kind | socket.SOCK_CLOEXEC, number)
+    except OSError as error:
+        # Without the protocol on the host nobody can take the port from us.
+        if error.errno in _ABSENT:
+            return None
+        raise IoFailed(operation="socket", path=address, errno=error.errno) from error
+    try:
+        if is_ipv6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Nothing is to be kept of what comes by another way than the table's.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        made.bind((address, port))
+    except OSError as error:
+        made.close()
+        if error.errno == errno.EADDRNOTAVAIL and is_optional:
+            return None
+        raise _refused(error, address, port, protocol) from error
+    return made
+
+
+def _refused(error: OSError, address: str, port: int, protocol: str) -> EngineError:
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(port, protocol) if port else "others"
+        return PortInUse(address=address, port=port, protocol=protocol, holder=holder)
+    if error.errno == errno.EADDRNOTAVAIL:
+        return FieldInvalid(field="host_address", rule=f"{address} is no address of this host")
+    return IoFailed(operation="bind", path=f"{address}:{port}/{protocol}", errno=error.errno)
+
+
+def holder_of(port: int, protocol: str) -> str:
+    """The process that has the port, as well as can be found out. Blocking (reads /proc)."""
+    inodes = {inode for suffix in ("", "6") for inode in _inodes(f"/proc/net/{protocol}{suffix}", port)}
+    for count, name in enumerate(_names("/proc")):
+        if count == MAX_SCANNED_PROCESSES:
+            break
+        if name.isdecimal() and _has_socket(name, inodes):
+            try:
+                return f"process {name} ({Path('/proc', name, 'comm').read_text().strip()})"
+            except OSError:
+                return f"process {name}"
+    return "another process"
+
+
+def _inodes(path: str, port: int) -> list[str]:
+    # Source: proc_pid_net(5): local address and port in hexadecimal stand second, the inode tenth.
+    try:
+        lines = Path(path).read_text().splitlines()[1:]
+    except OSError:
+        return []
+    rows = (line.split() for line in lines)
+    return [row[9] for row in rows if len(row) > 9 and row[1].endswith(f":{port:04X}") and row[9] != "0"]
+
+
+def _has_socket(pid: str, inodes: set[str]) -> bool:
+    directory = f"/proc/{pid}/fd"
+    for fd in _names(directory):
+        try:
+            target = str(Path(directory, fd).readlink())
+        except OSError:
+            continue
+        if target.startswith("socket:[") and target[8:-1] in inodes:
+            return True
+    return False
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return [entry.name for entry in Path(directory).iterdir()]
+    except OSError:
+        return []

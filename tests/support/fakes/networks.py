@@ -1,0 +1,129 @@
+"""Networks without a kernel: what it was told is kept in sets."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+
+from fluytd.errors import IoFailed, PortInUse
+from fluytd.events.model import Fact
+from fluytd.networks.attachments import Attachments
+from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
+from fluytd.networks.model import Network, Subnet
+from fluytd.networks.ports import Namespace
+from fluytd.networks.table import NetworkTable
+
+PREFIX = "f123456"
+
+
+class FakeNamespace:
+    """A namespace that nothing runs in."""
+
+    def route_by(self, spec: AttachmentSpec) -> None:
+        """Nothing."""
+
+
+@dataclass
+class FakeKernel:
+    """Implements `networks.ports.Kernel`."""
+
+    bridges: set[str] = field(default_factory=set)
+    #: Attached interfaces by the name of the host's end.
+    links: dict[str, AttachmentSpec] = field(default_factory=dict)
+    elements: set[Element] = field(default_factory=set)
+    routed: list[str] = field(default_factory=list)
+    #: The next attachment fails.
+    is_failing: bool = False
+
+    def make_bridge(self, spec: BridgeSpec, elements: Sequence[Element]) -> None:
+        self.bridges.add(spec.name)
+        self.elements |= set(elements)
+
+    def remove_bridge(self, name: str, elements: Sequence[Element]) -> None:
+        self.bridges.discard(name)
+        self.elements -= set(elements)
+
+    def attach(self, spec: AttachmentSpec, namespace: Namespace) -> None:
+        if self.is_failing:
+            raise IoFailed(operation="attach", path=spec.name, errno=5)
+        assert spec.bridge in self.bridges
+        self.links[spec.host_name] = spec
+
+    def open_namespace(self, host_pid: int) -> Namespace:
+        return FakeNamespace()
+
+    def remove_link(self, name: str) -> None:
+        self.links.pop(name, None)
+
+    def change_table(self, added: Sequence[Element], removed: Sequence[Element]) -> None:
+        self.elements = (self.elements - set(removed)) | set(added)
+
+    def settle(
+        self, elements: Sequence[Element], *, keep_links: frozenset[str], link_prefix: str
+    ) -> tuple[list[str], frozenset[str]]:
+        swept = [name for name in self.links if name.startswith(link_prefix) and name not in keep_links]
+        for name in swept:
+            del self.links[name]
+        self.elements = set(elements)
+        return swept, keep_links - set(self.links)
+
+    def routed_networks(self, except_interfaces: Sequence[str]) -> list[str]:
+        return self.routed
+
+
+@dataclass
+class FakeHeldPort:
+    """One port of a `FakeHostPorts`."""
+
+    owner: "FakeHostPorts"
+    port: int
+    protocol: str
+
+    def close(self) -> None:
+        self.owner.held.discard((self.port, self.protocol))
+
+
+@dataclass
+class FakeHostPorts:
+    """Implements `networks.ports.HostPorts`."""
+
+    held: set[tuple[int, str]] = field(default_factory=set)
+
+    def hold(self, address: str, port: int, protocol: str) -> tuple[Sequence[FakeHeldPort], int]:
+        number = port or next(n for n in range(40000, 50000) if (n, protocol) not in self.held)
+        if (number, protocol) in self.held:
+            raise PortInUse(address=address, port=number, protocol=protocol, holder="another process")
+        self.held.add((number, protocol))
+        return [FakeHeldPort(self, number, protocol)], number
+
+
+@dataclass
+class FakeRecords:
+    """Implements `networks.ports.Records`."""
+
+    saved: dict[str, Network] = field(default_factory=dict)
+
+    async def load(self) -> list[Network]:
+        return [*self.saved.values()]
+
+    def save(self, network: Network, facts: Sequence[Fact]) -> Awaitable[None]:
+        self.saved[network.id] = network
+        return _done()
+
+    def delete(self, network: Network, facts: Sequence[Fact]) -> Awaitable[None]:
+        self.saved.pop(network.id, None)
+        return _done()
+
+
+async def _done() -> None:
+    pass
+
+
+def default_network() -> Network:
+    """The engine's own, as it is first made."""
+    return Network("d" * 64, "bridge", "fluyt0", (Subnet("10.208.0.0/20", "10.208.0.1"),), 1, is_default=True)
+
+
+def attachments(kernel: FakeKernel | None = None, host_ports: FakeHostPorts | None = None) -> Attachments:
+    """Containers on the default network over fakes."""
+    table = NetworkTable()
+    table.add(default_network())
+    return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), link_prefix=PREFIX)
