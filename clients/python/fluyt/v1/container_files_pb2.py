@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fluyt.v1.types import archive_pb2 as fluyt_dot_v1_dot_types_dot_archive__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66luyt/v1/container_files.proto\x12\x08\x66luyt.v1\x1a\x1c\x66luyt/v1/types/archive.proto\"N\n\x12ListChangesRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListChangesResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.fluyt.v1.types.FileChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x16\x45xportContainerRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\"g\n\x17\x45xportContainerResponse\x12\x0f\n\x05\x63hunk\x18\x01 \x01(\x0cH\x00\x12\x33\n\x08\x63omplete\x18\x02 \x01(\x0b\x32\x1f.fluyt.v1.types.ArchiveCompleteH\x00\x42\x06\n\x04part\"p\n\rCopyToOptions\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bkeep_owners\x18\x03 \x01(\x08\x12\x15\n\rreplace_kinds\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"T\n\rCopyToRequest\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x17.fluyt.v1.CopyToOptionsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"9\n\x0e\x43opyToResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"G\n\x0f\x43opyFromRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0b\x66ollow_link\x18\x03 \x01(\x08\"\x8a\x01\n\x10\x43opyFromResponse\x12(\n\x04info\x18\x01 \x01(\x0b\x32\x18.fluyt.v1.types.FileInfoH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x33\n\x08\x63omplete\x18\x03 \x01(\x0b\x32\x1f.fluyt.v1.types.ArchiveCompleteH\x00\x42\x06\n\x04partb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66luyt/v1/container_files.proto\x12\x08\x66luyt.v1\x1a\x1c\x66luyt/v1/types/archive.proto\"N\n\x12ListChangesRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListChangesResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.fluyt.v1.types.FileChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x16\x45xportContainerRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\"g\n\x17\x45xportContainerResponse\x12\x0f\n\x05\x63hunk\x18\x01 \x01(\x0cH\x00\x12\x33\n\x08\x63omplete\x18\x02 \x01(\x0b\x32\x1f.fluyt.v1.types.ArchiveCompleteH\x00\x42\x06\n\x04part\"\x82\x01\n\rCopyToOptions\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0bkeep_owners\x18\x03 \x01(\x08\x12\x15\n\rreplace_kinds\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x10\n\x08raw_path\x18\x06 \x01(\x0c\"T\n\rCopyToRequest\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x17.fluyt.v1.CopyToOptionsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"9\n\x0e\x43opyToResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"Y\n\x0f\x43opyFromRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0b\x66ollow_link\x18\x03 \x01(\x08\x12\x10\n\x08raw_path\x18\x04 \x01(\x0c\"\x8a\x01\n\x10\x43opyFromResponse\x12(\n\x04info\x18\x01 \x01(\x0b\x32\x18.fluyt.v1.types.FileInfoH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x33\n\x08\x63omplete\x18\x03 \x01(\x0b\x32\x1f.fluyt.v1.types.ArchiveCompleteH\x00\x42\x06\n\x04partb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +40,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTCONTAINERREQUEST']._serialized_end=290
   _globals['_EXPORTCONTAINERRESPONSE']._serialized_start=292
   _globals['_EXPORTCONTAINERRESPONSE']._serialized_end=395
-  _globals['_COPYTOOPTIONS']._serialized_start=397
-  _globals['_COPYTOOPTIONS']._serialized_end=509
-  _globals['_COPYTOREQUEST']._serialized_start=511
-  _globals['_COPYTOREQUEST']._serialized_end=595
-  _globals['_COPYTORESPONSE']._serialized_start=597
-  _globals['_COPYTORESPONSE']._serialized_end=654
-  _globals['_COPYFROMREQUEST']._serialized_start=656
-  _globals['_COPYFROMREQUEST']._serialized_end=727
-  _globals['_COPYFROMRESPONSE']._serialized_start=730
-  _globals['_COPYFROMRESPONSE']._serialized_end=868
+  _globals['_COPYTOOPTIONS']._serialized_start=398
+  _globals['_COPYTOOPTIONS']._serialized_end=528
+  _globals['_COPYTOREQUEST']._serialized_start=530
+  _globals['_COPYTOREQUEST']._serialized_end=614
+  _globals['_COPYTORESPONSE']._serialized_start=616
+  _globals['_COPYTORESPONSE']._serialized_end=673
+  _globals['_COPYFROMREQUEST']._serialized_start=675
+  _globals['_COPYFROMREQUEST']._serialized_end=764
+  _globals['_COPYFROMRESPONSE']._serialized_start=767
+  _globals['_COPYFROMRESPONSE']._serialized_end=905
 # @@protoc_insertion_point(module_scope)

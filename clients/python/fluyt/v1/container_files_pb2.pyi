@@ -140,16 +140,21 @@ class CopyToOptions(_message.Message):
     KEEP_OWNERS_FIELD_NUMBER: _builtins.int
     REPLACE_KINDS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     """REQUIRED. The container."""
     path: _builtins.str
-    """REQUIRED. Absolute path of the directory inside to unpack into; it must exist."""
+    """REQUIRED, unless `raw_path` is given. Absolute path of the directory inside to unpack into; it must exist. Links
+    are followed inside the container.
+    """
     keep_owners: _builtins.bool
     """OPTIONAL. Give the files to the ids in the tar. Default: false, to the container's user."""
     replace_kinds: _builtins.bool
     """OPTIONAL. Let a file take a directory's place and the other way round. Default: false, that is an error."""
     request_id: _builtins.str
-    """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
+    """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. A retry's tar is not read. Default: none."""
+    raw_path: _builtins.bytes
+    """OPTIONAL. `path` where it is not text. Default: `path`."""
     def __init__(
         self,
         *,
@@ -158,10 +163,11 @@ class CopyToOptions(_message.Message):
         keep_owners: _builtins.bool = ...,
         replace_kinds: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "keep_owners", b"keep_owners", "path", b"path", "replace_kinds", b"replace_kinds", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "keep_owners", b"keep_owners", "path", b"path", "raw_path", b"raw_path", "replace_kinds", b"replace_kinds", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,22 +238,28 @@ class CopyFromRequest(_message.Message):
     CONTAINER_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     FOLLOW_LINK_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     """REQUIRED. The container."""
     path: _builtins.str
-    """REQUIRED. Absolute path inside."""
+    """REQUIRED, unless `raw_path` is given. Absolute path inside. One that ends in `/` or `/.` means a directory, also
+    behind a link.
+    """
     follow_link: _builtins.bool
     """OPTIONAL. If the path is a link, send what it points to. Default: false, the link."""
+    raw_path: _builtins.bytes
+    """OPTIONAL. `path` where it is not text. Default: `path`."""
     def __init__(
         self,
         *,
         container: _builtins.str = ...,
         path: _builtins.str = ...,
         follow_link: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "follow_link", b"follow_link", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "follow_link", b"follow_link", "path", b"path", "raw_path", b"raw_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,7 +278,7 @@ class CopyFromResponse(_message.Message):
     """Bytes of the tar, at most 256 KiB."""
     @_builtins.property
     def info(self) -> _archive_pb2.FileInfo:
-        """What the path is. First message."""
+        """What the path is. First message. The tar's entries stand below its name; a directory called `.` is `./` there."""
 
     @_builtins.property
     def complete(self) -> _archive_pb2.ArchiveComplete:

@@ -333,8 +333,9 @@ class ContainerServiceServicer:
 
     def CopyTo(self, request_iterator, context):
         """Unpacks a tar into a container. The caller sends `options` first, then chunks, then closes its side. State needed:
-        exists. State after: the same; the files are there. Idempotent in effect. Cancel: files unpacked so far stay. No
-        path of the tar or of the container leads out of the root.
+        exists; a container that does not run is not started while its files are written. State after: the same; the files
+        are there. Idempotent in effect. Cancel, a failure, or the container's end meanwhile: files unpacked so far stay,
+        each whole, none half. No path of the tar or of the container leads out of the root.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

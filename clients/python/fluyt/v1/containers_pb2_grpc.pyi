@@ -130,8 +130,9 @@ class ContainerServiceStub:
     """
     CopyTo: _grpc.StreamUnaryMultiCallable[_container_files_pb2.CopyToRequest, _container_files_pb2.CopyToResponse]
     """Unpacks a tar into a container. The caller sends `options` first, then chunks, then closes its side. State needed:
-    exists. State after: the same; the files are there. Idempotent in effect. Cancel: files unpacked so far stay. No
-    path of the tar or of the container leads out of the root.
+    exists; a container that does not run is not started while its files are written. State after: the same; the files
+    are there. Idempotent in effect. Cancel, a failure, or the container's end meanwhile: files unpacked so far stay,
+    each whole, none half. No path of the tar or of the container leads out of the root.
     """
     CopyFrom: _grpc.UnaryStreamMultiCallable[_container_files_pb2.CopyFromRequest, _container_files_pb2.CopyFromResponse]
     """Sends a file or directory of a container as tar. State needed: exists. State after: unchanged. Idempotent. Cancel:
@@ -243,8 +244,9 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     """
     CopyTo: _aio.StreamUnaryMultiCallable[_container_files_pb2.CopyToRequest, _container_files_pb2.CopyToResponse]  # type: ignore[assignment]
     """Unpacks a tar into a container. The caller sends `options` first, then chunks, then closes its side. State needed:
-    exists. State after: the same; the files are there. Idempotent in effect. Cancel: files unpacked so far stay. No
-    path of the tar or of the container leads out of the root.
+    exists; a container that does not run is not started while its files are written. State after: the same; the files
+    are there. Idempotent in effect. Cancel, a failure, or the container's end meanwhile: files unpacked so far stay,
+    each whole, none half. No path of the tar or of the container leads out of the root.
     """
     CopyFrom: _aio.UnaryStreamMultiCallable[_container_files_pb2.CopyFromRequest, _container_files_pb2.CopyFromResponse]  # type: ignore[assignment]
     """Sends a file or directory of a container as tar. State needed: exists. State after: unchanged. Idempotent. Cancel:
@@ -458,8 +460,9 @@ class ContainerServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_container_files_pb2.CopyToResponse, _abc.Awaitable[_container_files_pb2.CopyToResponse]]:
         """Unpacks a tar into a container. The caller sends `options` first, then chunks, then closes its side. State needed:
-        exists. State after: the same; the files are there. Idempotent in effect. Cancel: files unpacked so far stay. No
-        path of the tar or of the container leads out of the root.
+        exists; a container that does not run is not started while its files are written. State after: the same; the files
+        are there. Idempotent in effect. Cancel, a failure, or the container's end meanwhile: files unpacked so far stay,
+        each whole, none half. No path of the tar or of the container leads out of the root.
         """
 
     def CopyFrom(

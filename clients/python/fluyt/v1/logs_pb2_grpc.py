@@ -47,10 +47,10 @@ class LogServiceServicer:
     """
 
     def ReadLogs(self, request, context):
-        """Reads a container's log. State needed: the container exists, in any state. State after: unchanged. Idempotent.
-        Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by `gap` what was rotated away.
-        The stream ends with `end`: without `follow` at the present end, with it once the container has ended and all was
-        sent, or when `until_time` has passed.
+        """Reads a container's log. State needed: the container exists, in any state, and its log driver is not NONE. State
+        after: unchanged. Idempotent. Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by
+        `gap` what was rotated away. The stream ends with `end`: without `follow` at the present end, with it once the
+        container has ended and all was sent, or when `until_time` has passed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

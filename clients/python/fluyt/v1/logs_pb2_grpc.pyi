@@ -34,10 +34,10 @@ class LogServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LogServiceAsyncStub: ...
     ReadLogs: _grpc.UnaryStreamMultiCallable[_logs_pb2.ReadLogsRequest, _logs_pb2.ReadLogsResponse]
-    """Reads a container's log. State needed: the container exists, in any state. State after: unchanged. Idempotent.
-    Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by `gap` what was rotated away.
-    The stream ends with `end`: without `follow` at the present end, with it once the container has ended and all was
-    sent, or when `until_time` has passed.
+    """Reads a container's log. State needed: the container exists, in any state, and its log driver is not NONE. State
+    after: unchanged. Idempotent. Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by
+    `gap` what was rotated away. The stream ends with `end`: without `follow` at the present end, with it once the
+    container has ended and all was sent, or when `until_time` has passed.
     """
 
 @_typing.type_check_only
@@ -46,10 +46,10 @@ class LogServiceAsyncStub(LogServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadLogs: _aio.UnaryStreamMultiCallable[_logs_pb2.ReadLogsRequest, _logs_pb2.ReadLogsResponse]  # type: ignore[assignment]
-    """Reads a container's log. State needed: the container exists, in any state. State after: unchanged. Idempotent.
-    Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by `gap` what was rotated away.
-    The stream ends with `end`: without `follow` at the present end, with it once the container has ended and all was
-    sent, or when `until_time` has passed.
+    """Reads a container's log. State needed: the container exists, in any state, and its log driver is not NONE. State
+    after: unchanged. Idempotent. Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by
+    `gap` what was rotated away. The stream ends with `end`: without `follow` at the present end, with it once the
+    container has ended and all was sent, or when `until_time` has passed.
     """
 
 class LogServiceServicer:
@@ -60,10 +60,10 @@ class LogServiceServicer:
         request: _logs_pb2.ReadLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_logs_pb2.ReadLogsResponse], _abc.AsyncIterator[_logs_pb2.ReadLogsResponse]]:
-        """Reads a container's log. State needed: the container exists, in any state. State after: unchanged. Idempotent.
-        Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by `gap` what was rotated away.
-        The stream ends with `end`: without `follow` at the present end, with it once the container has ended and all was
-        sent, or when `until_time` has passed.
+        """Reads a container's log. State needed: the container exists, in any state, and its log driver is not NONE. State
+        after: unchanged. Idempotent. Cancel: reading stops. A slow reader of `follow` slows itself only, and is told by
+        `gap` what was rotated away. The stream ends with `end`: without `follow` at the present end, with it once the
+        container has ended and all was sent, or when `until_time` has passed.
         """
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

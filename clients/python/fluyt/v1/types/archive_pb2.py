@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66luyt/v1/types/archive.proto\x12\x0e\x66luyt.v1.types\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x0f\x41rchiveComplete\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\"\x80\x01\n\x08\x46ileInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12/\n\x0bmodify_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x05 \x01(\t\"\x9c\x01\n\nFileChange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.fluyt.v1.types.FileChange.Kind\"Q\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x11\n\rKIND_MODIFIED\x10\x02\x12\x10\n\x0cKIND_DELETED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66luyt/v1/types/archive.proto\x12\x0e\x66luyt.v1.types\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x0f\x41rchiveComplete\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\"\xab\x01\n\x08\x46ileInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12/\n\x0bmodify_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x05 \x01(\t\x12\x10\n\x08raw_name\x18\x06 \x01(\x0c\x12\x17\n\x0fraw_link_target\x18\x07 \x01(\x0c\"\x9c\x01\n\nFileChange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.fluyt.v1.types.FileChange.Kind\"Q\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x11\n\rKIND_MODIFIED\x10\x02\x12\x10\n\x0cKIND_DELETED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARCHIVECOMPLETE']._serialized_start=81
   _globals['_ARCHIVECOMPLETE']._serialized_end=139
   _globals['_FILEINFO']._serialized_start=142
-  _globals['_FILEINFO']._serialized_end=270
-  _globals['_FILECHANGE']._serialized_start=273
-  _globals['_FILECHANGE']._serialized_end=429
-  _globals['_FILECHANGE_KIND']._serialized_start=348
-  _globals['_FILECHANGE_KIND']._serialized_end=429
+  _globals['_FILEINFO']._serialized_end=313
+  _globals['_FILECHANGE']._serialized_start=316
+  _globals['_FILECHANGE']._serialized_end=472
+  _globals['_FILECHANGE_KIND']._serialized_start=391
+  _globals['_FILECHANGE_KIND']._serialized_end=472
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,8 @@ class FileInfo(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     MODIFY_TIME_FIELD_NUMBER: _builtins.int
     LINK_TARGET_FIELD_NUMBER: _builtins.int
+    RAW_NAME_FIELD_NUMBER: _builtins.int
+    RAW_LINK_TARGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """OUTPUT_ONLY. Last part of its path."""
     size_bytes: _builtins.int
@@ -63,6 +65,10 @@ class FileInfo(_message.Message):
     """OUTPUT_ONLY. Type and permission bits, as stat(2) has them."""
     link_target: _builtins.str
     """OUTPUT_ONLY. Target, if it is a symbolic link."""
+    raw_name: _builtins.bytes
+    """OUTPUT_ONLY. `name` as bytes; in `name` itself what is no text is shown as U+FFFD."""
+    raw_link_target: _builtins.bytes
+    """OUTPUT_ONLY. `link_target` as bytes, as with `raw_name`."""
     @_builtins.property
     def modify_time(self) -> _timestamp_pb2.Timestamp:
         """OUTPUT_ONLY. When its content last changed."""
@@ -75,10 +81,12 @@ class FileInfo(_message.Message):
         mode: _builtins.int = ...,
         modify_time: _timestamp_pb2.Timestamp | None = ...,
         link_target: _builtins.str = ...,
+        raw_name: _builtins.bytes = ...,
+        raw_link_target: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_target", b"link_target", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_target", b"link_target", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "raw_link_target", b"raw_link_target", "raw_name", b"raw_name", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

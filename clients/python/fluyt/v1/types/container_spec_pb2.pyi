@@ -452,9 +452,13 @@ class LogSpec(_message.Message):
         DRIVER_FILE: LogSpec._Driver.ValueType  # 1
         """Files in CRI's format below the data root; ReadLogs reads them."""
         DRIVER_JOURNALD: LogSpec._Driver.ValueType  # 2
-        """The host's journal."""
+        """As FILE, and each line goes to the host's journal too (a host without one: the start is refused). What the journal
+        does not take within 100 ms is not sent again; it stands in the files.
+        """
         DRIVER_NONE: LogSpec._Driver.ValueType  # 3
-        """Nothing is kept."""
+        """Nothing is kept: ReadLogs answers LOG_NOT_KEPT. Callers of AttachContainer and RunContainer get the output while
+        it comes, for which at most 128 KiB of it stand in the container's directory.
+        """
 
     class Driver(_Driver, metaclass=_DriverEnumTypeWrapper):
         """Kinds of log."""
@@ -464,9 +468,13 @@ class LogSpec(_message.Message):
     DRIVER_FILE: LogSpec.Driver.ValueType  # 1
     """Files in CRI's format below the data root; ReadLogs reads them."""
     DRIVER_JOURNALD: LogSpec.Driver.ValueType  # 2
-    """The host's journal."""
+    """As FILE, and each line goes to the host's journal too (a host without one: the start is refused). What the journal
+    does not take within 100 ms is not sent again; it stands in the files.
+    """
     DRIVER_NONE: LogSpec.Driver.ValueType  # 3
-    """Nothing is kept."""
+    """Nothing is kept: ReadLogs answers LOG_NOT_KEPT. Callers of AttachContainer and RunContainer get the output while
+    it comes, for which at most 128 KiB of it stand in the container's directory.
+    """
 
     DRIVER_FIELD_NUMBER: _builtins.int
     SEGMENT_SIZE_BYTES_FIELD_NUMBER: _builtins.int
