@@ -37,6 +37,7 @@
 //! stores what passes through it sees every byte.
 
 mod compare;
+pub mod copy;
 pub mod decompress;
 pub mod diff;
 mod directory;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errors::IoError;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// Wraps an errno with the operation and the name it met.
@@ -17,6 +17,25 @@ pub(crate) fn io(operation: &'static str, name: &[u8], errno: Errno) -> IoError 
 pub(crate) fn bytes_path(name: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     PathBuf::from(std::ffi::OsStr::from_bytes(name))
+}
+
+/// How often openat2 is tried again when a rename elsewhere makes it answer EAGAIN.
+const MAX_OPEN_ATTEMPTS: u32 = 128;
+
+/// As openat2(2), close-on-exec.
+pub(crate) fn open_resolved(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    for _ in 0..MAX_OPEN_ATTEMPTS {
+        match rustix::fs::openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            answer => return answer,
+        }
+    }
+    Err(Errno::AGAIN)
 }
 
 /// Opens the root of a tree by its path, which the store made itself.
@@ -51,7 +70,7 @@ pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Removes `name` with all that lies below it, entering no symbolic link; nothing if it is absent.
+/// Removes `name` with all that lies below it, entering no symbolic link and no other mount; nothing if it is absent.
 pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), IoError> {
     remove_seen(parent, name, &mut |_, _| Ok(()))
 }
@@ -68,8 +87,11 @@ pub(crate) fn remove_seen(parent: BorrowedFd<'_>, name: &[u8], seen: &mut Seen<'
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(io("unlinkat", name, errno)),
     }
+    // What is mounted below is not the tree's, and stays.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let open = |parent: BorrowedFd<'_>, name: &[u8]| {
-        open_dir_readable(parent, name).map_err(|errno| io("openat", name, errno))
+        open_resolved(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, resolve)
+            .map_err(|errno| io("openat2", name, errno))
     };
     let mut levels = vec![Level::new(name.to_vec(), open(parent, name)?)?];
     while let Some(level) = levels.last_mut() {

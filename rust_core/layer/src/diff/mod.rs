@@ -13,16 +13,17 @@
 
 mod changes;
 mod mount_points;
-mod node;
-mod stream;
-mod view;
-mod walk;
+pub(crate) mod node;
+pub(crate) mod stream;
+pub(crate) mod view;
+pub(crate) mod walk;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub use changes::{Change, ChangeKind};
 pub use stream::{StreamFacts, TarStream};
+use stream::Tree;
 use view::Roots;
 use walk::{Scope, Walk};
 
@@ -67,14 +68,14 @@ impl WritableTree {
     /// `IO_FAILED`; reading the answer fails as [`TarStream::read`] says.
     pub fn into_layer_tar(self, mount_points: &[Vec<u8>]) -> Result<TarStream, LayerError> {
         let (limits, subject) = (self.limits.clone(), self.subject.clone());
-        Ok(TarStream::new(self.changed(mount_points)?, Scope::Changes, &limits, &subject))
+        Ok(TarStream::new(Tree::Merged(self.changed(mount_points)?), Scope::Changes, &limits, &subject))
     }
 
     /// All that the merged tree shows as tar, `/` first, mount points as they are below what is mounted there.
     pub fn into_whole_tar(self) -> TarStream {
         let (limits, subject) = (self.limits.clone(), self.subject.clone());
         let walk = Walk::new(self.roots, Scope::Whole, Default::default(), &self.limits, &self.subject);
-        TarStream::new(walk, Scope::Whole, &limits, &subject)
+        TarStream::new(Tree::Merged(walk), Scope::Whole, &limits, &subject)
     }
 
     /// Every path that is other than in the layers below, a directory before what is in it; `/` itself is not told.

@@ -21,7 +21,7 @@ const EXTENT_COUNT_MAX: usize = 20_000;
 
 /// What overlayfs's own attributes say of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Steering {
+pub(crate) struct Steering {
     /// A directory that hides what lies below it.
     pub is_opaque: bool,
     /// A directory whose empty files may be whiteouts.
@@ -66,7 +66,7 @@ impl Steering {
 
 /// A file that was met.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     handle: OwnedFd,
     pub status: Stat,
     /// Those that a layer may carry, by name.
@@ -84,7 +84,8 @@ impl Node {
         }
     }
 
-    fn of(handle: OwnedFd, name: &[u8]) -> Result<Self, IoError> {
+    /// What an `O_PATH` handle holds.
+    pub fn of(handle: OwnedFd, name: &[u8]) -> Result<Self, IoError> {
         let status = status_of(handle.as_fd()).map_err(|errno| io("fstat", name, errno))?;
         let (mut xattrs, steering) =
             attributes(handle.as_fd()).map_err(|errno| io("getxattr", name, errno))?;
@@ -126,7 +127,7 @@ impl Node {
 }
 
 /// When a file's content last changed.
-pub(super) fn mtime(status: &Stat) -> Time {
+pub(crate) fn mtime(status: &Stat) -> Time {
     Time { seconds: status.st_mtime, nanos: u32::try_from(status.st_mtime_nsec).unwrap_or(0) }
 }
 

@@ -11,6 +11,7 @@ use super::mount_points::same_attributes;
 use super::node::{self, Node};
 use super::view::{self, Found};
 use super::walk::{Met, Scope, Walk};
+use crate::copy::PlainWalk;
 use crate::error::shown;
 use crate::tar::{write, Fault};
 use crate::tree::bytes_path;
@@ -25,8 +26,10 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// A file that grows while it is read is cut at the size that its header says, one that shrinks is filled with zeros,
 /// so that the archive is well-formed whatever is written to the tree meanwhile.
 pub struct TarStream {
-    walk: Walk,
+    tree: Tree,
     scope: Scope,
+    /// Whose all is told to be, if not its owners'.
+    owner: Option<(u32, u32)>,
     limits: Limits,
     subject: String,
     /// Bytes that go out next.
@@ -40,6 +43,24 @@ pub struct TarStream {
     is_ended: bool,
     facts: StreamFacts,
     clamp: Option<Time>,
+}
+
+/// What is gone through.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    /// Layers, merged.
+    Merged(Walk),
+    /// A directory as it stands.
+    Plain(PlainWalk),
+}
+
+impl Tree {
+    fn next(&mut self) -> Result<Option<Met>, LayerError> {
+        match self {
+            Self::Merged(walk) => walk.next(),
+            Self::Plain(walk) => walk.next(),
+        }
+    }
 }
 
 /// What a tar came to.
@@ -65,17 +86,18 @@ struct Data {
 impl std::fmt::Debug for TarStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TarStream")
-            .field("walk", &self.walk)
+            .field("tree", &self.tree)
             .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
 }
 
 impl TarStream {
-    pub(super) fn new(walk: Walk, scope: Scope, limits: &Limits, subject: &str) -> Self {
+    pub(crate) fn new(tree: Tree, scope: Scope, limits: &Limits, subject: &str) -> Self {
         Self {
-            walk,
+            tree,
             scope,
+            owner: None,
             limits: limits.clone(),
             subject: subject.to_owned(),
             pending: Vec::new(),
@@ -94,6 +116,13 @@ impl TarStream {
     #[must_use]
     pub fn with_times_until(mut self, seconds: Option<i64>) -> Self {
         self.clamp = seconds.map(|seconds| Time { seconds, nanos: 0 });
+        self
+    }
+
+    /// Each entry is told to be of this user and group.
+    #[must_use]
+    pub fn owned_by(mut self, uid: u32, gid: u32) -> Self {
+        self.owner = Some((uid, gid));
         self
     }
 
@@ -141,7 +170,7 @@ impl TarStream {
         if let Some(marker) = self.markers.pop_front() {
             return self.add_headers(&marker);
         }
-        match self.walk.next()? {
+        match self.tree.next()? {
             Some(met) => self.add(met),
             None => {
                 self.is_ended = true;
@@ -245,12 +274,13 @@ impl TarStream {
             (None, _) => EntryKind::File { size_bytes: node.size_bytes(), extents: None },
         };
         let is_link = matches!(kind, EntryKind::Hardlink { .. });
+        let (uid, gid) = self.owner.unwrap_or((node.status.st_uid, node.status.st_gid));
         Ok(Entry {
             path,
             kind,
             mode: node.status.st_mode & 0o7777,
-            uid: node.status.st_uid,
-            gid: node.status.st_gid,
+            uid,
+            gid,
             mtime: self.clamp.map_or(node.mtime(), |latest| node.mtime().min(latest)),
             xattrs: if is_link { Vec::new() } else { node.xattrs.clone() },
             data_offset_bytes: 0,
@@ -274,8 +304,8 @@ impl TarStream {
 
     /// True if `/` is as the layers below have it; that it holds other names than they do changes nothing.
     fn is_same_root(&self, met: &Met) -> Result<bool, LayerError> {
-        let Found::Directory(lowers) = &met.below else { return Ok(false) };
-        let opened = self.walk.roots().open(b"", &lowers[..1])?;
+        let (Found::Directory(lowers), Tree::Merged(walk)) = (&met.below, &self.tree) else { return Ok(false) };
+        let opened = walk.roots().open(b"", &lowers[..1])?;
         let Some(lower) = opened.first() else { return Ok(false) };
         let lower = Node::open(std::os::fd::AsFd::as_fd(&lower.fd), b"")?;
         Ok(lower.is_some_and(|lower| same_attributes(&met.node, &lower)))

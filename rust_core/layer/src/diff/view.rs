@@ -7,28 +7,26 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use errors::IoError;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::node::Steering;
 use crate::tree::{file_type, io, stat};
 
-/// How often openat2 is tried again when a rename elsewhere makes it answer EAGAIN.
-const MAX_OPEN_ATTEMPTS: u32 = 128;
 
 /// Which root in [`Roots`]; 0 is the writable layer.
-pub(super) type RootIndex = usize;
+pub(crate) type RootIndex = usize;
 
 /// The writable layer.
 pub(super) const UPPER: RootIndex = 0;
 
 /// Layer roots, highest first; the writable layer is the first.
 #[derive(Debug)]
-pub(super) struct Roots(Vec<OwnedFd>);
+pub(crate) struct Roots(Vec<OwnedFd>);
 
 /// A directory of one layer.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub root: RootIndex,
     pub fd: OwnedFd,
     /// Its files may be whiteouts by an attribute.
@@ -37,7 +35,7 @@ pub(super) struct Member {
 
 /// What the merged layers have at a name.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Absent,
     /// The roots whose directories merge, highest first; never empty.
     Directory(Vec<RootIndex>),
@@ -84,15 +82,8 @@ impl Roots {
 /// Opens `path` below `directory` with `flags`, no component a link or a mount point.
 pub(super) fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    for _ in 0..MAX_OPEN_ATTEMPTS {
-        match rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            answer => return answer,
-        }
-    }
-    Err(Errno::AGAIN)
+    crate::tree::open_resolved(directory, path, flags | OFlags::NOFOLLOW, resolve)
 }
 
 /// What `members` merged have at `name`.
@@ -150,7 +141,7 @@ fn is_opaque(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool, IoError> {
 }
 
 /// The names in a directory, without `.` and `..`, counted against `left_bytes`; `None` if there are too many of them.
-pub(super) fn names(
+pub(crate) fn names(
     directory: BorrowedFd<'_>,
     path: &[u8],
     left_bytes: &mut u64,
@@ -171,7 +162,7 @@ pub(super) fn names(
 }
 
 /// What a remembered name takes in memory.
-pub(super) fn weight(name: &[u8]) -> u64 {
+pub(crate) fn weight(name: &[u8]) -> u64 {
     const OVERHEAD_BYTES: u64 = 48;
     name.len() as u64 + OVERHEAD_BYTES
 }

@@ -12,7 +12,7 @@ use crate::{LayerError, Limits, Rule};
 
 /// What is gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// What the writable layer has itself, whiteouts included.
     Changes,
     /// What the merged tree shows.
@@ -21,7 +21,7 @@ pub(super) enum Scope {
 
 /// A file that the walk came by.
 #[derive(Debug)]
-pub(super) struct Met {
+pub(crate) struct Met {
     /// From the root, without a leading `/`; empty for the root.
     pub path: Vec<u8>,
     pub node: Node,
@@ -56,7 +56,7 @@ struct Frame {
 }
 
 /// A walk under way. It holds the names of the directories above it and opens one directory of each layer at a time.
-pub(super) struct Walk {
+pub(crate) struct Walk {
     roots: Roots,
     scope: Scope,
     /// Paths that are passed over, with all below them.
@@ -259,7 +259,7 @@ impl Walk {
 }
 
 /// `name` in the directory `path`.
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() {
         return name.to_vec();
     }

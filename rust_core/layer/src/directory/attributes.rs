@@ -3,9 +3,9 @@
 //! chown(2) clears setuid, setgid and file capabilities, so the mode comes after the owner (X11) and the extended
 //! attributes after both (X12); a mode set after an access control list would change it.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::xattr::HOST_LABEL;
@@ -13,7 +13,7 @@ use crate::{Entry, Time, Xattr};
 
 /// What is set on a file once its content is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -24,7 +24,7 @@ pub(super) struct Attributes {
 
 /// A step that failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A system call.
     Call(&'static str, Errno),
     /// An extended attribute that the kernel does not take.
@@ -91,9 +91,7 @@ impl Attributes {
         rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| Failure::Call("fchownat", e))?;
         if !is_link {
-            // The name was just made by us in a tree that no one else writes, so it is no link to be followed.
-            rustix::fs::chmodat(parent, name, self.mode(), AtFlags::empty())
-                .map_err(|e| Failure::Call("fchmodat", e))?;
+            self.set_mode_at(parent, name).map_err(|e| Failure::Call("fchmodat", e))?;
         }
         for (attribute, value) in &self.xattrs {
             let result = crate::xattr::set_at(parent, name, attribute, value);
@@ -104,6 +102,15 @@ impl Attributes {
                 .map_err(|e| Failure::Call("utimensat", e))?;
         }
         Ok(())
+    }
+}
+
+impl Attributes {
+    /// Through a handle: the name may be a link by now, and chmod(2) by name would follow it out of the tree.
+    fn set_mode_at(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), self.mode())
     }
 }
 

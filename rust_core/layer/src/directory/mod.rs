@@ -8,9 +8,9 @@
 //! No path of an archive is ever resolved by the kernel: each component is opened by itself in the directory held by
 //! fd before it, never through a link, and links inside the layer are followed by us, inside the root.
 
-mod attributes;
+pub(crate) mod attributes;
 mod links;
-mod nodes;
+pub(crate) mod nodes;
 mod settle;
 mod walk;
 mod writer;

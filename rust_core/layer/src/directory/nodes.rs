@@ -79,28 +79,7 @@ impl DirectoryWriter<'_> {
             let errno = Errno::from_raw_os_error(error.raw_os_error().unwrap_or(0));
             writer.call_error(operation, name, errno)
         };
-        match extents {
-            None => {
-                let (mut writeback, mut written_bytes) = (Writeback::default(), 0);
-                loop {
-                    let chunk = data.chunk()?;
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    std::io::Write::write_all(&mut &file, chunk).map_err(|e| failed(self, "write", &e))?;
-                    let len = chunk.len();
-                    written_bytes += len as u64;
-                    writeback.advance(&file, written_bytes);
-                    data.consume(len);
-                }
-            }
-            Some(extents) => {
-                for extent in extents {
-                    write_extent(&file, *extent, data, |e| failed(self, "pwrite", e))?;
-                }
-                file.set_len(size_bytes).map_err(|e| failed(self, "ftruncate", &e))?;
-            }
-        }
+        write_data(&file, size_bytes, extents, data, &|operation, error| failed(self, operation, error))?;
         attributes.set(file.as_fd(), self.maker).map_err(|failure| self.attribute_error(name, failure))
     }
 
@@ -163,6 +142,34 @@ fn last_link_size(status: &rustix::fs::Stat) -> u64 {
     } else {
         0
     }
+}
+
+/// The new file has the bytes of `data`, and is `size_bytes` long; where `extents` have none, it has holes.
+pub(crate) fn write_data(
+    file: &File,
+    size_bytes: u64,
+    extents: Option<&[Extent]>,
+    data: &mut dyn EntryData,
+    failed: &dyn Fn(&'static str, &std::io::Error) -> LayerError,
+) -> Result<(), LayerError> {
+    let Some(extents) = extents else {
+        let (mut writeback, mut written_bytes) = (Writeback::default(), 0);
+        loop {
+            let chunk = data.chunk()?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            std::io::Write::write_all(&mut &*file, chunk).map_err(|e| failed("write", &e))?;
+            let len = chunk.len();
+            written_bytes += len as u64;
+            writeback.advance(file, written_bytes);
+            data.consume(len);
+        }
+    };
+    for extent in extents {
+        write_extent(file, *extent, data, |e| failed("pwrite", e))?;
+    }
+    file.set_len(size_bytes).map_err(|e| failed("ftruncate", &e))
 }
 
 fn write_extent(

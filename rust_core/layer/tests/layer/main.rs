@@ -2,6 +2,7 @@
 //! `directory`. The same modules are run on `erofs` and on images of both by `layer_erofs` and `layer_mixed`.
 
 mod attributes;
+mod copy;
 mod diff;
 mod diff_model;
 mod diff_support;
