@@ -36,6 +36,17 @@ class Workers:
         result: T = await self._short.submit(functools.partial(fn, *args, **kwargs))
         return result
 
+    async def run_to_end(self, call: Callable[[], T]) -> T:
+        """As `run`, but even where the await is cancelled, the call has ended on return."""
+        work = asyncio.ensure_future(self.run(call))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # taken note of: nobody is left to hear of it
+            raise
+
     async def run_transfer(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call that may take minutes; a cancel token ends it, cancelling the await does not."""
         result: T = await self._transfers.submit(functools.partial(fn, *args, **kwargs))

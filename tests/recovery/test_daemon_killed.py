@@ -11,6 +11,7 @@ from tests.recovery import (
     collection_scenarios,
     commit_scenarios,
     container_scenarios,
+    copy_scenarios,
     exec_scenarios,
     health_scenarios,
     image_scenarios,
@@ -33,6 +34,7 @@ SCENARIOS = {
     **commit_scenarios.SCENARIOS,
     **volume_scenarios.SCENARIOS,
     **build_scenarios.SCENARIOS,
+    **copy_scenarios.SCENARIOS,
 }
 CASES = [
     *SCENARIOS.items(),

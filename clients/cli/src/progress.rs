@@ -211,10 +211,19 @@ pub fn sending(quiet: bool, size_bytes: i64) -> ProgressBar {
 /// Progress of an archive of unknown size that comes: bytes and their rate on a terminal; nothing elsewhere, or if
 /// `quiet`. The caller adds the bytes and clears the bar at the end.
 pub fn receiving(quiet: bool) -> ProgressBar {
+    counting(quiet, "saving {decimal_bytes:>10} {decimal_bytes_per_sec}")
+}
+
+/// As [`receiving`], for files that are copied either way.
+pub fn copying(quiet: bool) -> ProgressBar {
+    counting(quiet, "copying {decimal_bytes:>10} {decimal_bytes_per_sec}")
+}
+
+fn counting(quiet: bool, template: &str) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("saving {decimal_bytes:>10} {decimal_bytes_per_sec}")
+    let style = ProgressStyle::with_template(template)
         .expect("the template is valid");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
 }

@@ -44,9 +44,7 @@ pub(crate) struct Change {
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.changes")]
 pub(crate) struct TreeArchive {
-    /// `None` once it is closed.
-    stream: Mutex<Option<TarStream>>,
-    entry_count: AtomicU64,
+    tar: SharedTar,
 }
 
 #[pymethods]
@@ -62,7 +60,7 @@ impl TreeArchive {
         let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
         let stream =
             py.detach(|| source.open(&layers.inner).map(WritableTree::into_whole_tar)).map_err(raise)?;
-        Ok(Self { stream: Mutex::new(Some(stream)), entry_count: AtomicU64::new(0) })
+        Ok(Self { tar: SharedTar::new(stream) })
     }
 
     fn read<'py>(
@@ -71,31 +69,53 @@ impl TreeArchive {
         max_bytes: usize,
         cancel: &CancelToken,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let data = py
-            .detach(|| {
-                let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(stream) = stream.as_mut() else { return Ok(Vec::new()) };
-                let (mut data, mut filled) = (vec![0; max_bytes], 0);
-                while filled < data.len() {
-                    match stream.read(&mut data[filled..], &|| cancel.inner.is_cancelled())? {
-                        0 => break,
-                        count => filled += count,
-                    }
-                }
-                data.truncate(filled);
-                self.entry_count.store(stream.facts().entry_count, Ordering::Relaxed);
-                Ok::<_, layer::LayerError>(data)
-            })
-            .map_err(raise)?;
+        let data = py.detach(|| self.tar.read(max_bytes, cancel)).map_err(raise)?;
         Ok(PyBytes::new(py, &data))
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None);
+        py.detach(|| self.tar.close());
     }
 
     #[getter]
     fn entry_count(&self) -> u64 {
+        self.tar.entry_count()
+    }
+}
+
+/// A tar being made, read by one thread at a time.
+pub(crate) struct SharedTar {
+    /// `None` once it is closed.
+    stream: Mutex<Option<TarStream>>,
+    entry_count: AtomicU64,
+}
+
+impl SharedTar {
+    pub fn new(stream: TarStream) -> Self {
+        Self { stream: Mutex::new(Some(stream)), entry_count: AtomicU64::new(0) }
+    }
+
+    /// The next bytes, fewer only at the end, none after it.
+    pub fn read(&self, max_bytes: usize, cancel: &CancelToken) -> Result<Vec<u8>, layer::LayerError> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stream) = stream.as_mut() else { return Ok(Vec::new()) };
+        let (mut data, mut filled) = (vec![0; max_bytes], 0);
+        while filled < data.len() {
+            match stream.read(&mut data[filled..], &|| cancel.inner.is_cancelled())? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        data.truncate(filled);
+        self.entry_count.store(stream.facts().entry_count, Ordering::Relaxed);
+        Ok(data)
+    }
+
+    pub fn close(&self) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub fn entry_count(&self) -> u64 {
         self.entry_count.load(Ordering::Relaxed)
     }
 }

@@ -6,6 +6,7 @@ mod cancel;
 mod cgroup;
 mod changes;
 mod content;
+mod copies;
 mod error;
 mod exec;
 mod host;
@@ -54,6 +55,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "cgroup", cgroup::register)?;
     add_area(module, "changes", changes::register)?;
     add_area(module, "content", content::register)?;
+    add_area(module, "copies", copies::register)?;
     add_area(module, "host", host::register)?;
     add_area(module, "ignore", ignore::register)?;
     add_area(module, "ingest", ingest::register)?;

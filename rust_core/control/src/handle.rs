@@ -177,6 +177,32 @@ impl Supervisor {
         Ok(*state)
     }
 
+    /// The root directory that the container's first process has, by a handle that opens nothing: with all that is mounted
+    /// in the container's own namespace. Kept open it keeps those mounts, not the container.
+    ///
+    /// # Errors
+    /// `PROCESS_NOT_FOUND` if the process has ended.
+    ///
+    /// Source: proc_pid_root(5).
+    pub fn open_root(&self) -> Result<OwnedFd, ControlError> {
+        self.check_owner()?;
+        let path = format!("/proc/{}/root", self.running.host_pid);
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let root = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+        // Its number may be another process's by now, unless this one still has it.
+        let gone = ControlError::ProcessNotFound { host_pid: self.running.host_pid };
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut ended = [PollFd::new(&self.init, PollFlags::IN)];
+        if poll(&mut ended, Some(&no_wait)).map_err(|errno| IoError::new("poll", &path, errno.raw_os_error()))? > 0 {
+            return Err(gone);
+        }
+        match root {
+            Ok(root) => Ok(root),
+            Err(Errno::NOENT | Errno::SRCH) => Err(gone),
+            Err(errno) => Err(IoError::new("open", &path, errno.raw_os_error()).into()),
+        }
+    }
+
     /// What the supervisor has told of further processes since this was last called, in `poll_exit`: their ids, in no
     /// order.
     pub fn take_exec_news(&self) -> Vec<String> {

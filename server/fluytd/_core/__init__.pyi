@@ -9,6 +9,7 @@ from typing import final
 from . import cgroup as cgroup
 from . import changes as changes
 from . import content as content
+from . import copies as copies
 from . import host as host
 from . import ignore as ignore
 from . import ingest as ingest

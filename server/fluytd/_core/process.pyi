@@ -128,6 +128,9 @@ class Supervisor:
     def hold_log(self, segment: int | None) -> None:
         """Log segments from `segment` on are kept until the hold moves or ends (None, `close`, or this process's death);
         when the log is at its bound, the container's writes wait."""
+    def open_root_fd(self) -> int:
+        """An owned `O_PATH` descriptor of the root that the container's first process has, its mounts included. Raises
+        PROCESS_NOT_FOUND, IO_FAILED. Blocking (one open)."""
     def wait_gone(self, timeout_millis: int) -> bool:
         """True once the supervisor process itself has ended (and is reaped if it was our child). Blocking."""
     def kill_supervisor(self) -> None:

@@ -28,6 +28,7 @@ from fluytd.api.convert.operations import to_operation
 from fluytd.api.convert.stats import from_interval, to_process, to_stats
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
 from fluytd.containers.attach import Detached
+from fluytd.containers.copying import ContainerCopies
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.model import Container
 from fluytd.containers.query import newest_first
@@ -44,6 +45,7 @@ MAX_PAGE_BYTES: Final = 768 * 1024
 MAX_ROUND_SIZE: Final = 2_000
 #: Who is told as the actor until callers by TCP have names of their own in image events.
 ACTOR: Final = "root"
+COPY_RPC: Final = "/fluyt.v1.ContainerService/CopyTo"
 RUN_RPC: Final = "/fluyt.v1.ContainerService/RunContainer"
 
 _Run = containers_pb2.RunContainerResponse
@@ -54,9 +56,14 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     """Makes, runs, ends and shows containers for callers."""
 
     def __init__(
-        self, containers: ContainerService, files: ContainerFiles, requests: RequestService, host_memory_bytes: int
+        self,
+        containers: ContainerService,
+        files: ContainerFiles,
+        copies: ContainerCopies,
+        requests: RequestService,
+        host_memory_bytes: int,
     ) -> None:
-        """Serves `containers` and their `files`.
+        """Serves `containers`, their `files` and `copies` of single ones.
 
         Args:
             requests: keeps which container a request id of RunContainer stands for.
@@ -64,6 +71,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         """
         self._containers = containers
         self._files = files
+        self._copies = copies
         self._host_memory_bytes = host_memory_bytes
         self._requests = requests
 
@@ -296,6 +304,34 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             async for part in parts:
                 yield container_files.to_export_part(part)
 
+    async def CopyTo(
+        self, request: AsyncIterator[container_files_pb2.CopyToRequest], context: Any
+    ) -> container_files_pb2.CopyToResponse:
+        first = await anext(request, None)
+        if first is None or first.WhichOneof("part") != "options":
+            raise FieldInvalid(field="options", rule="must be the first message")
+        options = first.options
+        wanted = container_files.from_copy_to(options, from_reference(options, "options.container"))
+
+        async def work() -> bytes:
+            copied = await self._copies.copy_to(wanted, _chunks(request))
+            answer = container_files_pb2.CopyToResponse(entry_count=copied.entry_count, size_bytes=copied.size_bytes)
+            return answer.SerializeToString()
+
+        if not options.request_id:
+            return container_files_pb2.CopyToResponse.FromString(await work())
+        digest = hashlib.sha256(options.SerializeToString(deterministic=True)).digest()
+        answer = await self._requests.answer(options.request_id, COPY_RPC, digest, work)
+        return container_files_pb2.CopyToResponse.FromString(answer)
+
+    async def CopyFrom(
+        self, request: container_files_pb2.CopyFromRequest, context: Any
+    ) -> AsyncIterator[container_files_pb2.CopyFromResponse]:
+        reference, path = from_reference(request), container_files.from_path(request)
+        async with aclosing(self._copies.copy_from(reference, path, follow_link=request.follow_link)) as parts:
+            async for part in parts:
+                yield container_files.to_copy_part(part)
+
     async def CommitContainer(
         self, request: containers_pb2.CommitContainerRequest, context: Any
     ) -> containers_pb2.CommitContainerResponse:
@@ -331,6 +367,14 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await give_input
             session.close()
+
+
+async def _chunks(requests: AsyncIterator[container_files_pb2.CopyToRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise FieldInvalid(field="part", rule="must be a chunk, once the options were sent")
+        if request.chunk:
+            yield request.chunk
 
 
 def _run_responses(event: Pulling | RunEvent) -> list[containers_pb2.RunContainerResponse]:

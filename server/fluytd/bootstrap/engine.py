@@ -98,7 +98,7 @@ async def _servicers(
         EngineServicer(engine_facts_of(base, host, images, containers, volumes), base.host, upkeep.checker),
         OperationServicer(base.operations),
         EventServicer(base.events, base.clock),
-        ContainerServicer(containers.service, containers.files, base.requests, host.memory_bytes),
+        ContainerServicer(containers.service, containers.files, containers.copies, base.requests, host.memory_bytes),
         BuildServicer(builds.service),
         ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),

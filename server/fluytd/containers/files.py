@@ -84,12 +84,4 @@ class ContainerFiles:
             raise
 
     async def _call(self, call: Callable[[], T]) -> T:
-        """The call's result, from a worker thread. Even where the await is cancelled, the call has ended on return."""
-        work = asyncio.ensure_future(self._ctx.workers.run(call))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait({work})
-            if not work.cancelled():
-                work.exception()  # taken note of: nobody is left to hear of it
-            raise
+        return await self._ctx.workers.run_to_end(call)

@@ -190,6 +190,9 @@ class Process(Protocol):
     def hold_log(self, segment: int | None) -> None:
         """Segments from this one on are kept, the process waits at the bound; None ends the hold."""
 
+    def open_root_fd(self) -> int:
+        """An owned `O_PATH` descriptor of its root, mounts included. Raises PROCESS_NOT_FOUND, IO_FAILED. Blocking."""
+
     def wait_gone(self, timeout_millis: int) -> bool:
         """True once the supervisor has ended. Blocking."""
 

@@ -1,5 +1,6 @@
 """Executing a container's process. It waits for nothing that the process does."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -77,6 +78,8 @@ async def start_locked(
     """
     if entry.release is not None:
         await released(ctx, entry)
+    if entry.copying:
+        await asyncio.wait(entry.copying)
     before = entry.container
     if make_directories:
         before = model.created(before)

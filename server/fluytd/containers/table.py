@@ -113,6 +113,8 @@ class Entry:
     restart_delay_millis: int = 0
     #: The size of its terminal as a caller last told it; None: that of its spec. The next run begins with it.
     terminal_size: tuple[int, int] | None = None
+    #: Copies that have its mounts open, each done when it has given them up; awaited before the next start.
+    copying: "set[asyncio.Future[None]]" = field(default_factory=set)
     #: Its processes are being thawed; an end meanwhile comes after that.
     is_resuming: bool = False
 

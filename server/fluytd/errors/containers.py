@@ -123,6 +123,16 @@ class ExecNotFound(
     """A session that never was, or was forgotten."""
 
 
+class LogNotKept(
+    WrongState,
+    reason="LOG_NOT_KEPT",
+    keys="id driver",
+    text="the output of container {id} is not kept: its log driver is {driver}",
+    next_step="Attach to the container while it runs, or make it with another log driver.",
+):
+    """ReadLogs of a container whose log driver keeps nothing."""
+
+
 class CursorInvalid(
     InvalidInput,
     reason="CURSOR_INVALID",

@@ -48,6 +48,16 @@ impl fmt::Display for UserError {
 
 impl std::error::Error for UserError {}
 
+impl errors::Catalogued for UserError {
+    fn reason(&self) -> &'static str {
+        "USER_INVALID"
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        vec![("user", self.subject.clone()), ("rule", self.rule.clone())]
+    }
+}
+
 /// One of the two files: its bytes, or why it cannot be read. A file that does not exist is empty.
 pub type Source<'a> = &'a dyn Fn() -> Result<Vec<u8>, String>;
 

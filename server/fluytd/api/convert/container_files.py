@@ -7,6 +7,7 @@ from fluyt.v1 import container_files_pb2, containers_pb2
 from fluyt.v1.types import archive_pb2
 from fluytd.api.convert.values import from_page_token, to_page_token
 from fluytd.containers.commit import CommitRequest
+from fluytd.containers.copying import CopyRequest, FileInfo
 from fluytd.containers.files import Exported
 from fluytd.containers.tree_ports import Change
 from fluytd.errors import FieldInvalid
@@ -39,6 +40,43 @@ def to_export_part(part: bytes | Exported) -> container_files_pb2.ExportContaine
         complete = archive_pb2.ArchiveComplete(size_bytes=part.size_bytes, entry_count=part.entry_count)
         return container_files_pb2.ExportContainerResponse(complete=complete)
     return container_files_pb2.ExportContainerResponse(chunk=part)
+
+
+def from_copy_to(options: container_files_pb2.CopyToOptions, reference: str) -> CopyRequest:
+    """What is asked."""
+    return CopyRequest(
+        reference=reference,
+        path=from_path(options),
+        keep_owners=options.keep_owners,
+        replace_kinds=options.replace_kinds,
+    )
+
+
+def from_path(message: container_files_pb2.CopyToOptions | container_files_pb2.CopyFromRequest) -> bytes:
+    """The path. Raises FIELD_INVALID if it is given twice."""
+    if message.path and message.raw_path:
+        raise FieldInvalid(field="raw_path", rule="must not be given together with path")
+    return message.raw_path or message.path.encode()
+
+
+def to_copy_part(part: FileInfo | bytes | Exported) -> container_files_pb2.CopyFromResponse:
+    """One message of files being sent."""
+    match part:
+        case FileInfo():
+            info = archive_pb2.FileInfo(
+                name=part.name.decode(errors="replace"),
+                raw_name=part.name,
+                size_bytes=part.size_bytes,
+                mode=part.mode,
+                link_target=part.link_target.decode(errors="replace"),
+                raw_link_target=part.link_target,
+            )
+            info.modify_time.FromNanoseconds(part.modify_time_unix_nanos)
+            return container_files_pb2.CopyFromResponse(info=info)
+        case Exported():
+            complete = archive_pb2.ArchiveComplete(size_bytes=part.size_bytes, entry_count=part.entry_count)
+            return container_files_pb2.CopyFromResponse(complete=complete)
+    return container_files_pb2.CopyFromResponse(chunk=part)
 
 
 def from_position(token: str) -> list[bytes] | None:
