@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import execs, memory, namespace, pull, run
+from bench import execs, logs, memory, namespace, pull, run
 from bench.figures import Figure, table, write
 from bench.ours import Ours, start_daemon
 from bench.peers import Peers, quiet_run
@@ -110,6 +110,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
                 figures += run.eight_callers(ours, REFERENCE, peers, arguments.count)
             if "exec" in sections:
                 figures += execs.spaced(ours, REFERENCE, peers, arguments.rounds)
+            if "logs" in sections:
+                figures += logs.followed(ours, REFERENCE, peers)
             if "memory" in sections:
                 figures += memory.idle(ours, REFERENCE, peers, 50)
             if "list" in sections:

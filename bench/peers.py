@@ -42,7 +42,7 @@ class Peers:
         """Starts every peer that is installed, or `only` the one named; `image` is pulled into each engine."""
         self._scratch = scratch
         self._rootfs = rootfs
-        self._image = image
+        self.image = image
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._count = 0
         self.skipped: list[str] = []
@@ -114,7 +114,7 @@ class Peers:
             "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
             "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
         }
-        image = self._image or ""
+        image = self.image or ""
         if image:
             quiet_run(["podman", "pull", "-q", "--tls-verify=false", image], environment)
         none = ["--network", "none"]
@@ -146,7 +146,7 @@ class Peers:
         self._daemon(
             "containerd", ["containerd", "-c", str(home / "config.toml"), "-l", "error"], [*ctr, "version"], {}
         )
-        image = self._image or ""
+        image = self.image or ""
         if image:
             quiet_run([*ctr, "images", "pull", "--plain-http", image], {})
         return Peer(
@@ -176,7 +176,7 @@ class Peers:
             [docker, "version"],
             environment,
         )
-        image = self._image or ""
+        image = self.image or ""
         if image:
             quiet_run([docker, "pull", "-q", image], environment)
         none = ["--network", "none"]
