@@ -69,6 +69,8 @@ class Config:
     layers_per_image: int = 4
     log_segment_bytes: int = 16 * _MIB
     log_segment_count: int = 5
+    #: The socket of the host's journal, for containers whose log driver is journald.
+    journal_socket_path: Path = Path("/run/systemd/journal/socket")
     #: Events kept; older ones are trimmed.
     event_log_events: int = 100_000
     #: Ended operations kept.

@@ -9,6 +9,7 @@ use crate::confinement_flags::ConfinementFlags;
 use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::lifecycle_flags::LifecycleFlags;
+use crate::log_flags::LogFlags;
 use crate::mount_flags::MountFlags;
 use crate::network_flags::NetworkFlags;
 use crate::units;
@@ -137,6 +138,9 @@ pub struct ContainerFlags {
     /// Restarts, init, health
     #[command(flatten)]
     pub lifecycle: LifecycleFlags,
+    /// Where the output is kept
+    #[command(flatten)]
+    pub log: LogFlags,
     /// Image: reference, digest or id
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -189,6 +193,7 @@ impl ContainerFlags {
         };
         self.lifecycle.apply(&mut spec);
         self.confinement.apply(&mut spec)?;
+        spec.log = self.log.spec()?;
         Ok(spec)
     }
 

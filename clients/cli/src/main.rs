@@ -12,6 +12,7 @@ mod confirm;
 mod connect;
 mod container_flags;
 mod containers;
+mod copy;
 mod credentials;
 mod engine;
 mod events;
@@ -24,6 +25,7 @@ mod interrupt;
 mod joined;
 mod lifecycle;
 mod lifecycle_flags;
+mod log_flags;
 mod login;
 mod logs;
 mod mount_flags;
@@ -132,6 +134,8 @@ enum Command {
     Commit(files::CommitCommand),
     /// List what a container changed of its image
     Diff(files::DiffCommand),
+    /// Copy files into a container or out of it
+    Cp(copy::CopyCommand),
     /// Write a container's files to an archive
     Export(files::ExportCommand),
     /// Show all about containers or images
@@ -213,6 +217,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Logs(command) => logs::run(channel, command).await,
         Command::Commit(command) => files::commit(channel, command).await,
         Command::Diff(command) => files::diff(channel, command).await,
+        Command::Cp(command) => copy::run(channel, command).await,
         Command::Export(command) => files::export(channel, command).await,
         Command::Inspect(command) => containers::inspect(channel, command).await,
         Command::Pull(command) => images::pull(channel, command).await,

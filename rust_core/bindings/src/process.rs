@@ -135,6 +135,8 @@ struct StartArgument {
     terminal: Option<(u16, u16)>,
     log_segment_bytes: u64,
     log_segment_count: u64,
+    journal_socket: Option<String>,
+    journal_fields: Vec<(String, String)>,
 }
 
 impl From<RlimitArgument> for Rlimit {
@@ -267,6 +269,8 @@ impl From<StartArgument> for ContainerStart {
             terminal: spec.terminal,
             log_segment_bytes: spec.log_segment_bytes,
             log_segment_count: spec.log_segment_count,
+            journal_socket: spec.journal_socket,
+            journal_fields: spec.journal_fields,
         }
     }
 }
@@ -382,6 +386,12 @@ impl Supervisor {
     fn hold_log(&self, py: Python<'_>, segment: Option<u64>) -> PyResult<()> {
         let supervisor = self.get()?;
         py.detach(|| supervisor.hold_log(segment)).map_err(raise)
+    }
+
+    fn open_root_fd(&self, py: Python<'_>) -> PyResult<i32> {
+        let supervisor = self.get()?;
+        // From here on the fd is the caller's to close.
+        Ok(py.detach(|| supervisor.open_root()).map_err(raise)?.into_raw_fd())
     }
 
     fn wait_gone(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<bool> {

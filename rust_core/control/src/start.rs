@@ -11,7 +11,7 @@ use process::spec::{
 };
 
 use crate::error::ControlError;
-use crate::wire::Plan;
+use crate::wire::{Journal, Plan};
 
 pub use cgroup::{DeviceKind, DeviceRule, HugePages, IoDevice, Limits as ResourceLimits};
 pub use process::spec::DeviceNode;
@@ -134,6 +134,10 @@ pub struct ContainerStart {
     pub log_segment_bytes: u64,
     /// How many are kept.
     pub log_segment_count: u64,
+    /// Path of the journal's socket if the output goes there too.
+    pub journal_socket: Option<String>,
+    /// What the journal is told of each line.
+    pub journal_fields: Vec<(String, String)>,
 }
 
 impl ContainerStart {
@@ -196,6 +200,10 @@ impl ContainerStart {
             log_dir: text("log_dir", &self.log_dir)?,
             log_segment_bytes: self.log_segment_bytes,
             log_segment_count: self.log_segment_count,
+            journal: self.journal_socket.clone().map(|socket_path| Journal {
+                socket_path,
+                fields: self.journal_fields.clone(),
+            }),
             open_stdin: self.open_stdin,
             is_held: self.is_held,
             spec,

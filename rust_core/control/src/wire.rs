@@ -184,6 +184,15 @@ pub struct Running {
     pub clamps: Vec<String>,
 }
 
+/// Where a copy of the output goes, and what is said of each line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The journal's socket.
+    pub socket_path: String,
+    /// Field names and values.
+    pub fields: Vec<(String, String)>,
+}
+
 /// All that a supervisor is told. Travels once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -197,6 +206,8 @@ pub struct Plan {
     pub log_segment_bytes: u64,
     /// How many segments are kept.
     pub log_segment_count: u64,
+    /// The journal that gets the output too.
+    pub journal: Option<Journal>,
     /// Whether the process gets a pipe as stdin instead of /dev/null.
     pub open_stdin: bool,
     /// The daemon reads its output from the beginning: nothing of it is rotated away until the daemon moves its hold.

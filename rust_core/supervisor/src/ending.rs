@@ -65,6 +65,7 @@ impl Ending {
         connections.tell_due(&mut execs);
         output.let_go();
         drain(&mut output, connections.hold().map_or(Hold::None, Hold::Keep));
+        output.finish();
         let record = ExitRecord {
             status,
             oom_kill_count: self.oom_kill_count(),

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use logs::{Hold, LogWriter, Stream};
+use logs::{Hold, JournalWriter, LogWriter, Stream};
 use rustix::io::Errno;
 
 use crate::plan::now_unix_nanos;
@@ -34,6 +34,8 @@ pub enum Progress {
 /// The process's streams and its log.
 pub struct Output {
     log: LogWriter,
+    /// Where lines go besides.
+    journal: Option<JournalWriter>,
     sources: [Source; 2],
     chunk: Box<[u8]>,
     /// A side of the terminal that a process writes to: while it is open, the terminal is not hung up because every
@@ -52,7 +54,13 @@ impl Output {
     pub fn new(log: LogWriter, stdout: OwnedFd, stderr: Option<OwnedFd>, kept_open: Option<OwnedFd>) -> Self {
         let stdout = Some(stdout);
         let source = |pipe| Source { pipe, is_large: false };
-        Self { log, sources: [source(stdout), source(stderr)], chunk: Box::default(), kept_open, rest: None }
+        let sources = [source(stdout), source(stderr)];
+        Self { log, journal: None, sources, chunk: Box::default(), kept_open, rest: None }
+    }
+
+    /// The journal gets all lines too.
+    pub fn with_journal(self, journal: Option<JournalWriter>) -> Self {
+        Self { journal, ..self }
     }
 
     /// The container has ended: its terminal ends with the last process that has it open.
@@ -70,9 +78,16 @@ impl Output {
         self.rest.is_some()
     }
 
-    /// Output that the log lost.
+    /// Output that the log lost, or the journal did not take.
     pub fn dropped_bytes(&self) -> u64 {
-        self.log.dropped_bytes()
+        self.log.dropped_bytes() + self.journal.as_ref().map_or(0, JournalWriter::dropped_bytes)
+    }
+
+    /// All has been copied: the journal gets what stands without a newline.
+    pub fn finish(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.finish();
+        }
     }
 
     /// Whether there are buffers to give back.
@@ -130,6 +145,9 @@ impl Output {
 
     fn store(&mut self, stream: Stream, range: std::ops::Range<usize>, hold: Hold) {
         let taken = self.log.write(stream, &self.chunk[range.clone()], now_unix_nanos(), hold);
+        if let Some(journal) = &mut self.journal {
+            journal.write(stream, &self.chunk[range.start..range.start + taken]);
+        }
         if taken < range.len() {
             self.rest = Some((stream, range.start + taken..range.end));
         }

@@ -8,7 +8,7 @@ use control::exit_record::EXIT_NAME;
 use control::wire::{self, Plan, Request, Running, MAX_PLAN_BYTES, PROTOCOL_VERSION};
 use control::{peer, rundir};
 use errors::IoError;
-use logs::{LogLimits, LogWriter, LogsError};
+use logs::{JournalSpec, JournalWriter, LogLimits, LogWriter, LogsError};
 use process::spec::{CgroupJoin, Network};
 use process::{Spec, StartFailure, Stdio, Step};
 use rustix::io::Errno;
@@ -33,6 +33,7 @@ pub struct Prepared {
     run_path: PathBuf,
     listener: OwnedFd,
     log: LogWriter,
+    journal: Option<JournalWriter>,
     stdin: Option<Pipe>,
     /// Standard output and error; None if the process gets a terminal.
     outputs: Option<(Pipe, Pipe)>,
@@ -108,6 +109,11 @@ impl Prepared {
             LogsError::Io(error) => error,
             LogsError::CursorInvalid { .. } => fail("open")(Errno::INVAL),
         })?;
+        let journal = plan.journal.as_ref().map(|journal| {
+            let (socket_path, fields) = (PathBuf::from(&journal.socket_path), journal.fields.clone());
+            JournalWriter::new(&JournalSpec { socket_path, fields })
+        });
+        let journal = journal.transpose()?;
         let pipe = || {
             let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(fail("pipe2"))?;
             Ok(Pipe { read, write })
@@ -123,7 +129,7 @@ impl Prepared {
         let listener = rundir::listen(&run_dir, &run_path, MAX_CONNECTIONS as i32)?;
         let container_id = plan.container_id.clone();
         let is_held = plan.is_held;
-        Ok(Self { run_dir, run_path, listener, log, stdin, outputs, open_stdin, is_held, container_id })
+        Ok(Self { run_dir, run_path, listener, log, journal, stdin, outputs, open_stdin, is_held, container_id })
     }
 
     /// The run directory is as it was found.
@@ -198,7 +204,7 @@ impl Prepared {
             first_hold: self.is_held.then(|| self.log.segment()),
             connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
             execs: Execs::new(execs_own, spec.cgroup.clone(), spec.oom_score_adj.unwrap_or(oom_score_adj)),
-            output: Output::new(self.log, stdout, stderr, kept_open),
+            output: Output::new(self.log, stdout, stderr, kept_open).with_journal(self.journal),
             ending: Ending::new(self.run_dir, self.run_path, oom_counter),
         })
     }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg, sendmsg_addr, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
 };
 
 /// The most descriptors one message carries.
@@ -36,6 +36,24 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// A message of nothing but these descriptors has been queued at `address`, for a datagram socket.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_to(
+    socket: impl AsFd,
+    address: &SocketAddrUnix,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if fds.len() > MAX_DESCRIPTORS || !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::INVAL);
+    }
+    let parts = [IoSlice::new(b"")];
+    sendmsg_addr(socket.as_fd(), address, &parts, &mut ancillary, SendFlags::NOSIGNAL).map(|_| ())
 }
 
 /// One message: (its length in `buffer`, its descriptors, all CLOEXEC). Length 0 means that the peer has closed.

@@ -12,8 +12,9 @@ from fluytd._core import process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.bootstrap.networks import network_parts_of
-from fluytd.containers.archives import CoreTrees
+from fluytd.containers.archives import CoreCopies, CoreTrees
 from fluytd.containers.cdi_registry import CdiRegistry
+from fluytd.containers.copying import ContainerCopies
 from fluytd.containers.directories import ContainerDirectories, NameSources
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.host_devices import HostDevices
@@ -45,6 +46,7 @@ class ContainerParts:
     execs: ExecService
     logs: LogService
     files: ContainerFiles
+    copies: ContainerCopies
     meter: Meter
     readers: LogReaders
 
@@ -77,6 +79,7 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
         execs=execs,
         logs=LogService(service, readers.follow, base.workers, base.clock),
         files=ContainerFiles(service.ctx, CoreTrees(images.layers.core, base.workers), images.committer),
+        copies=ContainerCopies(service.ctx, CoreCopies()),
         meter=Meter(service.ctx),
         readers=readers,
     )
@@ -95,7 +98,11 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
         has_selinux=probe.has_selinux(),
     )
     settings = StartSettings(
-        config.cgroup_parent, config.log_segment_bytes, config.log_segment_count, str(config.supervisor_path)
+        config.cgroup_parent,
+        config.log_segment_bytes,
+        config.log_segment_count,
+        str(config.supervisor_path),
+        str(config.journal_socket_path),
     )
     devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
     return CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices), facts

@@ -149,6 +149,9 @@ class ContainerStart:
     #: Size of one log segment and how many are kept.
     log_segment_bytes: int
     log_segment_count: int
+    #: Path of the journal's socket if each line goes there too, and what is said of each besides.
+    journal_socket: str | None
+    journal_fields: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from fluytd.containers.spec import (
     ContainerSpec,
     HealthCheck,
     NamespaceMode,
+    LogDriver,
+    LogSpec,
     ResourcesSpec,
     SecuritySpec,
     TmpfsSpec,
@@ -40,6 +42,11 @@ DEFAULT_HEALTH_RETRIES: Final = 3
 INIT_PATH: Final = "/dev/fluyt-init"
 #: Where POSIX shared memory is, inside and on the host. Source: shm_overview(7).
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - it is no place for files of our own
+#: Source: systemd, "Native Journal Protocol".
+JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
+#: What stands of a log that is not kept, for those who read it while it comes.
+UNKEPT_SEGMENT_BYTES: Final = 64 * 1024
+UNKEPT_SEGMENTS: Final = 2
 _NANOS_PER_CPU: Final = 1_000_000_000
 
 #: Source: moby `oci/defaults.go`.
@@ -105,6 +112,8 @@ class StartSettings:
     log_segment_count: int
     #: Host path of the program that is the init of a container that asks for one.
     init_path: str
+    #: Host path of the journal's socket.
+    journal_socket: str = JOURNAL_SOCKET
 
 
 def resolve(spec: ContainerSpec, image: ImageFacts, container_id: str, hostname: str = "") -> Resolved:
@@ -269,6 +278,7 @@ def start_spec(
     FIELD_INVALID as `capabilities`."""
     modes = namespaces.modes(container.spec)
     spec, resolved, security = container.spec, container.resolved, container.spec.security
+    segment_bytes, segment_count = log_bounds(spec.log, settings)
     masked = security.masked_paths
     read_only = security.read_only_paths
     return core.ContainerStart(
@@ -311,9 +321,33 @@ def start_spec(
         open_stdin=spec.open_stdin,
         terminal=terminal_size(spec),
         is_held=is_held,
-        log_segment_bytes=spec.log.segment_size_bytes or settings.log_segment_bytes,
-        log_segment_count=spec.log.segment_count or settings.log_segment_count,
+        log_segment_bytes=segment_bytes,
+        log_segment_count=segment_count,
+        journal_socket=settings.journal_socket if spec.log.driver is LogDriver.JOURNALD else None,
+        journal_fields=journal_fields(container),
     )
+
+
+def log_bounds(log: LogSpec, settings: StartSettings) -> tuple[int, int]:
+    """Size and number of a log's segments. Of one that is not kept only as much stands as callers need who read the
+    container's output while it comes."""
+    if log.driver is LogDriver.NONE:
+        return UNKEPT_SEGMENT_BYTES, UNKEPT_SEGMENTS
+    return log.segment_size_bytes or settings.log_segment_bytes, log.segment_count or settings.log_segment_count
+
+
+def journal_fields(container: Container) -> list[tuple[str, str]]:
+    """What the journal is told of each line. Source: moby `daemon/logger/journald`, whose names these are."""
+    if container.spec.log.driver is not LogDriver.JOURNALD:
+        return []
+    return [
+        ("CONTAINER_ID", container.id[:12]),
+        ("CONTAINER_ID_FULL", container.id),
+        ("CONTAINER_NAME", container.name),
+        ("CONTAINER_TAG", container.id[:12]),
+        ("IMAGE_NAME", container.spec.image),
+        ("SYSLOG_IDENTIFIER", container.id[:12]),
+    ]
 
 
 def terminal_size(spec: ContainerSpec) -> tuple[int, int] | None:

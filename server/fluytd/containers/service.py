@@ -34,9 +34,9 @@ from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
-from fluytd.containers.spec import AttachmentSpec, ContainerSpec, NetworkMode, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, VersionConflict
+from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, LogNotKept, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
@@ -316,8 +316,11 @@ class ContainerService:
                 self.ctx.record(entry, with_volume_name(entry.container, volume_id, name))
 
     def log_source(self, reference: str) -> "ContainerLog":
-        """The container's log, for `logs.service`. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
+        """The container's log, for `logs.service`. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, LOG_NOT_KEPT."""
         entry = self.ctx.table.find(reference)
+        driver = entry.container.spec.log.driver
+        if driver is LogDriver.NONE:
+            raise LogNotKept(id=entry.container.id, driver=driver.value)
         return ContainerLog(entry, self.ctx.directories.log_dir(entry.container.id))
 
     def list(self, wanted: ContainerFilter) -> list[Container]:

@@ -74,6 +74,16 @@ class RestartPolicy:
     max_retry_count: int = 0
 
 
+class LogDriver(StrEnum):
+    """Where a container's output is kept."""
+
+    FILE = "file"
+    #: Files, and the host's journal.
+    JOURNALD = "journald"
+    #: Nowhere.
+    NONE = "none"
+
+
 class HealthAction(StrEnum):
     """What is done with a container that has become unhealthy."""
 
@@ -337,10 +347,11 @@ class VolumesFrom:
 
 @dataclass(frozen=True, slots=True)
 class LogSpec:
-    """Bounds of the log; 0 is the engine's default."""
+    """Where the output goes and how much of it is kept; 0 is the engine's default."""
 
     segment_size_bytes: int = 0
     segment_count: int = 0
+    driver: LogDriver = LogDriver.FILE
 
 
 @dataclass(frozen=True, slots=True)

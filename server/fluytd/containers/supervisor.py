@@ -86,6 +86,9 @@ class CoreRuntime:
         spec = start_spec(container, paths, self._settings, self._host_facts, is_held=is_held)
         spec = self._devices.given(container.spec, spec)
         bind_sources.check(container.resolved.binds or container.spec.binds)
+        if spec.journal_socket is not None and not Path(spec.journal_socket).is_socket():
+            rule = f"journald needs the host's journal, and there is no socket {spec.journal_socket}"
+            raise FieldInvalid(field="spec.log.driver", rule=rule)
         failpoints.hit("container.start.run_dir")
         try:
             Path(paths.run_dir).mkdir(_PRIVATE)

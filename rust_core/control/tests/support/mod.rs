@@ -120,6 +120,8 @@ impl Scene {
             terminal: None,
             log_segment_bytes: 16 << 20,
             log_segment_count: 5,
+            journal_socket: None,
+            journal_fields: Vec::new(),
         }
     }
 

@@ -19,6 +19,7 @@ from fluytd.api.convert.networks import from_attachments, from_ports, to_attachm
 from fluytd.api.convert.values import choice, from_duration, not_built, refuse_fields, to_duration
 from fluytd.containers.spec import (
     ContainerSpec,
+    LogDriver,
     LogSpec,
     NetworkMode,
     NetworkSpec,
@@ -160,10 +161,19 @@ def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
     )
 
 
+_LOG_DRIVERS: Final = {
+    container_spec_pb2.LogSpec.DRIVER_UNSPECIFIED: LogDriver.FILE,
+    container_spec_pb2.LogSpec.DRIVER_FILE: LogDriver.FILE,
+    container_spec_pb2.LogSpec.DRIVER_JOURNALD: LogDriver.JOURNALD,
+    container_spec_pb2.LogSpec.DRIVER_NONE: LogDriver.NONE,
+}
+
+
 def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
-    if message.driver > container_spec_pb2.LogSpec.DRIVER_FILE:
-        raise not_built("spec.log.driver")
-    return LogSpec(message.segment_size_bytes, message.segment_count)
+    driver = _LOG_DRIVERS.get(message.driver)
+    if driver is None:
+        raise FieldInvalid(field="spec.log.driver", rule="must be one that is known")
+    return LogSpec(message.segment_size_bytes, message.segment_count, driver)
 
 
 def to_spec(spec: ContainerSpec, *, is_brief: bool = False) -> container_spec_pb2.ContainerSpec:
@@ -257,3 +267,5 @@ def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec)
     add_mounts(message, spec)
     message.log.segment_size_bytes = spec.log.segment_size_bytes
     message.log.segment_count = spec.log.segment_count
+    if spec.log.driver is not LogDriver.FILE:
+        message.log.driver = next(value for value, driver in _LOG_DRIVERS.items() if driver is spec.log.driver)
