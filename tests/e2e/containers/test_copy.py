@@ -256,6 +256,18 @@ def test_binds_are_seen_whether_it_runs_or_not(engine: Engine, tmp_path: Path, i
     assert (tmp_path / "shared" / "in").exists(), "what is mounted is not the container's to remove"
 
 
+def test_what_is_copied_into_a_volume_before_the_start_is_in_it_afterwards(engine: Engine) -> None:
+    mounts = [mount_pb2.Mount(target="/data", volume=mount_pb2.VolumeMount())]
+    made = create(engine, "sh", "-c", "cat /data/f; echo from inside > /data/g", mounts=mounts)
+    copies.copy_to(engine, made.id, "/data", tar(member("f", b"from outside\n")))
+    start(engine, made.id)
+    wait(engine, made.id)
+    assert engine.logs(made.id) == b"from outside\n"
+    assert copies.read(engine, made.id, "/data/g") == b"from inside\n"
+    _, data = copies.copy_from(engine, made.id, "/data")
+    assert set(copies.names(data)) == {"data", "data/f", "data/g"}
+
+
 @pytest.mark.parametrize("is_running", [True, False])
 def test_what_is_read_only_is_refused_and_the_rest_written(engine: Engine, tmp_path: Path, is_running: bool) -> None:
     (tmp_path / "rw").mkdir()
