@@ -117,8 +117,10 @@ class ContainerCopies:
                 if watch is not None:
                     watch.cancel()
                 cancel.cancel()
-                await self._call(archive.close)
-                held.let_go()
+                try:
+                    await self._call(archive.close)
+                finally:
+                    held.let_go()  # also where the caller goes just now: the next start waits for this
 
     async def copy_to(self, request: CopyRequest, chunks: AsyncIterator[bytes]) -> Copied:
         """All entries of the tar are in the directory. Whatever goes wrong, what came before stays, each file whole.

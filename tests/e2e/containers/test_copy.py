@@ -414,6 +414,23 @@ def test_the_end_of_a_container_ends_its_copies_and_holds_up_no_start(engine: En
     slow.may_end.set()
 
 
+def test_callers_that_leave_hold_up_no_start(engine: Engine) -> None:
+    running = started(engine, "sleep", "1000")
+    request = container_files_pb2.CopyFromRequest(container=running.id, path="/bin")
+    for number in range(60):
+        # They leave at the beginning, in the middle and at the very end, where the tree is just being given up.
+        stream = engine.containers.CopyFrom(request, timeout=40)
+        for part in stream:
+            if number % 3 == 0 or (number % 3 == 1 and part.WhichOneof("part") == "chunk"):
+                break
+            if part.WhichOneof("part") == "complete":
+                break
+        stream.cancel()
+    engine.containers.KillContainer(containers_pb2.KillContainerRequest(container=running.id))
+    wait(engine, running.id)
+    engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=running.id), timeout=30)
+
+
 def test_a_container_that_is_deleted_meanwhile_is_not_told_as_whole(engine: Engine) -> None:
     made = create(engine, "true")
     many = tar(*(member(f"{number}", b"x" * 65536) for number in range(200)))
