@@ -4,7 +4,7 @@ use std::io::{BufReader, Read};
 
 use errors::IoError;
 
-use crate::decompress::{Compression, DecompressError, Decompressor};
+use crate::decompress::{window_too_large, Compression, DecompressError, Decompressor};
 use crate::tar::Chunks;
 use crate::{LayerError, Limits};
 
@@ -99,5 +99,6 @@ fn failure(error: DecompressError, subject: &str) -> LayerError {
             LayerError::Source { digest, error: IoError::from_std("read", subject, &error) }
         }
         DecompressError::Corrupt(detail) => LayerError::Corrupt { digest: subject.to_owned(), detail },
+        DecompressError::WindowTooLarge => window_too_large(subject.to_owned()),
     }
 }
