@@ -69,14 +69,18 @@ mod tests {
         assert_eq!(spec(None, &[]), Ok(None));
         let bounded = spec(Some("json-file"), &["max-size=10m", "max-file=3"]).unwrap().unwrap();
         assert_eq!((bounded.segment_size_bytes, bounded.segment_count), (10 << 20, 3));
-        for (name, driver) in [("local", Driver::File), ("journald", Driver::Journald), ("none", Driver::None)] {
+        for (name, driver) in
+            [("local", Driver::File), ("journald", Driver::Journald), ("none", Driver::None)]
+        {
             assert_eq!(spec(Some(name), &[]).unwrap().unwrap().driver(), driver, "{name}");
         }
     }
 
     #[test]
     fn what_is_not_known_is_named() {
-        for (driver, option) in [("syslog", "max-size=1m"), ("file", "tag=x"), ("file", "max-file=x"), ("file", "max-size=")] {
+        for (driver, option) in
+            [("syslog", "max-size=1m"), ("file", "tag=x"), ("file", "max-file=x"), ("file", "max-size=")]
+        {
             assert!(spec(Some(driver), &[option]).is_err(), "{driver} {option}");
         }
     }

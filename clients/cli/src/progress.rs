@@ -223,8 +223,7 @@ fn counting(quiet: bool, template: &str) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template)
-        .expect("the template is valid");
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
 }
 

@@ -217,8 +217,10 @@ impl CopyReceiver {
         subject: &str,
     ) -> PyResult<Self> {
         let begin = || -> Result<_, BeginFailure> {
-            let owner = user.map(|user| owner_of(&root.inner, &user)).transpose().map_err(BeginFailure::User)?;
-            let options = UnpackOptions { owner, replace_kinds, follow_links: true, ..UnpackOptions::default() };
+            let owner =
+                user.map(|user| owner_of(&root.inner, &user)).transpose().map_err(BeginFailure::User)?;
+            let options =
+                UnpackOptions { owner, replace_kinds, follow_links: true, ..UnpackOptions::default() };
             let limits = Limits::default();
             Unpacker::new(root.inner.clone(), &path, options, &limits, subject)
                 .and_then(|unpacker| layer::copy::begin(unpacker, &limits, subject))

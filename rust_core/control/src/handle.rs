@@ -193,7 +193,10 @@ impl Supervisor {
         let gone = ControlError::ProcessNotFound { host_pid: self.running.host_pid };
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut ended = [PollFd::new(&self.init, PollFlags::IN)];
-        if poll(&mut ended, Some(&no_wait)).map_err(|errno| IoError::new("poll", &path, errno.raw_os_error()))? > 0 {
+        if poll(&mut ended, Some(&no_wait))
+            .map_err(|errno| IoError::new("poll", &path, errno.raw_os_error()))?
+            > 0
+        {
             return Err(gone);
         }
         match root {

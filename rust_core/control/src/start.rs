@@ -200,10 +200,10 @@ impl ContainerStart {
             log_dir: text("log_dir", &self.log_dir)?,
             log_segment_bytes: self.log_segment_bytes,
             log_segment_count: self.log_segment_count,
-            journal: self.journal_socket.clone().map(|socket_path| Journal {
-                socket_path,
-                fields: self.journal_fields.clone(),
-            }),
+            journal: self
+                .journal_socket
+                .clone()
+                .map(|socket_path| Journal { socket_path, fields: self.journal_fields.clone() }),
             open_stdin: self.open_stdin,
             is_held: self.is_held,
             spec,

@@ -123,8 +123,7 @@ impl JournalWriter {
     fn retried(&self, send: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
         match send() {
             Err(Errno::AGAIN) => {
-                let wait =
-                    Timespec { tv_sec: 0, tv_nsec: i64::from(MAX_WAIT_MILLIS) * 1_000_000 };
+                let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(MAX_WAIT_MILLIS) * 1_000_000 };
                 let mut room = [PollFd::new(&self.socket, PollFlags::OUT)];
                 poll(&mut room, Some(&wait))?;
                 send()
@@ -200,7 +199,10 @@ mod tests {
         writer.write(Stream::Stdout, b"\n");
         let (first, last) = (take(&socket).unwrap(), take(&socket).unwrap());
         assert_eq!((first["MESSAGE"].len(), last["MESSAGE"].len()), (MAX_ENTRY_BYTES, 5));
-        assert!(first.contains_key("CONTAINER_PARTIAL_MESSAGE") && !last.contains_key("CONTAINER_PARTIAL_MESSAGE"));
+        assert!(
+            first.contains_key("CONTAINER_PARTIAL_MESSAGE")
+                && !last.contains_key("CONTAINER_PARTIAL_MESSAGE")
+        );
     }
 
     #[test]

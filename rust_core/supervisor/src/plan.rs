@@ -129,7 +129,18 @@ impl Prepared {
         let listener = rundir::listen(&run_dir, &run_path, MAX_CONNECTIONS as i32)?;
         let container_id = plan.container_id.clone();
         let is_held = plan.is_held;
-        Ok(Self { run_dir, run_path, listener, log, journal, stdin, outputs, open_stdin, is_held, container_id })
+        Ok(Self {
+            run_dir,
+            run_path,
+            listener,
+            log,
+            journal,
+            stdin,
+            outputs,
+            open_stdin,
+            is_held,
+            container_id,
+        })
     }
 
     /// The run directory is as it was found.

@@ -42,11 +42,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 ///
 /// # Errors
 /// As [`send`].
-pub fn send_to(
-    socket: impl AsFd,
-    address: &SocketAddrUnix,
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub fn send_to(socket: impl AsFd, address: &SocketAddrUnix, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if fds.len() > MAX_DESCRIPTORS || !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {

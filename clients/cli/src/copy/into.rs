@@ -62,9 +62,8 @@ pub async fn copy(
     }
     let source = Source::look_at(&from, options.follow_link)?;
     let shown = from.as_bytes();
-    let aim =
-        names::aim(&source.name, names::means_content(shown), source.is_directory, &to.path, found)
-            .map_err(|rule| Failure::new(rule, "the directory that it goes into must be there"))?;
+    let aim = names::aim(&source.name, names::means_content(shown), source.is_directory, &to.path, found)
+        .map_err(|rule| Failure::new(rule, "the directory that it goes into must be there"))?;
     let archive = source.open(&aim.name, options)?;
     let first = CopyToOptions {
         container: to.container,
@@ -109,7 +108,11 @@ fn read(
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut filled = 0;
         while filled < chunk.len() {
-            match archive.stream.read(&mut chunk[filled..], &|| false).map_err(|e| Failure::new(e.to_string(), ""))? {
+            match archive
+                .stream
+                .read(&mut chunk[filled..], &|| false)
+                .map_err(|e| Failure::new(e.to_string(), ""))?
+            {
                 0 => break,
                 count => filled += count,
             }
@@ -139,15 +142,14 @@ async fn stream(
     }
     if found != Destination::Directory {
         let shown = String::from_utf8_lossy(&to.path).into_owned();
-        return Err(Failure::new(format!("{shown} is no directory"), "an archive is unpacked into a directory"));
+        return Err(Failure::new(
+            format!("{shown} is no directory"),
+            "an archive is unpacked into a directory",
+        ));
     }
     let (input, _) = send::open(None)?;
-    let first = CopyToOptions {
-        container: to.container,
-        raw_path: to.path,
-        keep_owners: true,
-        ..Default::default()
-    };
+    let first =
+        CopyToOptions { container: to.container, raw_path: to.path, keep_owners: true, ..Default::default() };
     let (sending, requests) = Sending::begin(
         input,
         progress::copying(options.is_quiet),
@@ -177,11 +179,8 @@ async fn destination(
 
 /// What the path is; `None` if nothing is there.
 async fn look(channel: Channel, at: &ContainerPath) -> Result<Option<FileInfo>, Failure> {
-    let request = CopyFromRequest {
-        container: at.container.clone(),
-        raw_path: at.path.clone(),
-        ..Default::default()
-    };
+    let request =
+        CopyFromRequest { container: at.container.clone(), raw_path: at.path.clone(), ..Default::default() };
     let failure = match ContainerServiceClient::new(channel).copy_from(request).await {
         // Only the first message is of interest; dropping the stream ends the call.
         Ok(answer) => match answer.into_inner().message().await {
@@ -221,7 +220,8 @@ impl Source {
     fn look_at(path: &OsStr, follow_link: bool) -> Result<Self, Failure> {
         let given = Path::new(path);
         let failed = |error: &std::io::Error| Failure::file("read", given, error);
-        let path = if follow_link { fs::canonicalize(given).map_err(|e| failed(&e))? } else { given.to_owned() };
+        let path =
+            if follow_link { fs::canonicalize(given).map_err(|e| failed(&e))? } else { given.to_owned() };
         // What ends in a slash is the directory that a link leads to, as everywhere.
         let metadata = fs::symlink_metadata(&path).map_err(|error| failed(&error))?;
         let (_, mut name) = names::split(given.as_os_str().as_bytes());

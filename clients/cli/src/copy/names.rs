@@ -171,14 +171,19 @@ mod tests {
             ("..", "..", ""),
         ];
         for (path, parent, name) in cases {
-            assert_eq!(split(path.as_bytes()), (parent.as_bytes().to_vec(), name.as_bytes().to_vec()), "{path}");
+            assert_eq!(
+                split(path.as_bytes()),
+                (parent.as_bytes().to_vec(), name.as_bytes().to_vec()),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn where_a_copy_goes_follows_dockers_rules() {
         use Destination::{Absent, Directory, File};
-        type Case = (&'static str, bool, bool, &'static str, Destination, Result<(&'static str, &'static str), ()>);
+        type Case =
+            (&'static str, bool, bool, &'static str, Destination, Result<(&'static str, &'static str), ()>);
         let cases: [Case; 14] = [
             ("f", false, false, "/new", Absent, Ok(("/", "new"))),
             ("f", false, false, "/new/", Absent, Err(())),
@@ -197,7 +202,8 @@ mod tests {
         ];
         for (name, is_content, is_directory, destination, found, expected) in cases {
             let aimed = aim(name.as_bytes(), is_content, is_directory, destination.as_bytes(), found);
-            let expected = expected.map(|(directory, name)| Aim { directory: directory.into(), name: name.into() });
+            let expected =
+                expected.map(|(directory, name)| Aim { directory: directory.into(), name: name.into() });
             assert_eq!(aimed.map_err(|_| ()), expected, "{name} to {destination}");
         }
     }

@@ -62,7 +62,9 @@ pub fn open_archive(
         return refused(format!("it is {}, which no tar holds", name_of(kind)));
     }
     if is_kernels(&place, path)? {
-        return refused("it is the kernel's (proc, sysfs or the like), to be read by a program in the container".into());
+        return refused(
+            "it is the kernel's (proc, sysfs or the like), to be read by a program in the container".into(),
+        );
     }
     let last = last_part(path);
     let link_target = if kind == FileType::Symlink {

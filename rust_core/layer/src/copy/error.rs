@@ -64,9 +64,10 @@ impl CopyError {
         match errno {
             Errno::ROFS => Self::ReadOnly { path: shown(path) },
             Errno::NOENT => Self::NotFound { path: shown(path) },
-            Errno::NAMETOOLONG => {
-                Self::NotCopyable { path: shown(path), rule: "the name is longer than the file system takes".into() }
-            }
+            Errno::NAMETOOLONG => Self::NotCopyable {
+                path: shown(path),
+                rule: "the name is longer than the file system takes".into(),
+            },
             errno => Self::Layer(crate::tree::io(operation, path, errno).into()),
         }
     }

@@ -90,8 +90,7 @@ impl Spot<'_> {
 
     /// The name is a device or a pipe.
     pub fn device(&self, kind: FileType, device: Dev, attributes: &Attributes) -> Result<(), CopyError> {
-        let make =
-            |name: &[u8]| rustix::fs::mknodat(self.directory.as_fd(), name, kind, NEW_MODE, device);
+        let make = |name: &[u8]| rustix::fs::mknodat(self.directory.as_fd(), name, kind, NEW_MODE, device);
         self.node(false, attributes, "mknodat", &make)
     }
 
@@ -126,10 +125,7 @@ struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn make<T>(
-        directory: &'a Place,
-        make: &dyn Fn(&[u8]) -> Result<T, Errno>,
-    ) -> Result<Self, Errno> {
+    fn make<T>(directory: &'a Place, make: &dyn Fn(&[u8]) -> Result<T, Errno>) -> Result<Self, Errno> {
         for _ in 0..MAX_NAME_ATTEMPTS {
             let name = format!("{TEMPORARY_PREFIX}{:016x}", RandomState::new().build_hasher().finish());
             match make(name.as_bytes()) {
@@ -178,7 +174,9 @@ impl<'a> NewFile<'a> {
             Ok(())
         })
         .map_err(spot.failed("openat"))?;
-        let Some(fd) = made.into_inner() else { return Err(CopyError::call("openat", spot.path, Errno::BADF)) };
+        let Some(fd) = made.into_inner() else {
+            return Err(CopyError::call("openat", spot.path, Errno::BADF));
+        };
         Ok(Self { file: File::from(fd), temporary: Some(temporary) })
     }
 
@@ -215,7 +213,8 @@ pub(super) fn remove(root: &Root, directory: &Place, name: &[u8], path: &[u8]) -
             continue;
         }
         let listed = Root::open_listable(&place, path)?;
-        let entries = rustix::fs::Dir::read_from(&listed).map_err(|e| CopyError::call("getdents64", path, e))?;
+        let entries =
+            rustix::fs::Dir::read_from(&listed).map_err(|e| CopyError::call("getdents64", path, e))?;
         for entry in entries {
             let entry = entry.map_err(|errno| CopyError::call("getdents64", path, errno))?;
             let name = entry.file_name().to_bytes();

@@ -63,7 +63,12 @@ impl<R: Read> ArchiveSource<R> {
 
     fn check(&self, limit: &'static str, limit_value: u64, actual: u64) -> Result<(), LayerError> {
         if actual > limit_value {
-            return Err(LayerError::LimitExceeded { limit, limit_value, actual, subject: self.subject.clone() });
+            return Err(LayerError::LimitExceeded {
+                limit,
+                limit_value,
+                actual,
+                subject: self.subject.clone(),
+            });
         }
         Ok(())
     }

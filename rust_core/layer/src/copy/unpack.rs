@@ -158,7 +158,13 @@ impl Unpacker {
         let mut mounted = None;
         if let Some((place, status)) = &existing {
             if file_type(status) == FileType::Directory {
-                self.make_way(directory, name, &path, FileType::Directory, "something else than a directory")?;
+                self.make_way(
+                    directory,
+                    name,
+                    &path,
+                    FileType::Directory,
+                    "something else than a directory",
+                )?;
             } else if place.is_mounted_on(directory, &path)? {
                 mounted = Some(place);
             }
@@ -343,7 +349,13 @@ impl Unpacker {
         Ok(())
     }
 
-    fn check(&self, limit: &'static str, limit_value: u64, actual: u64, path: &[u8]) -> Result<(), CopyError> {
+    fn check(
+        &self,
+        limit: &'static str,
+        limit_value: u64,
+        actual: u64,
+        path: &[u8],
+    ) -> Result<(), CopyError> {
         if actual > limit_value {
             let subject = format!("{}: entry {:?}", self.subject, shown(path));
             return Err(crate::LayerError::LimitExceeded { limit, limit_value, actual, subject }.into());

@@ -65,7 +65,9 @@ impl PlainWalk {
             };
             self.left_bytes += view::weight(&name);
             let path = join(&frame.path, &name);
-            let Some((place, _)) = self.root.step(&frame.place, &name, &path).map_err(plain)? else { continue };
+            let Some((place, _)) = self.root.step(&frame.place, &name, &path).map_err(plain)? else {
+                continue;
+            };
             return self.meet(path, place).map(Some);
         }
     }
@@ -130,8 +132,7 @@ const KERNEL_FILE_SYSTEMS: [u64; 14] = [
 
 /// True for what lies on such a file system: it is told, and not entered.
 pub(super) fn is_kernels(place: &Place, path: &[u8]) -> Result<bool, LayerError> {
-    let status =
-        rustix::fs::fstatfs(&place.fd).map_err(|errno| crate::tree::io("fstatfs", path, errno))?;
+    let status = rustix::fs::fstatfs(&place.fd).map_err(|errno| crate::tree::io("fstatfs", path, errno))?;
     // The field is signed, and narrower on some machines.
     #[expect(clippy::cast_sign_loss, reason = "magic numbers are bit patterns")]
     let magic = status.f_type as u64 & 0xffff_ffff;

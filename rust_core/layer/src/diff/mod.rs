@@ -22,8 +22,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub use changes::{Change, ChangeKind};
-pub use stream::{StreamFacts, TarStream};
 use stream::Tree;
+pub use stream::{StreamFacts, TarStream};
 use view::Roots;
 use walk::{Scope, Walk};
 

@@ -304,7 +304,9 @@ impl TarStream {
 
     /// True if `/` is as the layers below have it; that it holds other names than they do changes nothing.
     fn is_same_root(&self, met: &Met) -> Result<bool, LayerError> {
-        let (Found::Directory(lowers), Tree::Merged(walk)) = (&met.below, &self.tree) else { return Ok(false) };
+        let (Found::Directory(lowers), Tree::Merged(walk)) = (&met.below, &self.tree) else {
+            return Ok(false);
+        };
         let opened = walk.roots().open(b"", &lowers[..1])?;
         let Some(lower) = opened.first() else { return Ok(false) };
         let lower = Node::open(std::os::fd::AsFd::as_fd(&lower.fd), b"")?;

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use super::node::Steering;
 use crate::tree::{file_type, io, stat};
 
-
 /// Which root in [`Roots`]; 0 is the writable layer.
 pub(crate) type RootIndex = usize;
 

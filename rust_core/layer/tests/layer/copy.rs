@@ -120,7 +120,8 @@ fn a_pushed_archive_is_unpacked_or_told_as_cut() {
     let tar = archive(from.path(), "/d", None).unwrap();
     let limits = Limits::default();
     let push = |upto: usize| {
-        let unpacker = Unpacker::new(root(to.path()), b"/", UnpackOptions::default(), &limits, "test").unwrap();
+        let unpacker =
+            Unpacker::new(root(to.path()), b"/", UnpackOptions::default(), &limits, "test").unwrap();
         let receiver = begin(unpacker, &limits, "test").unwrap();
         let sent = tar[..upto].chunks(700).try_for_each(|piece| receiver.write(piece.to_vec()));
         sent.and_then(|()| receiver.finish())
