@@ -16,7 +16,7 @@ from fluytd.api.convert.confinement import (
 from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.mounts import add_mounts, from_mounts, from_volumes_from
 from fluytd.api.convert.networks import from_attachments, from_ports, to_attachment, to_port_spec
-from fluytd.api.convert.values import choice, from_duration, not_built, refuse_fields, to_duration
+from fluytd.api.convert.values import choice, from_duration, refuse_fields, to_duration
 from fluytd.containers.spec import (
     ContainerSpec,
     LogDriver,
