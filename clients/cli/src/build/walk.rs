@@ -231,7 +231,7 @@ fn clean(name: &[u8]) -> Vec<u8> {
 }
 
 /// The bytes of a file of the context that is wholly in memory.
-pub fn find<'a>(walked: &'a Walked, path: &Path) -> Option<Vec<u8>> {
+pub fn find(walked: &Walked, path: &Path) -> Option<Vec<u8>> {
     let wanted = path.as_os_str().as_bytes();
     let entry = walked.entries.iter().find(|entry| entry.path == wanted)?;
     let mut data = Vec::new();
