@@ -108,7 +108,7 @@ enum Command {
     /// Give a container another name
     Rename(lifecycle::RenameCommand),
     /// Change limits and restart policies of containers
-    Update(lifecycle::UpdateCommand),
+    Update(Box<lifecycle::UpdateCommand>),
     /// Show what containers use
     Stats(stats::StatsCommand),
     /// Show the processes of a container
@@ -205,7 +205,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Unpause(command) => lifecycle::unpause(channel, command).await,
         Command::Restart(command) => lifecycle::restart(channel, command).await,
         Command::Rename(command) => lifecycle::rename(channel, command).await,
-        Command::Update(command) => lifecycle::update(channel, command).await,
+        Command::Update(command) => lifecycle::update(channel, *command).await,
         Command::Stats(command) => stats::stats(channel, command).await,
         Command::Top(command) => stats::top(channel, command).await,
         Command::Port(command) => ports::port(channel, command).await,
