@@ -12,7 +12,7 @@ fn a_supervisor_killed_at_any_step_leaves_no_process_and_no_group() {
     let scene = Scene::new();
     for step in ["supervisor.before_spawn", "supervisor.after_spawn", "supervisor.before_started"] {
         std::env::set_var(sys::failpoint::VARIABLE, step);
-        let error = scene.host.start(&scene.script("sleep 1000"), &[], TIMEOUT).unwrap_err();
+        let error = scene.host.start(&scene.script("sleep 1000"), &[], None, TIMEOUT).unwrap_err();
         assert_eq!(error.reason(), "SUPERVISOR_LOST", "{step}");
         assert!(scene.groups.list_groups(&scene.parent).unwrap().is_empty(), "{step}");
     }
