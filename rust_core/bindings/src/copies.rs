@@ -87,7 +87,6 @@ impl ContainerRoot {
     }
 
     #[staticmethod]
-    #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
     fn stopped(
         py: Python<'_>,
         lower_dirs: Vec<PathBuf>,
