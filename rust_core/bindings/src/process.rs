@@ -460,16 +460,6 @@ impl SupervisorHost {
         Namespace::new(opened.map_err(raise)?)
     }
 
-    fn make_namespace(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<Namespace> {
-        let deadline = Instant::now() + Duration::from_millis(timeout_millis);
-        let made = py.detach(|| {
-            let ready = self.inner.take_ready("")?;
-            let made = ready.namespace(deadline)?;
-            ready.open_sockets(made.namespace, deadline)
-        });
-        Namespace::new(made.map_err(raise)?)
-    }
-
     fn exec(&self, py: Python<'_>, supervisor: &Supervisor, spec: &Bound<'_, PyAny>) -> PyResult<Exec> {
         let start = ExecStart::from(spec.extract::<ExecArgument>()?);
         let supervisor = supervisor.get()?;

@@ -6,6 +6,7 @@ the event loop. Failures raise the `fluytd.errors.EngineError` leaf of the reaso
 
 from typing import final
 
+from . import build as build
 from . import cgroup as cgroup
 from . import changes as changes
 from . import content as content
@@ -15,8 +16,10 @@ from . import ignore as ignore
 from . import ingest as ingest
 from . import layer as layer
 from . import logs as logs
+from . import network as network
 from . import process as process
 from . import registry as registry
+from . import volume as volume
 
 @final
 class BuildInfo:

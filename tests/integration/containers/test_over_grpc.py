@@ -12,6 +12,7 @@ from fluyt.v1 import containers_pb2_grpc
 from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.clock import SystemClock
+from fluytd.containers.copying import ContainerCopies
 from fluytd.containers.files import ContainerFiles
 from fluytd.requests.service import RequestService
 from tests.integration.containers.bench import CoreBench
@@ -26,7 +27,9 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
     await bench.open()
     server = grpc.aio.server()
     no_files = cast("ContainerFiles", None)  # the tests here ask for none
-    servicer = ContainerServicer(bench.service, no_files, RequestService(bench.db, SystemClock()), 1 << 40)
+    no_copies = cast("ContainerCopies", None)
+    requests = RequestService(bench.db, SystemClock())
+    servicer = ContainerServicer(bench.service, no_files, no_copies, requests, 1 << 40)
     containers_pb2_grpc.add_ContainerServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"unix:{tmp_path}/socket")
     await server.start()

@@ -112,6 +112,9 @@ class FakeProcess:
     def poll_exit(self) -> str:
         return self.state
 
+    def open_root_fd(self) -> int:
+        raise ProcessNotFound(host_pid=self.host_pid)
+
     def take_exec_news(self) -> list[str]:
         return []
 
