@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
 from fluyt.v1.types import container_filter_pb2, stats_pb2
+from fluytd.api.briefs import Briefs
 from fluytd.api.callers import carry_out
 from fluytd.api.convert import container_files
 from fluytd.api.convert.auth import from_auth, without_auth
@@ -74,6 +75,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self._copies = copies
         self._host_memory_bytes = host_memory_bytes
         self._requests = requests
+        self._briefs = Briefs()
 
     async def CreateContainer(
         self, request: containers_pb2.CreateContainerRequest, context: Any
@@ -217,23 +219,24 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     ) -> containers_pb2.ListContainersResponse:
         limit = page_size(request.page_size, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
         after = _position(request.page_token)
-        response = containers_pb2.ListContainersResponse()
-        size_bytes = 0
-        last = ""
+        listed: list[Container] = []
+        parts: list[bytes] = []
+        size_bytes, token = 0, ""
         for container in self._containers.list(from_filter(request.filter, self._times(request.filter))):
             if after is not None and newest_first(container) <= after:
                 continue
-            if len(response.containers) == limit or size_bytes > MAX_PAGE_BYTES:
-                response.next_page_token = to_page_token(last)
+            if len(parts) == limit or size_bytes > MAX_PAGE_BYTES:
+                token = to_page_token(f"{listed[-1].create_time_unix_nanos}:{listed[-1].id}")
                 break
-            message = to_container(container, is_brief=True)
-            if request.include_size:
-                message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
-                    container
-                )
-            response.containers.append(message)
-            size_bytes += message.ByteSize()
-            last = f"{container.create_time_unix_nanos}:{container.id}"
+            parts.append(self._briefs.of(container))
+            listed.append(container)
+            size_bytes += len(parts[-1])
+        response = containers_pb2.ListContainersResponse.FromString(b"".join(parts))
+        response.next_page_token = token
+        if request.include_size:
+            for message, container in zip(response.containers, listed, strict=True):
+                usage = await self._containers.writable_usage(container)
+                message.writable_size_bytes, message.writable_size_is_estimate = usage
         return response
 
     async def PruneContainers(
