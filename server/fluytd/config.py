@@ -41,6 +41,8 @@ class Config:
     tcp_administrators: str = ""
     #: Names that may only read.
     tcp_readers: str = ""
+    #: Loopback `address:port` where metrics are served to Prometheus by HTTP, unprotected; empty for none.
+    metrics_address: str = ""
     supervisor_path: Path = Path(__file__).parent / "libexec" / "fluyt-supervisor"
     #: How new layers are kept: `directory`, `erofs` (an archive with an index, mounted from a file), or `auto`: `erofs`
     #: where the kernel can. Layers of both kinds are read whatever stands here.

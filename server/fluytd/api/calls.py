@@ -7,6 +7,7 @@ the generated method answers UNIMPLEMENTED with reason NOT_BUILT.
 import asyncio
 import hashlib
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from types import ModuleType
@@ -29,11 +30,24 @@ Body = Callable[[Any, Context], Any]
 LASTING_UNARY: Final = frozenset({"/fluyt.v1.ContainerService/WaitContainer"})
 
 
+#: Told of a call that has ended: which RPC, the name of its status, the seconds it took.
+Observe = Callable[[str, str, float], None]
+_CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def unobserved(rpc: str, code: str, seconds: float) -> None:
+    """Nobody is told."""
+
+
 class Wrapper:
     """Makes grpc handlers of RPC bodies."""
 
-    def __init__(self, gate: Gate, requests: RequestService | None, policy: Policy | None) -> None:
-        """`requests`: keeps answers by request id; `policy`: who may call what, None where root alone can connect."""
+    def __init__(
+        self, gate: Gate, requests: RequestService | None, policy: Policy | None, observe: Observe = unobserved
+    ) -> None:
+        """`requests`: keeps answers by request id; `policy`: who may call what, None where root alone can connect;
+        `observe`: told of each call that has ended."""
+        self._observe = observe
         self._gate = gate
         self._requests = requests
         self._policy = policy
@@ -70,6 +84,7 @@ class Wrapper:
         if is_built and takes_request_id and not method.server_streaming and self._requests is not None:
             body = _answered_once(rpc, body, response, self._requests)
         call = self._stream(rpc, body) if method.server_streaming else self._unary(rpc, body, method.client_streaming)
+        call = _observed(rpc, call, self._observe)
         make = getattr(
             grpc,
             f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
@@ -126,6 +141,24 @@ class Wrapper:
                 gate.leave(task)
 
         return call
+
+
+def _observed(rpc: str, body: Body, observe: Observe) -> Body:
+    async def call(request: Any, context: Context) -> Any:
+        begin, code = time.perf_counter(), "OK"
+        try:
+            return await body(request, context)
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            told = context.code()  # an integer or a member, by the version of grpc
+            code = _CODE_NAMES.get(getattr(told, "value", (told,))[0], "UNKNOWN")
+            raise
+        finally:
+            observe(rpc, code, time.perf_counter() - begin)
+
+    return call
 
 
 def _answered_once(

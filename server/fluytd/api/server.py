@@ -30,7 +30,7 @@ from fluyt.v1 import (
     volumes_pb2_grpc,
 )
 from fluytd.api import listeners
-from fluytd.api.calls import Wrapper
+from fluytd.api.calls import Observe, Wrapper, unobserved
 from fluytd.api.gate import Gate
 from fluytd.api.interceptors.policy import Policy
 from fluytd.config import Config
@@ -73,8 +73,11 @@ _OPTIONS: Final = (
 class Server:
     """The listening server. Until `open` it refuses all calls but those that tell what is going on."""
 
-    def __init__(self, config: Config, requests: RequestService | None, servicers: Iterable[Any]) -> None:
+    def __init__(
+        self, config: Config, requests: RequestService | None, servicers: Iterable[Any], observe: Observe = unobserved
+    ) -> None:
         """Listens on nothing yet. `servicers`: one of each service that is built; the rest answers NOT_BUILT.
+        `observe`: told of each call that has ended.
 
         Raises TypeError for a servicer that fits no service.
         """
@@ -83,7 +86,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         policy = Policy(_names(config.tcp_administrators), _names(config.tcp_readers)) if config.tcp_address else None
-        wrapper = Wrapper(self._gate, requests, policy)
+        wrapper = Wrapper(self._gate, requests, policy, observe)
         self._names: list[str] = []
         for name, handler in wrapper.handlers(SERVICE_MODULES, servicers):
             self._server.add_generic_rpc_handlers((handler,))

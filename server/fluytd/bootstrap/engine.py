@@ -26,12 +26,14 @@ from fluytd.bootstrap.builds import BuildParts, build_parts_of
 from fluytd.bootstrap.containers import ContainerParts, container_parts_of
 from fluytd.bootstrap.facts import engine_facts_of
 from fluytd.bootstrap.images import ImageParts, image_parts_of, image_service_of
+from fluytd.bootstrap.metrics import metrics_of, serve_metrics
 from fluytd.bootstrap.upkeep import Upkeep, upkeep_of
 from fluytd.bootstrap.volumes import volumes_of
 from fluytd.config import Config
 from fluytd.events.model import EngineStarted, EngineStopping
 from fluytd.images.remote import Remote
 from fluytd.images.spool import Spool
+from fluytd.metrics.calls import CallFigures
 from fluytd.volumes.service import VolumeService
 
 
@@ -65,7 +67,9 @@ async def _start(base: Base) -> None:
     containers = await container_parts_of(base, images, volumes)
     builds = await build_parts_of(base, images, containers)
     upkeep = await upkeep_of(base, images, containers, volumes)
-    server = Server(base.config, base.requests, await _servicers(base, images, containers, volumes, builds, upkeep))
+    calls = CallFigures()
+    servicers = await _servicers(base, images, containers, volumes, builds, upkeep)
+    server = Server(base.config, base.requests, servicers, calls.ended)
     base.undo.push_async_callback(server.stop, base.config.drain_seconds)
     await server.start()
     for part in (images.catalogue, upkeep.uses, base.operations, volumes):
@@ -79,6 +83,7 @@ async def _start(base: Base) -> None:
     # Before the server ends its streams, so that no caller is taken for one that left.
     base.undo.callback(containers.execs.stop)
     base.undo.push_async_callback(base.tell, base.identity, EngineStopping())
+    serve_metrics(base, metrics_of(base, images, containers, calls))
     await server.open()
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from fluytd.clock import Clock
 from fluytd.containers import (
@@ -46,6 +46,9 @@ from fluytd.volumes.ports import VolumeHolder
 from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
+
+#: How long the news that a container was created may wait for the news that it runs.
+CREATED_TOLD_SECONDS: Final = 0.02
 
 
 class ContainerService:
@@ -117,9 +120,10 @@ class ContainerService:
         created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
         launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
         try:
-            # The caller hears of it while its process is being started.
             await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
             if created.done():
+                # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
+                await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
                 yield run.Created(created.result())
             launched = await asyncio.shield(launching)
         except (asyncio.CancelledError, GeneratorExit):
@@ -328,6 +332,10 @@ class ContainerService:
         found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
         return sorted(found, key=newest_first)
 
+    def all(self) -> Sequence[Container]:
+        """Every container's record, oldest first."""
+        return [entry.container for entry in self.ctx.table]
+
     async def prune(self, wanted: ContainerFilter, *, dry_run: bool) -> prune.Pruned:
         """See `prune.prune`."""
         return await self.ctx.complete(prune.prune(self.ctx, wanted, dry_run=dry_run), "prune")
@@ -338,6 +346,10 @@ class ContainerService:
         """See `stats.Sampler.watch`; without references all. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
         entries = [self.ctx.table.find(reference) for reference in references] if references else None
         return self._sampler.watch(entries, interval_millis, once=once)
+
+    async def figures(self, max_age_seconds: float) -> Sequence[stats.Sample]:
+        """Figures of all that run, none older than that. Raises IO_FAILED."""
+        return await self._sampler.read_all(max_age_seconds)
 
     async def list_processes(self, reference: str) -> Sequence[ProcessInfo]:
         """See `processes.list_processes`."""

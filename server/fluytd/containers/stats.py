@@ -51,11 +51,7 @@ class Sampler:
         """
         interval = interval_millis / 1000
         while True:
-            running = [
-                entry
-                for entry in (self._ctx.table if entries is None else entries)
-                if entry.container.state in model.EXECUTED and not entry.removed.is_set()
-            ]
+            running = self._running(entries)
             if entries is not None and not running and not once:
                 return
             yield await self.read(running, interval * _FRESH_PART)
@@ -63,6 +59,17 @@ class Sampler:
                 return
             now = self._ctx.clock.monotonic()
             await self._ctx.sleep((math.floor(now / interval) + 1) * interval - now)
+
+    async def read_all(self, max_age_seconds: float) -> list[Sample]:
+        """As `read`, of all that run."""
+        return await self.read(self._running(None), max_age_seconds)
+
+    def _running(self, entries: Sequence[Entry] | None) -> list[Entry]:
+        return [
+            entry
+            for entry in (self._ctx.table if entries is None else entries)
+            if entry.container.state in model.EXECUTED and not entry.removed.is_set()
+        ]
 
     async def read(self, entries: Sequence[Entry], max_age_seconds: float) -> list[Sample]:
         """Figures of these containers, none older than that, in their order. Raises IO_FAILED."""
