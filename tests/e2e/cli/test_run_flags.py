@@ -94,7 +94,6 @@ def test_pull_never_refuses_an_absent_image_by_name(fluyt: Program) -> None:
         (["-m", "1k"], "--memory"),
         (["--cap-add", "NO_SUCH"], "NO_SUCH"),
         (["--env-file", "/absent/file"], "/absent/file"),
-        (["-d", "-i"], "--interactive"),
     ],
 )
 def test_a_wrong_flag_ends_with_125_and_says_which(fluyt: Program, flags: list[str], named: str) -> None:
