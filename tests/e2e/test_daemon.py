@@ -142,9 +142,9 @@ def test_what_it_is_and_what_happened_are_kept_over_a_restart(tmp_path: Path) ->
     with daemon(tmp_path) as process:
         with channel.connect(address) as connection:
             assert engine.info(connection).engine_id == first
-            told = [event.WhichOneof("fact") for event in events.watch(connection, from_sequence=1, until_sequence=3)]
+            told = [event.WhichOneof("fact") for event in events.watch(connection, from_sequence=1, until_sequence=4)]
         assert end(process)[0] == 0
-    assert told == ["engine_started", "engine_stopping", "engine_started"]
+    assert told == ["network_created", "engine_started", "engine_stopping", "engine_started"]
 
 
 def test_two_daemons_do_not_share_a_data_root(tmp_path: Path) -> None:

@@ -20,18 +20,6 @@ pub struct ConfinementFlags {
     /// Devices that may be used, as `c 1:3 rwm` or `b 8:* r`
     #[arg(long, value_name = "RULE")]
     device_cgroup_rule: Vec<String>,
-    /// Name server, an address
-    #[arg(long, value_name = "ADDRESS")]
-    dns: Vec<String>,
-    /// Domain in which short names are looked up; a single `.` for none
-    #[arg(long, value_name = "DOMAIN")]
-    dns_search: Vec<String>,
-    /// Option of resolv.conf, as ndots:2
-    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
-    dns_option: Vec<String>,
-    /// Line of /etc/hosts, NAME:ADDRESS or NAME=ADDRESS
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse_host)]
-    add_host: Vec<String>,
     /// Process ids: private, host or container:NAME
     #[arg(long, value_name = "MODE", value_parser = parse_namespace)]
     pid: Option<types::NamespaceSpec>,
@@ -126,14 +114,6 @@ impl ConfinementFlags {
             cgroup: self.cgroupns.clone(),
             user,
         });
-        let lists = [&self.dns, &self.dns_search, &self.dns_option, &self.add_host];
-        if lists.iter().any(|list| !list.is_empty()) {
-            let network = spec.network.get_or_insert_default();
-            network.dns_servers = self.dns.clone();
-            network.dns_search = self.dns_search.clone();
-            network.dns_options = self.dns_option.clone();
-            network.extra_hosts = self.add_host.clone();
-        }
         self.limits.apply(spec.resources.get_or_insert_default());
         Ok(())
     }
@@ -218,14 +198,6 @@ fn parse_ipc(text: &str) -> Result<types::NamespaceSpec, String> {
     Ok(types::NamespaceSpec { mode: mode.into(), container: String::new() })
 }
 
-fn parse_host(text: &str) -> Result<String, String> {
-    // An address may have colons, a name has neither.
-    match text.split_once('=').or_else(|| text.split_once(':')) {
-        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(format!("{name}:{address}")),
-        _ => Err(format!("`{text}` is not a line of hosts; write NAME:ADDRESS")),
-    }
-}
-
 fn parse_rate(text: &str) -> Result<(String, i64), String> {
     parse_for_device(text, "SIZE", |value| units::parse_bytes(value).ok())
 }
@@ -277,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_and_hosts_read_as_dockers() {
+    fn namespaces_read_as_dockers() {
         assert_eq!(parse_namespace("container:web").unwrap().container, "web");
         assert_eq!(parse_ipc("shareable").unwrap().mode(), Mode::Shareable);
         assert_eq!(parse_ipc("none").unwrap().mode(), Mode::None);
@@ -285,10 +257,6 @@ mod tests {
             assert!(parse_namespace(text).is_err() && parse_ipc(text).is_err(), "{text}");
         }
         assert!(parse_namespace("none").is_err());
-        assert_eq!(parse_host("db:10.0.0.7").unwrap(), "db:10.0.0.7");
-        assert_eq!(parse_host("six=fe80::1").unwrap(), "six:fe80::1");
-        assert_eq!(parse_host("six:fe80::1").unwrap(), "six:fe80::1");
-        assert!(parse_host("db").is_err() && parse_host(":1").is_err());
     }
 
     #[test]

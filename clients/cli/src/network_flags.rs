@@ -34,14 +34,14 @@ pub struct NetworkFlags {
     /// Name server
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<String>,
-    /// Domain in which short names are looked for
+    /// Domain in which short names are looked for; a single `.` for none
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
     /// Option for resolv.conf
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// Line for /etc/hosts; the address host-gateway stands for the host
-    #[arg(long, value_name = "NAME:ADDRESS")]
+    /// Line for /etc/hosts, NAME:ADDRESS or NAME=ADDRESS; the address host-gateway stands for the host
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse_host)]
     add_host: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl NetworkFlags {
             dns_servers: self.dns.clone(),
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_option.clone(),
-            extra_hosts: self.add_host.iter().map(|text| with_colon(text)).collect(),
+            extra_hosts: self.add_host.clone(),
             ..types::NetworkSpec::default()
         };
         for text in &self.networks {
@@ -141,10 +141,11 @@ fn attachment(text: &str) -> Result<types::NetworkAttachment, Failure> {
 }
 
 /// `name=address` is as good as `name:address`.
-fn with_colon(text: &str) -> String {
-    match text.split_once('=') {
-        Some((name, address)) if !name.contains(':') => format!("{name}:{address}"),
-        _ => text.to_owned(),
+fn parse_host(text: &str) -> Result<String, String> {
+    // An address may have colons, a name has neither.
+    match text.split_once('=').or_else(|| text.split_once(':')) {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(format!("{name}:{address}")),
+        _ => Err(format!("`{text}` is not a line of hosts; write NAME:ADDRESS")),
     }
 }
 
@@ -204,6 +205,10 @@ mod tests {
 
     #[test]
     fn hosts_are_written_either_way() {
+        assert_eq!(parse_host("db:10.0.0.7").unwrap(), "db:10.0.0.7");
+        assert_eq!(parse_host("six=fe80::1").unwrap(), "six:fe80::1");
+        assert_eq!(parse_host("six:fe80::1").unwrap(), "six:fe80::1");
+        assert!(parse_host("db").is_err() && parse_host(":1").is_err());
         let found = spec(&["--add-host", "db=10.0.0.9", "--add-host", "six:fd00::1"]).unwrap().extra_hosts;
         assert_eq!(found, ["db:10.0.0.9", "six:fd00::1"]);
     }

@@ -83,7 +83,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
     )
     entry = ctx.table.add(container)
     try:
-        entry.container = mounts.with_mounts(ctx, container, images)
+        ctx.table.complete(entry, mounts.with_mounts(ctx, container, images))
     except BaseException:
         ctx.table.remove(entry)
         raise

@@ -166,10 +166,19 @@ class ContainerTable:
         entry = Entry(container)
         self._by_id[container.id] = entry
         self._by_name[container.name] = container.id
-        for image in container.all_images:
-            self._by_image.setdefault(image.image_id, {})[container.id] = entry
-        self._layer_uses.update(_layers_of(container))
+        self._note_images(entry)
         return entry
+
+    def complete(self, entry: Entry, container: Container) -> None:
+        """The record names all images now; until its first record only its own is known."""
+        self._forget_images(entry.container)
+        entry.container = container
+        self._note_images(entry)
+
+    def _note_images(self, entry: Entry) -> None:
+        for image in entry.container.all_images:
+            self._by_image.setdefault(image.image_id, {})[entry.container.id] = entry
+        self._layer_uses.update(_layers_of(entry.container))
 
     def remove(self, entry: Entry) -> None:
         """It is gone from the table and its name is free. Idempotent."""

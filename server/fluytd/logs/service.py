@@ -5,13 +5,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from fluytd.clock import Clock
 from fluytd.errors import FieldInvalid
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import LogRecord, OpenLogRange, ReadRange
 from fluytd.workers import Workers
+
+#: The loop's timers count whole milliseconds and may fire that much before their time.
+TIMER_GRAIN_SECONDS: Final = 0.002
 
 
 class EndReason(StrEnum):
@@ -142,7 +145,7 @@ class LogService:
         timer = None
         if until is not None:
             delay = max(0.0, (until - self._clock.now_unix_nanos()) / 1_000_000_000)
-            timer = loop.call_later(delay, end.set)
+            timer = loop.call_later(delay + TIMER_GRAIN_SECONDS, end.set)
         return _Waits(loop.create_task(wait()), timer)
 
     def _reason(self, source: LogSource, follower: Follower, until: int | None, follow: bool) -> EndReason:

@@ -15,7 +15,7 @@ def test_ps_lists_running_ones_and_with_a_all(fluyt: Program) -> None:
     assert fluyt.ok("ps", "-q") == f"{running[:12]}\n"
     assert fluyt.ok("ps", "-q", "--no-trunc") == f"{running}\n"
     table = fluyt.ok("ps", "-a").splitlines()
-    assert table[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]
+    assert table[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     assert len(table) == 3
     assert "Exited (3)" in fluyt.ok("ps", "-a", "--filter", "name=down")
     assert fluyt.ok("ps", "-q", "--filter", "label=role=web") == f"{running[:12]}\n"

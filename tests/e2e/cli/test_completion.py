@@ -21,11 +21,18 @@ def test_a_completion_script_names_the_commands_and_flags(alone: Program, shell:
         assert word in script
 
 
+def completed(alone: Program, *words: str) -> tuple[str, str]:
+    """What bash writes as the completions of the last word, and to its standard error."""
+    *before, last = ("fluyt", *words)
+    line = f"COMP_WORDS=({' '.join([*before, last])}); COMP_CWORD={len(before)}; _fluyt fluyt {last} {before[-1]}"
+    script = alone.ok("completion", "bash")  # longer than an argument may be
+    text = f'{script}\n{line}; echo "${{COMPREPLY[@]}}"\n'
+    ended = subprocess.run(["bash"], input=text, capture_output=True, text=True, check=True)
+    return ended.stdout, ended.stderr
+
+
 def test_bash_completes_a_command(alone: Program) -> None:
-    script = alone.ok("completion", "bash")
-    ask = 'COMP_WORDS=(fluyt doc); COMP_CWORD=1; _fluyt fluyt doc fluyt; echo "${COMPREPLY[@]}"'
-    ended = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
-    assert (ended.stdout, ended.stderr) == ("doctor\n", "")
+    assert completed(alone, "doc") == ("doctor\n", "")
 
 
 @pytest.mark.parametrize(
@@ -39,12 +46,7 @@ def test_bash_completes_a_command(alone: Program) -> None:
     ],
 )
 def test_bash_completes_commands_for_images(alone: Program, words: tuple[str, ...], expected: str) -> None:
-    script = alone.ok("completion", "bash")
-    *before, last = ("fluyt", *words)
-    line = f"COMP_WORDS=({' '.join([*before, last])}); COMP_CWORD={len(before)}; _fluyt fluyt {last} {before[-1]}"
-    command = f'{script}\n{line}; echo "${{COMPREPLY[@]}}"'
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert (ended.stdout, ended.stderr) == (f"{expected}\n", "")
+    assert completed(alone, *words) == (f"{expected}\n", "")
 
 
 def test_an_unknown_shell_is_refused_with_those_that_are_known(alone: Program) -> None:

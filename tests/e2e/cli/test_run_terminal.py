@@ -62,7 +62,7 @@ def test_a_shell_can_be_talked_to_and_ctrl_d_ends_it(fluyt: Program) -> None:
     with Terminal(fluyt, "run", "--rm", "-it", IMAGE, "sh", reads=True) as terminal:
         terminal.until("# ")
         terminal.type("echo $((40 + 2)); tty\r")
-        terminal.until("42\r\n/dev/pts/0")
+        terminal.until("42\r\n/dev/pts/0\r\n/ # ")
         terminal.type("\x04")
         assert terminal.ended().code == 0
 

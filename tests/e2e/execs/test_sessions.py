@@ -15,7 +15,7 @@ from tests.support.leftovers import process_of
 from tests.support.wait import until_now
 
 Session = execs_pb2.ExecSession
-WAIT = "echo ready; touch /ready; while [ ! -e /go ]; do sleep 0.05; done; echo went; exit 6"
+WAIT = "echo ready; touch /tmp/ready; while [ ! -e /go ]; do sleep 0.05; done; echo went; exit 6"
 
 
 def begin(engine: Engine, container: str, *args: str, **spec: object) -> Session:
@@ -98,7 +98,7 @@ def test_how_it_ended_without_a_daemon_is_known_to_the_next_one(engine: Engine) 
     first = begin(engine, container, "sh", "-c", WAIT)
     second = begin(engine, container, "sleep", "1000")
     inside = containers.get(engine, container).host_pid
-    until_now(lambda: Path(f"/proc/{inside}/root/ready").exists(), "it is ready")
+    until_now(lambda: Path(f"/proc/{inside}/root/tmp/ready").exists(), "it is ready")
     engine.kill()
     Path(f"/proc/{inside}/root/go").touch()
     until_now(lambda: process_of(first.host_pid) is None, "it has ended")

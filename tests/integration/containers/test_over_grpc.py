@@ -9,7 +9,7 @@ import pytest
 
 from fluyt.v1 import containers_pb2 as pb
 from fluyt.v1 import containers_pb2_grpc
-from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2
+from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2, network_pb2
 from fluytd.api.containers_service import ContainerServicer
 from fluytd.clock import SystemClock
 from fluytd.containers.copying import ContainerCopies
@@ -40,7 +40,8 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
 
 
 def spec(*args: str, **fields: Any) -> container_spec_pb2.ContainerSpec:
-    return container_spec_pb2.ContainerSpec(image="busybox", args=args, **fields)
+    none = network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_NONE)
+    return container_spec_pb2.ContainerSpec(image="busybox", args=args, network=none, **fields)
 
 
 async def test_run_streams_created_started_output_and_exited(client: Any) -> None:

@@ -9,6 +9,8 @@ use crate::link::{Cidr, MAX_INTERFACE_NAME_BYTES};
 
 const NEW_ELEMENT: u16 = 12;
 const DELETE_ELEMENT: u16 = 14;
+/// As the one above, without a word about what is not there. Source: linux/netfilter/nf_tables.h of Linux 6.3.
+const DESTROY_ELEMENT: u16 = 30;
 const NLM_F_CREATE: u16 = 0x400;
 /// Elements of one message, whose attributes must stay below 64 KiB; each takes at most some 150 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 256;
@@ -31,6 +33,11 @@ pub(super) fn add(batch: &mut Batch, table: &str, elements: &[Element]) {
 
 pub(super) fn remove(batch: &mut Batch, table: &str, elements: &[Element]) {
     push(batch, DELETE_ELEMENT, 0, table, elements);
+}
+
+/// As [`remove`], passing over what is not there; EINVAL or EOPNOTSUPP before Linux 6.3.
+pub(super) fn destroy(batch: &mut Batch, table: &str, elements: &[Element]) {
+    push(batch, DESTROY_ELEMENT, 0, table, elements);
 }
 
 fn push(batch: &mut Batch, kind: u16, flags: u16, table: &str, elements: &[Element]) {

@@ -126,6 +126,17 @@ impl Table {
             return Ok(());
         }
         let answer = self.run(|batch| {
+            elements::destroy(batch, &self.name, removed);
+            elements::add(batch, &self.name, added);
+        });
+        let lacks_destroy = [Errno::INVAL, Errno::OPNOTSUPP].map(Errno::raw_os_error);
+        match answer {
+            Err(error) if lacks_destroy.contains(&error.errno()) && !removed.is_empty() => {}
+            answer => return answer,
+        }
+        // Before Linux 6.3. A deletion that names what is absent ends the whole batch, and after such an end Linux 6.18
+        // no longer finds the last element of each message: hence only where there is no other way.
+        let answer = self.run(|batch| {
             elements::remove(batch, &self.name, removed);
             elements::add(batch, &self.name, added);
         });
