@@ -81,7 +81,7 @@ async def test_s09_attach_before_start_with_half_close(client: Any) -> None:
 
 
 async def test_a_life_by_single_calls(client: Any) -> None:
-    made = await client.CreateContainer(pb.CreateContainerRequest(spec=spec("sleep", "100"), name="one"))
+    await client.CreateContainer(pb.CreateContainerRequest(spec=spec("sleep", "100"), name="one"))
     started = (await client.StartContainer(pb.StartContainerRequest(container="one"))).container
     assert started.state == container_pb2.Container.STATE_RUNNING
     stopped = (await client.StopContainer(pb.StopContainerRequest(container=started.id[:12], signal="KILL"))).container
