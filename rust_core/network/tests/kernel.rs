@@ -7,8 +7,11 @@ use network::nft::{Element, Protocol, Table, Target};
 use network::{Attachment, Bridge, Links};
 use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 
-/// Runs `test` in a new network namespace, on a thread of its own; None where the host does not allow one.
+/// Runs `test` in a new network namespace, on a thread of its own. Skipped where the host allows none or lacks a judge.
 fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    if let Some(lacking) = ["nft", "ip"].iter().find(|name| Command::new(name).arg("-V").output().is_err()) {
+        return eprintln!("skipped: {lacking} is not installed");
+    }
     let thread = std::thread::spawn(move || match sys::network::new_namespace() {
         Ok(made) => {
             enter(&made.namespace);

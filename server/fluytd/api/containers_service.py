@@ -81,7 +81,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self, request: containers_pb2.CreateContainerRequest, context: Any
     ) -> containers_pb2.CreateContainerResponse:
         container = await self._containers.create(from_spec(request.spec), request.name)
-        return containers_pb2.CreateContainerResponse(container=to_container(container), warnings=_warnings(container))
+        return containers_pb2.CreateContainerResponse(container=to_container(container))
 
     async def StartContainer(
         self, request: containers_pb2.StartContainerRequest, context: Any
@@ -416,9 +416,3 @@ def _position(token: str) -> tuple[int, str] | None:
     if not separator or not time.isdecimal():
         raise FieldInvalid(field="page_token", rule="must be a next_page_token of an earlier answer")
     return (-int(time), container_id)
-
-
-def _warnings(container: Container) -> list[str]:
-    if container.spec.network.is_default:
-        return ["No network was named: it has a loopback interface only, since bridges are not built yet."]
-    return []
