@@ -37,7 +37,7 @@ def test_images_have_dockers_columns_and_filters(fluyt: Program, named: list[str
     assert _names(fluyt, "first") == ["first:1", "first:2"]
     assert _names(fluyt, "--filter", "reference=second") == ["second:1"]
     assert _names(fluyt, "--filter", "label=n=2") == ["second:1"]
-    assert _names(fluyt, "--filter", "dangling=true") == []
+    assert not set(named) & set(_names(fluyt, "--filter", "dangling=true"))
     [whole] = fluyt.ok("images", "-q", "--no-trunc", "second").split()
     assert whole.startswith("sha256:")
     assert fluyt.ok("image", "ls", "-q", "second") == f"{whole.removeprefix('sha256:')[:12]}\n"
@@ -129,7 +129,8 @@ def test_import_takes_dockers_grammar_and_says_what_to_do_with_an_address(fluyt:
     assert shown["image"]["platform"]["architecture"] == "arm64"
     assert shown["history"][-1]["comment"] == "by hand"
     dangling = fluyt.ok("import", "-", stdin=tarball.write_tar([tarball.file("other", "that")])).strip()
-    assert fluyt.ok("images", "-q", "--no-trunc", "--filter", "dangling=true") == f"{dangling}\n"
+    assert dangling in fluyt.ok("images", "-q", "--no-trunc", "--filter", "dangling=true").splitlines()
+    assert dangling not in fluyt.ok("images", "-q", "--no-trunc", "--filter", "dangling=false").splitlines()
     refused = fluyt("import", "https://example.com/root.tar", "imported:2")
     assert refused.code == 1
     assert "curl -L" in refused.err
