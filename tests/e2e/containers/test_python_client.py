@@ -7,6 +7,7 @@ import pytest
 
 from fluyt import containers, errors, streams
 from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2, resources_pb2
+from tests.e2e.containers.attach_steps import RESIZED
 from tests.e2e.containers.steps import IMAGE
 from tests.support.engine import Engine
 
@@ -40,7 +41,7 @@ def test_a_container_is_frozen_changed_watched_restarted_and_pruned(engine: Engi
 
 
 def test_a_terminal_is_joined_typed_to_and_left(engine: Engine) -> None:
-    wanted = containers.spec(IMAGE, "sh", "-c", "trap 'stty size' WINCH; stty size; while read x; do echo got $x; done")
+    wanted = containers.spec(IMAGE, "sh", "-c", f"{RESIZED} stty size; while ask; do echo got $x; done")
     wanted.tty = wanted.open_stdin = True
     made = containers.create(engine.channel, wanted)
     shown, seen = b"", threading.Event()

@@ -11,7 +11,7 @@ import pytest
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2, output_pb2
 from tests.e2e.containers import steps
-from tests.e2e.containers.attach_steps import Caller, size
+from tests.e2e.containers.attach_steps import RESIZED, Caller, size
 from tests.e2e.containers.steps import IMAGE, INVALID, create, delete, exit_of, get, read_logs, start, started, wait
 from tests.support.engine import Engine
 from tests.support.wait import until_now
@@ -355,7 +355,7 @@ def test_without_open_stdin_nothing_can_be_typed_and_reading_waits(engine: Engin
 
 
 def test_the_terminal_is_the_supervisors_and_outlives_the_daemon(engine: Engine) -> None:
-    container = on_terminal(engine, "trap 'stty size' WINCH; " + ANSWER)
+    container = on_terminal(engine, RESIZED + ANSWER.replace("read x", "ask"))
     first = Caller(engine, container, include_logs=True)
     first.until(b"ready\r\n")
     engine.kill()
