@@ -101,6 +101,7 @@ CATALOGUE: dict[str, str] = {
     "network.table.make": "the nftables table, and what it is told of a network",
     "network.table.change": "what the table is told of published ports",
     "network.attach.link": "the veth pair of a container, its addresses and routes",
+    "network.names.serve": "the sockets that names are asked on in a container",
     "network.attach.started": "the start of a container whose interfaces stand",
     "network.connect.record": "the record that a running container is on one more network",
     "network.connect.attach": "the interface of a running container",

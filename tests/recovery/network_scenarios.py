@@ -125,6 +125,7 @@ SCENARIOS = {
     "network.table.make": STARTING,
     "network.attach.link": STARTING,
     "network.table.change": STARTING,
+    "network.names.serve": STARTING,
     "network.attach.started": STARTING,
     "network.detach.link": STOPPING,
     "network.connect.record": CONNECTING,

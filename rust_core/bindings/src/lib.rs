@@ -17,6 +17,7 @@ mod logs;
 mod network;
 mod process;
 mod registry;
+mod resolver;
 mod volume;
 
 use pyo3::prelude::*;
@@ -64,5 +65,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "network", network::register)?;
     add_area(module, "process", process::register)?;
     add_area(module, "registry", registry::register)?;
+    add_area(module, "resolver", resolver::register)?;
     add_area(module, "volume", volume::register)
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
+use control::NameSockets;
 use network::nft::{Element, Protocol, Table, Target};
 use network::{Attachment, Bridge, Cidr, Links, Netlink, NetworkError};
 use pyo3::prelude::*;
@@ -28,7 +30,6 @@ struct AttachmentArgument {
     mtu: u32,
     addresses: Vec<String>,
     gateways: Vec<String>,
-    on_link: Vec<String>,
 }
 
 /// `fluytd.networks.kernel_spec.Element`, read field by field.
@@ -81,7 +82,6 @@ impl TryFrom<AttachmentArgument> for Attachment {
             mtu: spec.mtu,
             addresses: all(&spec.addresses, str::parse::<Cidr>)?,
             gateways: all(&spec.gateways, address)?,
-            on_link: all(&spec.on_link, str::parse::<Cidr>)?,
         })
     }
 }
@@ -116,6 +116,8 @@ impl TryFrom<ElementArgument> for Element {
 pub(crate) struct Namespace {
     namespace: OwnedFd,
     links: Links,
+    /// None once they were taken, or where they were not asked for.
+    names: Mutex<Option<NameSockets>>,
 }
 
 impl Namespace {
@@ -124,7 +126,12 @@ impl Namespace {
             raise(NetworkError::Io(errors::IoError::new("setsockopt", "", errno.raw_os_error())))
         };
         let netlink = Netlink::own(made.route).map_err(refused)?;
-        Ok(Self { namespace: made.namespace, links: Links::new(netlink) })
+        Ok(Self { namespace: made.namespace, links: Links::new(netlink), names: Mutex::new(made.names) })
+    }
+
+    /// The sockets for names in it.
+    pub(crate) fn take_names(&self) -> Option<NameSockets> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

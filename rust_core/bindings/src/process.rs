@@ -491,11 +491,17 @@ impl ReadySupervisor {
 
 #[pymethods]
 impl ReadySupervisor {
-    fn namespace(&self, py: Python<'_>, timeout_millis: u64) -> PyResult<Namespace> {
+    fn namespace(&self, py: Python<'_>, timeout_millis: u64, serves_names: bool) -> PyResult<Namespace> {
         let deadline = Instant::now() + Duration::from_millis(timeout_millis);
         let ready = self.take()?;
         let (ready, made) = py.detach(move || {
-            let made = ready.namespace(deadline);
+            let made = ready.namespace(deadline).and_then(|made| {
+                if serves_names {
+                    ready.open_sockets(made.namespace, deadline)
+                } else {
+                    Ok(made)
+                }
+            });
             (ready, made)
         });
         let made = made.map_err(raise)?;

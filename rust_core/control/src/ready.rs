@@ -33,8 +33,19 @@ pub struct Namespace {
     pub namespace: OwnedFd,
     /// A netlink socket (NETLINK_ROUTE) in it.
     pub route: OwnedFd,
-    /// A UDP and a TCP socket in it, IPv4, not bound; where they were asked for.
-    pub inet: Option<(OwnedFd, OwnedFd)>,
+    /// Further sockets in it, where they were asked for.
+    pub names: Option<NameSockets>,
+}
+
+/// What it takes to answer questions for names inside a network namespace.
+#[derive(Debug)]
+pub struct NameSockets {
+    /// A UDP socket, IPv4, not bound.
+    pub udp: OwnedFd,
+    /// A TCP socket, IPv4, not bound.
+    pub tcp: OwnedFd,
+    /// A netlink socket (NETLINK_NETFILTER).
+    pub filter: OwnedFd,
 }
 
 impl Ready {
@@ -45,7 +56,7 @@ impl Ready {
     /// `SUPERVISOR_LOST` if it ended or says nothing, `IO_FAILED`.
     pub fn namespace(&self, deadline: Instant) -> Result<Namespace, ControlError> {
         let [namespace, route] = self.hear(deadline, &Report::Namespace)?;
-        Ok(Namespace { namespace, route, inet: None })
+        Ok(Namespace { namespace, route, names: None })
     }
 
     /// Sockets in a network namespace, of whomever it is. Blocking, `deadline` at most.
@@ -55,8 +66,8 @@ impl Ready {
     pub fn open_sockets(&self, namespace: OwnedFd, deadline: Instant) -> Result<Namespace, ControlError> {
         peer::send(&self.socket, &Request::OpenSockets, &[namespace.as_fd()])
             .map_err(|errno| IoError::new("sendmsg", "", errno.raw_os_error()))?;
-        let [route, udp, tcp] = self.hear(deadline, &Report::Sockets)?;
-        Ok(Namespace { namespace, route, inet: Some((udp, tcp)) })
+        let [route, udp, tcp, filter] = self.hear(deadline, &Report::Sockets)?;
+        Ok(Namespace { namespace, route, names: Some(NameSockets { udp, tcp, filter }) })
     }
 
     /// The descriptors of the next such report; others before it are passed over.

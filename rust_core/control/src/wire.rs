@@ -93,7 +93,7 @@ pub enum Request {
 pub enum Report {
     /// It has made a network namespace while it waited; the namespace and a netlink socket in it come along.
     Namespace,
-    /// The sockets that [`Request::OpenSockets`] asked for come along: netlink, UDP, TCP.
+    /// The sockets that [`Request::OpenSockets`] asked for come along: netlink, UDP, TCP, netfilter.
     Sockets,
     /// The container's process has been executed. With it travel its pidfd, the supervisor's own pidfd and, if there is
     /// one, the write end of its stdin.

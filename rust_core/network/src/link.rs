@@ -104,8 +104,6 @@ pub struct Attachment {
     pub addresses: Vec<Cidr>,
     /// Gateways of the default routes; none without a way out.
     pub gateways: Vec<IpAddr>,
-    /// Networks and hosts that are reached on the link itself, whatever the addresses say.
-    pub on_link: Vec<Cidr>,
 }
 
 /// An interface of the host.
@@ -248,9 +246,6 @@ impl Links {
         self.change(RouteNetlinkMessage::SetLink(message), 0, "set up", &attachment.name)?;
         for address in &attachment.addresses {
             self.add_address(index, *address, &attachment.name)?;
-        }
-        for destination in &attachment.on_link {
-            self.add_route(index, *destination, None, &attachment.name)?;
         }
         for gateway in &attachment.gateways {
             let everything = match gateway {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
-use network::nft::{Element, Protocol, Table, Target};
+use network::nft::{redirect, Element, Protocol, Redirected, Table, Target};
 use network::{Attachment, Bridge, Links};
 use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 
@@ -104,6 +104,44 @@ fn elements_come_and_go_and_one_that_is_absent_hinders_nothing() {
 }
 
 #[test]
+fn what_is_sent_to_a_port_is_answered_at_another_and_the_first_stays_free() {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+    in_namespace(|| {
+        let address = Ipv4Addr::new(127, 0, 0, 11);
+        let wait = Some(std::time::Duration::from_secs(10));
+        // Twice, as after a restart of the daemon: only the last ones answer.
+        for round in 0..2 {
+            let (udp, tcp) =
+                (UdpSocket::bind((address, 0)).unwrap(), TcpListener::bind((address, 0)).unwrap());
+            let (udp_port, tcp_port) = (udp.local_addr().unwrap().port(), tcp.local_addr().unwrap().port());
+            let mut netlink = network::Netlink::netfilter().expect("netlink");
+            let redirected = Redirected { address, port: 53, udp_port, tcp_port };
+            redirect(&mut netlink, redirected).expect("redirected");
+            let servers = (UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap());
+            let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+            client.connect((address, 53)).unwrap();
+            client.set_read_timeout(wait).unwrap();
+            client.send(b"question").unwrap();
+            let mut buffer = [0; 16];
+            udp.set_read_timeout(wait).unwrap();
+            let (length, sender) = udp.recv_from(&mut buffer).expect("it arrives");
+            udp.send_to(b"answer", sender).unwrap();
+            assert_eq!(&buffer[..length], b"question");
+            assert_eq!(client.recv(&mut buffer).expect("it comes back"), 6);
+            let connected = TcpStream::connect((address, 53)).expect("connected");
+            assert_eq!(tcp.accept().unwrap().1, connected.local_addr().unwrap());
+            // Another address of the namespace is the container's own.
+            client.connect(("127.0.0.1", 53)).unwrap();
+            client.send(b"own").unwrap();
+            servers.0.set_read_timeout(wait).unwrap();
+            assert_eq!(servers.0.recv(&mut buffer).expect("its own server"), 3);
+            let shown = output("nft", &["list", "table", "inet", "fluyt_names"]);
+            assert_eq!(shown.matches("dnat ip to").count(), 2, "round {round}: {shown}");
+        }
+    });
+}
+
+#[test]
 fn a_container_is_tied_to_a_bridge_and_let_go() {
     in_namespace(|| {
         let links = Links::open().expect("netlink");
@@ -126,7 +164,6 @@ fn a_container_is_tied_to_a_bridge_and_let_go() {
             mtu: 1400,
             addresses: vec!["10.9.0.2/24".parse().expect("v4"), "fd00:9::2/64".parse().expect("v6")],
             gateways: vec!["10.9.0.1".parse().expect("v4"), "fd00:9::1".parse().expect("v6")],
-            on_link: vec!["169.254.53.53/32".parse().expect("v4")],
         };
         links.attach(&attachment, made.namespace.as_fd(), &inside).expect("attached");
         links.attach(&attachment, made.namespace.as_fd(), &inside).expect_err("the name is taken");
@@ -165,7 +202,6 @@ fn a_container_is_tied_to_a_bridge_and_let_go() {
                 move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).expect("setns");
                 let routes = output("ip", &["route"]);
                 assert!(routes.contains("default via 10.9.0.1 dev eth0"), "{routes}");
-                assert!(routes.contains("169.254.53.53 dev eth0"), "{routes}");
                 assert!(output("ip", &["link", "show", "eth0"]).contains("02:46:0a:09:00:02"));
             });
         });

@@ -35,7 +35,11 @@ pub fn network_namespace(daemon: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
 /// See `sys::network::open_sockets_in`: the supervisor must end.
 pub fn open_sockets(daemon: &OwnedFd, namespace: &OwnedFd) -> Result<(), Errno> {
     let made = sys::network::open_sockets_in(namespace.as_fd())?;
-    peer::send(daemon, &Report::Sockets, &[made.route.as_fd(), made.udp.as_fd(), made.tcp.as_fd()])
+    peer::send(
+        daemon,
+        &Report::Sockets,
+        &[made.route.as_fd(), made.udp.as_fd(), made.tcp.as_fd(), made.filter.as_fd()],
+    )
 }
 
 /// The container's id is this program's argument, as `ps` shows it, whatever stood there. Nothing depends on it.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
 use rustix::net::{socket_with, AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{move_into_link_name_space, unshare_unsafe, LinkNameSpaceType, UnshareFlags};
 
@@ -65,6 +66,8 @@ pub struct Sockets {
     pub udp: OwnedFd,
     /// A TCP socket, IPv4, not bound.
     pub tcp: OwnedFd,
+    /// A netlink socket (NETLINK_NETFILTER).
+    pub filter: OwnedFd,
 }
 
 /// Sockets of another namespace; the calling thread is where it was.
@@ -77,7 +80,9 @@ pub fn open_sockets_in(namespace: BorrowedFd<'_>) -> Result<Sockets, Errno> {
     let open_inet = |kind| socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None);
     let open_all = || {
         let (udp, tcp) = (open_inet(SocketType::DGRAM)?, open_inet(SocketType::STREAM)?);
-        Ok(Sockets { route: open_route()?, udp, tcp })
+        let filter =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
+        Ok(Sockets { route: open_route()?, udp, tcp, filter })
     };
     let sockets = open_all();
     move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;

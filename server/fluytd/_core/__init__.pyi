@@ -19,6 +19,7 @@ from . import logs as logs
 from . import network as network
 from . import process as process
 from . import registry as registry
+from . import resolver as resolver
 from . import volume as volume
 
 @final

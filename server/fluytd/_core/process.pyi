@@ -141,9 +141,9 @@ class Supervisor:
 class ReadySupervisor:
     """A supervisor that has no container yet."""
 
-    def namespace(self, timeout_millis: int) -> Namespace:
-        """The network namespace that the container will have. To be called once, before the start. Raises SUPERVISOR_LOST,
-        IO_FAILED. Blocking (until it is made)."""
+    def namespace(self, timeout_millis: int, serves_names: bool) -> Namespace:
+        """The network namespace that the container will have, with sockets in it for names if it `serves_names`. To be
+        called once, before the start. Raises SUPERVISOR_LOST, IO_FAILED. Blocking (until it is made)."""
     def close(self) -> None:
         """It ends, unless it was given its container. Idempotent. Blocking (until it has ended)."""
 

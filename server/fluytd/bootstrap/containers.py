@@ -12,6 +12,7 @@ from fluytd._core import process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.bootstrap.networks import network_parts_of
+from fluytd.config import Config
 from fluytd.containers.archives import CoreCopies, CoreTrees
 from fluytd.containers.cdi_registry import CdiRegistry
 from fluytd.containers.copying import ContainerCopies
@@ -68,8 +69,16 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
     readers = started_log_readers(base.undo)
     runtime, host = await base.workers.run(_runtime, base)
     service: ContainerService
-    networks = network_parts_of(base, runtime, lambda network_id: service.users_of_network(network_id))  # noqa: PLW0108 - it is made later
-    service = await base.workers.run(_service, base, images, readers, volumes, runtime, host, networks.attachments)
+    names = _name_sources(base.config)
+    networks = network_parts_of(
+        base,
+        runtime,
+        lambda network_id: service.users_of_network(network_id),  # noqa: PLW0108 - it is made later
+        names.servers,
+    )
+    service = await base.workers.run(
+        _service, base, images, readers, volumes, runtime, host, networks.attachments, names
+    )
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
@@ -108,6 +117,14 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
     return CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices), facts
 
 
+def _name_sources(config: Config) -> NameSources:
+    return NameSources(
+        resolv_conf=config.resolv_conf_path,
+        systemd_resolv_conf=config.systemd_resolv_conf_path,
+        fallback_servers=tuple(filter(None, config.dns_fallback_servers.split(","))),
+    )
+
+
 def _service(
     base: Base,
     images: ImageParts,
@@ -116,13 +133,9 @@ def _service(
     runtime: CoreRuntime,
     facts: HostFacts,
     networking: Attachments,
+    names: NameSources,
 ) -> ContainerService:
     config = base.config
-    names = NameSources(
-        resolv_conf=config.resolv_conf_path,
-        systemd_resolv_conf=config.systemd_resolv_conf_path,
-        fallback_servers=tuple(filter(None, config.dns_fallback_servers.split(","))),
-    )
     return ContainerService(
         runtime=runtime,
         directories=ContainerDirectories(config.data_root, config.run_root, names),

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fluytd._core import resolver
 from fluytd.bootstrap.base import Base
 from fluytd.config import Config
+from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.networks.attachments import Attachments
 from fluytd.networks.bridges import CoreKernel
+from fluytd.networks.names import Names
 from fluytd.networks.service import NetworkService, NetworkSettings
 from fluytd.networks.sockets import SocketPorts
 from fluytd.networks.table import NetworkTable
@@ -25,13 +28,20 @@ class NetworkParts:
     attachments: Attachments
 
 
-def network_parts_of(base: Base, runtime: CoreRuntime, users: Callable[[str], Sequence[str]]) -> NetworkParts:
-    """None is known yet (see `NetworkService.open`). `users`: containers that are to be on a network."""
+def network_parts_of(
+    base: Base,
+    runtime: CoreRuntime,
+    users: Callable[[str], Sequence[str]],
+    servers: Callable[[ContainerSpec], Sequence[str]],
+) -> NetworkParts:
+    """None is known yet (see `NetworkService.open`). `users`: containers that are to be on a network. `servers`: who is
+    asked what no container is called."""
     config, table = base.config, NetworkTable()
     kernel = CoreKernel(config.nft_table, runtime.open_namespace)
     tag = base.identity.replace("-", "")[:_TAG_CHARS]
+    names = Names(resolver.Resolver(), servers)  # type: ignore[arg-type] # its namespaces are the core's
     attachments = Attachments(
-        table, kernel, SocketPorts(), link_prefix=f"f{tag}", publish_address=config.publish_address, has_resolver=False
+        table, kernel, SocketPorts(), names, link_prefix=f"f{tag}", publish_address=config.publish_address
     )
     runtime.attach = attachments.attach
     service = NetworkService(

@@ -7,7 +7,9 @@ D/containers/<id>/upper/        writable layer, owned by the container
 """
 
 import errno
+import ipaddress
 import os
+import socket
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from fluytd import failpoints
 from fluytd._core import host
 from fluytd.containers import skeletons
 from fluytd.containers.model import Container
-from fluytd.containers.name_files import HostNames, hosts_file, resolv_conf
+from fluytd.containers.name_files import HostNames, hosts_file, resolv_conf, upstream_servers
 from fluytd.containers.resolve import StartPaths
+from fluytd.containers.spec import ContainerSpec
 from fluytd.errors import EngineError, IoFailed, StorageFull
 
 #: Entries of a writable layer that are counted for its size; beyond it the size is a lower bound.
@@ -47,6 +50,19 @@ class NameSources:
             _host_text(self.systemd_resolv_conf),
             self.fallback_servers,
         )
+
+    def servers(self, spec: ContainerSpec) -> list[str]:
+        """See `name_files.upstream_servers`; the link of an address is named by its number. Blocking."""
+        found = []
+        for server in upstream_servers(spec, self.read()):
+            address, percent, link = server.partition("%")
+            try:
+                ipaddress.ip_address(address)
+                number = link if link.isdecimal() or not percent else str(socket.if_nametoindex(link))
+            except (OSError, ValueError):
+                continue  # what the host's file has there is nothing that can be asked
+            found.append(f"{address}{percent}{number}")
+        return found
 
 
 class ContainerDirectories:
@@ -122,7 +138,7 @@ class ContainerDirectories:
     def _write_names(self, container: Container) -> None:
         base, host_names = f"{self._root}/{container.id}", self._names.read()
         _write(f"{base}/hosts", hosts_file(container, host_names))
-        _write(f"{base}/resolv.conf", resolv_conf(container.spec, host_names))
+        _write(f"{base}/resolv.conf", resolv_conf(container, host_names))
 
     def remove(self, container_id: str) -> int:
         """See `ports.Directories.remove`."""

@@ -9,6 +9,8 @@ from fluytd.containers.spec import ContainerSpec, NetworkMode
 
 #: Stands in `extra_hosts` for the host as the container reaches it. Source: moby `opts/hosts.go`.
 HOST_GATEWAY: Final = "host-gateway"
+#: Where containers on networks with names ask for them. It is the core's `resolver.ADDRESS`.
+RESOLVER_ADDRESS: Final = "127.0.0.11"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,38 @@ def _host_as_reached(container: Container) -> str:
     return next((one.ipv4_gateway for one in endpoints if one.ipv4_gateway), "")
 
 
-def resolv_conf(spec: ContainerSpec, host: HostNames) -> str:
+def upstream_servers(spec: ContainerSpec, host: HostNames) -> tuple[str, ...]:
+    """Who is asked, from the host, what no container of a network is called: the caller's servers, else the host's.
+
+    The caller's are meant as the container reaches them: one on the loopback device is the container's own, and no
+    server of the host's.
+    """
+    if spec.network.dns_servers:
+        return tuple(filter(_is_reachable, spec.network.dns_servers))
+    return tuple(_servers(host.resolv_conf)) or host.fallback_servers
+
+
+def resolv_conf(container: Container, host: HostNames) -> str:
     """The text of /etc/resolv.conf: the host's, with what the caller gave in place of it line by line.
+
+    Where names of other containers resolve, the engine's resolver is the only server, and names without a dot are asked
+    for as they are first. Source: moby libnetwork `resolvconf`, `TransformForIntNS`.
 
     Servers on the host's loopback device cannot be reached from a network of the container's own. They are left out:
     systemd-resolved's own file is taken where it is there, and the fallback where no server is left. Case N06; source:
     moby libnetwork `internal/resolvconf`.
     """
+    spec = container.spec
     network = spec.network
     text = host.resolv_conf
+    has_names = any(endpoint.has_names for endpoint in container.endpoints)
     is_of_host = network.mode is NetworkMode.HOST
     if not is_of_host and host.systemd_resolv_conf and not any(map(_is_reachable, _servers(text))):
         text = host.systemd_resolv_conf
-    kept = [line for line in text.splitlines() if not _is_replaced(line, spec)]
+    kept = [line for line in text.splitlines() if not _is_replaced(line, spec) and not (has_names and _is_server(line))]
     if not is_of_host:
         kept = [line for line in kept if not _is_server(line) or _is_reachable(line.split()[1])]
-    servers = network.dns_servers
+    servers = (RESOLVER_ADDRESS,) if has_names else network.dns_servers
     if not servers and not is_of_host and not any(map(_is_server, kept)):
         servers = host.fallback_servers
     lines = [f"nameserver {server}" for server in servers]
@@ -76,6 +94,8 @@ def resolv_conf(spec: ContainerSpec, host: HostNames) -> str:
         lines.append("search " + " ".join(network.dns_search))
     if network.dns_options:
         lines.append("options " + " ".join(network.dns_options))
+    if has_names and not any("ndots:" in line for line in (*kept, *lines)):
+        lines.append("options ndots:0")
     text = "\n".join([*kept, *lines])
     return text + "\n" if text else ""
 

@@ -410,6 +410,9 @@ class Networking(Protocol):
     def adopt(self, container: Container) -> None:
         """See there."""
 
+    def rename(self, container: Container) -> None:
+        """See there."""
+
     def settle(self) -> None:
         """See there. Blocking."""
 

@@ -264,6 +264,7 @@ class ContainerService:
                     self.ctx.table.rename(entry, name)
                     changed = renamed(entry.container, name)
                     await self.ctx.record(entry, changed, (ContainerRenamed(changed.id, name, previous),), durable=True)
+                    self.ctx.networking.rename(changed)
                 return entry.container
 
         return await self.ctx.complete(work(), "rename")

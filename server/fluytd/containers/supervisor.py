@@ -113,7 +113,8 @@ class CoreRuntime:
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
         ready = self._host.take_ready(container.id)
         try:
-            self.attach(container, ready.namespace(START_TIMEOUT_MILLIS))
+            serves_names = any(endpoint.has_names for endpoint in container.endpoints)
+            self.attach(container, ready.namespace(START_TIMEOUT_MILLIS, serves_names))
             failpoints.hit("network.attach.started")
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS, ready)
         finally:

@@ -27,13 +27,12 @@ from fluytd.networks.model import (
     PublishedPort,
     mac_of,
 )
+from fluytd.networks.names import Names
 from fluytd.networks.ports import HeldPort, HostPorts, Kernel, Namespace
 from fluytd.networks.table import NetworkEntry, NetworkTable
 
 _log = logging.getLogger(__name__)
 
-#: The address at which names are resolved, the same on every network; no route leads to it but one on the link.
-RESOLVER_ADDRESS: Final = "169.254.53.53"
 _IPV6: Final = 6
 _IPV4: Final = 4
 
@@ -56,10 +55,10 @@ class Attachments:
         table: NetworkTable,
         kernel: Kernel,
         host_ports: HostPorts,
+        names: Names,
         *,
         link_prefix: str,
         publish_address: str = "",
-        has_resolver: bool = True,
     ) -> None:
         """`link_prefix`: begins the names of this engine's interfaces, 7 characters. `publish_address`: of the host,
         for ports that name none; empty for all."""
@@ -68,7 +67,7 @@ class Attachments:
         self._host_ports = host_ports
         self._prefix = link_prefix
         self._publish_address = publish_address
-        self._has_resolver = has_resolver
+        self._names = names
         self._joined: dict[str, Joined] = {}
         #: Those that were found running, until the kernel has what they need.
         self._adopted: list[Container] = []
@@ -116,6 +115,7 @@ class Attachments:
             published = tuple(self._publish(container, chosen, held, undo))
             undo.pop_all()
         self._remember(container.id, Joined(chosen, published, held))
+        self._names.put(container, chosen)
         return chosen, published
 
     def attach(self, container: Container, namespace: Namespace) -> None:
@@ -123,6 +123,7 @@ class Attachments:
         IO_FAILED; `detach` and `leave` are the caller's to call then. Blocking."""
         for endpoint in container.endpoints:
             self._attach(endpoint, namespace)
+        self._names.serve(container, container.endpoints, namespace)
         self._kernel.change_table(
             [*itertools.chain.from_iterable(port_elements(p, container.endpoints) for p in container.published_ports)],
             [],
@@ -138,6 +139,7 @@ class Attachments:
 
     def detach(self, container_id: str) -> None:
         """Nothing of the host leads to the container any more. Idempotent. Raises IO_FAILED. Blocking."""
+        self._names.stop(container_id)
         joined = self._joined.get(container_id)
         if joined is not None:
             elements = [port_elements(port, joined.endpoints) for port in joined.ports]
@@ -184,6 +186,7 @@ class Attachments:
             else:
                 held += sockets
         self._joined[container.id] = Joined(container.endpoints, container.published_ports, held)
+        self._names.put(container, container.endpoints)
         self._adopted.append(container)
 
     def settle(self) -> None:
@@ -204,6 +207,7 @@ class Attachments:
             for endpoint in container.endpoints:
                 if endpoint.host_interface in missing:
                     self._attach_again(container, endpoint)
+            self._serve_again(container)
         self._adopted.clear()
 
     def _attach_again(self, container: Container, endpoint: Endpoint) -> None:
@@ -212,6 +216,21 @@ class Attachments:
             self._attach(endpoint, self._kernel.open_namespace(container.host_pid))
         except EngineError as error:
             _log.error("container %s: it could not be attached to %s: %s", container.id, endpoint.network_name, error)
+
+    def _serve_again(self, container: Container) -> None:
+        """Names are answered in a container whose sockets went with a dead daemon."""
+        if not Names.are_served(container.endpoints):
+            return
+        try:
+            namespace = self._kernel.open_namespace(container.host_pid)
+            self._names.serve(container, container.endpoints, namespace)
+        except EngineError as error:
+            _log.error("container %s: names cannot be answered in it: %s", container.id, error)
+
+    def rename(self, container: Container) -> None:
+        """A container that runs is known by its present name."""
+        if container.id in self._joined:
+            self._names.put(container, self.endpoints(container.id))
 
     def connect(self, container: Container, attachment: AttachmentSpec) -> Endpoint:
         """An endpoint on one more network for a container that runs; the kernel is told by `attach_live`.
@@ -226,12 +245,15 @@ class Attachments:
         endpoint = replace(endpoint, is_default_route=not has_way_out and not endpoint.is_internal)
         joined.endpoints = (*joined.endpoints, endpoint)
         self._entry(endpoint).endpoints[container.id] = endpoint
+        self._names.put(container, [endpoint])
         return endpoint
 
     def attach_live(self, container: Container, endpoint: Endpoint) -> None:
         """The running container has the interface. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.connect.attach")
-        self._attach(endpoint, self._kernel.open_namespace(container.host_pid))
+        namespace = self._kernel.open_namespace(container.host_pid)
+        self._attach(endpoint, namespace)
+        self._names.serve(container, self.endpoints(container.id), namespace)
         if endpoint.is_default_route:
             elements = itertools.chain.from_iterable(port_elements(p, [endpoint]) for p in container.published_ports)
             self._kernel.change_table([*elements], [])
@@ -258,6 +280,7 @@ class Attachments:
         published ports lead there. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.disconnect.detach")
         self._kernel.remove_link(gone.host_interface)
+        self._names.restrict(container, rest)
         if not gone.is_default_route:
             return
         ports = container.published_ports
@@ -297,6 +320,7 @@ class Attachments:
             host_interface=self._prefix + secrets.token_hex(4),
             aliases=attachment.aliases,
             is_internal=network.is_internal,
+            has_names=not network.is_default,
         )
 
     def _publish(
@@ -346,6 +370,7 @@ class Attachments:
         if entry is None:
             return
         entry.endpoints.pop(container_id, None)
+        self._names.remove(container_id, endpoint)
         for address in endpoint.addresses:
             entry.give_back(address)
 
@@ -362,7 +387,6 @@ class Attachments:
             mtu=network.mtu,
             addresses=list(endpoint.addresses),
             gateways=[gateway for gateway in gateways if gateway],
-            on_link=[f"{RESOLVER_ADDRESS}/32"] if self._has_resolver else [],
         )
 
 

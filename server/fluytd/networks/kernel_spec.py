@@ -31,8 +31,6 @@ class AttachmentSpec:
     addresses: list[str]
     #: Of the default routes, at most one a family.
     gateways: list[str]
-    #: CIDRs that are reached on the link itself although no address says so.
-    on_link: list[str]
 
 
 @dataclass(frozen=True, slots=True)

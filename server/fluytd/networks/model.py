@@ -113,6 +113,8 @@ class Endpoint:
     #: Its gateways are the container's.
     is_default_route: bool = False
     is_internal: bool = False
+    #: The network's names resolve there.
+    has_names: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:

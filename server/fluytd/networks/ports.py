@@ -15,6 +15,25 @@ class Namespace(Protocol):
         """The interface that is there has these routes. Raises IO_FAILED. Blocking."""
 
 
+class Resolver(Protocol):
+    """Names of containers, answered inside their namespaces; see `_core.resolver.Resolver`. Shared between threads."""
+
+    def put(self, network: str, network_name: str, holder: str, names: Sequence[str], addresses: Sequence[str]) -> None:
+        """See there."""
+
+    def remove(self, network: str, holder: str) -> None:
+        """See there."""
+
+    def set_client(self, client: str, networks: Sequence[str], servers: Sequence[str]) -> None:
+        """See there."""
+
+    def serve(self, client: str, namespace: Namespace) -> None:
+        """See there; the namespace is one of its own. Blocking."""
+
+    def stop(self, client: str) -> None:
+        """See there."""
+
+
 class Kernel(Protocol):
     """Bridges, veth pairs and the table; all methods block and may be called by any thread."""
 

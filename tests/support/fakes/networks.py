@@ -8,6 +8,7 @@ from fluytd.events.model import Fact
 from fluytd.networks.attachments import Attachments
 from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
 from fluytd.networks.model import Network, Subnet
+from fluytd.networks.names import Names
 from fluytd.networks.ports import Namespace
 from fluytd.networks.table import NetworkTable
 
@@ -70,6 +71,34 @@ class FakeKernel:
 
 
 @dataclass
+class FakeResolver:
+    """Implements `networks.ports.Resolver`."""
+
+    #: Names by network's and holder's id.
+    names: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    #: What each client may ask: ids of networks, servers.
+    clients: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    #: How often each client was given sockets.
+    served: dict[str, int] = field(default_factory=dict)
+
+    def put(self, network: str, network_name: str, holder: str, names: Sequence[str], addresses: Sequence[str]) -> None:
+        self.names[network, holder] = [*names]
+
+    def remove(self, network: str, holder: str) -> None:
+        self.names.pop((network, holder), None)
+
+    def set_client(self, client: str, networks: Sequence[str], servers: Sequence[str]) -> None:
+        self.clients[client] = ([*networks], [*servers])
+
+    def serve(self, client: str, namespace: Namespace) -> None:
+        self.served[client] = self.served.get(client, 0) + 1
+
+    def stop(self, client: str) -> None:
+        self.clients.pop(client, None)
+        self.served.pop(client, None)
+
+
+@dataclass
 class FakeHeldPort:
     """One port of a `FakeHostPorts`."""
 
@@ -122,8 +151,15 @@ def default_network() -> Network:
     return Network("d" * 64, "bridge", "fluyt0", (Subnet("10.208.0.0/20", "10.208.0.1"),), 1, is_default=True)
 
 
-def attachments(kernel: FakeKernel | None = None, host_ports: FakeHostPorts | None = None) -> Attachments:
-    """Containers on the default network over fakes."""
+def attachments(
+    kernel: FakeKernel | None = None,
+    host_ports: FakeHostPorts | None = None,
+    resolver: FakeResolver | None = None,
+    *others: Network,
+) -> Attachments:
+    """Containers on the default network and others over fakes; the host's name server is 192.0.2.53."""
     table = NetworkTable()
-    table.add(default_network())
-    return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), link_prefix=PREFIX)
+    for network in (default_network(), *others):
+        table.add(network)
+    names = Names(resolver or FakeResolver(), lambda _: ["192.0.2.53"])
+    return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), names, link_prefix=PREFIX)

@@ -9,8 +9,15 @@ from fluytd.containers.spec import AttachmentSpec, ContainerSpec, NetworkMode, N
 from fluytd.errors import AddressInUse, LimitExceeded, NetworkNotFound, PortInUse
 from fluytd.networks.attachments import Attachments, port_elements, with_default_route
 from fluytd.networks.kernel_spec import Element
-from fluytd.networks.model import MAX_PUBLISHED_PORTS, Endpoint, PublishedPort
-from tests.support.fakes.networks import PREFIX, FakeHostPorts, FakeKernel, FakeNamespace, attachments
+from fluytd.networks.model import MAX_PUBLISHED_PORTS, Endpoint, Network, PublishedPort, Subnet
+from tests.support.fakes.networks import (
+    PREFIX,
+    FakeHostPorts,
+    FakeKernel,
+    FakeNamespace,
+    FakeResolver,
+    attachments,
+)
 
 
 def container(name: str = "c", *, exposed: tuple[str, ...] = (), **network: object) -> Container:
@@ -158,3 +165,50 @@ def test_a_port_is_one_element_a_family() -> None:
         ("published", "fd00::2", ""),
         ("restricted", "fd00::2", ""),
     ]
+
+
+FRONT = Network("f" * 64, "front", "fl-f", (Subnet("10.1.0.0/24", "10.1.0.1"),), 1)
+CLOSED = Network("c" * 64, "closed", "fl-c", (Subnet("10.2.0.0/24", "10.2.0.1"),), 1, is_internal=True)
+
+
+def test_names_are_known_on_networks_but_the_engines_own_while_a_container_is_there() -> None:
+    resolver = FakeResolver()
+    service = attachments(None, None, resolver, FRONT, CLOSED)
+    wanted = (AttachmentSpec("bridge"), AttachmentSpec("front", aliases=("www",)))
+    one = attached(service, container("a", attachments=wanted))
+    assert resolver.names == {(FRONT.id, one.id): ["a", "www", "a" * 12, "a"]}
+    assert resolver.clients == {one.id: ([FRONT.id], ["192.0.2.53"])}
+    service.rename(replace(one, name="b"))
+    assert resolver.names[FRONT.id, one.id][0] == "b"
+    gone = service.disconnect(one.id, FRONT.id)
+    assert (gone is not None, resolver.names) == (True, {})
+    service.detach(one.id)
+    service.leave(one.id)
+    service.rename(one)
+    assert (resolver.names, resolver.clients, resolver.served) == ({}, {}, {})
+
+
+def test_a_container_on_the_engines_own_network_is_not_served() -> None:
+    resolver = FakeResolver()
+    attached(attachments(None, None, resolver), container("a"))
+    assert (resolver.names, resolver.served) == ({}, {})
+
+
+def test_who_has_no_way_out_asks_no_server_until_it_is_connected_to_one() -> None:
+    resolver = FakeResolver()
+    service = attachments(None, None, resolver, FRONT, CLOSED)
+    one = attached(service, container("a", attachments=(AttachmentSpec("closed"),)))
+    assert resolver.clients == {one.id: ([CLOSED.id], [])}
+    endpoint = service.connect(one, AttachmentSpec("front"))
+    service.attach_live(one, endpoint)
+    assert resolver.clients == {one.id: ([CLOSED.id, FRONT.id], ["192.0.2.53"])}
+    assert resolver.served == {one.id: 1}
+
+
+def test_an_adopted_container_is_served_again() -> None:
+    one = attached(attachments(None, None, None, FRONT), container("a", attachments=(AttachmentSpec("front"),)))
+    resolver = FakeResolver()
+    service = attachments(None, None, resolver, FRONT)
+    service.adopt(one)
+    service.settle()
+    assert ([*resolver.names], resolver.served) == ([(FRONT.id, one.id)], {one.id: 1})

@@ -146,6 +146,15 @@ impl Expressions {
         .compare(0, false, &RTN_LOCAL.to_ne_bytes())
     }
 
+    /// The registers from `to` on hold these bytes.
+    pub(super) fn load(&mut self, to: u32, value: &[u8]) -> &mut Self {
+        self.push("immediate", |data| {
+            data.number(1, register(to)).nested(2, |inner| {
+                inner.bytes(NFTA_DATA_VALUE, value);
+            });
+        })
+    }
+
     /// The destination becomes the address and port in these registers.
     pub(super) fn translate(&mut self, family: u8, address: u32, port: u32) -> &mut Self {
         self.push("nat", |data| {

@@ -17,6 +17,7 @@ mod attributes;
 mod batch;
 mod elements;
 mod expressions;
+mod redirect;
 mod ruleset;
 
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ use crate::error::NetworkError;
 use crate::link::Cidr;
 use crate::netlink::Netlink;
 use batch::Batch;
+
+pub use redirect::{redirect, Redirected, REDIRECT_TABLE};
 
 /// Room for the messages of a transaction; a host with tens of thousands of published ports stays below it.
 const BUFFER_BYTES: usize = 32 * 1024 * 1024;

@@ -3,23 +3,23 @@
 use super::batch::Batch;
 use super::expressions::{Base, Connection, Expressions, Meta, Verdict};
 
-const NEW_TABLE: u16 = 0;
+pub(super) const NEW_TABLE: u16 = 0;
 /// Asks for a table.
 pub(super) const GET_TABLE: u16 = 1;
-const DELETE_TABLE: u16 = 2;
-const NEW_CHAIN: u16 = 3;
-const NEW_RULE: u16 = 6;
+pub(super) const DELETE_TABLE: u16 = 2;
+pub(super) const NEW_CHAIN: u16 = 3;
+pub(super) const NEW_RULE: u16 = 6;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const DELETE_ELEMENT: u16 = 14;
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
+pub(super) const NLM_F_CREATE: u16 = 0x400;
+pub(super) const NLM_F_APPEND: u16 = 0x800;
 /// Kinds of sets.
 const INTERVAL: u32 = 4;
 const MAP: u32 = 8;
 const CONCATENATION: u32 = 0x80;
 /// Families of addresses. Source: linux/netfilter.h.
-const IPV4: u8 = 2;
+pub(super) const IPV4: u8 = 2;
 const IPV6: u8 = 10;
 /// States and status of connections. Source: linux/netfilter/nf_conntrack_common.h.
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
@@ -300,6 +300,6 @@ fn write_forward(rule: &mut AddRule<'_>) {
     rule(concerned, &|the| the.verdict(Verdict::Accept).end());
 }
 
-fn is_family(the: &mut Expressions, family: u8) {
+pub(super) fn is_family(the: &mut Expressions, family: u8) {
     the.meta(Meta::Family, 0).compare(0, false, &[family]);
 }
