@@ -1,9 +1,10 @@
-"""Makes an OCI layout whose image is one large layer, of files of this host.
+"""Makes an OCI layout whose image is one large layer, of files of this host, or layers of very many entries.
 
-    python -m bench.layouts DIR [--bytes N]
+    python -m bench.layouts DIR [--bytes N | --entries N [--layers N]]
 
-DIR must not exist. The layer holds a static busybox (`true`, `find`, `cat`, `sh`) and copies of this host's files below
-/usr/lib until N bytes (1 GB unless given), gzip as umoci writes it.
+DIR must not exist. The first layer holds a static busybox (`true`, `find`, `cat`, `sh`) and copies of this host's files
+below /usr/lib until N bytes (1 GB unless given); with --entries, so many empty files instead, 1,000 to a directory,
+spread over the layers. All gzip as umoci writes it.
 """
 
 import argparse
@@ -24,15 +25,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("layout", type=Path)
     parser.add_argument("--bytes", type=int, default=10**9)
+    parser.add_argument("--entries", type=int, default=0)
+    parser.add_argument("--layers", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fluyt-bench-layout-") as scratch:
         rootfs = busybox_rootfs(Path(scratch) / "rootfs")
-        with tarfile.open(rootfs, "a") as tar:
-            for path in _files(options.bytes):
-                tar.add(path, arcname=f".{path}", recursive=False)
         quiet_run(["umoci", "init", "--layout", str(options.layout)], {})
         quiet_run(["umoci", "new", "--image", f"{options.layout}:1"], {})
-        quiet_run(["umoci", "raw", "add-layer", "--image", f"{options.layout}:1", str(rootfs)], {})
+        for number in range(options.layers):
+            layer = rootfs if number == 0 else Path(scratch) / "layer"
+            with tarfile.open(layer, "a" if number == 0 else "w") as tar:
+                if options.entries:
+                    _add_empty_files(tar, number, options.entries // options.layers)
+                else:
+                    for path in _files(options.bytes):
+                        tar.add(path, arcname=f".{path}", recursive=False)
+            quiet_run(["umoci", "raw", "add-layer", "--image", f"{options.layout}:1", str(layer)], {})
+
+
+def _add_empty_files(tar: tarfile.TarFile, layer: int, count: int) -> None:
+    for number in range(count):
+        tar.addfile(tarfile.TarInfo(f"many/{layer}/{number // 1000}/file-of-an-application-{number}"))
 
 
 def _files(limit_bytes: int) -> Iterator[Path]:
