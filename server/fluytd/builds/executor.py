@@ -8,9 +8,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fluytd import failpoints
+from fluytd.containers import networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.ports import Ending, Process
@@ -87,20 +88,27 @@ class Executor:
     ) -> AsyncIterator[tuple[Ending, Tree]]:
         """The command has ended and given back all but its files; yields how, and what it changed.
 
-        Its files go with the block. Raises PROCESS_START_FAILED, USER_INVALID, STORAGE_FULL, IO_FAILED,
-        CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, CANCELLED once the operation's end was asked for.
+        Its files and its place on a network go with the block. Raises PROCESS_START_FAILED, USER_INVALID, STORAGE_FULL,
+        IO_FAILED, CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, ADDRESSES_EXHAUSTED, KERNEL_FEATURE_MISSING, CANCELLED once
+        the operation's end was asked for.
         """
         ctx = self._ctx
+        if command.network.is_default:
+            mode = ctx.default_network_mode
+            command = replace(command, network=replace(command.network, mode=mode))
         container = _container(room_id, command, ctx.clock.now_unix_nanos())
         lowers = await ctx.workers.run(ctx.images.lower_dirs, container.image)
         paths = ctx.directories.paths(container, lowers)
         try:
             handle.check()
+            container = networking.joined(ctx, container)
             failpoints.hit("build.run.directories")
             await ctx.workers.run(ctx.directories.create, container, lowers)
             ending = await self._run(container, paths, write, handle)
             yield ending, _tree(container, paths)
         finally:
+            if networking.is_bridged(container):
+                await asyncio.shield(networking.give_back(ctx, container.id))
             await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
             ctx.replenish()
 
@@ -190,7 +198,7 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         stop_timeout_millis=0,
         labels={},
     )
-    return Container(room_id, "", spec, image, resolved, now_unix_nanos)
+    return Container(room_id, f"build-{room_id[:12]}", spec, image, resolved, now_unix_nanos)
 
 
 def _tree(container: Container, paths: StartPaths) -> Tree:
@@ -199,7 +207,7 @@ def _tree(container: Container, paths: StartPaths) -> Tree:
 
 
 def network_of(mode: str, extra_hosts: Sequence[str]) -> NetworkSpec:
-    """The network of a step that asks for `default`, `none` or `host`."""
+    """The network of a step that asks for `default` (that of containers whose caller names none), `none` or `host`."""
     if mode == "host":
         return NetworkSpec(NetworkMode.HOST, extra_hosts=tuple(extra_hosts))
     return NetworkSpec(NetworkMode.NONE, is_default=mode == "default", extra_hosts=tuple(extra_hosts))

@@ -11,7 +11,9 @@ from tests.support.engine import Engine
 PATIENCE_SECONDS = 30
 
 #: `ask` is `read x` that begins anew where a resize broke it off: busybox's own then fails as at the end of the input.
-RESIZED = "trap 'stty size; resized=1' WINCH; ask() { read x && resized= || { test \"$resized\" && resized= && ask; }; }; "
+RESIZED = (
+    "trap 'stty size; resized=1' WINCH; ask() { read x && resized= || { test \"$resized\" && resized= && ask; }; }; "
+)
 
 
 def size(width: int, height: int) -> output_pb2.TerminalSize:
