@@ -19,6 +19,8 @@ from bench.ours import Ours, start_daemon
 from bench.peers import Peers, quiet_run
 
 FILE_SYSTEM_BYTES = 6 << 30
+#: Enough for the layers of very many entries that `bench.layouts` makes.
+INODES = 1_200_000
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def fresh_file_system(scratch: Path) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(FILE_SYSTEM_BYTES)
     options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
-    quiet_run(["mkfs.ext4", "-q", "-F", "-E", options, str(image)], {})
+    quiet_run(["mkfs.ext4", "-q", "-F", "-N", str(INODES), "-E", options, str(image)], {})
     quiet_run(["mount", "-o", "loop", str(image), str(target)], {})
     try:
         yield target
