@@ -107,6 +107,8 @@ CATALOGUE: dict[str, str] = {
     "network.connect.attach": "the interface of a running container",
     "network.disconnect.record": "the record that a running container has left a network",
     "network.disconnect.detach": "the removal of a running container's interface",
+    "network.publish.record": "the record that a running container publishes other ports",
+    "network.publish.table": "what the table is told of other ports of a running container",
     "network.detach.link": "the removal of an ended container's interface",
     "network.sweep.link": "the removal of an interface that nothing owns",
     "recovery.apply": "each action of a recovery",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from fluyt.v1 import networks_pb2
+from fluyt.v1 import containers_pb2, networks_pb2
 from fluyt.v1.types import network_pb2
 from tests.e2e.networks.steps import create, delete, make_network, on, port, start, stop
 from tests.support.namespaces import NetworkEngine
@@ -93,6 +93,15 @@ def disconnect(engine: NetworkEngine) -> None:
     engine.networks.DisconnectContainer(networks_pb2.DisconnectContainerRequest(container=NAME, network=OTHER))
 
 
+def publish(engine: NetworkEngine) -> None:
+    """UpdateContainer: one port in place of the other."""
+    engine.containers.UpdateContainer(
+        containers_pb2.UpdateContainerRequest(
+            container=NAME, add_published_ports=[port(80, PORT + 1)], remove_published_ports=[port(80, PORT)]
+        )
+    )
+
+
 def clear(engine: NetworkEngine) -> None:
     """Nothing of a scenario is left in the records."""
     with suppress(grpc.RpcError):
@@ -113,6 +122,7 @@ class NetworkScenario:
 CREATING = NetworkScenario(nothing, made_network)
 STARTING = NetworkScenario(made_container, start_it)
 STOPPING = NetworkScenario(running_container, stop_it)
+PUBLISHING = NetworkScenario(running_container, publish)
 CONNECTING = NetworkScenario(running_and_other_network, connect)
 DISCONNECTING = NetworkScenario(running_on_both, disconnect)
 DELETING = NetworkScenario(ended_container, delete_network)
@@ -128,6 +138,8 @@ SCENARIOS = {
     "network.names.serve": STARTING,
     "network.attach.started": STARTING,
     "network.detach.link": STOPPING,
+    "network.publish.record": PUBLISHING,
+    "network.publish.table": PUBLISHING,
     "network.connect.record": CONNECTING,
     "network.connect.attach": CONNECTING,
     "network.disconnect.record": DISCONNECTING,

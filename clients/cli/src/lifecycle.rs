@@ -15,6 +15,7 @@ use crate::confirm::confirm;
 use crate::containers::each;
 use crate::failure::Failure;
 use crate::lifecycle_flags::parse_restart_policy;
+use crate::ports::parse_published;
 use crate::render::{self, Format};
 use crate::units;
 
@@ -64,9 +65,15 @@ pub struct RenameCommand {
 /// `fluyt update`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  fluyt update -m 512m --memory-swap 1g web\n  fluyt update --restart unless-stopped $(fluyt ps -q)"
+    after_help = "Examples:\n  fluyt update -m 512m --memory-swap 1g web\n  fluyt update --restart unless-stopped $(fluyt ps -q)\n  fluyt update --publish-rm 80 --publish-add 8080:80 web"
 )]
 pub struct UpdateCommand {
+    /// Publish this port too, as 8080:80 or 127.0.0.1::53/udp; at once if the container runs
+    #[arg(long, value_name = "PORTS", value_parser = parse_published)]
+    publish_add: Vec<types::PublishedPort>,
+    /// Publish this port no longer, as 80, or 8080:80 for one of several
+    #[arg(long, value_name = "PORTS", value_parser = parse_published)]
+    publish_rm: Vec<types::PublishedPort>,
     /// Memory limit, as 512m; 0 for none
     #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
     memory: Option<i64>,
@@ -221,7 +228,8 @@ pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Fail
         ..Default::default()
     };
     command.further.apply(&mut resources);
-    if resources == types::Resources::default() && command.restart.is_none() {
+    let changes_ports = !command.publish_add.is_empty() || !command.publish_rm.is_empty();
+    if resources == types::Resources::default() && command.restart.is_none() && !changes_ports {
         return Err(Failure::usage("nothing to update was named", "see `fluyt update --help`"));
     }
     each(command.containers, |name| {
@@ -230,6 +238,8 @@ pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Fail
             container: name.clone(),
             resources: Some(resources.clone()),
             restart_policy: command.restart,
+            add_published_ports: command.publish_add.clone(),
+            remove_published_ports: command.publish_rm.clone(),
             ..Default::default()
         };
         async move {

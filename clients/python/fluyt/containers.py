@@ -14,6 +14,7 @@ from fluyt.v1.types import (
     container_filter_pb2,
     container_pb2,
     container_spec_pb2,
+    network_pb2,
     resources_pb2,
     stats_pb2,
 )
@@ -182,14 +183,19 @@ def update(
     *,
     resources: resources_pb2.Resources | None = None,
     restart_policy: container_spec_pb2.RestartPolicy | None = None,
+    add_published_ports: Sequence[network_pb2.PublishedPort] = (),
+    remove_published_ports: Sequence[network_pb2.PublishedPort] = (),
     expected_version: int = 0,
     request_id: str = "",
 ) -> container_pb2.Container:
-    """It has these limits, at once if it runs, and this policy; what is absent stays. All changes are made or none."""
+    """It has these limits and ports, at once if it runs, and this policy; what is absent stays. All changes are made or
+    none."""
     request = containers_pb2.UpdateContainerRequest(
         container=container,
         resources=resources,
         restart_policy=restart_policy,
+        add_published_ports=add_published_ports,
+        remove_published_ports=remove_published_ports,
         expected_version=expected_version,
         request_id=request_id,
     )

@@ -181,8 +181,8 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
     async def UpdateContainer(
         self, request: containers_pb2.UpdateContainerRequest, context: Any
     ) -> containers_pb2.UpdateContainerResponse:
-        reference, changes, policy = from_reference(request), *from_update(request)
-        container = await self._containers.update(reference, changes, policy, expected_version=request.expected_version)
+        reference, changes = from_reference(request), from_update(request)
+        container = await self._containers.update(reference, *changes, expected_version=request.expected_version)
         return containers_pb2.UpdateContainerResponse(container=to_container(container))
 
     async def RenameContainer(

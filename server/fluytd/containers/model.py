@@ -25,7 +25,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from fluytd.containers.spec import AttachmentSpec, BindSpec, ContainerSpec, HealthCheck, ResourcesSpec, RestartPolicy
+from fluytd.containers.spec import (
+    AttachmentSpec,
+    BindSpec,
+    ContainerSpec,
+    HealthCheck,
+    PortSpec,
+    ResourcesSpec,
+    RestartPolicy,
+)
 from fluytd.errors import Failure
 from fluytd.networks.model import Endpoint, PublishedPort
 
@@ -284,6 +292,14 @@ def connected(
     network = replace(container.spec.network, attachments=attachments, is_detached=not attachments)
     spec = replace(container.spec, network=network)
     return replace(container, version=container.version + 1, spec=spec, endpoints=endpoints)
+
+
+def publishing(
+    container: Container, asked: tuple[PortSpec, ...], published_ports: tuple[PublishedPort, ...]
+) -> Container:
+    """It is to publish these ports, and its run, if it has one, publishes those."""
+    spec = replace(container.spec, network=replace(container.spec.network, published_ports=asked))
+    return replace(container, version=container.version + 1, spec=spec, published_ports=published_ports)
 
 
 def running(container: Container, *, host_pid: int, start_time_unix_nanos: int, clamps: tuple[str, ...]) -> Container:

@@ -1,11 +1,14 @@
 """A container and its networks: what is taken before a start, given back after a run, and changed while it runs."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fluytd import failpoints
-from fluytd.containers import model
+from fluytd.containers import model, publishing
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
+from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.spec import AttachmentSpec, NetworkMode
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, NotAttached
@@ -105,6 +108,36 @@ async def disconnect(ctx: Context, entry: Entry, network: str) -> list[str]:
                 await ctx.workers.run(ctx.networking.detach_live, container, gone, rest)
                 await ctx.workers.run(ctx.directories.write_names, entry.container)
         return [ctx.networking.id_of(one.network) for one in left]
+
+
+@asynccontextmanager
+async def published(ctx: Context, entry: Entry, changes: PortChanges) -> AsyncIterator[None]:
+    """With the block's end the container publishes other ports, a running one at once, durably. What can be refused is
+    refused before the block; if the block fails, nothing has changed.
+
+    Raises FIELD_INVALID, PORT_IN_USE, LIMIT_EXCEEDED, IO_FAILED. The caller holds the lock.
+    """
+    if changes == NO_CHANGES:
+        yield
+        return
+    asked, gone = publishing.changed(entry.container, changes)
+    if not entry.container.is_live:
+        yield
+        await ctx.record(entry, model.publishing(entry.container, asked, ()), durable=True)
+        return
+    before = entry.container
+    change = ctx.networking.change_ports(before, changes.added, gone)
+    try:
+        yield
+        failpoints.hit("network.publish.record")
+        await ctx.record(entry, model.publishing(entry.container, asked, change.ports), durable=True)
+        await ctx.workers.run(ctx.networking.make_change, before.id, change)
+    except BaseException:
+        ctx.networking.drop_change(change)
+        if entry.container.is_live and entry.container.published_ports != before.published_ports:
+            old = before.spec.network.published_ports
+            await ctx.record(entry, model.publishing(entry.container, old, before.published_ports))
+        raise
 
 
 def _changeable(entry: Entry, network: str) -> Container:

@@ -10,10 +10,11 @@ from typing import Protocol
 from fluytd.containers.model import Container, ExitStatus, ImageFacts, MountedVolume
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import StartPaths
-from fluytd.containers.spec import AttachmentSpec, PlatformChoice, VolumeSpec
+from fluytd.containers.spec import AttachmentSpec, PlatformChoice, PortSpec, VolumeSpec
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
 from fluytd.networks.model import Endpoint, PublishedPort
+from fluytd.networks.ports import PortChange
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 
@@ -415,6 +416,17 @@ class Networking(Protocol):
 
     def settle(self) -> None:
         """See there. Blocking."""
+
+    def change_ports(
+        self, container: Container, added: Sequence[PortSpec], removed: Sequence[PublishedPort]
+    ) -> PortChange:
+        """See there."""
+
+    def make_change(self, container_id: str, change: PortChange) -> None:
+        """See there. Blocking."""
+
+    def drop_change(self, change: PortChange) -> None:
+        """See there."""
 
     def endpoints(self, container_id: str) -> tuple[Endpoint, ...]:
         """See there."""

@@ -30,6 +30,7 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Networking, Probe, ProcessInfo, Records, Runtime, Volumes
+from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
@@ -205,12 +206,13 @@ class ContainerService:
         reference: str,
         changes: ResourcesSpec | None,
         policy: RestartPolicy | None,
+        ports: PortChanges = NO_CHANGES,
         *,
         expected_version: int = 0,
     ) -> Container:
         """See `update.update`; VERSION_CONFLICT besides."""
         entry = self._find(reference, expected_version)
-        return await self.ctx.complete(update.update(self.ctx, entry, changes, policy), "update")
+        return await self.ctx.complete(update.update(self.ctx, entry, changes, policy, ports), "update")
 
     async def connect(
         self, reference: str, attachment: AttachmentSpec, *, expected_version: int = 0

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model
+from fluytd.containers import checks, facts, model, networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_spec import IoDevice, ResourceLimits
+from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.resolve import limits
 from fluytd.containers.restart import is_due
 from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
@@ -24,15 +25,23 @@ T = TypeVar("T")
 _UPDATABLE = frozenset(set(State) - {State.CREATING, State.STARTING, State.DELETING, State.UNKNOWN})
 
 
-async def update(ctx: Context, entry: Entry, changes: ResourcesSpec | None, policy: RestartPolicy | None) -> Container:
-    """The container has these limits and this policy, at once if it runs, and durably.
+async def update(
+    ctx: Context,
+    entry: Entry,
+    changes: ResourcesSpec | None,
+    policy: RestartPolicy | None,
+    ports: PortChanges = NO_CHANGES,
+) -> Container:
+    """The container has these limits, this policy and these published ports, at once if it runs, and durably.
 
     Args:
         changes: what is None or empty in it stays as it is; None: all limits stay.
         policy: None: it stays.
 
-    Raises FIELD_INVALID (`resources...`, `restart_policy`), CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING,
-    CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, STORAGE_FULL, IO_FAILED; nothing has changed then.
+    Raises FIELD_INVALID (`resources...`, `restart_policy`, `add_published_ports...`, `remove_published_ports...`),
+    PORT_IN_USE, LIMIT_EXCEEDED, CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, CONTAINER_WRONG_STATE,
+    CONTAINER_NOT_FOUND, STORAGE_FULL, IO_FAILED; nothing has changed then, but that limits hold already if the kernel
+    refuses ports.
     """
     async with entry.lock:
         container = entry.container
@@ -47,13 +56,14 @@ async def update(ctx: Context, entry: Entry, changes: ResourcesSpec | None, poli
         checks.check_resources(wanted, "resources")
         checks.check_against_host(wanted, ctx.host.cpus, ctx.host.memory_nodes, "resources")
         checks.check_restart_policy(wanted_policy, "restart_policy", auto_remove=spec.auto_remove)
-        if (wanted, wanted_policy) == (spec.resources, spec.restart_policy):
+        if (wanted, wanted_policy, ports) == (spec.resources, spec.restart_policy, NO_CHANGES):
             return container
-        if wanted != spec.resources and container.is_live:
-            await _give(ctx, entry, wanted)
-        failpoints.hit("container.update.record")
-        changed = model.updated(entry.container, wanted, wanted_policy)
-        await ctx.record(entry, changed, (facts.updated(changed),), durable=True)
+        async with networking.published(ctx, entry, ports):
+            if wanted != spec.resources and container.is_live:
+                await _give(ctx, entry, wanted)
+            failpoints.hit("container.update.record")
+            changed = model.updated(entry.container, wanted, wanted_policy)
+            await ctx.record(entry, changed, (facts.updated(changed),), durable=True)
         if entry.restarting is not None and not is_due(changed):
             entry.cancel_restart()
         return entry.container

@@ -15,6 +15,7 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
+from fluytd.containers.publishing import expanded
 from fluytd.containers.spec import AttachmentSpec, PortSpec
 from fluytd.errors import AddressInUse, EngineError, FieldInvalid, LimitExceeded
 from fluytd.networks import kernel_spec
@@ -28,7 +29,7 @@ from fluytd.networks.model import (
     mac_of,
 )
 from fluytd.networks.names import Names
-from fluytd.networks.ports import HeldPort, HostPorts, Kernel, Namespace
+from fluytd.networks.ports import Held, HostPorts, Kernel, Namespace, PortChange
 from fluytd.networks.table import NetworkEntry, NetworkTable
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Joined:
 
     endpoints: tuple[Endpoint, ...]
     ports: tuple[PublishedPort, ...]
-    held: list[HeldPort] = field(default_factory=list)
+    held: Held = field(default_factory=dict)
 
 
 class Attachments:
@@ -111,8 +112,8 @@ class Attachments:
             for attachment in wanted:
                 endpoints.append(self._take(container, attachment, endpoints, undo))
             chosen = with_default_route(endpoints, wanted)
-            held: list[HeldPort] = []
-            published = tuple(self._publish(container, chosen, held, undo))
+            held: Held = {}
+            published = tuple(self._publish(_each(container), chosen, held, undo))
             undo.pop_all()
         self._remember(container.id, Joined(chosen, published, held))
         self._names.put(container, chosen)
@@ -151,7 +152,7 @@ class Attachments:
         joined = self._joined.pop(container_id, None)
         if joined is None:
             return []
-        for held in joined.held:
+        for held in itertools.chain.from_iterable(joined.held.values()):
             held.close()
         for endpoint in joined.endpoints:
             self._give_back(container_id, endpoint)
@@ -165,7 +166,7 @@ class Attachments:
     def adopt(self, container: Container) -> None:
         """A container that was found running has what its record says. What another program has taken meanwhile is
         logged: the table leads to the container all the same."""
-        held: list[HeldPort] = []
+        held: Held = {}
         for endpoint in container.endpoints:
             entry = self._table.get(endpoint.network_id)
             if entry is None:
@@ -184,7 +185,7 @@ class Attachments:
             except EngineError as error:
                 _log.warning("container %s: its port cannot be held: %s", container.id, error)
             else:
-                held += sockets
+                held[_key(port)] = sockets
         self._joined[container.id] = Joined(container.endpoints, container.published_ports, held)
         self._names.put(container, container.endpoints)
         self._adopted.append(container)
@@ -292,6 +293,48 @@ class Attachments:
             network = self._entry(heir).network
             self._kernel.open_namespace(container.host_pid).route_by(self._attachment_spec(network, heir))
 
+    def change_ports(
+        self, container: Container, added: Sequence[PortSpec], removed: Sequence[PublishedPort]
+    ) -> PortChange:
+        """What it takes to publish other ports of a container that runs: the added ones are held from now on, until
+        `make_change` or `drop_change`.
+
+        Raises PORT_IN_USE, FIELD_INVALID, LIMIT_EXCEEDED; nothing is held then.
+        """
+        joined = self._joined[container.id]
+        kept = tuple(port for port in joined.ports if port not in removed)
+        free: Held = {_key(port): joined.held.get(_key(port), ()) for port in removed}
+        held: Held = {}
+        wanted = expanded(added, "add_published_ports")
+        with ExitStack() as undo:
+            new = tuple(self._publish(wanted, joined.endpoints, held, undo, free=free, kept_count=len(kept)))
+            undo.pop_all()
+        return PortChange(new, tuple(removed), held, (*kept, *new))
+
+    def make_change(self, container_id: str, change: PortChange) -> None:
+        """What comes to the added ports goes to the container, and to the removed ones does not; those are free.
+
+        Raises IO_FAILED; `drop_change` is the caller's to call then. Blocking.
+        """
+        joined = self._joined.get(container_id)
+        if joined is None:
+            return  # it has ended meanwhile, and left
+        added = itertools.chain.from_iterable(port_elements(port, joined.endpoints) for port in change.added)
+        removed = itertools.chain.from_iterable(port_elements(port, joined.endpoints) for port in change.removed)
+        failpoints.hit("network.publish.table")
+        self._kernel.change_table([*added], [*removed])
+        joined.ports = change.ports
+        taken = {_key(port) for port in change.added}
+        for key in {_key(port) for port in change.removed} - taken:
+            for socket in joined.held.pop(key, ()):
+                socket.close()
+        joined.held |= change.held
+
+    def drop_change(self, change: PortChange) -> None:
+        """The ports that it would have added are free. Idempotent."""
+        for socket in itertools.chain.from_iterable(change.held.values()):
+            socket.close()
+
     def endpoints(self, container_id: str) -> tuple[Endpoint, ...]:
         """What the container has now."""
         joined = self._joined.get(container_id)
@@ -324,30 +367,41 @@ class Attachments:
         )
 
     def _publish(
-        self, container: Container, endpoints: Sequence[Endpoint], held: list[HeldPort], undo: ExitStack
+        self,
+        wanted: Sequence[tuple[str, PortSpec]],
+        endpoints: Sequence[Endpoint],
+        held: Held,
+        undo: ExitStack,
+        *,
+        free: Held | None = None,
+        kept_count: int = 0,
     ) -> Iterator[PublishedPort]:
-        wanted = [*_each(container)]
-        if len(wanted) > MAX_PUBLISHED_PORTS:
+        if len(wanted) + kept_count > MAX_PUBLISHED_PORTS:
             raise LimitExceeded(
                 limit="MAX_PUBLISHED_PORTS",
                 limit_value=MAX_PUBLISHED_PORTS,
-                actual=len(wanted),
+                actual=len(wanted) + kept_count,
                 subject="spec.network.published_ports",
             )
         if not any(not endpoint.is_internal for endpoint in endpoints):
             return  # nothing leads to a network without a way out, as Docker has it
         for place, port in wanted:
             address = port.host_address or self._publish_address
+            if (address, port.host_port, port.protocol) in (free or ()):
+                # The container's own, on its way out.
+                yield PublishedPort(port.container_port, port.host_port, address, port.protocol, port.allowed_sources)
+                continue
             try:
                 sockets, number = self._host_ports.hold(address, port.host_port, port.protocol)
             except EngineError as error:
-                raise self._named(error, container).at(f"{place}.{error.field or 'host_port'}") from None
-            held += sockets
+                raise self._named(error).at(f"{place}.{error.field or 'host_port'}") from None
             for one in sockets:
                 undo.callback(one.close)
-            yield PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
+            published = PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
+            held[_key(published)] = sockets
+            yield published
 
-    def _named(self, error: EngineError, container: Container) -> EngineError:
+    def _named(self, error: EngineError) -> EngineError:
         """The error with the container's name where one of ours holds the port."""
         facts = error.metadata
         for container_id, joined in self._joined.items():
@@ -436,18 +490,15 @@ def port_elements(port: PublishedPort, endpoints: Sequence[Endpoint]) -> list[El
     return elements
 
 
-def _each(container: Container) -> Iterator[tuple[str, PortSpec]]:
+def _key(port: PublishedPort) -> tuple[str, int, str]:
+    return port.host_address, port.host_port, port.protocol
+
+
+def _each(container: Container) -> Sequence[tuple[str, PortSpec]]:
     """Every port that is to be published by itself, and the field that asks for it; those of a host port come before
     those that take any."""
     spec = container.spec.network
-    found: list[tuple[str, PortSpec]] = []
-    for index, asked in enumerate(spec.published_ports):
-        for offset in range(asked.port_count):
-            host_port = asked.host_port + offset if asked.host_port else 0
-            one = replace(asked, container_port=asked.container_port + offset, host_port=host_port, port_count=1)
-            found.append((f"spec.network.published_ports[{index}]", one))
-            if len(found) > MAX_PUBLISHED_PORTS:
-                break
+    found = expanded(spec.published_ports, "spec.network.published_ports")
     if spec.publish_all_ports:
         named = {(port.container_port, port.protocol) for _, port in found}
         for exposed in container.image.exposed_ports:
@@ -455,7 +506,7 @@ def _each(container: Container) -> Iterator[tuple[str, PortSpec]]:
             protocol = protocol.lower() or "tcp"
             if number.isdecimal() and protocol in PROTOCOL_NUMBERS and (int(number), protocol) not in named:
                 found.append(("spec.network.publish_all_ports", PortSpec(int(number), protocol=protocol)))
-    return iter(sorted(found, key=lambda one: one[1].host_port == 0))
+    return sorted(found, key=lambda one: one[1].host_port == 0)
 
 
 def _free_name(taken: set[str]) -> str:

@@ -1,11 +1,12 @@
 """What networks need of the kernel, of the host's ports and of the store."""
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.events.model import Fact
 from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
-from fluytd.networks.model import Network
+from fluytd.networks.model import Network, PublishedPort
 
 
 class Namespace(Protocol):
@@ -75,6 +76,22 @@ class HeldPort(Protocol):
 
     def close(self) -> None:
         """It is free. Idempotent."""
+
+
+#: What holds each port of the host, by address, number and protocol.
+Held = dict[tuple[str, int, str], Sequence[HeldPort]]
+
+
+@dataclass(frozen=True, slots=True)
+class PortChange:
+    """Ports that come to a running container and go from it; nothing has been told to anybody yet."""
+
+    added: tuple[PublishedPort, ...]
+    removed: tuple[PublishedPort, ...]
+    #: What holds the added ones, but for those that a removed one holds already.
+    held: Held
+    #: All that the container has once the change is made.
+    ports: tuple[PublishedPort, ...]
 
 
 class HostPorts(Protocol):

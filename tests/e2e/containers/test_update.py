@@ -159,11 +159,13 @@ def test_an_update_with_an_old_version_is_refused(engine: Engine) -> None:
     assert refused(lambda: engine.containers.UpdateContainer(request))[1] == "VERSION_CONFLICT"
 
 
-def test_ports_cannot_be_changed_yet_and_that_is_said(engine: Engine) -> None:
+@pytest.mark.parametrize("field", ["add_published_ports", "remove_published_ports"])
+def test_a_container_without_a_network_publishes_nothing(engine: Engine, field: str) -> None:
     made = create(engine, "true")
     request = containers_pb2.UpdateContainerRequest(container=made.id)
-    request.add_published_ports.add(container_port=80)
-    assert refused(lambda: engine.containers.UpdateContainer(request))[1] == "FIELD_NOT_BUILT"
+    getattr(request, field).add(container_port=80)
+    _, reason, facts = refused(lambda: engine.containers.UpdateContainer(request))
+    assert (reason, facts["field"]) == ("FIELD_INVALID", field)
 
 
 def test_a_policy_can_be_given_to_a_running_container_and_taken_away(engine: Engine) -> None:

@@ -9,15 +9,16 @@ from fluytd.api.convert.confinement import from_resources
 from fluytd.api.convert.container_specs import from_restart_policy, to_spec
 from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.mounts import to_mount_points
-from fluytd.api.convert.networks import to_endpoint, to_port
+from fluytd.api.convert.networks import from_ports, to_endpoint, to_port
 from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
+from fluytd.containers.publishing import PortChanges
 from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import ResourcesSpec, RestartPolicy
 from fluytd.containers.wait import Condition
-from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.logs.ports import LogRecord
 
 _STATE: Final = container_pb2.Container.State
@@ -170,14 +171,15 @@ def from_timeout(request: Any) -> int | None:
 
 def from_update(
     request: containers_pb2.UpdateContainerRequest,
-) -> tuple[ResourcesSpec | None, RestartPolicy | None]:
-    """(limits to change, the new policy), None for what stays. Raises FIELD_INVALID, FIELD_NOT_BUILT."""
-    for name in ("add_published_ports", "remove_published_ports"):
-        if getattr(request, name):
-            raise FieldNotBuilt(field=name)
+) -> tuple[ResourcesSpec | None, RestartPolicy | None, PortChanges]:
+    """(limits to change, the new policy, ports that come and go), None for what stays. Raises FIELD_INVALID,
+    LIMIT_EXCEEDED."""
+    names = ("add_published_ports", "remove_published_ports")
+    ports = PortChanges(*(from_ports(getattr(request, name), name) for name in names))
     changes = from_resources(request.resources) if request.HasField("resources") else None
     has_policy = request.HasField("restart_policy")
-    return changes, from_restart_policy(request.restart_policy, "restart_policy") if has_policy else None
+    policy = from_restart_policy(request.restart_policy, "restart_policy") if has_policy else None
+    return changes, policy, ports
 
 
 def from_reference(request: Any, field: str = "container") -> str:

@@ -153,9 +153,10 @@ def from_port(message: network_pb2.PublishedPort, place: str) -> PortSpec:
     )
 
 
-def from_ports(messages: Sequence[network_pb2.PublishedPort]) -> tuple[PortSpec, ...]:
+def from_ports(
+    messages: Sequence[network_pb2.PublishedPort], place: str = "spec.network.published_ports"
+) -> tuple[PortSpec, ...]:
     """All that is to be published. Raises FIELD_INVALID, LIMIT_EXCEEDED."""
-    place = "spec.network.published_ports"
     _bounded(len(messages), MAX_PUBLISHED_PORTS, "MAX_PUBLISHED_PORTS", place)
     return tuple(from_port(one, f"{place}[{index}]") for index, one in enumerate(messages))
 
