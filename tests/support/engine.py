@@ -28,8 +28,8 @@ from fluyt.v1 import (
 from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2, registry_auth_pb2
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-#: How long a daemon may take to serve or to end on a loaded machine.
-PATIENCE_SECONDS = 30
+#: How long a daemon may take to serve or to end on a loaded machine; more on an emulated one.
+PATIENCE_SECONDS = int(os.environ.get("FLUYT_TEST_PATIENCE_SECONDS", "30"))
 CHUNK_BYTES = 256 * 1024
 #: A daemon that starts is found as soon as it listens; by default a channel tries again after a second.
 RETRY_AT_ONCE = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]

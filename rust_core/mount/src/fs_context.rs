@@ -58,6 +58,19 @@ impl FsContext {
         fsconfig_set_fd(&self.fd, key, value)
     }
 
+    /// Whether keys are only looked at when the file system is made: it is not written for this API, and the kernel
+    /// gathers what it is given into the option string of mount(2).
+    ///
+    /// Source: legacy_parse_param() in fs/fs_context.c.
+    pub(crate) fn takes_any_key(&self) -> bool {
+        if fsconfig_set_string(&self.fd, "fluyt", "").is_ok() {
+            return true;
+        }
+        // The complaint would stand before those of a failure.
+        self.messages();
+        false
+    }
+
     /// Turns the flag `key` on.
     pub(crate) fn flag(&self, key: &str) -> Result<(), MountError> {
         fsconfig_set_flag(&self.fd, key).map_err(|errno| self.error("fsconfig", Path::new(key), errno))

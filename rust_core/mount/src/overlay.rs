@@ -10,6 +10,9 @@ use crate::fs_context::FsContext;
 use crate::plan::{fits_string_value, FIXED_OPTIONS, MAX_LOWER_DIRS};
 use crate::{Attributes, MountError, OverlayPlan};
 
+/// What a kernel before 6.8 lacks.
+const FEATURE: &str = "overlay_lowerdir_append";
+
 /// A detached mount of the overlay, writable, that nothing can see until it is attached. Closing it unmounts it.
 /// Blocking (0.2 ms for 5 layers, 4 ms for 500).
 ///
@@ -56,6 +59,15 @@ pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
 /// An overlay being configured, with its lower directories and the options that every overlay of ours has.
 fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
     let context = FsContext::open("overlay")?;
+    // Before 6.5 an overlay that is given a key it does not know fails only when it is made, and the host's log tells.
+    if context.takes_any_key() {
+        return Err(MountError::FeatureMissing {
+            operation: "fsconfig",
+            path: PathBuf::from("overlay"),
+            errno: libc::EINVAL,
+            feature: FEATURE,
+        });
+    }
     context.set("source", "overlay", Path::new("overlay"))?;
     for (index, lower) in lower_dirs.iter().enumerate() {
         add_directory(&context, "lowerdir+", lower).map_err(|error| match error {
@@ -67,7 +79,7 @@ fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
                     operation,
                     path,
                     errno: libc::EINVAL,
-                    feature: "overlay_lowerdir_append",
+                    feature: FEATURE,
                 }
             }
             other => other,
