@@ -202,7 +202,11 @@ impl NetworkHost {
         removed: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (added, removed) = (extract(&added)?, extract(&removed)?);
-        py.detach(|| self.table.change(&added, &removed)).map_err(raise)
+        py.detach(|| {
+            self.table.change(&added, &removed)?;
+            self.table.forget(&removed)
+        })
+        .map_err(raise)
     }
 
     fn has_table(&self, py: Python<'_>) -> PyResult<bool> {

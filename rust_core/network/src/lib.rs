@@ -4,6 +4,7 @@
 //! that were opened inside a container's namespace and are handed in. No program is executed, no namespace is joined.
 //! What networks there are and who gets which address is decided elsewhere.
 
+mod conntrack;
 mod error;
 mod link;
 mod netlink;

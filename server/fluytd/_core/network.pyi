@@ -36,7 +36,8 @@ class NetworkHost:
         """The table stands with exactly these elements, in one transaction; the rules of its chain `operator` are kept.
         Raises KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED. Blocking."""
     def change_table(self, added: Sequence[Element], removed: Sequence[Element]) -> None:
-        """The elements came and went, in one transaction; what is not there to be removed is passed over. Raises
+        """The elements came and went, in one transaction; what is not there to be removed is passed over.
+        Connections of UDP ports that are published no longer are forgotten. Raises
         FIELD_INVALID, IO_FAILED (errno 2: no table). Blocking."""
     def has_table(self) -> bool:
         """Whether the table stands, of an earlier daemon perhaps. Raises IO_FAILED. Blocking."""

@@ -204,10 +204,15 @@ def _give_root_attributes(upper: str, lower_dirs: Sequence[str]) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    # In place: the file is bound into the container.
-    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # In place: the file is bound into the container. Not cut to nothing first, after which ext4 writes it out when it
+    # is closed (auto_da_alloc), and not at all where it says so already: a start waits for this.
+    content = text.encode()
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.write(fd, text.encode())
+        if os.fstat(fd).st_size == len(content) and os.pread(fd, len(content), 0) == content:
+            return
+        os.pwrite(fd, content, 0)
+        os.ftruncate(fd, len(content))
     finally:
         os.close(fd)
 

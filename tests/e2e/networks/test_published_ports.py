@@ -1,6 +1,7 @@
 """Ports of the host that lead to containers, with real traffic: from the host, other containers and another machine."""
 
 import concurrent.futures
+import socket
 from contextlib import closing
 
 import pytest
@@ -31,6 +32,7 @@ from tests.e2e.networks.steps import (
     stop,
 )
 from tests.support.namespaces import Machine, NetworkEngine
+from tests.support.wait import until_now
 
 pytestmark = pytest.mark.needs("root", "busybox", "nft", "ip")
 ALL = "0.0.0.0"  # noqa: S104 - it stands for what others try to take
@@ -107,6 +109,33 @@ def test_n03_tcp_and_udp_of_one_number_are_two_ports(engine: NetworkEngine, othe
         for machine, address in ((engine.host, "127.0.0.1"), (other_machine, "192.0.2.1")):
             assert fetch(machine, address, 5353) == "stream"
             assert ask_udp(machine, address, 5353) == "datagram"
+
+
+def test_n03_a_client_that_goes_on_to_send_reaches_the_next_container_that_has_the_port(
+    engine: NetworkEngine, other_machine: Machine
+) -> None:
+    """One socket, so one connection for the kernel, which would lead it to the first container's address."""
+    asking = other_machine.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with closing(asking):
+        asking.settimeout(0.2)
+        asking.connect(("192.0.2.1", 5354))
+        for name in ("one", "two"):
+            create(engine, name, "sleep", "1000", published_ports=[port(53, 5354, protocol=UDP)])
+            with closing(Datagrams(inside(start(engine, name)), 53, name)):
+                _until_answered(asking, name)
+            stop(engine, name)
+
+
+def _until_answered(asking: socket.socket, text: str) -> None:
+    until_now(lambda: _answer(asking) == text.encode(), f"{text} is reached")
+
+
+def _answer(asking: socket.socket) -> bytes:
+    try:
+        asking.send(b"question")
+        return asking.recv(100)
+    except OSError:
+        return b""
 
 
 def test_n04_random_ports_of_one_and_of_all_addresses_differ(engine: NetworkEngine) -> None:

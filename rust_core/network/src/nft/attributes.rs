@@ -7,13 +7,13 @@ const HEADER_BYTES: usize = 4;
 
 /// Attributes that follow each other.
 #[derive(Debug, Default)]
-pub(super) struct Attributes {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Attributes {
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Attributes {
     /// An attribute of these bytes.
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         let length = HEADER_BYTES + value.len();
         // Every caller's values are far shorter: the elements of a message are counted by `elements`.
         let told = u16::try_from(length).unwrap_or(u16::MAX);
@@ -25,7 +25,7 @@ impl Attributes {
     }
 
     /// Ends a chain of calls whose result is not wanted.
-    pub(super) fn end(&mut self) {}
+    pub(crate) fn end(&mut self) {}
 
     /// A text with its NUL.
     pub(super) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
@@ -40,7 +40,7 @@ impl Attributes {
     }
 
     /// Attributes inside.
-    pub(super) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(crate) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) -> &mut Self {
         let mut inner = Self::default();
         write(&mut inner);
         self.bytes(kind | NLA_F_NESTED, &inner.bytes)

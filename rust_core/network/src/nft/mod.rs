@@ -30,6 +30,7 @@ use crate::link::Cidr;
 use crate::netlink::Netlink;
 use batch::Batch;
 
+pub(crate) use attributes::Attributes;
 pub use redirect::{redirect, Redirected, REDIRECT_TABLE};
 
 /// Room for the messages of a transaction; a host with tens of thousands of published ports stays below it.
@@ -40,6 +41,9 @@ const ELEMENTS_PER_BATCH: usize = 20_000;
 /// Transport protocols by their number. Source: IANA protocol numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Protocol(pub u8);
+
+/// Source: IANA protocol numbers.
+const UDP: Protocol = Protocol(17);
 
 /// A port of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,6 +158,22 @@ impl Table {
             }
         }
         self.change(added, &[])
+    }
+
+    /// Datagrams that go on to come to ports that are published no longer lead nowhere, rather than to where they led.
+    ///
+    /// # Errors
+    /// `IO_FAILED`.
+    pub fn forget(&self, removed: &[Element]) -> Result<(), NetworkError> {
+        for element in removed {
+            match element {
+                Element::Published { target, .. } if target.protocol == UDP => {
+                    crate::conntrack::forget(&mut self.lock(), target)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is such a table.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::batch::Batch;
 use super::expressions::{Base, Expressions, Meta};
 use super::ruleset::{
-    is_family, DELETE_TABLE, IPV4, NEW_CHAIN, NEW_RULE, NEW_TABLE, NLM_F_APPEND, NLM_F_CREATE,
+    is_family, DELETE_TABLE, IPV4, NEW_CHAIN, NEW_RULE, NEW_TABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
 };
 use crate::error::NetworkError;
 use crate::netlink::Netlink;
@@ -40,11 +40,23 @@ pub struct Redirected {
 /// # Errors
 /// `KERNEL_FEATURE_MISSING` if the kernel lacks a part of nftables that is needed, `IO_FAILED`.
 pub fn redirect(netlink: &mut Netlink, redirected: Redirected) -> Result<(), NetworkError> {
+    let answer = match run(netlink, redirected, false) {
+        // Of an earlier daemon. To delete a table costs 10 ms, which a new namespace must not.
+        Err(Errno::EXIST) => run(netlink, redirected, true),
+        answer => answer,
+    };
+    answer.map_err(|errno| match errno {
+        Errno::OPNOTSUPP | Errno::PROTONOSUPPORT => NetworkError::FeatureMissing { feature: "nf_tables" },
+        errno => NetworkError::refused("nftables", REDIRECT_TABLE, errno),
+    })
+}
+
+fn run(netlink: &mut Netlink, redirected: Redirected, replaces: bool) -> Result<(), Errno> {
     let mut batch = Batch::new();
-    // One of an earlier daemon goes: it is made first where there is none.
-    batch.push(NEW_TABLE, NLM_F_CREATE, |message| message.text(1, REDIRECT_TABLE).end());
-    batch.push(DELETE_TABLE, 0, |message| message.text(1, REDIRECT_TABLE).end());
-    batch.push(NEW_TABLE, NLM_F_CREATE, |message| message.text(1, REDIRECT_TABLE).end());
+    if replaces {
+        batch.push(DELETE_TABLE, 0, |message| message.text(1, REDIRECT_TABLE).end());
+    }
+    batch.push(NEW_TABLE, NLM_F_CREATE | NLM_F_EXCL, |message| message.text(1, REDIRECT_TABLE).end());
     batch.push(NEW_CHAIN, NLM_F_CREATE, |message| {
         message.text(1, REDIRECT_TABLE).text(3, CHAIN).nested(4, |inner| {
             inner.number(1, OUTPUT_HOOK).number(2, PRIORITY.cast_unsigned());
@@ -63,8 +75,5 @@ pub fn redirect(netlink: &mut Netlink, redirected: Redirected) -> Result<(), Net
         });
     }
     let (bytes, first, last) = batch.finish(netlink);
-    netlink.batch(&bytes, first, last).map_err(|errno| match errno {
-        Errno::OPNOTSUPP | Errno::PROTONOSUPPORT => NetworkError::FeatureMissing { feature: "nf_tables" },
-        errno => NetworkError::refused("nftables", REDIRECT_TABLE, errno),
-    })
+    netlink.batch(&bytes, first, last)
 }
