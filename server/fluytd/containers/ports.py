@@ -417,6 +417,9 @@ class Networking(Protocol):
     def settle(self) -> None:
         """See there. Blocking."""
 
+    def serve_again(self) -> None:
+        """See there. Blocking."""
+
     def change_ports(
         self, container: Container, added: Sequence[PortSpec], removed: Sequence[PublishedPort]
     ) -> PortChange:

@@ -4,6 +4,7 @@ On the engine's own network nobody has a name; on every other one a container is
 beginning of its id and its host name, alone or with the network's name behind it, as in Docker.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ class Names:
         self._resolver = resolver
         self._servers = servers
         self._served: set[str] = set()
+        self._serving = threading.Lock()
 
     @staticmethod
     def are_served(endpoints: Sequence[Endpoint]) -> bool:
@@ -48,10 +50,12 @@ class Names:
         if not self.are_served(endpoints):
             return
         self.restrict(container, endpoints)
-        if container.id not in self._served:
-            failpoints.hit("network.names.serve")
-            self._resolver.serve(container.id, namespace)
-            self._served.add(container.id)
+        # Sockets and the table that leads to them are of one call.
+        with self._serving:
+            if container.id not in self._served:
+                failpoints.hit("network.names.serve")
+                self._resolver.serve(container.id, namespace)
+                self._served.add(container.id)
 
     def restrict(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
         """Its processes find what is on these networks. One without a way out asks nobody on the host's side either

@@ -76,6 +76,8 @@ async def _settle(ctx: Context) -> None:
     except EngineError as error:
         # Containers without a network, or on others, are not to suffer from it; what is lacking is told at each start.
         _log.error("networks could not be brought in order: %s", error)
+    # Nothing else waits for names: until they are answered, those who ask are told at once that nobody does.
+    ctx.spawn(ctx.workers.run(ctx.networking.serve_again), "names in running containers")
 
 
 def _fail(ctx: Context, action: decided.Action, error: EngineError, report: Report) -> None:

@@ -209,6 +209,10 @@ def test_an_adopted_container_is_served_again() -> None:
     one = attached(attachments(None, None, None, FRONT), container("a", attachments=(AttachmentSpec("front"),)))
     resolver = FakeResolver()
     service = attachments(None, None, resolver, FRONT)
-    service.adopt(one)
+    gone = replace(one, id="g" * 64, name="gone")
+    for adopted in (one, gone):
+        service.adopt(adopted)
     service.settle()
+    service.leave(gone.id)
+    service.serve_again()
     assert ([*resolver.names], resolver.served) == ([(FRONT.id, one.id)], {one.id: 1})
