@@ -75,12 +75,7 @@ fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
             MountError::Failed { operation, path, errno: libc::EINVAL, message }
                 if index == 0 && message.contains("nknown parameter") =>
             {
-                MountError::FeatureMissing {
-                    operation,
-                    path,
-                    errno: libc::EINVAL,
-                    feature: FEATURE,
-                }
+                MountError::FeatureMissing { operation, path, errno: libc::EINVAL, feature: FEATURE }
             }
             other => other,
         })?;
