@@ -68,7 +68,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{
         name: _program(name)
-        for name in ("cargo", "docker-registry", "dockerd", "ip", "nft", "openssl", "podman", "skopeo", "umoci")
+        for name in ("cargo", "docker-registry", "dockerd", "git", "ip", "nft", "openssl", "podman", "skopeo", "umoci")
     },
 }
 

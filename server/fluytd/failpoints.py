@@ -123,6 +123,7 @@ CATALOGUE: dict[str, str] = {
     "build.record": "the record of a built image",
     "build.run.directories": "the directories of a step that runs a command",
     "build.run.start": "the start of a step's command",
+    "build.source.fetch": "the directory that a source of a build is fetched into",
     "build.run.release": "giving back what a step's command held",
     "commit.config.stage": "the staging of the config of a commit",
     "commit.layer.store": "the reading and staging of a container's changes",

@@ -4,10 +4,10 @@ import os
 from contextlib import suppress
 
 from fluyt import builds, errors
-from fluyt.v1 import images_pb2
+from fluyt.v1 import builds_pb2, images_pb2
 from tests.recovery.crash import CrashedEngine, Scenario
 from tests.recovery.image_scenarios import names, whole_then_removed
-from tests.support import leftovers
+from tests.support import leftovers, repositories
 
 REFERENCE = "made/half:1"
 DOCKERFILE = b"""FROM busybox:1
@@ -46,12 +46,27 @@ def build_again(engine: CrashedEngine) -> None:
     assert not list(builds.list_cache(engine.channel))
 
 
+def build_of_a_repository(engine: CrashedEngine) -> None:
+    """A repository is cloned and an image built of it."""
+    work = engine.root / "repository"
+    if not work.exists():
+        folder = engine.root / "context"
+        folder.mkdir(exist_ok=True)
+        (folder / "half").write_text("whole\n")
+        repositories.make(work, {"half": "whole\n", "Dockerfile": DOCKERFILE.decode()})
+    source = builds_pb2.BuildSource(git_url=f"file://{work}")
+    with suppress(errors.Unavailable):
+        builds.build(engine.channel, source, references=[REFERENCE])
+
+
 BUILDING = Scenario(build, build_again)
+FETCHING = Scenario(build_of_a_repository, build_again)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
     "build.context.save": BUILDING,
+    "build.source.fetch": FETCHING,
     "build.mount.write": BUILDING,
     "build.run.directories": BUILDING,
     "build.run.start": BUILDING,

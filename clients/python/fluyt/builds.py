@@ -130,7 +130,7 @@ def _entry(path: str, found: "os.DirEntry[str]", walked: _Walked) -> builds_pb2.
 
 def build(
     connection: grpc.Channel,
-    context: Path | str,
+    context: Path | str | builds_pb2.BuildSource,
     *,
     dockerfile: str = "",
     dockerfile_text: bytes = b"",
@@ -139,6 +139,7 @@ def build(
     build_args: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     secrets: Mapping[str, bytes] | None = None,
+    named_contexts: Mapping[str, builds_pb2.BuildSource] | None = None,
     no_cache: bool = False,
     pull: bool = False,
     network_mode: str = "",
@@ -146,12 +147,14 @@ def build(
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
 ) -> operation_pb2.BuildResult:
-    """An image was built of a folder, which is uploaded first, or of a context that was (its id as text).
+    """An image was built of a folder, which is uploaded first, of a context that was (its id as text), or of a source
+    that the engine fetches.
 
     Args:
         dockerfile: path of the Dockerfile within the context; empty: `Dockerfile`.
         dockerfile_text: the Dockerfile itself, in place of one in the context.
         references: names for the image.
+        named_contexts: what stands in for FROM and --from by its name.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -159,9 +162,11 @@ def build(
         FailedPrecondition: a step failed (BUILD_STEP_FAILED), which `metadata` names.
         FluytError: what else the build failed of.
     """
-    context_id = upload_context(connection, context) if isinstance(context, Path) else context
+    if isinstance(context, Path):
+        context = upload_context(connection, context)
     request = builds_pb2.BuildImageRequest(
-        context=builds_pb2.BuildSource(context_id=context_id),
+        context=builds_pb2.BuildSource(context_id=context) if isinstance(context, str) else context,
+        named_contexts=dict(named_contexts or {}),
         dockerfile_path=dockerfile,
         dockerfile=dockerfile_text,
         references=list(references),

@@ -191,8 +191,9 @@ impl FileTree {
     }
 
     #[staticmethod]
-    fn of_directory(py: Python<'_>, path: &str, name: &str) -> PyResult<Self> {
-        let tree = py.detach(|| build::MountedTree::of_directory(Path::new(path), name)).map_err(raise)?;
+    fn of_directory(py: Python<'_>, path: &str, name: &str, below: &[u8]) -> PyResult<Self> {
+        let open = || build::MountedTree::of_directory(Path::new(path), below, name);
+        let tree = py.detach(open).map_err(raise)?;
         Ok(Self::of(Arc::new(tree)))
     }
 

@@ -177,6 +177,33 @@ impl RegistryClient {
         Self { inner: Arc::new(registry::RegistryClient::new(config)) }
     }
 
+    #[pyo3(signature = (url, path, limit_name, max_bytes, cancel))]
+    fn download(
+        &self,
+        py: Python<'_>,
+        url: &str,
+        path: &str,
+        limit_name: &str,
+        max_bytes: u64,
+        cancel: &CancelToken,
+    ) -> PyResult<(u64, String, Option<u64>)> {
+        let limit = if limit_name == "MAX_DOWNLOAD_BYTES" { "MAX_DOWNLOAD_BYTES" } else { "max_bytes" };
+        let path = std::path::Path::new(path);
+        let work = || {
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
+                    registry::RegistryError::from(errors::IoError::new(
+                        "open",
+                        path,
+                        error.raw_os_error().unwrap_or(0),
+                    ))
+                })?;
+            self.inner.download(url, &mut file, path, (limit, max_bytes), &cancel.inner)
+        };
+        let found = py.detach(work).map_err(raise)?;
+        Ok((found.size_bytes, found.digest.to_string(), found.modified_seconds))
+    }
+
     #[pyo3(signature = (registry, repository, reference, cancel, credentials=None))]
     fn fetch_manifest(
         &self,

@@ -17,6 +17,9 @@ use crate::BuildError;
 
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
+/// As `chroot` would: links lead no further than the root.
+const INSIDE: ResolveFlags =
+    ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
 /// How often openat2 is tried again when a rename elsewhere makes it answer EAGAIN.
 const MAX_ATTEMPTS: u32 = 128;
 
@@ -61,14 +64,26 @@ impl MountedTree {
         Ok(Self { root: Arc::new(root), name: name.to_owned(), has_owners: true })
     }
 
-    /// A directory that the engine made as a tree whose owners mean nothing; nobody else writes to it.
+    /// A directory that the engine made as a tree whose owners mean nothing; nobody else writes to it. `below` is a
+    /// folder in it, found with all links taken inside the directory; empty for all of it.
     ///
     /// # Errors
-    /// `IO_FAILED`.
-    pub fn of_directory(path: &Path, name: &str) -> Result<Self, BuildError> {
+    /// `BUILD_SOURCE_NOT_FOUND` if `below` leads to no directory, `IO_FAILED`.
+    pub fn of_directory(path: &Path, below: &[u8], name: &str) -> Result<Self, BuildError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())
+        let mut root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| IoError::new("open", path, errno.raw_os_error()))?;
+        if !below.is_empty() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            root = match resolve(root.as_fd(), below, flags, INSIDE) {
+                Ok(found) => found,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {
+                    let path = crate::error::shown(below);
+                    return Err(BuildError::SourceNotFound { path, tree: name.to_owned() });
+                }
+                Err(errno) => return Err(failed("openat2", below, errno).into()),
+            };
+        }
         Ok(Self { root: Arc::new(root), name: name.to_owned(), has_owners: false })
     }
 }
@@ -79,9 +94,13 @@ fn failed(operation: &'static str, path: &[u8], errno: Errno) -> IoError {
 }
 
 fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    resolve(root, path, flags, BENEATH)
+}
+
+fn resolve(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
     for _ in 0..MAX_ATTEMPTS {
-        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             answer => return answer,
         }

@@ -83,8 +83,9 @@ class FileTree:
     def owner_of(self, text: str) -> tuple[int, int]:
         """uid and gid of `user[:group]` here; a lone number is both. Raises USER_INVALID. Blocking."""
     @staticmethod
-    def of_directory(path: str, name: str) -> FileTree:
-        """A directory that the engine made and nobody writes to, its owners meaning nothing. Raises IO_FAILED. Blocking."""
+    def of_directory(path: str, name: str, below: bytes) -> FileTree:
+        """A directory that the engine made and nobody writes to, its owners meaning nothing, or the folder `below` in
+        it, links taken inside the directory. Raises BUILD_SOURCE_NOT_FOUND if that is none, IO_FAILED. Blocking."""
     def ignoring(self, matcher: Matcher) -> FileTree:
         """The same tree, of which nothing that the ignore file leaves out is selected."""
     def select(

@@ -136,6 +136,14 @@ class RegistryClient:
         """What refers to the manifest `digest`, in the registry's order, each once, at most 10,000; only those of
         `artifact_type` unless it is empty. By the registry's own list, else by the one under the manifest's tag.
         Raises DIGEST_INVALID, and as `fetch_manifest` but for IMAGE_NOT_FOUND. Blocking."""
+    def download(
+        self, url: str, path: str, limit_name: str, max_bytes: int, cancel: CancelToken
+    ) -> tuple[int, str, int | None]:
+        """The file behind an http or https URL stands at `path`, which must not be there before; returns its size, its
+        SHA-256 digest, and the seconds since 1970 of Last-Modified. Redirects, proxies and authorities are as for
+        registries; a user and password of the URL are shown nowhere. Raises REFERENCE_INVALID, REGISTRY_ACCESS_DENIED,
+        REGISTRY_PROTOCOL, REGISTRY_UNREACHABLE, REGISTRY_RATE_LIMITED, LIMIT_EXCEEDED naming `limit_name`, IO_FAILED,
+        CANCELLED. Blocking."""
     def search(
         self, registry: str, term: str, max_count: int, cancel: CancelToken, credentials: Credentials | None = None
     ) -> list[SearchHit]:

@@ -9,6 +9,7 @@ from fluyt.v1 import builds_pb2, builds_pb2_grpc
 from fluytd.api.convert import builds as convert
 from fluytd.api.convert.operations import to_operation
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
+from fluytd.api.interceptors.identity import LOCAL_PRINCIPAL, principal_of
 from fluytd.builds.service import BuildService
 from fluytd.errors import FieldInvalid
 
@@ -32,6 +33,8 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
 
     async def BuildImage(self, request: builds_pb2.BuildImageRequest, context: Any) -> builds_pb2.BuildImageResponse:
         wanted = convert.from_request(request)
+        if principal_of(context) != LOCAL_PRINCIPAL:
+            convert.refuse_files_of_host(request)
         operation = await self._builds.build(wanted, request_id=request.request_id, actor=ACTOR)
         return builds_pb2.BuildImageResponse(operation=to_operation(operation))
 

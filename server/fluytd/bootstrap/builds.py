@@ -9,14 +9,17 @@ from fluytd.bootstrap.containers import ContainerParts
 from fluytd.bootstrap.images import ImageParts
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.executor import Executor
+from fluytd.builds.finding import Places
 from fluytd.builds.image import ImageMaker
 from fluytd.builds.layers import LayerKeeper
 from fluytd.builds.mounts import StepMounts
 from fluytd.builds.service import BuildService
 from fluytd.builds.solver import Shop
+from fluytd.builds.sources import SourceTools
 from fluytd.builds.store import CoreContexts, CoreTrees
 from fluytd.images.platforms import host_platform
 from fluytd.logs.ports import ReadRange
+from fluytd.registries.model import Proxies
 from fluytd.state.builds import BuildCacheRows
 
 
@@ -45,16 +48,18 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     ctx = containers.service.ctx
     executor = Executor(ctx, lambda log_dir: containers.readers.follow(log_dir, ReadRange()))
     shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock)
+    proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     here = await workers.run(host_platform)
+    tools = SourceTools(
+        executor, images.registry, trees, workers, mounts.scratch, mounts.private, host.remove_tree, proxies
+    )
     service = BuildService(
         base.operations,
-        contexts,
+        Places(contexts, images.catalogue, ctx.images, here),
         shop,
+        tools,
         ImageMaker(images.blobs, images.assembler, images.catalogue, images.collector, base.clock),
-        images.catalogue,
         images.collector,
-        ctx.images,
         workers,
-        here,
     )
     return BuildParts(service)

@@ -9,7 +9,6 @@ from fluytd.builds.dockerfile.chmod import apply_mode
 from fluytd.builds.dockerfile.origins import FileSource, GitSource, HttpSource, InlineSource, PathSource
 from fluytd.builds.dockerfile.steps import CopyStep, WorkdirStep
 from fluytd.builds.ports import CopyTarget, Draft, Selection, Wanted
-from fluytd.errors import FieldNotBuilt
 from fluytd.images.ports import StoredLayer
 
 if TYPE_CHECKING:
@@ -23,30 +22,39 @@ _INLINE_MODE: Final = 0o644
 async def prepared(solver: "Solver", step: CopyStep, outcome: "Outcome") -> tuple[str, Make]:
     """The key of a COPY or ADD, and what carries it out.
 
-    Raises BUILD_SOURCE_NOT_FOUND, BUILD_COPY_REJECTED, LIMIT_EXCEEDED, FIELD_NOT_BUILT, IO_FAILED, CANCELLED.
+    Raises BUILD_SOURCE_NOT_FOUND, BUILD_COPY_REJECTED, LIMIT_EXCEEDED, IO_FAILED, CANCELLED, and what fetching a
+    repository or URL raises.
     """
     trees, cancel = solver.shop.trees, solver.job.handle.cancel_token
-    selections = [await _select(solver, step, source) for source in step.sources]
-    digests = [await trees.digest(selection, cancel) for selection in selections]
+    selections: list[Selection] = []
+    digests: list[str] = []
+    for source in step.sources:
+        selection, identity = await _select(solver, step, source)
+        selections.append(selection)
+        digests.append(identity or await trees.digest(selection, cancel))
     key = trees.key_of(graph.copy_parts(step, outcome.chain_id, digests))
     return key, lambda: _copy(solver, step, outcome, selections)
 
 
-async def _select(solver: "Solver", step: CopyStep, source: FileSource) -> Selection:
+async def _select(solver: "Solver", step: CopyStep, source: FileSource) -> tuple[Selection, str]:
+    """What is copied, and what stands for it in the key; empty: its files do."""
     trees, cancel = solver.shop.trees, solver.job.handle.cancel_token
     match source:
         case PathSource():
             tree = await solver.tree_of(step.origin)
             wanted = Wanted(source.path, source.is_required, source.parents_pattern, step.exclude)
-            return await trees.select(tree, wanted, cancel)
+            return await trees.select(tree, wanted, cancel), ""
         case InlineSource():
             files = [(source.name, source.content.encode("utf-8", "surrogateescape"), _INLINE_MODE)]
             tree = trees.of_files(files, "the here-document")
-            return await trees.select(tree, Wanted(graph.literal(source.name)), cancel)
+            return await trees.select(tree, Wanted(graph.literal(source.name)), cancel), ""
         case HttpSource():
-            raise FieldNotBuilt(field="ADD of a URL")
+            fetched = await solver.job.sources.get(source)
+            return await trees.select(fetched.tree, Wanted(graph.literal(source.filename)), cancel), ""
         case GitSource():
-            raise FieldNotBuilt(field="ADD of a git repository")
+            fetched = await solver.job.sources.get(source)
+            wanted = Wanted("/", excluded=step.exclude)
+            return await trees.select(fetched.tree, wanted, cancel), fetched.identity
 
 
 async def _copy(
@@ -60,7 +68,7 @@ async def _copy(
     mode = _mode(step.chmod)
     is_several = sum(selection.match_count for selection in selections) > 1
     for selection, source in zip(selections, step.sources, strict=True):
-        unpacks = step.unpacks_local if isinstance(source, PathSource) else False
+        unpacks = {PathSource: step.unpacks_local, HttpSource: step.unpacks_remote}.get(type(source), False)
         target = CopyTarget(step.destination, owner, mode, is_several, unpacks)
         await trees.copy(draft, selection, target, cancel)
     return await _stored(solver, draft)

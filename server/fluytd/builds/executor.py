@@ -24,6 +24,7 @@ from fluytd.containers.spec import (
     NetworkSpec,
     ResourcesSpec,
     RlimitSpec,
+    SecuritySpec,
     TmpfsSpec,
 )
 from fluytd.errors import Cancelled, EngineError, SupervisorLost
@@ -59,6 +60,7 @@ class Command:
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     rlimits: tuple[RlimitSpec, ...] = ()
     shm_size_bytes: int = 0
+    security: SecuritySpec = field(default_factory=SecuritySpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,13 @@ class Executor:
             await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
             ctx.replenish()
 
+    async def kill(self, room_id: str) -> None:
+        """Every process of the room's command is on its way out. Idempotent."""
+        try:
+            await self._ctx.workers.run(self._ctx.runtime.kill_group, room_id)
+        except EngineError as error:
+            _log.error("build step %s cannot be killed: %s", room_id, error)
+
     async def _run(self, container: Container, paths: StartPaths, write: Write, handle: OperationHandle) -> Ending:
         ctx = self._ctx
         reader = await ctx.workers.run(self._open_log, paths.log_dir)
@@ -144,10 +153,7 @@ class Executor:
     async def _kill_when(self, handle: OperationHandle, container_id: str, ended: asyncio.Event) -> None:
         await handle.cancelled.wait()
         while not ended.is_set():
-            try:
-                await self._ctx.workers.run(self._ctx.runtime.kill_group, container_id)
-            except EngineError as error:
-                _log.error("build step %s cannot be killed: %s", container_id, error)
+            await self.kill(container_id)
             await asyncio.sleep(0.05)
 
     async def _release(self, container_id: str, process: Process | None) -> None:
@@ -184,6 +190,7 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         rlimits=command.rlimits,
         shm_size_bytes=command.shm_size_bytes,
         network=command.network,
+        security=command.security,
         binds=command.binds,
         tmpfs=command.tmpfs,
     )

@@ -33,13 +33,20 @@ class GitContext:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpContext:
+    """A tar, or a Dockerfile alone, behind a URL."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSource:
     """The tree of an image."""
 
     reference: str
 
 
-ContextSource = UploadedSource | GitContext | ImageSource
+ContextSource = UploadedSource | GitContext | HttpContext | ImageSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

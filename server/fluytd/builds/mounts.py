@@ -60,6 +60,16 @@ class StepMounts:
         for part in self._caches.glob("*.part"):
             remove_tree(str(part))
 
+    @property
+    def scratch(self) -> Path:
+        """Below the data root: what goes with the step or build that made it."""
+        return self._scratch
+
+    @property
+    def private(self) -> Path:
+        """The same below the run root, for what is secret."""
+        return self._secrets
+
     @asynccontextmanager
     async def made(
         self,

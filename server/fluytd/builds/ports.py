@@ -65,6 +65,10 @@ class Trees(Protocol):
     async def of_layers(self, layer_ids: Sequence[str], name: str) -> FileTree:
         """Visible layers, lowest first, as one tree. Raises LAYER_NOT_FOUND, KERNEL_FEATURE_MISSING, IO_FAILED."""
 
+    async def of_directory(self, path: str, name: str, below: str) -> FileTree:
+        """A directory that the engine made and nobody writes to, or the folder `below` in it, links taken inside it.
+        Raises BUILD_SOURCE_NOT_FOUND, IO_FAILED."""
+
     def of_files(self, files: Sequence[tuple[str, bytes, int]], name: str) -> FileTree:
         """Files (path, bytes, mode) of 0:0. Raises CONTEXT_INVALID."""
 
@@ -106,6 +110,17 @@ class Trees(Protocol):
 
     def key_of(self, parts: Sequence[str]) -> str:
         """The hex of a BLAKE3 digest of these parts."""
+
+
+class Downloads(Protocol):
+    """Fetching of files by HTTP."""
+
+    async def download(
+        self, url: str, path: str, limit: tuple[str, int], cancel: CancelToken
+    ) -> tuple[int, str, int | None]:
+        """Bytes, SHA-256 digest and time (seconds since 1970, where the server tells) of the file, which stands at
+        `path`, where none was. Raises REFERENCE_INVALID, REGISTRY_ACCESS_DENIED and the like, LIMIT_EXCEEDED,
+        IO_FAILED, CANCELLED."""
 
 
 class Layering(Protocol):

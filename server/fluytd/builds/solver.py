@@ -18,6 +18,7 @@ from fluytd.builds.model import BuildRequest, CacheRecord
 from fluytd.builds.mounts import StepMounts
 from fluytd.builds.ports import FileTree, Layering, Trees
 from fluytd.builds.progress import Steps
+from fluytd.builds.sources import BuildSources
 from fluytd.clock import Clock
 from fluytd.errors import BuildStepFailed, Cancelled, EngineError
 from fluytd.gc.leases import Lease
@@ -68,6 +69,8 @@ class Job:
     folders: Mapping[Origin, FileTree]
     steps: Steps
     log: BuildLog
+    #: What is fetched from elsewhere.
+    sources: BuildSources
     lease: Lease
     #: Says of a cache key that the build stands on it.
     hold: Callable[[str], None]

@@ -44,6 +44,10 @@ class CoreTrees:
         """See `ports.Trees.of_layers`."""
         return await self._workers.run(build.FileTree.of_layers, list(layer_ids), self._layers, self._empty_dir, name)
 
+    async def of_directory(self, path: str, name: str, below: str) -> FileTree:
+        """See `ports.Trees.of_directory`."""
+        return await self._workers.run(build.FileTree.of_directory, path, name, below.encode())
+
     def of_files(self, files: Sequence[tuple[str, bytes, int]], name: str) -> FileTree:
         """See `ports.Trees.of_files`."""
         return build.FileTree.of_files([(path.encode(), data, mode) for path, data, mode in files], name)

@@ -1,6 +1,6 @@
 """Catalogue entries about Dockerfiles and builds."""
 
-from fluytd.errors.base import InvalidInput, NotFound, WrongState
+from fluytd.errors.base import HostUnsupported, InvalidInput, NotFound, Upstream, WrongState
 
 
 class DockerfileInvalid(
@@ -121,3 +121,33 @@ class ContextIncomplete(
     next_step="Call UploadContext for it again and send what it says is missing.",
 ):
     """A context whose chunks are not all here, or are damaged."""
+
+
+class BuildSourceUnavailable(
+    Upstream,
+    reason="BUILD_SOURCE_UNAVAILABLE",
+    keys="source detail",
+    text="{source} could not be fetched: {detail}",
+    next_step="Check the address, the ref and what the server asks for; a token goes in as the secret GIT_AUTH_TOKEN.",
+):
+    """A repository that could not be cloned, or a file that could not be downloaded."""
+
+
+class BuildSourceChanged(
+    WrongState,
+    reason="BUILD_SOURCE_CHANGED",
+    keys="source expected actual",
+    text="{source} is {actual}, not {expected}",
+    next_step="Find out why it changed; if it may, write the new checksum.",
+):
+    """A download or a commit with another checksum than the one that was asked for."""
+
+
+class ProgramMissing(
+    HostUnsupported,
+    reason="PROGRAM_MISSING",
+    keys="program purpose",
+    text="the engine's host has no {program}, and {purpose}",
+    next_step="Install {program} on the engine's host.",
+):
+    """A program of the host that a step needs."""

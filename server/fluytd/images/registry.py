@@ -67,6 +67,12 @@ class CoreRegistry:
         )
         return RemoteManifest(found.data, found.media_type, Digest.parse(found.digest))
 
+    async def download(
+        self, url: str, path: str, limit: tuple[str, int], cancel: CancelToken
+    ) -> tuple[int, str, int | None]:
+        """See `builds.ports.Downloads.download`."""
+        return await self._workers.run_transfer(self.core.download, url, path, *limit, core_token(cancel))
+
     async def list_tags(
         self, registry: str, repository: str, cancel: CancelToken, credentials: Credentials
     ) -> list[str]:

@@ -52,8 +52,8 @@ def context(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
-def build(engine: Engine, folder: Path, dockerfile: str = "", **options: Any) -> Built:
-    """The image of a folder. `dockerfile`: its text, else the folder's own."""
+def build(engine: Engine, folder: Path | builds_pb2.BuildSource, dockerfile: str = "", **options: Any) -> Built:
+    """The image of a folder or source. `dockerfile`: its text, else the folder's own."""
     reference = options.pop("reference", f"built:{next(_numbers)}")
     steps: list[operation_pb2.BuildStep] = []
     output = bytearray()
@@ -76,7 +76,9 @@ def build(engine: Engine, folder: Path, dockerfile: str = "", **options: Any) ->
     return Built(reference, result, steps, bytes(output))
 
 
-def refused(engine: Engine, folder: Path, dockerfile: str = "", **options: Any) -> errors.FluytError:
+def refused(
+    engine: Engine, folder: Path | builds_pb2.BuildSource, dockerfile: str = "", **options: Any
+) -> errors.FluytError:
     """The failure of a build that must fail."""
     with pytest.raises(errors.FluytError) as caught:
         build(engine, folder, dockerfile, **options)

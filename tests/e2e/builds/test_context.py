@@ -133,9 +133,7 @@ def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -
     assert engine.run("named:1", "cat", "/main", "/side")[0] == b"main\nother\n"
 
 
-@pytest.mark.parametrize(
-    "field", ["output.push", "cache_from", "cache_to", "provenance", "sbom", "platforms", "http_url", "git_url"]
-)
+@pytest.mark.parametrize("field", ["output.push", "cache_from", "cache_to", "provenance", "sbom", "platforms"])
 def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> None:
     request = builds_pb2.BuildImageRequest(
         context=builds_pb2.BuildSource(context_id="0" * 32), dockerfile=b"FROM scratch"
@@ -148,8 +146,6 @@ def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> N
         case "platforms":
             request.platforms.add()
             request.platforms.add()
-        case "http_url" | "git_url":
-            setattr(request.context, field, "http://127.0.0.1:1/a")
         case "cache_to":
             request.cache_to = "a"
         case _:

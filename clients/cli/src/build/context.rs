@@ -74,6 +74,9 @@ pub struct Found {
 
 fn remote(text: &str) -> Option<Context> {
     let bare = text.split(['#', '?']).next().unwrap_or(text);
+    if text.starts_with("github.com/") {
+        return Some(Context::Git(format!("https://{text}")));
+    }
     let is_url = text.contains("://") || text.starts_with("git@");
     if !is_url {
         return None;
@@ -263,6 +266,9 @@ mod tests {
         assert!(matches!(remote("git@example.com:a/b"), Some(Context::Git(_))));
         assert!(matches!(remote("file:///srv/a"), Some(Context::Git(_))));
         assert!(matches!(remote("https://example.com/a.tar.gz"), Some(Context::Http(_))));
+        assert!(
+            matches!(remote("github.com/a/b#main"), Some(Context::Git(url)) if url == "https://github.com/a/b#main")
+        );
         assert!(remote("./a.git").is_none());
     }
 

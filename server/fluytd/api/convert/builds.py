@@ -18,6 +18,7 @@ from fluytd.builds.model import (
     CacheRecord,
     ContextSource,
     GitContext,
+    HttpContext,
     ImageSource,
     UploadedSource,
 )
@@ -70,6 +71,17 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         is_filtered=message.is_filtered,
         source_date_seconds=_seconds(message),
     )
+
+
+def refuse_files_of_host(message: builds_pb2.BuildImageRequest) -> None:
+    """For who does not call from this host. Raises FIELD_INVALID if a context is a repository of the host."""
+    sources = {"context": message.context} | {
+        f"named_contexts[{key!r}]": one for key, one in message.named_contexts.items()
+    }
+    for name, source in sources.items():
+        if source.git_url.lower().startswith("file:"):
+            rule = "must be no file URL: only callers on the engine's unix socket may name repositories of its host"
+            raise FieldInvalid(field=f"{name}.git_url", rule=rule)
 
 
 def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
@@ -126,7 +138,7 @@ def _source(message: builds_pb2.BuildSource, field: str) -> ContextSource:
         case "image":
             return ImageSource(message.image)
         case "http_url":
-            raise FieldNotBuilt(field=f"{field}.http_url")
+            return HttpContext(message.http_url)
         case _:
             raise FieldInvalid(field=field, rule="must name a source")
 

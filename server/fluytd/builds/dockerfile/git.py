@@ -55,6 +55,24 @@ def parse_git(text: str) -> GitAddress | None:
     return _with_options(remote, parts.query, parts.fragment, text)
 
 
+def parse_git_context(text: str) -> GitAddress:
+    """The address of a context, which is a repository whatever its path ends in, and may be a `file` URL of the
+    engine's host. Raises Mistake for what is none."""
+    found = parse_git(text)
+    if found is not None:
+        return found
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https", "file"} or (parts.scheme == "file" and parts.netloc):
+        raise Mistake("must be the URL of a git repository", "write https://HOST/PATH.git", text)
+    remote = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    return _with_options(
+        f"file://{parts.path}" if parts.scheme == "file" else remote, parts.query, parts.fragment, text
+    )
+
+
 def _with_options(remote: str, query: str, fragment: str, text: str) -> GitAddress:
     ref, _, subdir = fragment.partition(":")
     address = GitAddress(remote, ref, join_paths("/", subdir).lstrip("/"))
