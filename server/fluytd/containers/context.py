@@ -101,19 +101,25 @@ class Context:
         return await asyncio.shield(self.spawn(work, name))
 
     def record(
-        self, entry: Entry, container: Container, facts: Sequence[Fact] = (), *, durable: bool = False
+        self,
+        entry: Entry,
+        container: Container,
+        facts: Sequence[Fact] = (),
+        *,
+        durable: bool = False,
+        lazy: bool = False,
     ) -> Awaitable[None]:
         """The entry has the new record at once, and it is being stored together with the facts.
 
         The caller awaits the result where its reply promises that the record is stored. Elsewhere it need not: memory
-        is the authority, later writes carry the whole record, and a failure is logged.
+        is the authority, later writes carry the whole record, and a failure is logged. `lazy`: as in `ports.Records`.
         """
         entry.set(container)
-        return self._noted(self.records.save(container, facts, durable=durable), container)
+        return self._noted(self.records.save(container, facts, durable=durable, lazy=lazy), container)
 
-    def forget(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+    def forget(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         """The record is being removed from the store; as `record`."""
-        return self._noted(self.records.delete(container, facts), container)
+        return self._noted(self.records.delete(container, facts, lazy=lazy), container)
 
     @staticmethod
     def _noted(write: Awaitable[None], container: Container) -> "asyncio.Future[None]":

@@ -75,7 +75,7 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
         failpoints.hit("container.delete.volumes")
         await mounts.release(ctx, entry.container, removes_anonymous=removes_volumes)
     failpoints.hit("container.delete.forget")
-    forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),))
+    forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),), lazy=not is_counted)
     if is_counted:
         await forgotten
     if not is_counted:

@@ -541,10 +541,13 @@ class Records(Protocol):
     async def load(self) -> LoadedRecords:
         """All records, no order. Raises DATA_CORRUPT, IO_FAILED if there is no reading at all."""
 
-    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+    def save(
+        self, container: Container, facts: Sequence[Fact], *, durable: bool = False, lazy: bool = False
+    ) -> Awaitable[None]:
         """Stores the record together with what happened; done when it is stored.
 
-        `durable`: it outlives a loss of power. Raises STORAGE_FULL, IO_FAILED when awaited."""
+        `durable`: it outlives a loss of power. `lazy`: it may begin some milliseconds later, with what is stored next,
+        in the same order; for what nobody waits for. Raises STORAGE_FULL, IO_FAILED when awaited."""
 
-    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+    def delete(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         """Removes the record; idempotent. As `save` otherwise."""

@@ -7,8 +7,8 @@ class's name: `ImagePulled` is `image_pulled`.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Final
 
 from fluytd.errors import Failure
 
@@ -473,9 +473,19 @@ class Event:
         return _NAMES[type(self.fact)]
 
 
+def _fields(value: object) -> dict[str, Any]:
+    if not is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} has no place in a fact")
+    return asdict(value)
+
+
+#: `json.dumps` with options would make one for each fact.
+_ENCODER: Final = json.JSONEncoder(default=_fields, separators=(",", ":"))
+
+
 def fact_to_json(fact: Fact) -> tuple[str, str]:
     """Name and JSON record of a fact."""
-    return _NAMES[type(fact)], json.dumps(asdict(fact), separators=(",", ":"))
+    return _NAMES[type(fact)], _ENCODER.encode({name: getattr(fact, name) for name in fact.__dataclass_fields__})
 
 
 def fact_from_json(name: str, record: str) -> Fact:

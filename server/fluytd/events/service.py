@@ -132,12 +132,13 @@ class EventService:
             await self._bus.wait(min(to_heartbeat, to_end))
 
     async def _start(self, from_sequence: int | None, since_unix_nanos: int | None) -> int:
-        following = self.head_sequence + 1
         if from_sequence is not None and since_unix_nanos is not None:
             raise FieldInvalid(field="since_time", rule="excludes from_sequence")
-        if since_unix_nanos is not None:
-            since = since_unix_nanos
-            found = await self._db.read(lambda txn: sequence_at(txn.connection, since))
+        since = since_unix_nanos
+        # A read comes after all writes given before it, also those that wait for others: what was is numbered then.
+        found = await self._db.read(lambda txn: None if since is None else sequence_at(txn.connection, since))
+        following = self.head_sequence + 1
+        if since is not None:
             return found or following
         if from_sequence is None:
             return following

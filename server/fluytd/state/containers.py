@@ -39,7 +39,9 @@ class ContainerRecords:
                 loaded.unreadable[container_id] = error.failure
         return loaded
 
-    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+    def save(
+        self, container: Container, facts: Sequence[Fact], *, durable: bool = False, lazy: bool = False
+    ) -> Awaitable[None]:
         """See `ports.Records.save`."""
 
         def job(txn: Transaction) -> None:
@@ -58,9 +60,9 @@ class ContainerRecords:
             _emit(txn, container, facts)
             failpoints.hit(f"container.record.{container.state.value}")
 
-        return self._db.submit(job, durable=durable)
+        return self._db.submit(job, durable=durable, lazy=lazy)
 
-    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+    def delete(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         """See `ports.Records.delete`."""
 
         def job(txn: Transaction) -> None:
@@ -69,7 +71,7 @@ class ContainerRecords:
             _emit(txn, container, facts)
             failpoints.hit("container.record.deleted")
 
-        return self._db.submit(job)
+        return self._db.submit(job, lazy=lazy)
 
 
 def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None:
@@ -79,7 +81,7 @@ def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None
 
 
 #: Parts of a record that never change from one state to the next, and how many of them are kept as text.
-_LASTING: Final = frozenset({"spec", "image", "resolved"})
+_LASTING: Final = ("spec", "image", "resolved")
 MAX_KEPT_TEXTS: Final = 1_024
 MAX_KEPT_TEXT_BYTES: Final = 8 * 1024
 
@@ -93,11 +95,9 @@ class Encoder:
 
     def encode(self, container: Container) -> str:
         """The record as JSON."""
-        parts = []
-        for name in container.__dataclass_fields__:
-            value = getattr(container, name)
-            parts.append(f'"{name}":{self._lasting(value) if name in _LASTING else dump(value)}')
-        return "{" + ",".join(parts) + "}"
+        fields = {name: getattr(container, name) for name in container.__dataclass_fields__}
+        lasting = [f'"{name}":{self._lasting(fields.pop(name))}' for name in _LASTING]
+        return "{" + ",".join((*lasting, dump(fields)[1:]))
 
     def _lasting(self, part: object) -> str:
         kept = self._texts.get(id(part))

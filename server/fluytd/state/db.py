@@ -7,6 +7,9 @@ loss of power may take the newest ones with it but never damages the file. With 
 disk before the call returns, and with it all writes before it. The WAL is folded back while the thread is idle, so
 that no request waits for it.
 
+A write for which nobody waits may be `lazy`: it stays on the event loop for `LAZY_SECONDS` at most, and goes with the
+next job in one transaction. Most of what a write costs is the way to the thread and back.
+
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
@@ -30,6 +33,8 @@ Row = tuple[Any, ...]
 
 #: How long the thread stays idle before it folds the WAL back into the file.
 _IDLE_SECONDS = 1.0
+#: How long a lazy write waits for another job: longer than a short container runs, and nothing to who watches events.
+LAZY_SECONDS = 0.01
 
 
 class Transaction:
@@ -74,7 +79,10 @@ class Database:
         """Names the file; nothing is opened before `open`. `max_events`: bound of the event log."""
         self._path = path
         self._log = EventLog(clock, max_events)
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job[Any]] | None] = queue.SimpleQueue()
+        #: Lazy writes that no other job has taken along yet, and what gives them to the thread if none comes.
+        self._waiting: list[_Job[Any]] = []
+        self._flushing: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         self._deliver: Callable[[list[Event]], None] = lambda events: None
 
@@ -99,6 +107,7 @@ class Database:
         if self._thread is None:
             return
         thread, self._thread = self._thread, None
+        self._flush()
         self._jobs.put(None)
         await asyncio.to_thread(thread.join)
 
@@ -106,9 +115,15 @@ class Database:
         """`deliver` is called on the event loop with the events of each commit, in order."""
         self._deliver = deliver
 
-    def submit(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> "asyncio.Future[T]":
-        """As `write`, without waiting: jobs run in the order in which they were given. A failure is in the future."""
-        return self._put(_Job(fn, True, durable, asyncio.get_running_loop().create_future()))
+    def submit(
+        self, fn: Callable[[Transaction], T], *, durable: bool = False, lazy: bool = False
+    ) -> "asyncio.Future[T]":
+        """As `write`, without waiting: jobs run in the order in which they were given. A failure is in the future.
+
+        `lazy`: it may begin up to `LAZY_SECONDS` later, together with the next job; not for one that is `durable`.
+        """
+        job = _Job(fn, True, durable, asyncio.get_running_loop().create_future())
+        return self._put(job, is_lazy=lazy and not durable)
 
     async def write(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> T:
         """What `fn` returns, after its transaction was committed; if it raises, nothing was changed.
@@ -122,12 +137,24 @@ class Database:
         """What `fn` returns; it must not write. Later than all writes given before it."""
         return await self._put(_Job(fn, False, False, asyncio.get_running_loop().create_future()))
 
-    def _put(self, job: "_Job[T]") -> "asyncio.Future[T]":
+    def _put(self, job: "_Job[T]", *, is_lazy: bool = False) -> "asyncio.Future[T]":
         if self._thread is None:
             job.future.set_exception(EngineStopping(detail="its records are closed"))
-        else:
-            self._jobs.put(job)
+            return job.future
+        self._waiting.append(job)
+        if not is_lazy:
+            self._flush()
+        elif self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._flush)
         return job.future
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if self._waiting:
+            self._jobs.put(self._waiting)
+            self._waiting = []
 
     def _main(self, loop: asyncio.AbstractEventLoop, opened: "asyncio.Future[None]") -> None:
         try:
@@ -146,33 +173,40 @@ class Database:
         is_dirty = False
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE_SECONDS if is_dirty else None)
+                jobs = self._jobs.get(timeout=_IDLE_SECONDS if is_dirty else None)
             except queue.Empty:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 is_dirty = False
                 continue
-            if job is None:
+            if jobs is None:
                 return
-            is_dirty = is_dirty or job.is_write
-            loop.call_soon_threadsafe(self._finish, job.future, *self._run(connection, job))
+            is_dirty = is_dirty or any(job.is_write for job in jobs)
+            # All but the last are lazy writes; a read, or what must be on the disk, is not mixed with them.
+            is_one = len(jobs) == 1 or (jobs[-1].is_write and not jobs[-1].is_durable)
+            for batch in [jobs] if is_one else [jobs[:-1], jobs[-1:]]:
+                loop.call_soon_threadsafe(self._finish, batch, *self._run(connection, batch))
 
-    def _run(
-        self, connection: sqlite3.Connection, job: "_Job[Any]"
-    ) -> tuple[object, BaseException | None, list[Event]]:
+    def _run(self, connection: sqlite3.Connection, batch: "list[_Job[Any]]") -> "tuple[list[_Outcome], list[Event]]":
         transaction = Transaction(connection, self._log)
         try:
-            result = _transact(connection, job, transaction) if job.is_write else job.fn(transaction)
+            if batch[0].is_write:
+                outcomes = _transact(connection, batch, transaction)
+            else:
+                outcomes = [(batch[0].fn(transaction), None)]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to see
-            return None, translate(error, self._path), []
+            return [(None, translate(error, self._path))] * len(batch), []
         self._log.commit(connection, transaction.events)
-        return result, None, transaction.events
+        return [(result, error and translate(error, self._path)) for result, error in outcomes], transaction.events
 
-    def _finish(
-        self, future: "asyncio.Future[Any]", result: object, failure: BaseException | None, events: list[Event]
-    ) -> None:
+    def _finish(self, batch: "list[_Job[Any]]", outcomes: "list[_Outcome]", events: list[Event]) -> None:
         if events:
             self._deliver(events)
-        _settle(future, result, failure)
+        for job, (result, failure) in zip(batch, outcomes, strict=True):
+            _settle(job.future, result, failure)
+
+
+#: What a job returned, or why it changed nothing.
+_Outcome = tuple[object, BaseException | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +217,42 @@ class _Job(Generic[T]):
     future: "asyncio.Future[T]"
 
 
-def _transact(connection: sqlite3.Connection, job: _Job[T], transaction: Transaction) -> T:
-    if job.is_durable:
+def _transact(connection: sqlite3.Connection, batch: "list[_Job[Any]]", transaction: Transaction) -> "list[_Outcome]":
+    """The outcome of each job, all of them committed; one that raises is undone alone. Raises what befell them all."""
+    is_durable = batch[-1].is_durable
+    if is_durable:
         connection.execute("PRAGMA synchronous=FULL")
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            result = job.fn(transaction)
+            if len(batch) == 1:
+                outcomes: list[_Outcome] = [(batch[0].fn(transaction), None)]
+            else:
+                outcomes = [_within(connection, job, transaction) for job in batch]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return result
+        return outcomes
     finally:
-        if job.is_durable:
+        if is_durable:
             connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _within(connection: sqlite3.Connection, job: "_Job[Any]", transaction: Transaction) -> "_Outcome":
+    event_count = len(transaction.events)
+    connection.execute("SAVEPOINT job")
+    try:
+        outcome: _Outcome = (job.fn(transaction), None)
+    except Exception as error:
+        if not connection.in_transaction:  # SQLite ended it by itself, with all jobs of it (a full disk)
+            raise
+        connection.execute("ROLLBACK TO job")
+        del transaction.events[event_count:]
+        outcome = (None, error)
+    connection.execute("RELEASE job")
+    return outcome
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, failure: BaseException | None) -> None:

@@ -26,13 +26,15 @@ class FakeRecords:
     async def load(self) -> LoadedRecords:
         return LoadedRecords(list(self.saved.values()), {})
 
-    def save(self, container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+    def save(
+        self, container: Container, facts: Sequence[Fact], *, durable: bool = False, lazy: bool = False
+    ) -> Awaitable[None]:
         self.saved[container.id] = container
         self.facts += facts
         self.durable_count += durable
         return _done()
 
-    def delete(self, container: Container, facts: Sequence[Fact]) -> Awaitable[None]:
+    def delete(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         self.saved.pop(container.id, None)
         self.facts += facts
         return _done()

@@ -250,7 +250,9 @@ async def test_a_release_that_failed_is_tried_again_before_the_next_start(bench:
 async def test_a_run_is_given_back_only_once_its_end_is_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     stored, save = asyncio.Event(), bench.records.save
 
-    def save_slowly(container: Container, facts: Sequence[Fact], *, durable: bool = False) -> Awaitable[None]:
+    def save_slowly(
+        container: Container, facts: Sequence[Fact], *, durable: bool = False, lazy: bool = False
+    ) -> Awaitable[None]:
         written = save(container, facts, durable=durable)
         return _after(stored, written) if container.state is State.EXITED else written
 

@@ -58,6 +58,14 @@ async def test_the_first_message_is_a_heartbeat_with_the_head(engine: Engine) ->
     assert (first.events, first.head_sequence, first.oldest_sequence) == ((), 2, 1)
 
 
+async def test_a_watch_of_what_comes_leaves_out_what_was_before_and_not_yet_stored(engine: Engine) -> None:
+    engine.db.submit(lambda txn: txn.emit(tagged("a")), lazy=True)
+    watch = engine.events.watch()
+    assert (await anext(watch)).head_sequence == 1
+    await engine.emit(tagged("b"))
+    assert [event.sequence for event in await take(watch, 1)] == [2]
+
+
 async def test_a_watch_from_a_number_gives_the_past_then_what_comes(engine: Engine) -> None:
     await engine.emit(tagged("a"), tagged("b"))
     watch = engine.events.watch(2)

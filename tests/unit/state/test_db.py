@@ -1,7 +1,7 @@
 """The records' thread: transactions, events within them, durability options, failures."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from fluytd.clock import SystemClock
 from fluytd.errors import DataCorruptOnDisk, DataRootInUse, EngineError, EngineStopping, FieldInvalid, VersionMismatch
 from fluytd.events.model import Event, ImageTagged, NewEvent
-from fluytd.state.db import Database, Transaction
+from fluytd.state.db import LAZY_SECONDS, Database, Transaction
 
 TAGGED = NewEvent(ImageTagged("docker.io/library/a:1", "sha256:0", ""), "sha256:0")
 
@@ -63,6 +63,80 @@ async def test_jobs_run_in_the_order_given_also_when_nobody_waits(db: Database) 
     count = await db.read(lambda txn: txn.one("SELECT count(*) FROM images"))
     assert count == (50,)
     await asyncio.gather(*futures)
+
+
+def _insert(number: int) -> Callable[[Transaction], None]:
+    def job(txn: Transaction) -> None:
+        txn.execute("INSERT INTO images VALUES (?, 1, 1, 'x')", (str(number),))
+        txn.emit(TAGGED)
+
+    return job
+
+
+async def test_lazy_writes_go_with_the_next_one_in_their_order(db: Database) -> None:
+    delivered: list[list[int]] = []
+    db.deliver_to(lambda events: delivered.append([event.sequence for event in events]))
+    futures = [db.submit(_insert(number), lazy=True) for number in range(2)]
+    await db.write(_insert(2))
+    assert delivered == [[1, 2, 3]], "one transaction"
+    assert all(future.done() for future in futures)
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+async def test_lazy_writes_come_before_a_read_and_before_a_durable_write(db: Database, is_durable: bool) -> None:
+    delivered: list[list[int]] = []
+    db.deliver_to(lambda events: delivered.append([event.sequence for event in events]))
+    db.submit(_insert(0), lazy=True)
+    if is_durable:
+        await db.write(_insert(1), durable=True)
+        assert delivered == [[1], [2]], "the disk is waited for where that was asked for, and only there"
+    else:
+        assert await db.read(lambda txn: txn.one("SELECT count(*) FROM images")) == (1,)
+        assert delivered == [[1]]
+
+
+async def test_a_lazy_write_alone_is_carried_out_a_moment_later(db: Database) -> None:
+    future = db.submit(_insert(0), lazy=True)
+    assert not future.done()
+    await asyncio.wait_for(future, LAZY_SECONDS + 5)
+
+
+async def test_a_lazy_write_is_carried_out_before_the_file_is_closed(db: Database) -> None:
+    future = db.submit(_insert(0), lazy=True)
+    await db.close()
+    await asyncio.wait_for(future, 5)
+
+
+async def test_of_writes_that_share_a_transaction_one_that_raises_is_undone_alone(db: Database) -> None:
+    delivered: list[Event] = []
+    db.deliver_to(delivered.extend)
+
+    def broken(txn: Transaction) -> None:
+        _insert(1)(txn)
+        raise FieldInvalid(field="x", rule="broken")
+
+    first, second = db.submit(_insert(0), lazy=True), db.submit(broken, lazy=True)
+    await db.write(_insert(2))
+    await first
+    with pytest.raises(FieldInvalid):
+        await second
+    assert await db.read(lambda txn: txn.all("SELECT id FROM images ORDER BY id")) == [("0",), ("2",)]
+    assert [event.sequence for event in delivered] == [1, 2], "no number is left out"
+
+
+async def test_writes_that_share_a_transaction_share_its_failure(db: Database) -> None:
+    def ended(txn: Transaction) -> None:
+        txn.connection.execute("ROLLBACK")  # as SQLite itself does when the disk is full
+        raise FieldInvalid(field="x", rule="broken")
+
+    first, second = db.submit(_insert(0), lazy=True), db.submit(ended, lazy=True)
+    third = db.submit(_insert(1))
+    for future in (first, second, third):
+        with pytest.raises(FieldInvalid):
+            await future
+    assert await db.read(lambda txn: txn.all("SELECT id FROM images")) == []
+    await db.write(_insert(3))
+    assert db.log.head_sequence == 1
 
 
 async def test_a_second_engine_on_the_same_data_is_refused(db: Database, tmp_path: Path) -> None:
