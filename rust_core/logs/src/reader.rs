@@ -39,7 +39,7 @@ pub struct LogRecord {
 pub struct ReadRange {
     /// Text of an earlier record's cursor; takes precedence over `tail_lines`.
     pub cursor: Option<String>,
-    /// Begin so many lines before the present end.
+    /// Begin so many lines before the present end, or before `until_unix_nanos` if that is earlier.
     pub tail_lines: Option<u64>,
     /// Lines that began earlier are passed over.
     pub since_unix_nanos: Option<i64>,
@@ -110,7 +110,7 @@ impl LogReader {
         let dir = LogDir::open(dir)?;
         let start = match (&range.cursor, range.tail_lines, range.since_unix_nanos) {
             (Some(text), _, _) => checked_cursor(&dir, text)?,
-            (None, Some(count), _) => scan::find_tail(&dir, count)?,
+            (None, Some(count), _) => scan::find_tail(&dir, count, range.until_unix_nanos)?,
             (None, None, Some(since)) => seek::find_since(&dir, since)?,
             (None, None, None) => Cursor::at(Position { segment: 1, offset: 0 }),
         };

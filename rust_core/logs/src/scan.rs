@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use errors::IoError;
 
 use crate::cursor::{Cursor, Position};
-use crate::format::{self, Header, MAX_PHYSICAL_BYTES};
+use crate::format::{self, Header, HEADER_BYTES, MAX_PHYSICAL_BYTES};
 use crate::segment::LogDir;
 
 /// Bytes that are read at once.
@@ -14,11 +14,14 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 /// farther back begins with a fragment.
 pub const JOIN_LOOKBACK_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Where the last `line_count` lines begin. A last line without its newline counts as one. 0 gives the present end.
+/// Where the last `line_count` lines begin, of those that began before `until_unix_nanos`. A last line without its
+/// newline counts as one. 0 gives the end of what is counted.
 ///
 /// # Errors
 /// The error of the first system call that failed. Segments that are rotated away meanwhile are passed over.
-pub fn find_tail(dir: &LogDir, line_count: u64) -> Result<Cursor, IoError> {
+pub fn find_tail(dir: &LogDir, line_count: u64, until_unix_nanos: Option<i64>) -> Result<Cursor, IoError> {
+    // Times in a log never go back, so that a piece which is too late has only later ones behind it.
+    let is_late = |header: Header| until_unix_nanos.is_some_and(|until| header.time_unix_nanos >= until);
     let numbers = dir.list()?;
     let mut walk = TailWalk::new(line_count);
     let mut end = None;
@@ -26,7 +29,17 @@ pub fn find_tail(dir: &LogDir, line_count: u64) -> Result<Cursor, IoError> {
         let Some(file) = dir.open_segment(segment)? else { continue };
         let size = dir.size_of(segment, &file)?;
         let read = |buffer: &mut [u8], at| dir.read_at(segment, &file, buffer, at);
+        if end.is_none() && until_unix_nanos.is_some() {
+            let mut head = [0; HEADER_BYTES];
+            let got = read(&mut head, 0)?;
+            if format::parse(&head[..got]).is_some_and(is_late) {
+                continue; // the whole segment is
+            }
+        }
         let flow = lines_backwards(size, read, |offset, header, length| {
+            if is_late(header) {
+                return ControlFlow::Continue(());
+            }
             let here = Position { segment, offset };
             end.get_or_insert(Position { segment, offset: offset + length });
             walk.piece(here, header, length)

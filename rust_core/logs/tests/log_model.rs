@@ -125,6 +125,37 @@ proptest! {
     }
 
     #[test]
+    fn s04_a_tail_until_a_time_is_the_last_lines_before_it(
+        chunks in chunks(), segment_bytes in 256u64..8192, count in 0usize..10, until in 0usize..90,
+    ) {
+        let temp = tempfile::tempdir().unwrap();
+        write_all(temp.path(), &chunks, segment_bytes);
+        // What stood there before that time says which lines; those that were open then are read to their ends.
+        let before = model(&chunks[..until.saturating_sub(1).min(chunks.len())]);
+        let mut places: Vec<_> = before.iter().map(|line| line.last).collect();
+        places.sort_unstable();
+        let kept = &places[places.len().saturating_sub(count)..];
+        let numbered = |lines: &[Line]| -> Vec<((Stream, usize), Line)> {
+            let mut counts = [0, 0];
+            let number = |line: &Line| {
+                let count: &mut usize = &mut counts[usize::from(line.stream == Stream::Stderr)];
+                *count += 1;
+                ((line.stream, *count), line.clone())
+            };
+            lines.iter().map(number).collect()
+        };
+        let mut wanted = numbered(&before);
+        wanted.retain(|(_, line)| kept.contains(&line.last));
+        let mut expected = numbered(&model(&chunks));
+        expected.retain(|(place, _)| wanted.iter().any(|(one, _)| one == place));
+        let expected: Vec<Line> = expected.into_iter().map(|(_, line)| line).collect();
+        let range = ReadRange {
+            tail_lines: Some(count as u64), until_unix_nanos: Some(until as i64), ..Default::default()
+        };
+        assert_same(&read_all(temp.path(), &range), &expected);
+    }
+
+    #[test]
     fn reading_goes_on_from_any_records_cursor(chunks in chunks(), segment_bytes in 256u64..8192, pick: prop::sample::Index) {
         let temp = tempfile::tempdir().unwrap();
         write_all(temp.path(), &chunks, segment_bytes);
