@@ -120,6 +120,7 @@ CATALOGUE: dict[str, str] = {
     "build.layer.store": "the staging of the layer of a step",
     "build.manifest.stage": "the staging of the manifest of a built image",
     "build.mount.write": "the writing of files that a step mounts",
+    "build.push": "the push of a built image, which is visible",
     "build.record": "the record of a built image",
     "build.run.directories": "the directories of a step that runs a command",
     "build.run.start": "the start of a step's command",

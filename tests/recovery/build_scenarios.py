@@ -59,7 +59,25 @@ def build_of_a_repository(engine: CrashedEngine) -> None:
         builds.build(engine.channel, source, references=[REFERENCE])
 
 
+def build_and_push(engine: CrashedEngine) -> None:
+    """An image is built and pushed by the same call."""
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    reference = f"{engine.registry}/{REFERENCE}"
+    with suppress(errors.Unavailable):
+        builds.build(engine.channel, folder, dockerfile_text=DOCKERFILE, references=[reference], push=True)
+
+
+def pushed_again(engine: CrashedEngine) -> None:
+    """The image was visible before its push began; it goes, and is built again."""
+    (name,) = names(engine)
+    whole_then_removed(engine, name)
+    build_again(engine)
+
+
 BUILDING = Scenario(build, build_again)
+PUSHING = Scenario(build_and_push, pushed_again)
 FETCHING = Scenario(build_of_a_repository, build_again)
 PRUNING = Scenario(prune, build_again, build)
 
@@ -79,6 +97,7 @@ SCENARIOS = {
     "build.manifest.stage": BUILDING,
     "build.blobs.publish": BUILDING,
     "build.layers.publish": BUILDING,
+    "build.push": PUSHING,
     "build.record": BUILDING,
 }
 

@@ -13,7 +13,7 @@ import grpc
 from fluyt import operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import operation_pb2
+from fluyt.v1.types import operation_pb2, registry_auth_pb2
 
 #: Bytes of one chunk: what the engine takes at most.
 CHUNK_BYTES: Final = 512 * 1024
@@ -142,6 +142,8 @@ def build(
     named_contexts: Mapping[str, builds_pb2.BuildSource] | None = None,
     no_cache: bool = False,
     pull: bool = False,
+    push: bool = False,
+    auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
     request_id: str = "",
     on_progress: Progress | None = None,
@@ -154,6 +156,8 @@ def build(
         dockerfile: path of the Dockerfile within the context; empty: `Dockerfile`.
         dockerfile_text: the Dockerfile itself, in place of one in the context.
         references: names for the image.
+        push: the references are pushed once the image is there.
+        auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
@@ -176,6 +180,8 @@ def build(
         secrets=dict(secrets or {}),
         no_cache=no_cache,
         pull=pull,
+        output=builds_pb2.BuildOutputSpec(push=push),
+        auths=dict(auths or {}),
         network_mode=network_mode,
         request_id=request_id,
     )

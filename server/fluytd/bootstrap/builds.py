@@ -59,6 +59,7 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
         shop,
         tools,
         ImageMaker(images.blobs, images.assembler, images.catalogue, images.collector, base.clock),
+        images.pusher,
         images.collector,
         workers,
     )

@@ -59,6 +59,7 @@ class ImageParts:
     assembler: Assembler
     resolver: Resolver
     puller: Puller
+    pusher: Pusher
     committer: Committer
 
     def present(self, base: Base) -> PresentImages:
@@ -97,6 +98,7 @@ async def image_parts_of(base: Base, containers: Callable[[], ContainerService])
         ingester=ingester,
         assembler=assembler,
         resolver=resolver,
+        pusher=Pusher(blobs, registry, catalogue, leases, blobs_per_image=config.layers_per_image),
         puller=Puller(
             blobs,
             ingester,
@@ -125,7 +127,7 @@ def image_service_of(
         base.operations,
         Lookup(parts.resolver, ingester, blobs, collector),
         parts.puller,
-        Pusher(blobs, parts.registry, catalogue, parts.leases, blobs_per_image=config.layers_per_image),
+        parts.pusher,
         Loader(
             blobs,
             ingester,

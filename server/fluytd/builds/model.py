@@ -74,6 +74,8 @@ class BuildRequest:
     rlimits: tuple[RlimitSpec, ...] = ()
     shm_size_bytes: int = 0
     keeps_image: bool = True
+    #: The references are pushed once the image is visible.
+    pushes: bool = False
     auths: Mapping[str, Credentials] = field(default_factory=dict)
     #: Never in a log, a record or an error.
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)

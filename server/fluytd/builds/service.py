@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+from fluytd import failpoints
 from fluytd.builds import graph
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.dockerfile.parse import parse
@@ -22,6 +23,7 @@ from fluytd.builds.sources import BuildSources, SourceTools
 from fluytd.errors import OperationNotFound
 from fluytd.gc.collect import Collector
 from fluytd.images.platforms import Platform
+from fluytd.images.push import Pusher
 from fluytd.operations.model import BuildResult, Operation, OperationKind, PruneResult
 from fluytd.operations.service import OperationHandle, OperationService
 from fluytd.workers import Workers
@@ -42,6 +44,7 @@ class BuildService:
         shop: Shop,
         source_tools: SourceTools,
         maker: ImageMaker,
+        pusher: Pusher,
         collector: Collector,
         workers: Workers,
     ) -> None:
@@ -53,6 +56,7 @@ class BuildService:
         self._shop = shop
         self._source_tools = source_tools
         self._maker = maker
+        self._pusher = pusher
         self._collector = collector
         self._workers = workers
 
@@ -101,7 +105,11 @@ class BuildService:
                 return BuildResult("", "", (), warnings)
             target = next(stage for stage in build.stages if stage.index == build.target)
             image = await self._maker.make(outcome, target.config, request.references, lease, handle)
-        names = tuple(str(reference.with_default_tag()) for reference in request.references)
+        written = [reference.with_default_tag() for reference in request.references]
+        if request.pushes:
+            failpoints.hit("build.push")
+            await self._pusher.push_built(written, request.auths, handle)
+        names = tuple(str(reference) for reference in written)
         return BuildResult(image.id, image.manifest.digest, names, warnings)
 
     def _wanted(self, request: BuildRequest) -> Request:

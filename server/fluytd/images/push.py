@@ -5,7 +5,7 @@ the registry without the name; blobs that arrived serve the next push.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluytd import failpoints
@@ -102,6 +102,15 @@ class Pusher:
             digest, sent = await self._push(push, platforms, credentials, progress, handle)
             sent_bytes += sent
         return PushResult(tuple(str(push.target) for push in pushes), digest, sent_bytes)
+
+    async def push_built(
+        self, references: Sequence[ImageReference], auths: Mapping[str, Credentials], handle: OperationHandle
+    ) -> None:
+        """The registries have what these references name here, one after the other; part of another operation, whose
+        progress stays. `auths`: by registry. Raises as `push`."""
+        for reference in references:
+            push = Push(self._catalogue.table.lookup(str(reference)), reference)
+            await self._push(push, (), auths.get(reference.domain, Credentials()), _Progress(), handle)
 
     async def _push(
         self,

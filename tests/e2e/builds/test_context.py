@@ -133,14 +133,12 @@ def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -
     assert engine.run("named:1", "cat", "/main", "/side")[0] == b"main\nother\n"
 
 
-@pytest.mark.parametrize("field", ["output.push", "cache_from", "cache_to", "provenance", "sbom", "platforms"])
+@pytest.mark.parametrize("field", ["cache_from", "cache_to", "provenance", "sbom", "platforms"])
 def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> None:
     request = builds_pb2.BuildImageRequest(
         context=builds_pb2.BuildSource(context_id="0" * 32), dockerfile=b"FROM scratch"
     )
     match field:
-        case "output.push":
-            request.output.push = True
         case "cache_from":
             request.cache_from.append("a")
         case "platforms":
@@ -154,6 +152,15 @@ def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> N
         builds.followed(engine.channel, builds.begin(engine.channel, request))
     assert caught.value.reason == "FIELD_NOT_BUILT"
     assert field in caught.value.metadata["field"]
+
+
+def test_a_push_needs_references_and_an_image(engine: Engine) -> None:
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id="0" * 32), output=builds_pb2.BuildOutputSpec(push=True)
+    )
+    with pytest.raises(errors.FluytError) as caught:
+        builds.begin(engine.channel, request)
+    assert (caught.value.reason, caught.value.metadata["field"]) == ("FIELD_INVALID", "output.push")
 
 
 def test_a_dockerfile_that_is_absent_or_wrong_is_told_with_its_place(engine: Engine, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ _KINDS: Final = {
     builds_pb2.ContextEntry.KIND_DIRECTORY: "directory",
     builds_pb2.ContextEntry.KIND_SYMLINK: "symlink",
 }
+_CACHE_ONLY: Final = builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY
 _DIGEST_BYTES: Final = 32
 _NANOS: Final = 1_000_000_000
 
@@ -64,7 +65,8 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
         shm_size_bytes=message.shm_size_bytes,
-        keeps_image=message.output.kind != builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY,
+        keeps_image=message.output.kind != _CACHE_ONLY,
+        pushes=message.output.push,
         auths={name: from_auth(auth) for name, auth in message.auths.items()},
         secrets=dict(message.secrets),
         check_only=message.check_only,
@@ -86,7 +88,6 @@ def refuse_files_of_host(message: builds_pb2.BuildImageRequest) -> None:
 
 def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
     unbuilt = {
-        "output.push": message.output.push,
         "cache_from": message.cache_from,
         "cache_to": message.cache_to,
         "provenance": message.provenance,
@@ -108,6 +109,8 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
     for limit, (value, actual, field) in sizes.items():
         if actual > value:
             raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
+    if message.output.push and (not message.references or message.output.kind == _CACHE_ONLY):
+        raise FieldInvalid(field="output.push", rule="needs an image with references")
     if message.shm_size_bytes < 0:
         raise FieldInvalid(field="shm_size_bytes", rule="must not be negative")
 
