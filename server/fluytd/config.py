@@ -50,6 +50,14 @@ class Config:
     cgroup_parent: str = "fluyt"
     #: The network of a container whose caller names none: `bridge`, `none` or `host`.
     default_network: str = "bridge"
+    #: Users of a container whose caller says nothing: `auto` for a range of ids of its own where the host allows it, or
+    #: `host`.
+    default_userns: str = "host"
+    #: The ids of the host that containers get: the first, how many there are, and how many one gets that asks for no
+    #: number. The default lies where systemd has containers. Source: systemd, "Users, Groups, UIDs and GIDs".
+    userns_first_id: int = 2**30
+    userns_pool_count: int = field(default=3 * 2**28, metadata={"least": 1_000})
+    userns_range_count: int = field(default=65_536, metadata={"least": 1_000})
     #: Interface of the bridge of the engine's own network, and the name of its nftables table: engines in one network
     #: namespace need their own.
     bridge_name: str = "fluyt0"
@@ -144,6 +152,7 @@ _TEXT_CHOICES = {
     "log_format": ("plain", "json"),
     "layer_store": ("auto", "directory", "erofs"),
     "default_network": ("bridge", "none", "host"),
+    "default_userns": ("auto", "host"),
 }
 #: Tables of the file, and what a name in one is called as a setting.
 _TABLES: dict[str, str] = {"image_collection": "image_collection_{}", "registry": "registry_{}", "proxy": "{}_proxy"}
@@ -227,6 +236,10 @@ def _build(values: dict[str, object]) -> Config:
     high, low = config.image_collection_high_water_percent, config.image_collection_low_water_percent
     if high and low > high:
         raise FieldInvalid(field="image_collection_low_water_percent", rule="must not be above the high water mark")
+    if config.userns_range_count > config.userns_pool_count:
+        raise FieldInvalid(field="userns_range_count", rule="must not be above userns_pool_count")
+    if config.userns_first_id + config.userns_pool_count > 2**32 - 1:
+        raise FieldInvalid(field="userns_pool_count", rule="must end below the id 4294967295, which is nobody's")
     return config
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import container_pb2, container_spec_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2, security_pb2
 from tests.recovery import crash
 from tests.recovery.crash import (
     CALL_SECONDS,
@@ -25,6 +25,8 @@ from tests.recovery.crash import (
 from tests.support import leftovers
 from tests.support.wait import until_now
 
+#: Users of the container's own.
+MAPPED = security_pb2.NamespacesSpec(user=security_pb2.UserNamespaceSpec(mode=security_pb2.UserNamespaceSpec.MODE_AUTO))
 NAME = "half"
 OTHER_NAME = "other-half"
 PAUSED = container_pb2.Container.STATE_PAUSED
@@ -327,6 +329,45 @@ STARTING = Scenario(start, startable_or_running, create_to_stay)
 RUNNING_ITSELF_AWAY = Scenario(run, no_trace)
 STOPPING = Scenario(stop, stopped_again, stays)
 STOPPING_DEAF = Scenario(stop, killed_again, is_deaf)
+
+
+def start_mapped(engine: CrashedEngine) -> None:
+    """A container with users of its own is made and started."""
+    spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sh", "-c", STAY], namespaces=MAPPED)
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name=NAME), timeout=CALL_SECONDS)
+    start(engine)
+
+
+def has_users_of_its_own(engine: CrashedEngine) -> None:
+    """It is absent or can run; no other container gets its ids, whose record came before their use."""
+    if find(engine, NAME) is None:
+        start_mapped(engine)
+    before = {
+        found.host_pid: ids_of(found.host_pid) for found in leftovers.list_containers(engine) if found.state == RUNNING
+    }
+    start(engine)
+    mine = ids_of(get(engine, NAME).host_pid)
+    assert mine != ids_of(1)
+    assert before.get(get(engine, NAME).host_pid, mine) == mine
+    spec = container_spec_pb2.ContainerSpec(image=IMAGE, args=["sh", "-c", STAY], namespaces=MAPPED)
+    request = containers_pb2.CreateContainerRequest(spec=spec, name=OTHER_NAME)
+    engine.containers.CreateContainer(request, timeout=CALL_SECONDS)
+    other = engine.containers.StartContainer(
+        containers_pb2.StartContainerRequest(container=OTHER_NAME), timeout=CALL_SECONDS
+    ).container
+    assert ids_of(other.host_pid) not in (mine, ids_of(1))
+    for name in (NAME, OTHER_NAME):
+        engine.containers.DeleteContainer(
+            containers_pb2.DeleteContainerRequest(container=name, force=True), timeout=CALL_SECONDS
+        )
+
+
+def ids_of(pid: int) -> str:
+    """How the users of a process are those of the host."""
+    return Path(f"/proc/{pid}/uid_map").read_text()
+
+
+MAPPING = Scenario(start_mapped, has_users_of_its_own)
 KILLING = Scenario(kill, signalled_again, stays)
 ENDING = Scenario(start_and_wait, ended_and_startable, create)
 DELETING = Scenario(remove, removed_or_whole, has_ended)
@@ -408,6 +449,10 @@ FURTHER = [
     ("container.start.record", RESTARTING),
     ("container.start.executed", RESTARTING),
     ("container.record.created", RENAMING),
+    ("container.record.creating", MAPPING),
+    ("container.create.created", MAPPING),
+    ("container.start.process", MAPPING),
+    ("container.start.executed", MAPPING),
 ]
 
 #: Failpoint of the core in the daemon -> how it is reached.

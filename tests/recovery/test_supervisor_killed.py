@@ -138,6 +138,22 @@ def armed(engine: CrashedEngine, failpoint: str) -> None:
     engine.start(FLUYT_FAILPOINT=failpoint)
 
 
+@pytest.mark.parametrize("failpoint", ["process.user_namespace", "process.cgroup", "process.root", "process.exec"])
+def test_one_that_dies_on_its_way_into_a_user_namespace_fails_the_start_alone(
+    engine: CrashedEngine, failpoint: str
+) -> None:
+    armed(engine, failpoint)
+    with pytest.raises(grpc.RpcError) as failed:
+        calls.start_mapped(engine)
+    reason = errors.from_rpc_error(failed.value).reason
+    assert reason in {"SUPERVISOR_LOST", "PROCESS_START_FAILED"}
+    assert (get(engine, NAME).state, get(engine, NAME).failure.reason) == (CREATED, reason)
+    until_nothing_unowned(engine)
+    engine.kill()
+    engine.start()
+    calls.has_users_of_its_own(engine)
+
+
 @pytest.mark.parametrize("failpoint", BEFORE_START)
 def test_one_that_dies_before_the_start_fails_the_start_alone(engine: CrashedEngine, failpoint: str) -> None:
     bystander = get(engine, BYSTANDER)

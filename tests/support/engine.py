@@ -77,6 +77,7 @@ class Engine:
                 # Nothing is made in the host's own network: engines of a namespace of their own say otherwise.
                 "--default-network",
                 "none",
+                *(["--default-userns", os.environ["FLUYT_TEST_USERNS"]] if "FLUYT_TEST_USERNS" in os.environ else []),
                 *self._options,
             ],
             os.environ | {"PYTHONPATH": ":".join(filter(None, paths))} | environment,

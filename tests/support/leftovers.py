@@ -191,7 +191,9 @@ def _processes(engine: Engine, live: dict[str, container_pb2.Container]) -> Iter
     found = processes_of(engine)
     supervisors = [process for process in found if process.is_supervisor and not process.is_idle]
     owned = {process.pid for process in supervisors if set(process.arguments[1:2]) <= live.keys()}
-    idle = [process for process in found if process.is_idle]
+    waiting = {process.pid for process in found if process.is_idle}
+    # One that waits for a container in a user namespace has a child that keeps the namespace for it.
+    idle = waiting - {process.pid for process in found if process.parent in waiting}
     if len(idle) > MAX_IDLE_SUPERVISORS:
         yield f"{len(idle)} idle supervisors"
     for process in found:

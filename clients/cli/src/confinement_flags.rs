@@ -32,9 +32,9 @@ pub struct ConfinementFlags {
     /// View of the cgroup tree: private, host or container:NAME
     #[arg(long, value_name = "MODE", value_parser = parse_namespace)]
     cgroupns: Option<types::NamespaceSpec>,
-    /// User ids: host
-    #[arg(long, value_name = "MODE", value_parser = ["host", ""])]
-    userns: Option<String>,
+    /// User ids: host, auto for a range of the container's own, or auto:COUNT
+    #[arg(long, value_name = "MODE", value_parser = parse_users)]
+    userns: Option<types::UserNamespaceSpec>,
     /// Parent of the container's cgroup
     #[arg(long, value_name = "PATH")]
     cgroup_parent: Option<String>,
@@ -103,16 +103,12 @@ impl ConfinementFlags {
         spec.device_cgroup_rules = self.device_cgroup_rule.clone();
         spec.cgroup_parent = self.cgroup_parent.clone().unwrap_or_default();
         spec.annotations = pairs(&self.annotation);
-        let user = self.userns.as_deref().filter(|mode| !mode.is_empty()).map(|_| types::UserNamespaceSpec {
-            mode: types::user_namespace_spec::Mode::Host.into(),
-            ..Default::default()
-        });
         spec.namespaces = Some(types::NamespacesSpec {
             pid: self.pid.clone(),
             ipc: self.ipc.clone(),
             uts: self.uts.clone(),
             cgroup: self.cgroupns.clone(),
-            user,
+            user: self.userns,
         });
         self.limits.apply(spec.resources.get_or_insert_default());
         Ok(())
@@ -175,6 +171,24 @@ fn parse_device(text: &str) -> Result<types::Device, Failure> {
     })
 }
 
+/// As `host`, `auto` and `auto:COUNT`; empty is the engine's setting. Podman's `auto:size=COUNT` is taken too.
+fn parse_users(text: &str) -> Result<types::UserNamespaceSpec, String> {
+    use types::user_namespace_spec::Mode as Users;
+    let of = |mode: Users, size| Ok(types::UserNamespaceSpec { mode: mode.into(), size });
+    match text {
+        "" => of(Users::Unspecified, 0),
+        "host" => of(Users::Host, 0),
+        "auto" => of(Users::Auto, 0),
+        _ => {
+            let count = text.strip_prefix("auto:").map(|rest| rest.strip_prefix("size=").unwrap_or(rest));
+            match count.and_then(|count| count.parse().ok()).filter(|count| *count > 0) {
+                Some(count) => of(Users::Auto, count),
+                None => Err("must be host, auto or auto:COUNT".to_owned()),
+            }
+        }
+    }
+}
+
 fn parse_namespace(text: &str) -> Result<types::NamespaceSpec, String> {
     let (mode, container) = match text.split_once(':') {
         None if text == "host" => (Mode::Host, ""),
@@ -227,6 +241,19 @@ fn parse_huge_pages(text: &str) -> Result<types::HugetlbLimit, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_are_the_hosts_or_a_range() {
+        let of = |text| parse_users(text).map(|users| (users.mode, users.size));
+        assert_eq!(of(""), Ok((0, 0)));
+        assert_eq!(of("auto"), Ok((1, 0)));
+        assert_eq!(of("host"), Ok((2, 0)));
+        assert_eq!(of("auto:131072"), Ok((1, 131_072)));
+        assert_eq!(of("auto:size=1000"), Ok((1, 1000)));
+        for wrong in ["auto:", "auto:0", "auto:-1", "auto:x", "keep-id", "Host", "auto:4294967296"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn devices_read_as_dockers() {

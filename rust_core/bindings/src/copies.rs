@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use errors::IoError;
-use layer::copy::{CopyError, Root, UnpackOptions, Unpacker};
+use layer::copy::{CopyError, Ids, Root, UnpackOptions, Unpacker};
 use layer::Limits;
 use mount::{MountError, OverlayPlan, Want};
 use process::users::{self, UserError};
@@ -76,14 +76,15 @@ fn raise_failure(failure: Failure) -> PyErr {
 #[pymethods]
 impl ContainerRoot {
     #[staticmethod]
-    fn running(py: Python<'_>, root_fd: RawFd) -> PyResult<Self> {
+    fn running(py: Python<'_>, root_fd: RawFd, ids: Option<(u32, u32)>) -> PyResult<Self> {
         const EBADF: i32 = 9;
         let subject = "container's root";
         let fd = sys::borrow::borrow(root_fd).ok_or_else(|| raise(IoError::new("fcntl", subject, EBADF)))?;
         let root = py
             .detach(|| fd.try_clone_to_owned())
             .map_err(|error| raise(IoError::from_std("fcntl", subject, &error)))?;
-        Ok(Self { inner: Root::new(root, false) })
+        let ids = ids.map(|(first_id, count)| Ids { first_id, count });
+        Ok(Self { inner: Root::new(root, false).of_users(ids) })
     }
 
     #[staticmethod]

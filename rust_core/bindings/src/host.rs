@@ -16,14 +16,19 @@ pub(crate) struct Feature {
 
 #[pyfunction]
 fn probe(py: Python<'_>, data_root: &str) -> Vec<Feature> {
-    py.detach(|| host::probe(Path::new(data_root)))
-        .into_iter()
-        .map(|feature| Feature {
-            name: feature.name,
-            is_available: feature.is_available,
-            detail: feature.detail,
-        })
-        .collect()
+    py.detach(|| host::probe(Path::new(data_root))).into_iter().map(Feature::from).collect()
+}
+
+#[pyfunction]
+fn idmapped_mounts(py: Python<'_>, data_root: &str) -> Feature {
+    py.detach(|| host::idmapped_mounts(Path::new(data_root))).into()
+}
+
+impl From<host::Feature> for Feature {
+    fn from(feature: host::Feature) -> Self {
+        let host::Feature { name, is_available, detail } = feature;
+        Self { name, is_available, detail }
+    }
 }
 
 #[pyfunction]
@@ -77,6 +82,7 @@ fn processes(py: Python<'_>, host_pids: Vec<u32>) -> Vec<ProcessInfo> {
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Feature>()?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
+    module.add_function(wrap_pyfunction!(idmapped_mounts, module)?)?;
     module.add_function(wrap_pyfunction!(directory_usage, module)?)?;
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
     module.add_class::<ProcessInfo>()?;

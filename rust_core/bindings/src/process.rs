@@ -137,6 +137,8 @@ struct StartArgument {
     log_segment_count: u64,
     journal_socket: Option<String>,
     journal_fields: Vec<(String, String)>,
+    ids: Option<(u32, u32)>,
+    ids_joined: Option<u8>,
 }
 
 impl From<RlimitArgument> for Rlimit {
@@ -271,6 +273,8 @@ impl From<StartArgument> for ContainerStart {
             log_segment_count: spec.log_segment_count,
             journal_socket: spec.journal_socket,
             journal_fields: spec.journal_fields,
+            ids: spec.ids,
+            ids_joined: spec.ids_joined,
         }
     }
 }
@@ -423,8 +427,8 @@ impl SupervisorHost {
         Ok(Self { inner })
     }
 
-    fn prepare(&self, py: Python<'_>, count: usize) -> PyResult<()> {
-        py.detach(|| self.inner.prepare(count)).map_err(raise)
+    fn prepare(&self, py: Python<'_>, count: usize, has_users: bool) -> PyResult<()> {
+        py.detach(|| self.inner.prepare(count, has_users)).map_err(raise)
     }
 
     #[pyo3(signature = (spec, joined, timeout_millis, ready=None))]
@@ -443,8 +447,8 @@ impl SupervisorHost {
         py.detach(|| self.inner.start(&start, &joined, ready, timeout)).map(Supervisor::new).map_err(raise)
     }
 
-    fn take_ready(&self, py: Python<'_>, container_id: &str) -> PyResult<ReadySupervisor> {
-        let ready = py.detach(|| self.inner.take_ready(container_id)).map_err(raise)?;
+    fn take_ready(&self, py: Python<'_>, container_id: &str, has_users: bool) -> PyResult<ReadySupervisor> {
+        let ready = py.detach(|| self.inner.take_ready(container_id, Some(has_users))).map_err(raise)?;
         Ok(ReadySupervisor { inner: Mutex::new(Some(ready)) })
     }
 
@@ -454,7 +458,7 @@ impl SupervisorHost {
             let file = std::fs::File::open(&path).map_err(|error| {
                 control::ControlError::Io(errors::IoError::from_std("open", &path, &error))
             })?;
-            let ready = self.inner.take_ready("")?;
+            let ready = self.inner.take_ready("", None)?;
             ready.open_sockets(file.into(), Instant::now() + Duration::from_millis(timeout_millis))
         });
         Namespace::new(opened.map_err(raise)?)

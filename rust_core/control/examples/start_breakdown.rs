@@ -21,7 +21,7 @@ fn main() {
     let scene = Scene::new();
     let mut columns: [Vec<f64>; STEPS.len()] = Default::default();
     for _ in 0..count {
-        scene.host.prepare(1).expect("a supervisor waits");
+        scene.host.prepare(1, false).expect("a supervisor waits");
         std::thread::sleep(gap);
         let marks = run_once(&scene);
         for (column, mark) in marks.windows(2).enumerate() {

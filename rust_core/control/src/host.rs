@@ -58,21 +58,21 @@ impl SupervisorHost {
     }
 
     /// `count` supervisors wait for the next starts, which then need not execute any; [`crate::MAX_READY`] at most.
-    /// Blocking (half a millisecond each).
+    /// Blocking (half a millisecond each). `has_users`: for containers that are in a user namespace.
     ///
     /// # Errors
     /// `IO_FAILED` if one cannot be executed.
-    pub fn prepare(&self, count: usize) -> Result<(), ControlError> {
-        self.ready.fill(&self.program, count)
+    pub fn prepare(&self, count: usize, has_users: bool) -> Result<(), ControlError> {
+        self.ready.fill(&self.program, count, has_users)
     }
 
-    /// A supervisor that waits, for a container whose network is to be made before its start. Blocking (half a
-    /// millisecond if none waits).
+    /// A supervisor that waits, for a container whose network is to be made before its start; `has_users` as in
+    /// [`SupervisorHost::prepare`], None where that does not matter. Blocking (half a millisecond if none waits).
     ///
     /// # Errors
     /// `IO_FAILED` if none can be executed.
-    pub fn take_ready(&self, container_id: &str) -> Result<Ready, ControlError> {
-        self.ready.take(&self.program, container_id)
+    pub fn take_ready(&self, container_id: &str, has_users: Option<bool>) -> Result<Ready, ControlError> {
+        self.ready.take(&self.program, container_id, has_users)
     }
 
     /// `joined`: the containers whose namespaces `start` shares, in the order of their places there. `ready`: the
@@ -108,7 +108,7 @@ impl SupervisorHost {
         // The supervisor begins to run while the groups are made.
         let Ready { socket, child } = match ready {
             Some(ready) => ready,
-            None => self.ready.take(&self.program, &start.container_id)?,
+            None => self.ready.take(&self.program, &start.container_id, Some(start.ids.is_some()))?,
         };
         let sent = peer::send(&socket, &Request::Start { protocol: PROTOCOL_VERSION }, &[memory.as_fd()]);
         drop(memory);

@@ -36,6 +36,6 @@ pub use exec::Exec;
 pub use exit_record::{read_exec_record, read_exit_record, ExitRecord, ExitStatus};
 pub use handle::{ExitState, Supervisor};
 pub use host::SupervisorHost;
-pub use program::version_line;
+pub use program::{version_line, WITH_USERS};
 pub use ready::{NameSockets, Namespace, Ready, MAX_READY};
 pub use start::{ContainerStart, ExecStart, ResourceLimits};

@@ -70,14 +70,18 @@ impl Program {
         Err(ControlError::VersionMismatch { expected, actual })
     }
 
-    /// Executes the program with `stdin` as its descriptor 0.
+    /// Executes the program with `stdin` as its descriptor 0; with `has_users` it makes a user namespace ahead too.
     pub(crate) fn spawn(
         &self,
         container_id: &str,
         stdin: OwnedFd,
+        has_users: bool,
     ) -> Result<SpawnedSupervisor, ControlError> {
         let mut command = self.command(container_id);
         command.stdin(Stdio::from(stdin));
+        if has_users {
+            command.arg(WITH_USERS);
+        }
         if let Some(failpoint) = std::env::var_os(sys::failpoint::VARIABLE) {
             command.env(sys::failpoint::VARIABLE, failpoint);
         }
@@ -85,6 +89,9 @@ impl Program {
         SpawnedSupervisor::new(&child)
     }
 }
+
+/// The argument that asks for a user namespace.
+pub const WITH_USERS: &str = "user";
 
 /// The file on a detached read-only mount of its own. A container's process can become this program (`#!/proc/self/exe`),
 /// and whoever sees it run could otherwise open the host's file for writing once it has ended (CVE-2019-5736).

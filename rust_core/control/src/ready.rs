@@ -95,24 +95,37 @@ impl Ready {
 /// Those that wait.
 #[derive(Debug, Default)]
 pub(crate) struct ReadySupervisors {
-    waiting: Mutex<Vec<(OwnedFd, SpawnedSupervisor)>>,
+    /// Whether each makes a user namespace, its connection, itself.
+    waiting: Mutex<Vec<(bool, OwnedFd, SpawnedSupervisor)>>,
 }
 
 impl ReadySupervisors {
-    /// At least `count` wait, [`MAX_READY`] at most. Blocking (half a millisecond each).
-    pub(crate) fn fill(&self, program: &Program, count: usize) -> Result<(), ControlError> {
+    /// At least `count` wait, [`MAX_READY`] at most, which with `has_users` make a user namespace too. Blocking (half a
+    /// millisecond each).
+    pub(crate) fn fill(&self, program: &Program, count: usize, has_users: bool) -> Result<(), ControlError> {
         while self.lock().len() < count.min(MAX_READY) {
-            let Ready { socket, child } = Self::execute(program, PLACEHOLDER)?;
-            self.lock().push((socket, child));
+            let Ready { socket, child } = Self::execute(program, PLACEHOLDER, has_users)?;
+            self.lock().push((has_users, socket, child));
         }
         Ok(())
     }
 
-    /// One that waits, else one that is executed now.
-    pub(crate) fn take(&self, program: &Program, container_id: &str) -> Result<Ready, ControlError> {
+    /// One that waits, of any kind if none is asked for, else one that is executed now.
+    pub(crate) fn take(
+        &self,
+        program: &Program,
+        container_id: &str,
+        has_users: Option<bool>,
+    ) -> Result<Ready, ControlError> {
         loop {
-            let Some((socket, child)) = self.lock().pop() else {
-                return Self::execute(program, container_id);
+            let found = {
+                let mut waiting = self.lock();
+                let place =
+                    waiting.iter().rposition(|(kind, ..)| has_users.is_none_or(|wanted| *kind == wanted));
+                place.map(|place| waiting.remove(place))
+            };
+            let Some((_, socket, child)) = found else {
+                return Self::execute(program, container_id, has_users.unwrap_or_default());
             };
             // Whatever ended one while it waited (a person, the kernel for lack of memory) must not fail a start.
             if child.is_alive() {
@@ -121,13 +134,13 @@ impl ReadySupervisors {
         }
     }
 
-    fn execute(program: &Program, argument: &str) -> Result<Ready, ControlError> {
+    fn execute(program: &Program, argument: &str, has_users: bool) -> Result<Ready, ControlError> {
         let (socket, theirs) = crate::host::socket_pair()?;
-        let child = program.spawn(argument, theirs)?;
+        let child = program.spawn(argument, theirs, has_users)?;
         Ok(Ready { socket, child })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(OwnedFd, SpawnedSupervisor)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(bool, OwnedFd, SpawnedSupervisor)>> {
         // Nothing panics while it holds this; the value is whole in any case.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

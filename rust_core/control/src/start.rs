@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use cgroup::DeviceAccess;
 use process::spec::{
-    CgroupJoin, ExecSpec, Mount, MountKind, Namespace, Namespaces, Network, Propagation, Rlimit, Root, Shm,
-    Spec, TerminalSize,
+    CgroupJoin, ExecSpec, Ids, Mount, MountKind, Namespace, Namespaces, Network, Propagation, Rlimit, Root,
+    Shm, Spec, TerminalSize,
 };
 
 use crate::error::ControlError;
@@ -138,6 +138,10 @@ pub struct ContainerStart {
     pub journal_socket: Option<String>,
     /// What the journal is told of each line.
     pub journal_fields: Vec<(String, String)>,
+    /// The first id outside of a container in a user namespace, and how many ids it has.
+    pub ids: Option<(u32, u32)>,
+    /// The place, among those that are joined, of the container whose user namespace with the same ids is shared.
+    pub ids_joined: Option<u8>,
 }
 
 impl ContainerStart {
@@ -193,6 +197,7 @@ impl ContainerStart {
             oom_score_adj: self.oom_score_adj,
             cgroup: CgroupJoin::default(),
             terminal: size_of(self.terminal),
+            ids: self.ids.map(|(first_id, count)| Ids { first_id, count, joined: self.ids_joined }),
         };
         Ok(Plan {
             container_id: self.container_id.clone(),

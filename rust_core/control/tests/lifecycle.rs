@@ -260,7 +260,7 @@ fn children() -> Vec<i32> {
 #[test]
 fn supervisors_that_wait_serve_the_next_starts_and_end_with_their_host() {
     let scene = Scene::new();
-    scene.host.prepare(2).unwrap();
+    scene.host.prepare(2, false).unwrap();
     let waiting = children();
     assert!(waiting.len() >= 2);
     let started = scene.start(&scene.script("ls /sys/class/net; sleep 100"));
@@ -301,7 +301,7 @@ fn a_supervisor_that_waited_gives_a_container_the_network_it_asks_for() {
     let scene = Scene::new();
     let own_network = std::fs::read_link("/proc/self/ns/net").unwrap();
     for (mode, is_hosts) in [("none", false), ("host", true)] {
-        scene.host.prepare(1).unwrap();
+        scene.host.prepare(1, false).unwrap();
         // It has made its namespace once it waits in recvmsg.
         std::thread::sleep(Duration::from_millis(50));
         let mut spec = scene.script("sleep 100");

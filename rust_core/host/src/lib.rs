@@ -12,7 +12,7 @@ mod usage;
 mod walk;
 
 pub use feature::Feature;
-pub use probe::probe;
+pub use probe::{idmapped_mounts, probe};
 pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
 pub use remove::remove_tree;
 pub use usage::{directory_usage, Usage};

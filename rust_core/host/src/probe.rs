@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::{Layout, Mode};
-use mount::{Attributes, MountError, OverlayPlan};
+use mount::{Attributes, IdMap, MountError, OverlayPlan};
 use rustix::fs::{open, openat2, Mode as FileMode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -23,14 +23,14 @@ const PROBE_ID_COUNT: u32 = 65_536;
 /// milliseconds).
 #[must_use]
 pub fn probe(data_root: &Path) -> Vec<Feature> {
-    let scratch = Scratch::new(data_root);
+    let scratch = Scratch::new(data_root, "all");
     let layout = Layout::read();
     let mut features = vec![
         overlay(&scratch),
         Feature::tried("new_mount_api", mount::tmpfs("size=4k", Attributes::HARDENED).map(drop)),
         openat2_works(),
         user_namespaces(),
-        idmapped_mounts(&scratch),
+        try_idmapped_mounts(&scratch),
         Feature::tried("seccomp", sys::abilities::seccomp_filter().map_err(|errno| words("seccomp", errno))),
         cgroup_v2(layout.as_ref().ok()),
         clone_into_cgroup(layout.as_ref().ok()),
@@ -53,8 +53,8 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(data_root: &Path) -> Self {
-        let path = data_root.join(format!(".probe-{}", std::process::id()));
+    fn new(data_root: &Path, name: &str) -> Self {
+        let path = data_root.join(format!(".probe-{name}-{}", std::process::id()));
         let made = remove_tree(&path).map_err(|error| error.to_string()).and_then(|()| {
             fs::create_dir(&path).map_err(|error| format!("mkdir {}: {error}", path.display()))
         });
@@ -108,14 +108,38 @@ fn user_namespaces() -> Feature {
     Feature::tried("user_namespaces", made.map(drop).map_err(|errno| words("clone(CLONE_NEWUSER)", errno)))
 }
 
-fn idmapped_mounts(scratch: &Scratch) -> Feature {
-    let tried = scratch.directories(["idmapped"]).and_then(|[path]| {
-        let namespace = sys::user_namespace::create(PROBE_FIRST_ID, PROBE_ID_COUNT)
-            .map_err(|errno| words("clone(CLONE_NEWUSER)", errno))?;
-        let copy = mount::bind_path_detached(&path, false).map_err(|error| error.to_string())?;
-        sys::mount_attr::map_ids(&copy, &namespace)
-            .map_err(|errno| words("mount_setattr(MOUNT_ATTR_IDMAP)", errno))
-    });
+/// Whether a container can be in a user namespace: the feature `idmapped_mounts` of [`probe`] by itself. Blocking (a
+/// millisecond).
+#[must_use]
+pub fn idmapped_mounts(data_root: &Path) -> Feature {
+    let scratch = Scratch::new(data_root, "idmapped");
+    let feature = try_idmapped_mounts(&scratch);
+    match scratch.remove() {
+        Ok(()) => feature,
+        Err(error) => {
+            Feature { detail: format!("the probe's directory was not removed: {error}"), ..feature }
+        }
+    }
+}
+
+/// All that a container in a user namespace stands on: layers, a writable layer, and a file system in memory.
+fn try_idmapped_mounts(scratch: &Scratch) -> Feature {
+    let tried = scratch.directories(["mapped/top", "mapped/lower", "mapped/upper", "mapped/work"]).and_then(
+        |[top, lower, upper, work]| {
+            let namespace = sys::user_namespace::create(PROBE_FIRST_ID, PROBE_ID_COUNT)
+                .map_err(|errno| words("clone(CLONE_NEWUSER)", errno))?;
+            let ids = IdMap { namespace: namespace.as_fd(), first_id: PROBE_FIRST_ID };
+            let try_all = || {
+                // As layers are that are images: a mount that is attached nowhere.
+                let detached = mount::bind_path_detached(&top, false)?;
+                let lowers = vec![format!("/proc/self/fd/{}", detached.as_raw_fd()).into(), lower];
+                mount::overlay_mapped(&OverlayPlan::new(lowers, upper, work)?, ids)?;
+                let memory = mount::tmpfs("size=4k", Attributes::HARDENED)?;
+                mount::map_ids(memory.as_fd(), ids, false, Path::new("tmpfs"))
+            };
+            try_all().map_err(|error: MountError| error.to_string())
+        },
+    );
     Feature::tried("idmapped_mounts", tried)
 }
 

@@ -1,6 +1,6 @@
 //! An overlay by the new mount API, attached nowhere.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{open, Mode, OFlags};
@@ -23,12 +23,9 @@ const FEATURE: &str = "overlay_lowerdir_append";
 ///
 /// Source: Documentation/filesystems/overlayfs.rst, "Multiple lower layers".
 pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
-    let context = over(plan.lower_dirs())?;
-    add_directory(&context, "upperdir", plan.upper_dir())?;
-    add_directory(&context, "workdir", plan.work_dir())?;
-    if plan.is_volatile() {
-        context.flag("volatile")?;
-    }
+    let context = over(&by_path(plan.lower_dirs()))?;
+    let writable = [Directory::Path(plan.upper_dir()), Directory::Path(plan.work_dir())];
+    finish(&context, &writable, plan.is_volatile())?;
     context.mount(Attributes::default(), plan.upper_dir())
 }
 
@@ -38,6 +35,23 @@ pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
 /// # Errors
 /// As in [`overlay_detached`]; [`MountError::TooManyLayers`]; [`MountError::PlanInvalid`] for fewer than two.
 pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
+    let first = check_image(lower_dirs)?;
+    over(&by_path(lower_dirs))?.mount(Attributes::default().read_only(), &first)
+}
+
+/// A directory of an overlay: by its path, or opened already, with the path that errors name.
+pub(crate) enum Directory<'dir> {
+    Path(&'dir Path),
+    Open(&'dir Path, &'dir OwnedFd),
+    Mount(&'dir Path, OwnedFd),
+}
+
+fn by_path(paths: &[PathBuf]) -> Vec<Directory<'_>> {
+    paths.iter().map(|path| Directory::Path(path)).collect()
+}
+
+/// The first of them, if they can be an image.
+pub(crate) fn check_image(lower_dirs: &[PathBuf]) -> Result<PathBuf, MountError> {
     let first = lower_dirs.first().cloned().unwrap_or_default();
     if lower_dirs.len() > MAX_LOWER_DIRS {
         return Err(MountError::TooManyLayers {
@@ -53,11 +67,25 @@ pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
             rule: "there are at least two lower directories",
         });
     }
-    over(lower_dirs)?.mount(Attributes::default().read_only(), &first)
+    Ok(first)
+}
+
+/// The overlay has a writable layer and its work directory.
+pub(crate) fn finish(
+    context: &FsContext,
+    [upper, work]: &[Directory<'_>; 2],
+    is_volatile: bool,
+) -> Result<(), MountError> {
+    add_directory(context, "upperdir", upper)?;
+    add_directory(context, "workdir", work)?;
+    if is_volatile {
+        context.flag("volatile")?;
+    }
+    Ok(())
 }
 
 /// An overlay being configured, with its lower directories and the options that every overlay of ours has.
-fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
+pub(crate) fn over(lower_dirs: &[Directory<'_>]) -> Result<FsContext, MountError> {
     let context = FsContext::open("overlay")?;
     // Before 6.5 an overlay that is given a key it does not know fails only when it is made, and the host's log tells.
     if context.takes_any_key() {
@@ -86,11 +114,21 @@ fn over(lower_dirs: &[PathBuf]) -> Result<FsContext, MountError> {
     Ok(context)
 }
 
-fn add_directory(context: &FsContext, key: &str, path: &Path) -> Result<(), MountError> {
-    if fits_string_value(path) {
-        return context.set(key, path, path);
+fn add_directory(context: &FsContext, key: &str, directory: &Directory<'_>) -> Result<(), MountError> {
+    match directory {
+        Directory::Path(path) if fits_string_value(path) => context.set(key, *path, path),
+        Directory::Path(path) => add_open(context, key, path, open_directory(path)?.as_fd()),
+        Directory::Open(path, directory) => add_open(context, key, path, directory.as_fd()),
+        Directory::Mount(path, directory) => add_open(context, key, path, directory.as_fd()),
     }
-    let directory = open_directory(path)?;
+}
+
+fn add_open(
+    context: &FsContext,
+    key: &str,
+    path: &Path,
+    directory: BorrowedFd<'_>,
+) -> Result<(), MountError> {
     match context.raw_set_fd(key, directory.as_fd()) {
         // Descriptors are taken since 6.13; before that the kernel reads the same file through its link.
         Err(Errno::INVAL | Errno::BADF) => {

@@ -19,7 +19,9 @@ fn main() {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let stdio =
         Stdio { stdin: Some(stdin.as_fd()), stdout: Some(stdout.as_fd()), stderr: Some(stderr.as_fd()) };
-    let result = match spawn(&spec, stdio, None, &[]) {
+    let users =
+        spec.ids.map(|ids| sys::user_namespace::create(ids.first_id, ids.count).expect("a namespace"));
+    let result = match spawn(&spec, stdio, None, users.as_ref().map(AsFd::as_fd), &[]) {
         Ok(init) => match sys::pidfd::wait(&init.pidfd).expect("our child") {
             ExitStatus::Exited(code) => json!({"exit_code": code, "clamps": init.clamps}),
             ExitStatus::Killed(signal) => json!({"signal": signal, "clamps": init.clamps}),

@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{open, openat, Mode, OFlags, CWD};
+use rustix::fs::{open, Mode, OFlags, CWD};
 use rustix::mount::{open_tree, OpenTreeFlags};
 use rustix::thread::{unshare_unsafe, ThreadNameSpaceType, UnshareFlags};
 
@@ -30,47 +30,68 @@ pub(crate) fn open_v2(join: &CgroupJoin) -> Outcome<Option<OwnedFd>> {
 /// This process is in every v1 group. The host's mounts must still be in sight.
 pub(crate) fn join_v1(join: &CgroupJoin) -> Outcome<()> {
     for group in &join.v1 {
-        let dir = open(group.dir.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .at(Step::Cgroup, &group.dir)?;
-        enter(&dir, &group.dir)?;
+        enter(&open_door(&group.dir)?, &group.dir)?;
     }
     Ok(())
 }
 
-/// This thread is in the v1 group of a directory.
-fn enter(dir: &OwnedFd, path: &str) -> Outcome<()> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let tasks = openat(dir, "tasks", flags, Mode::empty()).at(Step::Cgroup, path)?;
-    // `0` is the writing thread, and `tasks` takes no lock of the thread group: another pid, or cgroup.procs,
-    // waits for an RCU grace period after an idle moment (5 ms instead of 0.04).
-    rustix::io::write(&tasks, b"0").at(Step::Cgroup, path).map(drop)
+/// The file through which a v1 group is entered. Whoever opened it counts, not who writes to it. It is opened on the
+/// host's mount: one of the container's own could not become read-only while it is open.
+fn open_door(dir: &str) -> Outcome<OwnedFd> {
+    open(format!("{dir}/tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Cgroup, dir)
 }
 
-/// This process is in every group, and, in a namespace of its own, they are the roots of what it sees of each hierarchy.
-/// The answer is mounts of the groups, to be shown in /sys/fs/cgroup.
-#[allow(unsafe_code)]
-pub(crate) fn join(join: &CgroupJoin, namespace: Namespace, joined: &[BorrowedFd<'_>]) -> Outcome<Vec<View>> {
+/// This thread is in the v1 group of a door.
+fn enter(tasks: &OwnedFd, path: &str) -> Outcome<()> {
+    // `0` is the writing thread, and `tasks` takes no lock of the thread group: another pid, or cgroup.procs,
+    // waits for an RCU grace period after an idle moment (5 ms instead of 0.04).
+    rustix::io::write(tasks, b"0").at(Step::Cgroup, path).map(drop)
+}
+
+/// The groups of a process that is to come, or that cannot see the host any more.
+pub(crate) struct Groups {
+    doors: Vec<OwnedFd>,
+    /// To be shown in /sys/fs/cgroup.
+    pub(crate) views: Vec<View>,
+}
+
+/// Mounts of the groups and the ways into those of v1. The host's mounts must still be in sight.
+pub(crate) fn prepare(join: &CgroupJoin) -> Outcome<Groups> {
     let mut views = Vec::with_capacity(join.v1.len() + 1);
+    let mut doors = Vec::with_capacity(join.v1.len());
     for group in &join.v1 {
         let mount = copy(&group.dir)?;
-        enter(&mount, &group.dir)?;
+        doors.push(open_door(&group.dir)?);
         views.push(View { name: group.view.clone(), mount });
     }
     if let Some(dir) = &join.v2_dir {
         let name = if join.v1.is_empty() { String::new() } else { UNIFIED.to_owned() };
         views.push(View { name, mount: copy(dir)? });
     }
+    Ok(Groups { doors, views })
+}
+
+/// This process is in every group, and, in a namespace of its own, they are the roots of what it sees of each hierarchy.
+#[allow(unsafe_code)]
+pub(crate) fn join(
+    join: &CgroupJoin,
+    groups: &Groups,
+    namespace: Namespace,
+    joined: &[BorrowedFd<'_>],
+) -> Outcome<()> {
+    for (door, group) in groups.doors.iter().zip(&join.v1) {
+        enter(door, &group.dir)?;
+    }
     match namespace {
-        Namespace::Own if !views.is_empty() => {
+        Namespace::Own if !join.v1.is_empty() || join.v2_dir.is_some() => {
             // SAFETY: a cgroup namespace has no part in memory or descriptors; nothing that is shared changes.
-            unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }.at(Step::Cgroup, "")?;
+            unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }.at(Step::Cgroup, "")
         }
-        Namespace::Own | Namespace::Host => {}
+        Namespace::Own | Namespace::Host => Ok(()),
         Namespace::Joined(place) => {
-            namespaces::enter(joined, place, ThreadNameSpaceType::CONTROL_GROUP, "cgroup")?;
+            namespaces::enter(joined, place, ThreadNameSpaceType::CONTROL_GROUP, "cgroup")
         }
     }
-    Ok(views)
 }
 
 fn copy(dir: &str) -> Outcome<OwnedFd> {

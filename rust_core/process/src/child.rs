@@ -17,29 +17,56 @@ use crate::spec::{Namespace, Network, Rlimit, Spec};
 use crate::step::Step;
 use crate::terminal::Terminal;
 use crate::users::Identity;
-use crate::{cgroups, cwd, host_devices, identity, limits, namespaces, root, sysctl};
+use crate::{cgroups, cwd, identity, limits, namespaces, root, sysctl};
 
 /// The mask of files that a container's program makes, unless it sets another.
 const UMASK: Mode = Mode::from_raw_mode(0o022);
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// What the parent has made ready.
 pub(crate) struct Prepared<'spec> {
     pub(crate) root: root::Prepared,
+    pub(crate) dev: dev::Prepared,
     pub(crate) mounts: Vec<requested::Prepared<'spec>>,
     pub(crate) capabilities: CapabilitySet,
 }
 
+/// What every step on the way to the program is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) stdio: &'a Stdio<'a>,
+    pub(crate) terminal_socket: Option<&'a OwnedFd>,
+    pub(crate) network_namespace: Option<BorrowedFd<'a>>,
+    pub(crate) joined: &'a [BorrowedFd<'a>],
+    pub(crate) reporter: &'a Reporter,
+}
+
+/// What only a process outside the container's user namespace can make.
+pub(crate) struct Outside {
+    groups: cgroups::Groups,
+    shm: namespaces::SharedMemory,
+    /// Made here if the network namespace belongs to another user namespace than the process will be in.
+    sys: Option<OwnedFd>,
+}
+
 /// Becomes the container's program; the answer is only ever the failure.
-pub(crate) fn run(
-    spec: &Spec,
-    prepared: Prepared<'_>,
-    stdio: &Stdio<'_>,
-    terminal_socket: Option<&OwnedFd>,
-    network_namespace: Option<BorrowedFd<'_>>,
-    joined: &[BorrowedFd<'_>],
-    reporter: &Reporter,
-) -> StartFailure {
-    match until_exec(spec, prepared, stdio, terminal_socket, network_namespace, joined, reporter) {
+pub(crate) fn run(given: Given<'_>, prepared: Prepared<'_>) -> StartFailure {
+    begin(given).and_then(|()| outside(given)).map_or_else(
+        |failure| failure,
+        |outside| execute(until_exec(given, prepared, outside), given.reporter),
+    )
+}
+
+/// As [`run`], for a process that has just been born in the user namespace of the container, by one that did
+/// [`outside`].
+pub(crate) fn run_inside(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> StartFailure {
+    let command = identity::become_root().and_then(|()| begin(given));
+    execute(command.and_then(|()| until_exec(given, prepared, outside)), given.reporter)
+}
+
+fn execute(command: Outcome<Command>, reporter: &Reporter) -> StartFailure {
+    match command {
         Ok(command) => {
             failpoint::hit("process.exec");
             reporter.exec_is_next();
@@ -49,35 +76,52 @@ pub(crate) fn run(
     }
 }
 
-fn until_exec(
-    spec: &Spec,
-    prepared: Prepared<'_>,
-    stdio: &Stdio<'_>,
-    terminal_socket: Option<&OwnedFd>,
-    network_namespace: Option<BorrowedFd<'_>>,
-    joined: &[BorrowedFd<'_>],
-    reporter: &Reporter,
-) -> Outcome<Command> {
-    die_with_parent(reporter)?;
+fn begin(given: Given<'_>) -> Outcome<()> {
+    die_with_parent(given.reporter)?;
     setsid().at(Step::Session, "")?;
     // Modes of nodes and directories are given exactly.
     umask(Mode::empty());
+    Ok(())
+}
+
+/// This process is in the namespaces that are not its own, but for that of users, and has what rights on the host can
+/// give to the program.
+pub(crate) fn outside(given: Given<'_>) -> Outcome<Outside> {
+    let Given { spec, network_namespace, joined, reporter, .. } = given;
     failpoint::hit("process.cgroup");
-    let groups = cgroups::join(&spec.cgroup, spec.namespaces.cgroup, joined)?;
+    let groups = cgroups::prepare(&spec.cgroup)?;
     if let Some(namespace) = network_namespace {
         rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
             .at(Step::NetworkSetup, "")?;
     }
     let shm = namespaces::join(spec, joined)?;
-    let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
+    if let Some(adjustment) = spec.oom_score_adj {
+        let proc = rustix::fs::open("/proc", PLACE, Mode::empty()).at(Step::OomScore, "/proc")?;
+        limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
+    }
+    let mut sys = None;
+    if let Some(ids) = spec.ids {
+        limits::raise(&spec.rlimits)?;
+        identity::give_to_root(given.stdio, ids)?;
+        if network_namespace.is_some() || matches!(spec.network, Network::Joined(_)) {
+            sys = Some(kernel::make_sys(spec.is_privileged)?);
+        }
+    }
+    Ok(Outside { groups, shm, sys })
+}
 
+fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Outcome<Command> {
+    let Given { spec, stdio, terminal_socket, network_namespace, joined, reporter } = given;
+    cgroups::join(&spec.cgroup, &outside.groups, spec.namespaces.cgroup, joined)?;
     failpoint::hit("process.root");
+    let proc = kernel::make_proc()?;
+    let sys = outside.sys.map_or_else(|| kernel::make_sys(spec.is_privileged), Ok)?;
     let root = root::enter(prepared.root)?;
     let root = root.as_fd();
-    let proc = kernel::mount_proc(root)?;
-    let null = dev::mount_dev(root, shm, &host_devices, &spec.devices)?;
-    kernel::mount_sys(root, &groups, spec.is_privileged)?;
-    drop(groups);
+    kernel::attach_proc(root, &proc)?;
+    let null = dev::attach(root, prepared.dev, outside.shm)?;
+    kernel::attach_sys(root, &sys, &outside.groups.views, spec.is_privileged)?;
+    drop((sys, outside.groups));
     failpoint::hit("process.mounts");
     for mount in &prepared.mounts {
         requested::attach(root, mount)?;
@@ -89,11 +133,8 @@ fn until_exec(
     }
     set_names(spec)?;
     sysctl::write(proc.as_fd(), &spec.sysctls, sysctl::Owned::of(spec))?;
-    if let Some(adjustment) = spec.oom_score_adj {
-        limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
-    }
     cwd::ensure(root, &spec.cwd)?;
-    let identity = identity::look_up(root, &spec.user, &spec.additional_groups)?;
+    let identity = identity::look_up(root, &spec.user, &spec.additional_groups, spec.ids)?;
     match (spec.terminal, terminal_socket) {
         (Some(size), Some(socket)) => {
             let terminal = Terminal::open(root, size, identity.uid)?;

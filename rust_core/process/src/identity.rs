@@ -16,18 +16,56 @@ use crate::capabilities::{limit_bounding_set, names_of};
 use crate::failure::StartFailure;
 use crate::paths;
 use crate::report::Reporter;
+use crate::spawn::Stdio;
+use crate::spec::Ids;
 use crate::step::Step;
 use crate::users::{self, Identity};
 
 /// The largest /etc/passwd or /etc/group that is read.
 pub const MAX_USER_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The ids that a spec's user has in this root.
-pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str, additional_groups: &[String]) -> Outcome<Identity> {
+/// The ids that a spec's user has in this root; each is among `ids`.
+pub(crate) fn look_up(
+    root: BorrowedFd<'_>,
+    user: &str,
+    additional_groups: &[String],
+    ids: Option<Ids>,
+) -> Outcome<Identity> {
     let passwd = || read(root, "/etc/passwd");
     let group = || read(root, "/etc/group");
-    users::resolve(user, additional_groups, &passwd, &group)
-        .map_err(|error| StartFailure::rule(Step::User, error.subject, error.rule))
+    let identity = users::resolve(user, additional_groups, &passwd, &group)
+        .map_err(|error| StartFailure::rule(Step::User, error.subject, error.rule))?;
+    let count = ids.map_or(u32::MAX, |ids| ids.count);
+    match [identity.uid, identity.gid].iter().chain(&identity.groups).find(|id| **id >= count) {
+        None => Ok(identity),
+        Some(id) => {
+            let rule = format!(
+                "the id {id} is none of the container's {count} ids; ask for more, or for the host's user namespace"
+            );
+            Err(StartFailure::rule(Step::User, user, rule))
+        }
+    }
+}
+
+/// In a user namespace just entered, this process is its root, with all rights there and none outside.
+pub(crate) fn become_root() -> Outcome<()> {
+    set_thread_groups(&[]).at(Step::Identity, "setgroups")?;
+    let gid = Gid::from_raw(0);
+    set_thread_res_gid(gid, gid, gid).at(Step::Identity, "setresgid")?;
+    let uid = Uid::from_raw(0);
+    set_thread_res_uid(uid, uid, uid).at(Step::Identity, "setresuid")
+}
+
+/// The pipes of `stdio` belong to the container's root, who can give them to its user then.
+pub(crate) fn give_to_root(stdio: &Stdio<'_>, ids: Ids) -> Outcome<()> {
+    let (uid, gid) = (Uid::from_raw(ids.first_id), Gid::from_raw(ids.first_id));
+    for fd in [stdio.stdin, stdio.stdout, stdio.stderr].into_iter().flatten() {
+        let kind = FileType::from_raw_mode(fstat(fd).at(Step::Stdio, "")?.st_mode);
+        if kind == FileType::Fifo {
+            fchown(fd, Some(uid), Some(gid)).at(Step::Stdio, "")?;
+        }
+    }
+    Ok(())
 }
 
 /// The file's bytes; none if it does not exist. It cannot make us wait nor read without end, nor lead outside.

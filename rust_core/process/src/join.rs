@@ -13,7 +13,7 @@ use crate::at::{At, Outcome};
 use crate::failure::{StartFailure, EXIT_NOT_FOUND};
 use crate::report::{Collector, Reporter};
 use crate::spawn::{fork, has_one_thread, occupy_stdio, NeverUnwind, Stdio};
-use crate::spec::{CgroupJoin, ExecSpec};
+use crate::spec::{CgroupJoin, ExecSpec, Ids};
 use crate::step::Step;
 use crate::terminal::Passage;
 use crate::{capabilities, cgroups, join_child, limits};
@@ -27,6 +27,8 @@ pub struct Container<'a> {
     pub own: BorrowedFd<'a>,
     /// The groups to be in. A v2 one must have no processes that it distributes resources among.
     pub cgroup: &'a CgroupJoin,
+    /// As [`crate::Spec::ids`]: the user namespace is joined too.
+    pub ids: Option<Ids>,
 }
 
 /// A child on its way to its program.

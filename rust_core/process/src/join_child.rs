@@ -62,16 +62,25 @@ fn until_exec(
     setsid().at(Step::Session, "")?;
     // While the host's files are in sight: the groups, and the score that the supervisor has lowered for itself.
     cgroups::join_v1(container.cgroup)?;
+    if let Some(ids) = container.ids {
+        limits::raise(&spec.rlimits)?;
+        identity::give_to_root(stdio, ids)?;
+    }
     if let Some(adjustment) = spec.oom_score_adj {
         let proc = open("/proc", PLACE, Mode::empty()).at(Step::OomScore, "/proc")?;
         limits::set_oom_score(proc.as_fd(), adjustment, reporter)?;
     }
     failpoint::hit("process.join_namespaces");
     // Root and working directory are the container's from here on.
-    move_into_thread_name_spaces(container.init, NAMESPACES).at(Step::Pivot, "namespaces")?;
+    let user = if container.ids.is_some() { ThreadNameSpaceType::USER } else { ThreadNameSpaceType::empty() };
+    move_into_thread_name_spaces(container.init, NAMESPACES | user).at(Step::Pivot, "namespaces")?;
+    if container.ids.is_some() {
+        identity::become_root()?;
+        die_with_parent(reporter)?;
+    }
     let root = open("/", PLACE, Mode::empty()).at(Step::Pivot, "/")?;
     let root = root.as_fd();
-    let identity = identity::look_up(root, &spec.user, &spec.additional_groups)?;
+    let identity = identity::look_up(root, &spec.user, &spec.additional_groups, container.ids)?;
     match (spec.terminal, terminal_socket) {
         (Some(size), Some(socket)) => {
             Terminal::open(root, size, identity.uid)?.become_stdio(socket)?;

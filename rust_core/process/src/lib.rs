@@ -16,6 +16,7 @@ mod cgroups;
 mod child;
 mod cwd;
 mod exec;
+mod go_between;
 mod host_devices;
 mod identity;
 mod join;

@@ -68,6 +68,23 @@ pub(crate) fn check(limits: &[Rlimit]) -> Outcome<()> {
     limits.iter().try_for_each(|limit| parse(limit).map(drop))
 }
 
+/// The hard limits are no lower than those of `limits`, as far as this process may raise them; nothing is lowered and no
+/// soft limit changes. In a user namespace none can be raised any more.
+pub(crate) fn raise(limits: &[Rlimit]) -> Outcome<()> {
+    for limit in limits {
+        let (resource, asked) = parse(limit)?;
+        let held = getrlimit(resource);
+        if is_above(asked.maximum, held.maximum) {
+            match setrlimit(resource, Pair { current: held.current, maximum: asked.maximum }) {
+                // `set` tells.
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(StartFailure::kernel(Step::Rlimit, &limit.name, errno)),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Each limit is in force, or as near to it as the caller's own hard limit allows, which is told.
 pub(crate) fn set(limits: &[Rlimit], reporter: &Reporter) -> Outcome<()> {
     for limit in limits {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mount::{MountError, OverlayPlan, Propagation};
+use mount::{IdMap, MountError, OverlayPlan, Propagation};
 use rustix::fs::{Mode, OFlags};
 
 use crate::at::{At, Outcome};
@@ -18,11 +18,14 @@ pub(crate) enum Prepared {
     Classic(OverlayPlan),
 }
 
-/// The overlay of `root`, visible nowhere.
-pub(crate) fn prepare(root: &Root) -> Outcome<Prepared> {
+/// The overlay of `root`, visible nowhere, with owners shifted by `ids`.
+pub(crate) fn prepare(root: &Root, ids: Option<IdMap<'_>>) -> Outcome<Prepared> {
     let lower_dirs = root.lower_dirs.iter().map(PathBuf::from).collect();
     let plan = OverlayPlan::new(lower_dirs, PathBuf::from(&root.upper_dir), PathBuf::from(&root.work_dir))
         .at(Step::Root, &root.upper_dir)?;
+    if let Some(ids) = ids {
+        return mount::overlay_mapped(&plan, ids).map(Prepared::Detached).at(Step::Root, &root.upper_dir);
+    }
     match mount::overlay_detached(&plan) {
         Ok(overlay) => Ok(Prepared::Detached(overlay)),
         Err(MountError::FeatureMissing { .. }) => Ok(Prepared::Classic(plan)),

@@ -8,13 +8,13 @@ use sys::clone::{self, Side};
 use sys::failpoint;
 
 use crate::at::{At, Outcome};
-use crate::child::{self, Prepared};
+use crate::child::{self, Given, Prepared};
 use crate::failure::{StartFailure, EXIT_NOT_FOUND};
-use crate::mounts::requested;
+use crate::mounts::{dev, requested};
 use crate::report::{self, Reporter};
 use crate::spec::{Namespace, Network, Spec};
 use crate::step::Step;
-use crate::{capabilities, cgroups, limits, namespaces, root, sysctl, terminal};
+use crate::{capabilities, cgroups, go_between, host_devices, limits, namespaces, root, sysctl, terminal};
 
 /// What the process has as descriptors 0, 1 and 2; None is the container's null device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,8 +47,10 @@ pub struct Init {
 /// one cannot be another process, and one that has ended is an error.
 ///
 /// `stdio` is borrowed: close your copies of the process's ends afterwards. `network_namespace` is one made
-/// beforehand, its loopback device up, for [`Network::None`]; without it a new one is made. Blocking, until execve;
-/// it waits on nothing that the image can prolong.
+/// beforehand, its loopback device up, for [`Network::None`]; without it a new one is made. `user_namespace` is one with
+/// the ids of the spec, which it needs if there are any: the process is in it, or in the joined one with the same ids, and
+/// so belong to it all namespaces that are made here. Blocking, until execve; it waits on nothing that the image can
+/// prolong.
 ///
 /// # Errors
 /// The step at which it stopped. The child is reaped, its mounts and namespaces are gone. The caller's part (cgroups,
@@ -61,14 +63,22 @@ pub fn spawn(
     spec: &Spec,
     stdio: Stdio<'_>,
     network_namespace: Option<BorrowedFd<'_>>,
+    user_namespace: Option<BorrowedFd<'_>>,
     joined: &[BorrowedFd<'_>],
 ) -> Result<Init, StartFailure> {
     debug_assert!(has_one_thread(), "spawn copies the process and must not run beside other threads");
     check(spec)?;
     let _guards = occupy_stdio()?;
+    let map = user_namespace.zip(spec.ids);
+    let map = map.map(|(namespace, ids)| mount::IdMap { namespace, first_id: ids.first_id });
+    if map.is_none() && spec.ids.is_some() {
+        return Err(StartFailure::rule(Step::Spec, "ids", "they need a user namespace"));
+    }
+    let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
     let prepared = Prepared {
-        root: root::prepare(&spec.root)?,
-        mounts: requested::prepare(&spec.mounts)?,
+        root: root::prepare(&spec.root, map)?,
+        dev: dev::prepare(&host_devices, &spec.devices, map)?,
+        mounts: requested::prepare(&spec.mounts, map)?,
         capabilities: capabilities::parse(&spec.capabilities)?,
     };
     let group = cgroups::open_v2(&spec.cgroup)?;
@@ -87,14 +97,30 @@ pub fn spawn(
     }
     let terminal = spec.terminal.map(|_| terminal::Passage::new()).transpose()?;
     failpoint::hit("process.clone");
-    let forked = namespaces::born_in(spec.namespaces.pid, joined, || fork(flags, group.as_ref()))?;
+    let birth = user_namespace.map(|_| go_between::Birth::new()).transpose()?;
+    let terminal_socket = terminal.as_ref().map(|passage| &passage.child);
+    let forked = match user_namespace {
+        None => namespaces::born_in(spec.namespaces.pid, joined, || fork(flags, group.as_ref()))?,
+        // It is born by a process that has entered the user namespace: only so do its others belong to that one.
+        Some(_) => fork(0, group.as_ref()).at(Step::Clone, "")?,
+    };
     match forked {
         Side::Child => {
             drop(read_end);
             let _guard = NeverUnwind;
             let reporter = Reporter::new(write_end);
-            let socket = terminal.as_ref().map(|passage| &passage.child);
-            let failure = child::run(spec, prepared, &stdio, socket, network_namespace, joined, &reporter);
+            let given = Given {
+                spec,
+                stdio: &stdio,
+                terminal_socket,
+                network_namespace,
+                joined,
+                reporter: &reporter,
+            };
+            let failure = match user_namespace.zip(birth) {
+                None => child::run(given, prepared),
+                Some((namespace, birth)) => go_between::run(given, prepared, namespace, flags, birth),
+            };
             reporter.failure(&failure);
             sys::inherited::exit_now(i32::from(failure.exit_code));
         }
@@ -102,6 +128,10 @@ pub fn spawn(
             drop(write_end);
             // Ours would keep the mounts alive, and a bind's source busy, until this function ends.
             drop(prepared);
+            let (pid, pidfd) = match birth {
+                None => (pid, pidfd),
+                Some(birth) => go_between::await_birth(&pidfd, &read_end, birth)?,
+            };
             await_exec(pid, pidfd, &read_end, terminal)
         }
     }

@@ -63,6 +63,21 @@ pub struct Spec {
     pub cgroup: CgroupJoin,
     /// The process has a terminal of the container's as its three descriptors, and as /dev/console; None is pipes.
     pub terminal: Option<TerminalSize>,
+    /// The ids that the container has on the host; None are the caller's own.
+    pub ids: Option<Ids>,
+}
+
+/// User and group ids of a container that is in a user namespace: 0 to `count - 1` inside are `first_id` and those after
+/// it outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// The first id outside.
+    pub first_id: u32,
+    /// How many there are.
+    pub count: u32,
+    /// The process, by its place as in [`Network::Joined`], whose user namespace is shared; it has the same ids. None: a
+    /// namespace of the container's own.
+    pub joined: Option<u8>,
 }
 
 /// The size of a terminal, in characters.

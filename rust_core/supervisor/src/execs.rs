@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use control::spool::{SpoolWriter, MAX_FRAME_BYTES};
 use control::wire::{self, MAX_EXECS, MAX_EXEC_ID_BYTES, MAX_PLAN_BYTES};
 use errors::IoError;
-use process::spec::CgroupJoin;
+use process::spec::{CgroupJoin, Ids};
 use process::{ExecSpec, StartFailure, Starting, Stdio, Step};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -20,6 +20,7 @@ pub struct Execs {
     next_serial: u64,
     own: OwnedFd,
     cgroup: CgroupJoin,
+    ids: Option<Ids>,
     /// The OOM score of a process that asks for none: what this program had before it lowered its own.
     oom_score_adj: i32,
     chunk: Box<[u8]>,
@@ -27,8 +28,8 @@ pub struct Execs {
 
 impl Execs {
     /// None yet. `cgroup`: the container's groups; `own`: pidfd of this program.
-    pub fn new(own: OwnedFd, cgroup: CgroupJoin, oom_score_adj: i32) -> Self {
-        Self { all: Vec::new(), next_serial: 0, own, cgroup, oom_score_adj, chunk: Box::default() }
+    pub fn new(own: OwnedFd, cgroup: CgroupJoin, ids: Option<Ids>, oom_score_adj: i32) -> Self {
+        Self { all: Vec::new(), next_serial: 0, own, cgroup, ids, oom_score_adj, chunk: Box::default() }
     }
 
     /// All of them.
@@ -124,7 +125,8 @@ impl Execs {
             stderr: theirs[2].as_ref().map(AsFd::as_fd),
         };
         sys::failpoint::hit("supervisor.exec_process");
-        process::begin(&spec, process::Container { init, own: self.own.as_fd(), cgroup: &cgroup }, stdio)
+        let container = process::Container { init, own: self.own.as_fd(), cgroup: &cgroup, ids: self.ids };
+        process::begin(&spec, container, stdio)
     }
 
     /// Something happened to a descriptor of a process; its number if that is to be told.

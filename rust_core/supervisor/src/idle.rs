@@ -8,25 +8,37 @@ use control::wire::Report;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
+use sys::user_namespace::Draft;
 
 /// Longest /proc/self/stat that is read.
 const MAX_STAT_BYTES: usize = 4096;
 /// Of the fields after the command's name, where the arguments begin and end. Source: proc_pid_stat(5), fields 48, 49.
 const ARG_START: usize = 45;
 
-/// The network namespace of the container to come, made while nothing is asked, and told of; None if a plan is there
-/// already.
+/// Namespaces of the container to come.
+pub struct Ahead {
+    /// Of the network.
+    pub network: OwnedFd,
+    /// Of users, to which that one belongs; its ids are not known yet.
+    pub user: Option<Draft>,
+}
+
+/// Namespaces of the container to come, made while nothing is asked, and told of; None if a plan is there already.
 ///
 /// # Errors
-/// See `sys::network::new_namespace`: the supervisor must end.
-pub fn network_namespace(daemon: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
+/// See `sys::network::new_namespace` and `Draft::new`: the supervisor must end.
+pub fn make_namespaces(daemon: &OwnedFd, has_users: bool) -> Result<Option<Ahead>, Errno> {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&now))? > 0 {
         return Ok(None);
     }
-    let made = sys::network::new_namespace()?;
+    let user = if has_users { Some(Draft::new(true)?) } else { None };
+    let made = match &user {
+        Some(user) => sys::network::furnish_namespace(user.network()?)?,
+        None => sys::network::new_namespace()?,
+    };
     peer::send(daemon, &Report::Namespace, &[made.namespace.as_fd(), made.route.as_fd()])?;
-    Ok(Some(made.namespace))
+    Ok(Some(Ahead { network: made.namespace, user }))
 }
 
 /// Sockets in `namespace` are the daemon's.

@@ -1,7 +1,8 @@
 //! `fluyt-supervisor`: one small program beside each container. It starts the container's process, owns its output and
 //! the write end of its stdin, reaps it, and writes down how it ended. It decides nothing, and it outlives the daemon.
 //!
-//! Descriptor 0 is its connection to the daemon that started it; its only argument is the container's id, for `ps`.
+//! Descriptor 0 is its connection to the daemon that started it; its arguments are the container's id, for `ps`, and
+//! whether the namespaces that it makes ahead are to belong to a user namespace.
 
 mod connections;
 mod ending;
@@ -68,7 +69,8 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
         let sent = peer::send(&daemon, &Report::failed_io(&error), &[]);
         sent.err().unwrap_or(Errno::IO)
     };
-    let network = idle::network_namespace(&daemon)?;
+    let has_users = std::env::args_os().nth(2).is_some_and(|argument| argument == control::WITH_USERS);
+    let ahead = idle::make_namespaces(&daemon, has_users)?;
     let (prepared, mut spec) = plan::receive(&daemon).map_err(&told)?;
     let Some(plan::Proceed { cgroup, oom_counter, joined }) = plan::await_proceed(&daemon).map_err(&told)?
     else {
@@ -78,11 +80,10 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
     spec.cgroup = cgroup;
     let container_id = prepared.container_id().to_owned();
     sys::failpoint::hit("supervisor.before_spawn");
-    let started = prepared.spawn(&spec, oom_counter, network.as_ref(), &joined);
+    // The container's processes hold its namespaces from now on, or nobody does.
+    let started = prepared.spawn(&spec, oom_counter, ahead, &joined);
     drop(spec);
     drop(joined);
-    // The container's processes hold it from now on, or nobody does.
-    drop(network);
     let mut container = match started {
         Ok(container) => container,
         Err(failure) => return peer::send(&daemon, &Report::failed(failure), &[]),

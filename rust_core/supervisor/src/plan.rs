@@ -14,10 +14,12 @@ use process::{Spec, StartFailure, Stdio, Step};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::PidfdFlags;
+use sys::user_namespace::Draft;
 
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::ending::Ending;
 use crate::execs::Execs;
+use crate::idle::Ahead;
 use crate::output::Output;
 use crate::serve::Container;
 
@@ -154,7 +156,7 @@ impl Prepared {
         &self.container_id
     }
 
-    /// The container's process has executed its program. `network`: made ahead, for a container that has its own.
+    /// The container's process has executed its program. `ahead`: namespaces made before, for a container that has its own.
     ///
     /// # Errors
     /// The step at which it stopped; nothing is left then.
@@ -162,7 +164,7 @@ impl Prepared {
         self,
         spec: &Spec,
         oom_counter: Option<String>,
-        network: Option<&OwnedFd>,
+        ahead: Option<Ahead>,
         joined: &[OwnedFd],
     ) -> Result<Container, StartFailure> {
         let fail = |operation: &'static str| move |errno| StartFailure::kernel(Step::Stdio, operation, errno);
@@ -176,9 +178,12 @@ impl Prepared {
             stdout: self.outputs.as_ref().map(|(stdout, _)| stdout.write.as_fd()),
             stderr: self.outputs.as_ref().map(|(_, stderr)| stderr.write.as_fd()),
         };
-        let network = network.filter(|_| spec.network == Network::None).map(AsFd::as_fd);
         let joined: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
-        let init = match process::spawn(spec, stdio, network, &joined) {
+        let spawned = namespaces(spec, ahead).and_then(|(network, user)| {
+            let (network, user) = (network.as_ref().map(AsFd::as_fd), user.as_ref().map(AsFd::as_fd));
+            process::spawn(spec, stdio, network, user, &joined)
+        });
+        let init = match spawned {
             Ok(init) => init,
             Err(failure) => {
                 self.undo();
@@ -214,11 +219,31 @@ impl Prepared {
             running,
             first_hold: self.is_held.then(|| self.log.segment()),
             connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
-            execs: Execs::new(execs_own, spec.cgroup.clone(), spec.oom_score_adj.unwrap_or(oom_score_adj)),
+            execs: Execs::new(
+                execs_own,
+                spec.cgroup.clone(),
+                spec.ids,
+                spec.oom_score_adj.unwrap_or(oom_score_adj),
+            ),
             output: Output::new(self.log, stdout, stderr, kept_open).with_journal(self.journal),
             ending: Ending::new(self.run_dir, self.run_path, oom_counter),
         })
     }
+}
+
+/// The network and the user namespace that are the container's own, as far as they are made before it is: what was made
+/// ahead, if it fits.
+fn namespaces(spec: &Spec, ahead: Option<Ahead>) -> Result<(Option<OwnedFd>, Option<OwnedFd>), StartFailure> {
+    let fail = |errno| StartFailure::kernel(Step::Clone, "user namespace", errno);
+    let (network, draft) = match ahead {
+        // Only the host's own user namespace may have power over what was made in it.
+        Some(ahead) if ahead.user.is_some() == spec.ids.is_some() => (Some(ahead.network), ahead.user),
+        _ => (None, None),
+    };
+    let network = network.filter(|_| spec.network == Network::None);
+    let Some(ids) = spec.ids else { return Ok((network, None)) };
+    let draft = draft.map_or_else(|| Draft::new(false), Ok).map_err(fail)?;
+    Ok((network, Some(draft.map(ids.first_id, ids.count).map_err(fail)?)))
 }
 
 /// The OOM score that a process of the container has if it asks for none; 0 where it cannot be read.

@@ -16,6 +16,9 @@ pub const NEW_PID: u64 = 0x2000_0000;
 /// CLONE_NEWNET: network devices, addresses and routes of its own.
 pub const NEW_NETWORK: u64 = 0x4000_0000;
 
+/// CLONE_PARENT: the child is the caller's parent's, and the parent's to reap.
+pub const SIBLING: u64 = 0x0000_8000;
+
 const CLONE_PIDFD: u64 = 0x0000_1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -34,7 +37,8 @@ pub enum Side {
     Child,
 }
 
-/// A copy of this process runs from here in the given new namespaces; handled signals are back at their defaults
+/// A copy of this process runs from here in the given new namespaces, a child of the caller unless `namespaces` has
+/// [`SIBLING`]; handled signals are back at their defaults
 /// in it (ignored ones stay ignored), and SIGCHLD tells its end.
 ///
 /// With `cgroup` (a directory of a v2 hierarchy) the child is born in that group.
@@ -51,7 +55,8 @@ pub unsafe fn fork_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Resu
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling ends as the caller would.
+    args.exit_signal = if namespaces & SIBLING == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(group) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = group.as_raw_fd() as u64;

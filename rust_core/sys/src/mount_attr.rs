@@ -77,11 +77,12 @@ pub fn set_propagation(mount: impl AsFd, propagation: u64, recursive: bool) -> R
     change(mount, MountAttr { set: 0, clear: 0, propagation, user_namespace_fd: 0 }, recursive)
 }
 
-/// The detached mount of this descriptor shows owners as the id maps of `user_namespace` shift them.
+/// The detached mount of this descriptor, with `recursive` each mount below it too, shows owners as the id maps of
+/// `user_namespace` shift them.
 ///
 /// # Errors
 /// As in [`add`]; EINVAL also for a file system that cannot be idmapped, and for a mount that is already attached.
-pub fn map_ids(mount: impl AsFd, user_namespace: impl AsFd) -> Result<(), Errno> {
+pub fn map_ids(mount: impl AsFd, user_namespace: impl AsFd, recursive: bool) -> Result<(), Errno> {
     let user_namespace_fd = user_namespace.as_fd().as_raw_fd() as u64;
-    change(mount, MountAttr { set: ID_MAP, clear: 0, propagation: 0, user_namespace_fd }, false)
+    change(mount, MountAttr { set: ID_MAP, clear: 0, propagation: 0, user_namespace_fd }, recursive)
 }

@@ -39,10 +39,28 @@ const DEFAULTS: [(&str, &str); 4] = [
 /// EPERM without CAP_SYS_ADMIN. After an error of any kind the thread may be in the new namespace: its program must
 /// end.
 pub fn new_namespace() -> Result<Namespace, Errno> {
-    let open_own = || open(OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let home = open_own()?;
     // SAFETY: a network namespace has no part in memory or descriptors; nothing that is shared changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    furnish(open_own()?, &home)
+}
+
+/// As [`new_namespace`] of one that was made already, in whatever user namespace.
+///
+/// # Errors
+/// As [`new_namespace`].
+pub fn furnish_namespace(namespace: OwnedFd) -> Result<Namespace, Errno> {
+    let home = open_own()?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    furnish(namespace, &home)
+}
+
+fn open_own() -> Result<OwnedFd, Errno> {
+    open(OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The calling thread is in `namespace`, and goes back to `home`.
+fn furnish(namespace: OwnedFd, home: &OwnedFd) -> Result<Namespace, Errno> {
     bring_loopback_up()?;
     for (path, value) in DEFAULTS {
         match open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
@@ -52,7 +70,7 @@ pub fn new_namespace() -> Result<Namespace, Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    let made = Namespace { namespace: open_own()?, route: open_route()? };
+    let made = Namespace { namespace, route: open_route()? };
     move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(made)
 }

@@ -17,8 +17,9 @@ class ContainerRoot:
     with the last object that uses it."""
 
     @staticmethod
-    def running(root_fd: int) -> ContainerRoot:
-        """Of a running container: `root_fd`, borrowed, is its root with all mounts. Raises IO_FAILED."""
+    def running(root_fd: int, ids: tuple[int, int] | None) -> ContainerRoot:
+        """Of a running container: `root_fd`, borrowed, is its root with all mounts. `ids`: first id outside and number of
+        the ids of a container in a user namespace; archives have owners as they are inside. Raises IO_FAILED."""
     @staticmethod
     def stopped(
         lower_dirs: Sequence[str],

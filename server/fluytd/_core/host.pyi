@@ -18,6 +18,9 @@ class Feature:
 def probe(data_root: str) -> list[Feature]:
     """Every feature, tried rather than guessed from a version; leaves nothing behind. Blocking (some milliseconds)."""
 
+def idmapped_mounts(data_root: str) -> Feature:
+    """The feature of that name alone: whether a container can be in a user namespace. Blocking (a millisecond)."""
+
 def directory_usage(path: str, max_entries: int) -> tuple[int, int, bool]:
     """(bytes, entries, is_complete) of a tree, never following links nor leaving its file system; stops at
     `max_entries`. Raises IO_FAILED. Blocking."""

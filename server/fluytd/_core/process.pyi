@@ -153,11 +153,11 @@ class SupervisorHost:
 
     def __new__(cls, supervisor_path: str) -> SupervisorHost:
         """Opens and keeps the program, so that an upgrade cannot mix versions. Raises IO_FAILED, VERSION_MISMATCH."""
-    def prepare(self, count: int) -> None:
-        """`count` supervisors (8 at most) wait for the next starts, which then need not execute any. They end with this
-        object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
-    def take_ready(self, container_id: str) -> ReadySupervisor:
-        """One that waits, for a container whose network is made before its start. Raises IO_FAILED. Blocking."""
+    def prepare(self, count: int, has_users: bool) -> None:
+        """`count` supervisors (8 at most) wait for the next starts, which then need not execute any; `has_users`: of
+        containers that are in a user namespace. They end with this object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
+    def take_ready(self, container_id: str, has_users: bool) -> ReadySupervisor:
+        """One that waits, for a container whose network is made before its start; `has_users` as `prepare`. Raises IO_FAILED. Blocking."""
     def open_namespace(self, host_pid: int, timeout_millis: int) -> Namespace:
         """The network namespace of a process. Raises IO_FAILED (errno 2: it has ended), SUPERVISOR_LOST. Blocking."""
     def start(

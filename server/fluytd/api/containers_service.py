@@ -276,13 +276,13 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             raise FieldInvalid(field="page_token", rule="must be a next_page_token of an earlier answer")
         response = containers_pb2.ListProcessesResponse()
         size_bytes = 0
-        for process in await self._containers.list_processes(reference):
+        for process, uid in await self._containers.list_processes(reference):
             if process.host_pid <= int(after):
                 continue
             if len(response.processes) == limit or size_bytes > MAX_PAGE_BYTES:
                 response.next_page_token = to_page_token(str(response.processes[-1].host_pid))
                 break
-            message = to_process(process)
+            message = to_process(process, uid)
             response.processes.append(message)
             size_bytes += message.ByteSize()
         return response

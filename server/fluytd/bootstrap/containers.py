@@ -1,5 +1,6 @@
 """Containers: their service, further processes in them, their logs, their sizes."""
 
+import functools
 import platform
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 
-from fluytd._core import process
+from fluytd._core import host, process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.bootstrap.networks import network_parts_of
@@ -22,8 +23,9 @@ from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
-from fluytd.containers.spec import NetworkMode
+from fluytd.containers.spec import NetworkMode, UsersMode
 from fluytd.containers.supervisor import CoreRuntime
+from fluytd.containers.user_ids import IdSettings
 from fluytd.execs.probe import ExecProbe
 from fluytd.execs.service import ExecService
 from fluytd.host import probe
@@ -114,7 +116,27 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
         str(config.journal_socket_path),
     )
     devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
-    return CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices), facts
+    has_users = id_settings(base).default is UsersMode.AUTO
+    runtime = CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users)
+    return runtime, facts
+
+
+@functools.cache
+def _obstacle(data_root: Path) -> str:
+    found = host.idmapped_mounts(str(data_root))
+    return "" if found.is_available else found.detail or "it cannot shift the owners of files"
+
+
+def id_settings(base: Base) -> IdSettings:
+    """The settings about users, and what the host allows. Blocking (a millisecond, once)."""
+    config = base.config
+    return IdSettings(
+        UsersMode(config.default_userns),
+        config.userns_first_id,
+        config.userns_pool_count,
+        config.userns_range_count,
+        _obstacle(config.data_root),
+    )
 
 
 def _name_sources(config: Config) -> NameSources:
@@ -149,6 +171,7 @@ def _service(
         volumes=VolumeUses(volumes.ctx),
         networking=networking,
         default_network_mode=NetworkMode(config.default_network),
+        id_settings=id_settings(base),
     )
 
 

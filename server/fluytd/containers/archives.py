@@ -7,6 +7,7 @@ from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import changes, copies
 from fluytd._core.layer import LayerStore
 from fluytd.containers.copy_ports import CopyArchive, CopyReceiver, CopyRoot, Cover
+from fluytd.containers.model import IdRange
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.tree_ports import Change, TreeArchive
 from fluytd.images.commit import Tree
@@ -73,10 +74,11 @@ class CoreCopies:
         """See `copy_ports.Copies.new_cancel_token`."""
         return CoreCancelToken()
 
-    def running(self, root_fd: int, subject: str) -> CopyRoot:
+    def running(self, root_fd: int, subject: str, ids: IdRange | None) -> CopyRoot:
         """See `copy_ports.Copies.running`."""
         try:
-            return _Root(copies.ContainerRoot.running(root_fd), subject)
+            range_ = None if ids is None else (ids.first_id, ids.count)
+            return _Root(copies.ContainerRoot.running(root_fd, range_), subject)
         finally:
             os.close(root_fd)
 

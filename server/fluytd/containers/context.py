@@ -13,6 +13,7 @@ from fluytd.containers.ports import Directories, Images, Networking, Probe, Reco
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.spec import NetworkMode
 from fluytd.containers.table import ContainerTable, Entry, Run
+from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import EngineError
 from fluytd.events.model import Fact
 from fluytd.workers import Workers
@@ -40,6 +41,8 @@ class Context:
     networking: Networking
     #: The network mode of a container whose caller names none.
     default_network_mode: NetworkMode = NetworkMode.BRIDGE
+    #: The engine's settings about users and groups of containers.
+    id_settings: IdSettings = field(default_factory=IdSettings)
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None

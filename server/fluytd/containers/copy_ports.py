@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fluytd.containers.model import IdRange
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.tree_ports import TreeArchive
 from fluytd.operations.ports import CancelToken
@@ -78,8 +79,9 @@ class Copies(Protocol):
     def new_cancel_token(self) -> CancelToken:
         """A token that reading looks at."""
 
-    def running(self, root_fd: int, subject: str) -> CopyRoot:
-        """Of a running container, whose root `root_fd` is; closed by this. Raises IO_FAILED. Blocking."""
+    def running(self, root_fd: int, subject: str, ids: IdRange | None) -> CopyRoot:
+        """Of a running container, whose root `root_fd` is, closed by this, and whose users `ids` are. Raises
+        IO_FAILED. Blocking."""
 
     def stopped(
         self, paths: StartPaths, covers: Sequence[Cover], subject: str, *, is_root_read_only: bool, is_written: bool

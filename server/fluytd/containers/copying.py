@@ -193,10 +193,10 @@ class ContainerCopies:
 
     async def _open_running(self, entry: Entry, run: Run) -> CopyRoot | None:
         """None if it has just ended."""
-        subject = f"container {entry.container.id}"
+        subject, ids = f"container {entry.container.id}", entry.container.ids
         failpoints.hit("container.copy.begin")
         try:
-            return await self._call(lambda: self._copies.running(run.process.open_root_fd(), subject))
+            return await self._call(lambda: self._copies.running(run.process.open_root_fd(), subject, ids))
         except ProcessNotFound:
             await run.final()
             return None

@@ -3,7 +3,7 @@
 import dataclasses
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model, mounts, namespaces
+from fluytd.containers import checks, facts, model, mounts, namespaces, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
@@ -27,6 +27,7 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     if name and not is_valid_name(name):
         raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
     checks.check_spec(spec)
+    user_ids.check_users(spec)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     allowed = capabilities(spec.security, ctx.host)
     check_modules(spec.security, ctx.host)
@@ -72,6 +73,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
     ]
     spec = namespaces.bound(spec, find)
     # From here to `add` nothing is awaited: the image cannot be deleted in between.
+    others = [find(reference) for reference in namespaces.others(spec)]
     container_id = ContainerId.new()
     container = Container(
         id=container_id,
@@ -80,6 +82,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         image=image,
         resolved=resolve(spec, image, container_id, namespaces.host_name(spec, ctx.host.hostname, find)),
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
+        ids=user_ids.chosen(spec, others, ctx.id_settings, ctx.table.id_ranges),
     )
     entry = ctx.table.add(container)
     try:

@@ -102,6 +102,14 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class IdRange:
+    """Users and groups of the host: 0 to `count - 1` in a container are `first_id` and those after it."""
+
+    first_id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class MountedVolume:
     """A volume that a container has, from its creation to its deletion."""
 
@@ -225,6 +233,8 @@ class Container:
     endpoints: tuple[Endpoint, ...] = ()
     #: The ports of the host that lead to the present run.
     published_ports: tuple[PublishedPort, ...] = ()
+    #: What its users are on the host, from its creation to its deletion; None: who they are inside.
+    ids: IdRange | None = None
 
     @property
     def all_images(self) -> tuple[ImageFacts, ...]:

@@ -152,6 +152,10 @@ class ContainerStart:
     #: Path of the journal's socket if each line goes there too, and what is said of each besides.
     journal_socket: str | None
     journal_fields: list[tuple[str, str]]
+    #: First id outside, and number, of the users and groups of a container in a user namespace; None: the host's.
+    ids: tuple[int, int] | None = None
+    #: The place of the container whose user namespace, with the same ids, is shared.
+    ids_joined: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The processes of a running container. It changes nothing."""
 
+from fluytd.containers import user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.ports import ProcessInfo
@@ -9,8 +10,9 @@ from fluytd.errors import ContainerWrongState
 LISTABLE = frozenset({State.RUNNING, State.PAUSED})
 
 
-async def list_processes(ctx: Context, entry: Entry) -> list[ProcessInfo]:
-    """All processes of the container, further ones that callers started in it too, by host pid.
+async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, int]]:
+    """All processes of the container, further ones that callers started in it too, by host pid, each with its user as
+    the container sees it.
 
     Raises CONTAINER_WRONG_STATE, IO_FAILED.
     """
@@ -18,4 +20,5 @@ async def list_processes(ctx: Context, entry: Entry) -> list[ProcessInfo]:
     if container.state not in LISTABLE:
         allowed = sorted(state.value for state in LISTABLE)
         raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
-    return await ctx.workers.run(ctx.runtime.list_processes, container.id)
+    found = await ctx.workers.run(ctx.runtime.list_processes, container.id)
+    return [(process, user_ids.inside(container.ids, process.uid)) for process in found]

@@ -325,6 +325,8 @@ def start_spec(
         log_segment_count=segment_count,
         journal_socket=settings.journal_socket if spec.log.driver is LogDriver.JOURNALD else None,
         journal_fields=journal_fields(container),
+        ids=None if container.ids is None else (container.ids.first_id, container.ids.count),
+        ids_joined=0 if container.ids is not None and namespaces.others(spec) else None,
     )
 
 

@@ -36,7 +36,8 @@ from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
-from fluytd.containers.table import Entry
+from fluytd.containers.table import ContainerTable, Entry
+from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, LogNotKept, VersionConflict
 from fluytd.events.model import ContainerRenamed
 from fluytd.images.ports import Holder
@@ -72,6 +73,7 @@ class ContainerService:
         host: HostFacts,
         networking: Networking,
         default_network_mode: NetworkMode = NetworkMode.BRIDGE,
+        id_settings: IdSettings = IdSettings(),  # noqa: B008 - it is frozen
         probe: Probe | None = None,
         volumes: Volumes | None = None,
     ) -> None:
@@ -86,6 +88,8 @@ class ContainerService:
             host=host,
             networking=networking,
             default_network_mode=default_network_mode,
+            id_settings=id_settings,
+            table=ContainerTable(IdRanges(id_settings)),
             probe=probe,
             volumes=volumes,
         )
@@ -354,7 +358,7 @@ class ContainerService:
         """Figures of all that run, none older than that. Raises IO_FAILED."""
         return await self._sampler.read_all(max_age_seconds)
 
-    async def list_processes(self, reference: str) -> Sequence[ProcessInfo]:
+    async def list_processes(self, reference: str) -> Sequence[tuple[ProcessInfo, int]]:
         """See `processes.list_processes`."""
         return await processes.list_processes(self.ctx, self.ctx.table.find(reference))
 

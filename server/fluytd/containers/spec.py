@@ -38,6 +38,25 @@ class NamespaceSpec:
     container: str = ""
 
 
+class UsersMode(StrEnum):
+    """Whose the ids of a container's users are."""
+
+    #: As the engine's setting says.
+    DEFAULT = "default"
+    #: A range of its own.
+    AUTO = "auto"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class UsersSpec:
+    """The user namespace of a container."""
+
+    mode: UsersMode = UsersMode.DEFAULT
+    #: Number of ids with AUTO; 0 for the engine's setting.
+    size: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class NamespacesSpec:
     """The namespaces of a container besides that of the network."""
@@ -46,6 +65,7 @@ class NamespacesSpec:
     ipc: NamespaceSpec = NamespaceSpec()
     uts: NamespaceSpec = NamespaceSpec()
     cgroup: NamespaceSpec = NamespaceSpec()
+    user: UsersSpec = UsersSpec()
 
 
 class PullPolicy(StrEnum):

@@ -39,8 +39,12 @@ class CoreRuntime:
         settings: StartSettings,
         host_facts: HostFacts,
         devices: HostDevices,
+        *,
+        has_users: bool = False,
     ) -> None:
-        """Opens the supervisor program. Raises IO_FAILED, VERSION_MISMATCH. Blocking."""
+        """Opens the supervisor program. `has_users`: most containers will be in a user namespace. Raises IO_FAILED,
+        VERSION_MISMATCH. Blocking."""
+        self._has_users = has_users
         #: Gives a container's network namespace its interfaces; set once networks are known.
         self.attach: Callable[[Container, Namespace], None] = _no_networks
         self._host = process.SupervisorHost(str(supervisor_path))
@@ -55,7 +59,7 @@ class CoreRuntime:
     def prepare(self) -> None:
         """See `ports.Runtime.prepare`."""
         failpoints.hit("container.prepare.supervisors")
-        self._host.prepare(READY_SUPERVISORS)
+        self._host.prepare(READY_SUPERVISORS, self._has_users)
 
     def run_dir(self, container_id: str) -> str:
         """Absolute path of a container's run directory."""
@@ -111,7 +115,7 @@ class CoreRuntime:
         joined: list[process.Supervisor] = [*others]  # type: ignore[list-item] # as in `exec`
         if not container.endpoints:
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
-        ready = self._host.take_ready(container.id)
+        ready = self._host.take_ready(container.id, spec.ids is not None)
         try:
             serves_names = any(endpoint.has_names for endpoint in container.endpoints)
             self.attach(container, ready.namespace(START_TIMEOUT_MILLIS, serves_names))

@@ -8,6 +8,7 @@ from typing import Final
 
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Process
+from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse
 
 #: Matches that an error about an ambiguous id lists.
@@ -149,7 +150,9 @@ class Entry:
 class ContainerTable:
     """The authority on which containers exist and which names are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, id_ranges: IdRanges | None = None) -> None:
+        #: The ids that containers have.
+        self.id_ranges = id_ranges or IdRanges(IdSettings())
         self._by_id: dict[str, Entry] = {}
         self._by_name: dict[str, str] = {}
         #: Entries by the images that they have, oldest first, and how many stand on each layer: neither changes
@@ -167,6 +170,7 @@ class ContainerTable:
         self._by_id[container.id] = entry
         self._by_name[container.name] = container.id
         self._note_images(entry)
+        self.id_ranges.hold(container.ids)
         return entry
 
     def complete(self, entry: Entry, container: Container) -> None:
@@ -185,6 +189,7 @@ class ContainerTable:
         container = entry.container
         if self._by_id.pop(container.id, None) is not None:
             self._forget_images(container)
+            self.id_ranges.release(container.ids)
         if self._by_name.get(container.name) == container.id:
             del self._by_name[container.name]
 

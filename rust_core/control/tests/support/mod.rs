@@ -122,6 +122,8 @@ impl Scene {
             log_segment_count: 5,
             journal_socket: None,
             journal_fields: Vec::new(),
+            ids: None,
+            ids_joined: None,
         }
     }
 

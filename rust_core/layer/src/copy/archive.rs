@@ -82,7 +82,9 @@ pub fn open_archive(
         link_target,
     };
     let walk = PlainWalk::new(root.clone(), place, name.unwrap_or(last).to_vec(), limits, subject);
-    Ok(Archive { info, stream: TarStream::new(Tree::Plain(walk), Scope::Whole, limits, subject) })
+    let stream =
+        TarStream::new(Tree::Plain(walk), Scope::Whole, limits, subject).seen_from_inside(root.ids());
+    Ok(Archive { info, stream })
 }
 
 /// The last part of a path, slashes at its end left out; empty for `/`, and for what ends in `.` or `..`.

@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 
 use errors::IoError;
 
+use rustix::io::Errno;
+
 use super::{ArchiveSource, CopyError, Placed, Unpacker};
 use crate::{LayerError, Limits};
 
@@ -32,6 +34,18 @@ enum State {
     Ended(Result<Placed, CopyError>),
 }
 
+/// A copy that failed, or could not be made by the owner of the files.
+enum Failure {
+    Copy(CopyError),
+    Owner(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Owner(errno)
+    }
+}
+
 /// Begins to unpack what [`Receiver::write`] brings.
 ///
 /// # Errors
@@ -43,7 +57,21 @@ pub fn begin(unpacker: Unpacker, limits: &Limits, subject: &str) -> Result<Recei
         .name("copy".into())
         .spawn(move || {
             let pieces = Pieces { queue, current: Vec::new(), used: 0, is_ended: false };
-            unpacker.run(ArchiveSource::new(pieces, &limits, &name)?)
+            let ids = unpacker.ids();
+            let run = || unpacker.run(ArchiveSource::new(pieces, &limits, &name)?);
+            match ids {
+                None => run(),
+                // Nobody else can make files where owners are shifted. The thread ends with this.
+                Some(ids) => {
+                    sys::user_namespace::as_owner(ids.first_id, ids.first_id, || run().map_err(Failure::Copy))
+                        .map_err(|failure| match failure {
+                            Failure::Copy(error) => error,
+                            Failure::Owner(errno) => {
+                                CopyError::from(IoError::new("setfsuid", &name, errno.raw_os_error()))
+                            }
+                        })
+                }
+            }
         })
         .map_err(|error| CopyError::from(IoError::from_std("clone", "copy thread", &error)))?;
     Ok(Receiver { state: Mutex::new(State::Running(sender, thread)), subject: subject.to_owned() })

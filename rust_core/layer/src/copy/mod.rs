@@ -12,6 +12,7 @@
 mod archive;
 mod error;
 mod feed;
+mod ids;
 mod place;
 mod root;
 mod source;
@@ -21,6 +22,7 @@ mod walk;
 pub use archive::{open_archive, Archive, FileInfo};
 pub use error::CopyError;
 pub use feed::{begin, Receiver};
+pub use ids::Ids;
 pub use root::Root;
 pub use source::ArchiveSource;
 pub use unpack::{Placed, Rename, UnpackOptions, Unpacker};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::CopyError;
+use super::{CopyError, Ids};
 use crate::error::shown;
 use crate::limits::{PATH_BYTES_MAX, SYMLINK_COUNT_MAX};
 use crate::tree::{self, file_type};
@@ -21,6 +21,7 @@ pub struct Root {
     fd: Arc<OwnedFd>,
     is_read_only: bool,
     covers: Vec<Cover>,
+    ids: Option<Ids>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,7 +118,19 @@ impl Root {
     /// Over an open directory, which may be an `O_PATH` handle. `is_read_only`: nothing may be written but into what
     /// covers it.
     pub fn new(fd: OwnedFd, is_read_only: bool) -> Self {
-        Self { fd: Arc::new(fd), is_read_only, covers: Vec::new() }
+        Self { fd: Arc::new(fd), is_read_only, covers: Vec::new(), ids: None }
+    }
+
+    /// The same tree, of a container whose owners show shifted by `ids` here.
+    #[must_use]
+    pub fn of_users(mut self, ids: Option<Ids>) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// What owners show shifted by.
+    pub(crate) fn ids(&self) -> Option<Ids> {
+        self.ids
     }
 
     /// The root directory itself, without what covers places in it.

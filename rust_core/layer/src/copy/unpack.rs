@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::place::{remove, Spot, MOUNTED};
 use super::root::{name_of, Place, Root};
-use super::CopyError;
+use super::{CopyError, Ids};
 use crate::directory::attributes::Attributes;
 use crate::directory::nodes::write_data;
 use crate::entry::{components, split_last};
@@ -89,7 +89,10 @@ impl Unpacker {
         if let Some(directory) = base.last() {
             directory.check_writable(path)?;
         }
-        let maker = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let maker = root.ids().map_or_else(
+            || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            |ids| (ids.first_id, ids.first_id),
+        );
         Ok(Self {
             root,
             base,
@@ -103,6 +106,11 @@ impl Unpacker {
             here: None,
             maker,
         })
+    }
+
+    /// What owners show shifted by where it unpacks.
+    pub(super) fn ids(&self) -> Option<Ids> {
+        self.root.ids()
     }
 
     /// All entries of the tar are there. Whatever fails, what came before stays, each file whole, and directories have
@@ -139,7 +147,7 @@ impl Unpacker {
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), CopyError> {
         self.placed.entry_count += 1;
         let path = self.renamed(entry.path.as_bytes())?;
-        let attributes = self.attributes(&mut entry);
+        let attributes = self.attributes(&mut entry)?;
         if path.is_empty() {
             // The directory itself is the receiver's, whatever the archive says of it.
             return match entry.kind {
@@ -222,7 +230,8 @@ impl Unpacker {
         })
     }
 
-    fn attributes(&self, entry: &mut Entry) -> Attributes {
+    /// What the entry is to have, as it is outside of the container's user namespace.
+    fn attributes(&self, entry: &mut Entry) -> Result<Attributes, CopyError> {
         let mut attributes = Attributes::of_entry(entry);
         if let Some((uid, gid)) = self.options.owner {
             (attributes.uid, attributes.gid) = (uid, gid);
@@ -231,7 +240,29 @@ impl Unpacker {
             attributes.mode &= !SET_ID_BITS;
             attributes.xattrs.retain(|(name, _)| name.starts_with(b"user."));
         }
-        attributes
+        (attributes.uid, attributes.gid) =
+            self.outside((attributes.uid, attributes.gid), entry.path.as_bytes())?;
+        if let Some(ids) = self.root.ids() {
+            let outside = attributes.xattrs.into_iter().map(|attribute| ids.attribute_outside(attribute));
+            attributes.xattrs = outside.collect::<Option<_>>().ok_or_else(|| {
+                let rule = "an access list names an id that the container does not have";
+                CopyError::rejected(entry.path.as_bytes(), rule)
+            })?;
+        }
+        Ok(attributes)
+    }
+
+    /// User and group as they are outside.
+    fn outside(&self, (uid, gid): (u32, u32), path: &[u8]) -> Result<(u32, u32), CopyError> {
+        let Some(ids) = self.root.ids() else { return Ok((uid, gid)) };
+        match (ids.outside(uid), ids.outside(gid)) {
+            (Some(uid), Some(gid)) => Ok((uid, gid)),
+            (user, _) => {
+                let id = if user.is_none() { uid } else { gid };
+                let rule = format!("the id {id} is none of the container's {} ids", ids.count);
+                Err(CopyError::rejected(path, rule))
+            }
+        }
     }
 
     /// The way to the directory `parent` below the base; what is missing is made.
@@ -262,7 +293,10 @@ impl Unpacker {
                 None => {}
             }
             self.make_directory(here, name, &path, None)?;
-            let (uid, gid) = self.options.owner.unwrap_or(self.maker);
+            let (uid, gid) = match self.options.owner {
+                Some(owner) => self.outside(owner, &path)?,
+                None => self.maker,
+            };
             self.hold(path.clone(), Attributes { mode: IMPLIED_MODE, uid, gid, ..Attributes::default() })?;
             levels = self.root.resolve(&levels, name, false)?.into_directory(&path)?;
         }

@@ -11,7 +11,7 @@ use super::mount_points::same_attributes;
 use super::node::{self, Node};
 use super::view::{self, Found};
 use super::walk::{Met, Scope, Walk};
-use crate::copy::PlainWalk;
+use crate::copy::{Ids, PlainWalk};
 use crate::error::shown;
 use crate::tar::{write, Fault};
 use crate::tree::bytes_path;
@@ -30,6 +30,8 @@ pub struct TarStream {
     scope: Scope,
     /// Whose all is told to be, if not its owners'.
     owner: Option<(u32, u32)>,
+    /// Owners are told as they are inside.
+    ids: Option<Ids>,
     limits: Limits,
     subject: String,
     /// Bytes that go out next.
@@ -98,6 +100,7 @@ impl TarStream {
             tree,
             scope,
             owner: None,
+            ids: None,
             limits: limits.clone(),
             subject: subject.to_owned(),
             pending: Vec::new(),
@@ -116,6 +119,13 @@ impl TarStream {
     #[must_use]
     pub fn with_times_until(mut self, seconds: Option<i64>) -> Self {
         self.clamp = seconds.map(|seconds| Time { seconds, nanos: 0 });
+        self
+    }
+
+    /// Owners are told as who sees them shifted by `ids` has them inside.
+    #[must_use]
+    pub(crate) fn seen_from_inside(mut self, ids: Option<Ids>) -> Self {
+        self.ids = ids;
         self
     }
 
@@ -274,7 +284,12 @@ impl TarStream {
             (None, _) => EntryKind::File { size_bytes: node.size_bytes(), extents: None },
         };
         let is_link = matches!(kind, EntryKind::Hardlink { .. });
-        let (uid, gid) = self.owner.unwrap_or((node.status.st_uid, node.status.st_gid));
+        let inside = |id| self.ids.map_or(id, |ids| ids.inside(id));
+        let (uid, gid) = self.owner.unwrap_or((inside(node.status.st_uid), inside(node.status.st_gid)));
+        let mut xattrs = if is_link { Vec::new() } else { node.xattrs.clone() };
+        if let Some(ids) = self.ids {
+            xattrs = xattrs.into_iter().map(|attribute| ids.attribute_inside(attribute)).collect();
+        }
         Ok(Entry {
             path,
             kind,
@@ -282,7 +297,7 @@ impl TarStream {
             uid,
             gid,
             mtime: self.clamp.map_or(node.mtime(), |latest| node.mtime().min(latest)),
-            xattrs: if is_link { Vec::new() } else { node.xattrs.clone() },
+            xattrs,
             data_offset_bytes: 0,
             data_size_bytes: 0,
         })

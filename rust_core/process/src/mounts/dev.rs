@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use mount::{Attributes, MountError, Want};
+use mount::{Attributes, IdMap, MountError, Want};
 use rustix::fs::{
     chownat, makedev, mkdirat, mknodat, openat, statat, symlinkat, AtFlags, FileType, Gid, Mode, OFlags, Uid,
 };
@@ -34,16 +34,28 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLL
 /// Options of the terminals: group 5 is `tty` in every distribution.
 const TERMINALS: &str = "ptmxmode=0666,mode=0620,gid=5";
 
-/// /dev is complete and attached. The answer is a handle on its null device, which stays that device whatever is
-/// mounted over it later (CVE-2025-31133); whoever uses it checks that it is one.
-pub(crate) fn mount_dev(
-    root: BorrowedFd<'_>,
-    shm: SharedMemory,
+/// A /dev with all its nodes, attached nowhere.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    dev: OwnedFd,
+    null: OwnedFd,
+}
+
+/// The nodes and links of /dev, with owners shifted by `ids`. Only outside any user namespace can nodes be made.
+pub(crate) fn prepare(
     host_devices: &[HostDevice],
     devices: &[DeviceNode],
-) -> Outcome<OwnedFd> {
+    ids: Option<IdMap<'_>>,
+) -> Outcome<Prepared> {
+    // Modes are given exactly.
+    let before = rustix::process::umask(Mode::empty());
+    let prepared = make(host_devices, devices, ids);
+    rustix::process::umask(before);
+    prepared
+}
+
+fn make(host_devices: &[HostDevice], devices: &[DeviceNode], ids: Option<IdMap<'_>>) -> Outcome<Prepared> {
     let path = Path::new("/dev");
-    let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
     let flags = Attributes { no_suid: true, ..Attributes::default() };
     let dev = mount::tmpfs("mode=755,size=65536k", flags).at(Step::Mount, path)?;
     for (name, major, minor) in NODES {
@@ -60,6 +72,18 @@ pub(crate) fn mount_dev(
     }
     let null =
         openat(&dev, "null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Device, "/dev/null")?;
+    if let Some(ids) = ids {
+        mount::map_ids(dev.as_fd(), ids, false, path).at(Step::Mount, path)?;
+    }
+    Ok(Prepared { dev, null })
+}
+
+/// What was prepared is /dev, complete. The answer is a handle on its null device, which stays that device whatever is
+/// mounted over it later (CVE-2025-31133); whoever uses it checks that it is one.
+pub(crate) fn attach(root: BorrowedFd<'_>, prepared: Prepared, shm: SharedMemory) -> Outcome<OwnedFd> {
+    let path = Path::new("/dev");
+    let Prepared { dev, null } = prepared;
+    let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
     mount::attach(dev.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
 
     let quiet = Attributes { no_dev: false, ..Attributes::HARDENED };

@@ -13,23 +13,44 @@ use crate::step::Step;
 const CGROUP: &str = "/sys/fs/cgroup";
 const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// /proc shows the pid namespace of this process. The answer is its mount.
-pub(crate) fn mount_proc(root: BorrowedFd<'_>) -> Outcome<OwnedFd> {
-    let path = Path::new("/proc");
-    let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
-    let proc = mount::proc(Attributes::HARDENED).at(Step::Mount, path)?;
-    mount::attach(proc.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
-    Ok(proc)
+/// A proc file system, detached, that shows the pid namespace of this process. In a user namespace the kernel gives it
+/// only while the host's is in sight: mount_too_revealing() of fs/namespace.c.
+pub(crate) fn make_proc() -> Outcome<OwnedFd> {
+    mount::proc(Attributes::HARDENED).at(Step::Mount, "/proc")
 }
 
-/// /sys shows the network namespace of this process and, in fs/cgroup, its own groups; read-only unless told.
-pub(crate) fn mount_sys(root: BorrowedFd<'_>, groups: &[View], is_writable: bool) -> Outcome<()> {
-    let path = Path::new("/sys");
-    let flags = if is_writable { Attributes::HARDENED } else { Attributes::HARDENED.read_only() };
+/// A sysfs, detached, that shows the network namespace of this process; as [`make_proc`].
+pub(crate) fn make_sys(is_writable: bool) -> Outcome<OwnedFd> {
+    mount::sysfs(sys_flags(is_writable)).at(Step::Mount, "/sys")
+}
+
+fn sys_flags(is_writable: bool) -> Attributes {
+    if is_writable {
+        Attributes::HARDENED
+    } else {
+        Attributes::HARDENED.read_only()
+    }
+}
+
+/// What [`make_proc`] made is /proc.
+pub(crate) fn attach_proc(root: BorrowedFd<'_>, proc: &OwnedFd) -> Outcome<()> {
+    attach(root, proc, Path::new("/proc"))
+}
+
+/// What [`make_sys`] made is /sys, with the container's own groups in fs/cgroup; read-only unless told.
+pub(crate) fn attach_sys(
+    root: BorrowedFd<'_>,
+    sys: &OwnedFd,
+    groups: &[View],
+    is_writable: bool,
+) -> Outcome<()> {
+    attach(root, sys, Path::new("/sys"))?;
+    mount_groups(sys, groups, sys_flags(is_writable))
+}
+
+fn attach(root: BorrowedFd<'_>, mount: &OwnedFd, path: &Path) -> Outcome<()> {
     let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
-    let sys = mount::sysfs(flags).at(Step::Mount, path)?;
-    mount::attach(sys.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
-    mount_groups(&sys, groups, flags)
+    mount::attach(mount.as_fd(), target.as_fd(), path).at(Step::Mount, path)
 }
 
 fn mount_groups(sys: &OwnedFd, groups: &[View], flags: Attributes) -> Outcome<()> {

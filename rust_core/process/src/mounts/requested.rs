@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mount::{Attributes, Propagation};
-use rustix::fs::{Mode, OFlags};
+use mount::{Attributes, IdMap, Propagation};
+use rustix::fs::{chmodat, chownat, mknodat, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use crate::at::{At, Outcome};
 use crate::spec::{self, Mount, MountKind};
@@ -16,12 +16,58 @@ pub(crate) struct Prepared<'spec> {
     spec: &'spec Mount,
 }
 
-/// Every mount of the spec, detached, with its flags; host paths are looked at here and never again.
-pub(crate) fn prepare(mounts: &[Mount]) -> Outcome<Vec<Prepared<'_>>> {
-    mounts.iter().map(|spec| Ok(Prepared { mount: make(spec)?, spec })).collect()
+/// Every mount of the spec, detached, with its flags, owners shifted by `ids`; host paths are looked at here and never
+/// again.
+pub(crate) fn prepare<'spec>(
+    mounts: &'spec [Mount],
+    ids: Option<IdMap<'_>>,
+) -> Outcome<Vec<Prepared<'spec>>> {
+    let mapped = |spec| {
+        if let Some(mount) = ids.map(|ids| device(spec, ids)).transpose()?.flatten() {
+            return Ok(Prepared { mount, spec });
+        }
+        let mount = make(spec, ids)?;
+        if let Some(ids) = ids.filter(|_| spec.kind != MountKind::Image) {
+            let subject = if spec.source.is_empty() { &spec.destination } else { &spec.source };
+            mount::map_ids(mount.as_fd(), ids, spec.is_recursive, Path::new(subject))
+                .at(Step::BindSource, subject)?;
+        }
+        Ok(Prepared { mount, spec })
+    };
+    mounts.iter().map(mapped).collect()
 }
 
-fn make(spec: &Mount) -> Outcome<OwnedFd> {
+/// A bind of a device's node as another node of that device: the host's /dev cannot show other owners. None if the
+/// source is none.
+fn device(spec: &Mount, ids: IdMap<'_>) -> Outcome<Option<OwnedFd>> {
+    const NODE: &str = "device";
+    if spec.kind != MountKind::Bind || !spec.sub_path.is_empty() {
+        return Ok(None);
+    }
+    let Ok(status) = rustix::fs::stat(spec.source.as_str()) else { return Ok(None) };
+    let kind = FileType::from_raw_mode(status.st_mode);
+    if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        return Ok(None);
+    }
+    let attributes =
+        Attributes { read_only: spec.is_read_only, no_suid: true, no_dev: spec.no_dev, no_exec: true };
+    let place = mount::tmpfs("mode=755,size=4k", Attributes::default()).at(Step::BindSource, &spec.source)?;
+    mknodat(&place, NODE, kind, Mode::from_raw_mode(status.st_mode & 0o7777), status.st_rdev)
+        .and_then(|()| chmodat(&place, NODE, Mode::from_raw_mode(status.st_mode & 0o7777), AtFlags::empty()))
+        .and_then(|()| {
+            let (uid, gid) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
+            chownat(&place, NODE, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        })
+        .at(Step::BindSource, &spec.source)?;
+    mount::map_ids(place.as_fd(), ids, false, Path::new(&spec.source)).at(Step::BindSource, &spec.source)?;
+    let node = rustix::fs::openat(&place, NODE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .at(Step::BindSource, &spec.source)?;
+    let node = mount::bind_detached(node.as_fd(), false).at(Step::BindSource, &spec.source)?;
+    mount::set_attributes(node.as_fd(), attributes, None, false).at(Step::BindSource, &spec.source)?;
+    Ok(Some(node))
+}
+
+fn make(spec: &Mount, ids: Option<IdMap<'_>>) -> Outcome<OwnedFd> {
     let attributes = Attributes {
         read_only: spec.is_read_only,
         no_suid: spec.no_suid,
@@ -33,7 +79,11 @@ fn make(spec: &Mount) -> Outcome<OwnedFd> {
         MountKind::Tmpfs => mount::tmpfs(&spec.data, attributes).at(Step::Mount, &spec.destination),
         MountKind::Image => {
             let lower_dirs: Vec<PathBuf> = spec.lower_dirs.iter().map(PathBuf::from).collect();
-            let image = mount::image_detached(&lower_dirs).at(Step::BindSource, &spec.destination)?;
+            let image = match ids {
+                Some(ids) => mount::image_mapped(&lower_dirs, ids),
+                None => mount::image_detached(&lower_dirs),
+            };
+            let image = image.at(Step::BindSource, &spec.destination)?;
             part_of(spec, image, attributes.read_only())
         }
         MountKind::FileSystem => {

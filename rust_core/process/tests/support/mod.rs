@@ -140,6 +140,7 @@ impl Container {
             oom_score_adj: None,
             cgroup: CgroupJoin::default(),
             terminal: None,
+            ids: None,
         };
         Self { dir, spec }
     }

@@ -3,7 +3,7 @@
 from typing import Final
 
 from fluyt.v1.types import container_spec_pb2, resources_pb2, security_pb2
-from fluytd.api.convert.values import choice, not_built
+from fluytd.api.convert.values import choice
 from fluytd.containers.spec import (
     DeviceSpec,
     HugetlbSpec,
@@ -13,6 +13,8 @@ from fluytd.containers.spec import (
     NamespacesSpec,
     ResourcesSpec,
     SecuritySpec,
+    UsersMode,
+    UsersSpec,
 )
 from fluytd.errors import FieldInvalid
 
@@ -49,6 +51,12 @@ _MODES: Final = {
     _MODE.MODE_CONTAINER: NamespaceMode.CONTAINER,
     _MODE.MODE_SHAREABLE: NamespaceMode.SHAREABLE,
     _MODE.MODE_NONE: NamespaceMode.NONE,
+}
+_USERS_MODE: Final = security_pb2.UserNamespaceSpec
+_USERS_MODES: Final = {
+    _USERS_MODE.MODE_UNSPECIFIED: UsersMode.DEFAULT,
+    _USERS_MODE.MODE_AUTO: UsersMode.AUTO,
+    _USERS_MODE.MODE_HOST: UsersMode.HOST,
 }
 
 
@@ -131,17 +139,17 @@ def to_security(security: SecuritySpec) -> security_pb2.SecuritySpec:
 
 
 def from_namespaces(message: security_pb2.NamespacesSpec) -> NamespacesSpec:
-    """The namespaces. Raises FIELD_INVALID, FIELD_NOT_BUILT (`spec.namespaces...`)."""
-    if message.user.mode == security_pb2.UserNamespaceSpec.MODE_AUTO:
-        raise not_built("spec.namespaces.user")
+    """The namespaces. Raises FIELD_INVALID (`spec.namespaces...`)."""
+    user = message.user
     return NamespacesSpec(
+        user=UsersSpec(choice(_USERS_MODES, user.mode, "spec.namespaces.user.mode"), user.size),
         **{
             name: NamespaceSpec(
                 choice(_MODES, getattr(message, name).mode, f"spec.namespaces.{name}.mode"),
                 getattr(message, name).container,
             )
             for name in _NAMESPACES
-        }
+        },
     )
 
 
@@ -153,6 +161,9 @@ def to_namespaces(namespaces: NamespacesSpec) -> security_pb2.NamespacesSpec:
         if asked.mode is not NamespaceMode.PRIVATE:
             getattr(message, name).mode = _MODE.Mode.Value(f"MODE_{asked.mode.name}")
             getattr(message, name).container = asked.container
+    if namespaces.user.mode is not UsersMode.DEFAULT:
+        message.user.mode = _USERS_MODE.Mode.Value(f"MODE_{namespaces.user.mode.name}")
+        message.user.size = namespaces.user.size
     return message
 
 

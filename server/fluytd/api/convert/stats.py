@@ -63,13 +63,13 @@ def from_interval(request: containers_pb2.WatchStatsRequest) -> int:
     return millis
 
 
-def to_process(process: ProcessInfo) -> stats_pb2.ProcessInfo:
-    """The message."""
+def to_process(process: ProcessInfo, uid: int) -> stats_pb2.ProcessInfo:
+    """The message; `uid` is its user as the container sees it."""
     return stats_pb2.ProcessInfo(
         host_pid=process.host_pid,
         pid=process.pid,
         parent_host_pid=process.parent_host_pid,
-        uid=process.uid,
+        uid=uid,
         process_state=process.state,
         start_time=timestamp_of(process.start_time_unix_nanos),
         cpu_usage_nanos=process.cpu_usage_nanos,

@@ -1,0 +1,149 @@
+"""Which users and groups of the host a container's are. Pure but for the table of ranges that are taken.
+
+A container in a user namespace has a range of ids of its own, fixed when it is made and recorded with it: 0 inside is
+the first of them outside, where it is nobody. Its files show other owners only to its own processes; on disk, layers,
+volumes and what it writes itself belong to whom they belong to inside. A range is free again with the record that has
+it; nothing on disk remembers it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fluytd.containers.model import Container, IdRange
+from fluytd.containers.spec import ContainerSpec, NamespaceMode, NetworkMode, UsersMode
+from fluytd.errors import FieldInvalid, LimitExceeded
+
+#: Fewest ids that are of use: below it groups such as nogroup do not exist.
+MIN_IDS: Final = 1_000
+#: Ids end below (uid_t) -1, which is none. Source: user_namespaces(7).
+MAX_ID: Final = 2**32 - 2
+
+#: Who users that a container does not have are inside. Source: user_namespaces(7), overflowuid.
+NOBODY: Final = 65_534
+
+_FIELD: Final = "spec.namespaces.user"
+
+
+@dataclass(frozen=True, slots=True)
+class IdSettings:
+    """The engine's settings about ids, and what the host allows."""
+
+    #: What a container gets whose caller says nothing.
+    default: UsersMode = UsersMode.HOST
+    #: The pool, and how many ids of it a container gets that asks for no number.
+    first_id: int = 2**30
+    pool_count: int = 3 * 2**28
+    range_count: int = 65_536
+    #: Why the host cannot shift owners; empty if it can.
+    obstacle: str = ""
+
+
+class IdRanges:
+    """The ranges that containers have, in pieces of the usual size. Belongs to the event loop."""
+
+    def __init__(self, settings: IdSettings) -> None:
+        self._settings = settings
+        self._pieces = settings.pool_count // settings.range_count
+        #: Containers by piece: those that share a user namespace have the same range.
+        self._uses: Counter[int] = Counter()
+        self._next = 0
+
+    def hold(self, ids: IdRange | None) -> None:
+        """A container has these ids. Those outside of the pool, of an earlier setting, are nobody else's anyway."""
+        self._uses.update(self._of(ids))
+
+    def release(self, ids: IdRange | None) -> None:
+        """It has them no longer."""
+        for piece in self._of(ids):
+            self._uses[piece] -= 1
+            if self._uses[piece] <= 0:
+                del self._uses[piece]
+
+    def find(self, count: int) -> IdRange:
+        """A free range, the one after that which was found last: what a container had, the next one does not get at
+        once. Raises LIMIT_EXCEEDED."""
+        wanted = -(-count // self._settings.range_count)
+        for offset in range(self._pieces):
+            first = (self._next + offset) % self._pieces
+            if first + wanted <= self._pieces and not any(
+                piece in self._uses for piece in range(first, first + wanted)
+            ):
+                self._next = first + wanted
+                return IdRange(self._settings.first_id + first * self._settings.range_count, count)
+        raise LimitExceeded(
+            limit="userns_pool_count", limit_value=self._settings.pool_count, actual=count, subject=_FIELD
+        )
+
+    def _of(self, ids: IdRange | None) -> range:
+        if ids is None:
+            return range(0)
+        size = self._settings.range_count
+        first, end = ids.first_id - self._settings.first_id, ids.first_id + ids.count - self._settings.first_id
+        return range(max(0, first // size), max(0, min(self._pieces, -(-end // size))))
+
+
+def chosen(spec: ContainerSpec, others: Sequence[Container], settings: IdSettings, ranges: IdRanges) -> IdRange | None:
+    """The ids of a new container; None are the host's. `others`: the containers whose namespaces it shares.
+
+    Raises FIELD_INVALID for what cannot be together, and `IdRanges.find`'s.
+    """
+    asked = spec.namespaces.user
+    mode = settings.default if asked.mode is UsersMode.DEFAULT else asked.mode
+    is_asked = asked.mode is UsersMode.AUTO
+    needs_host = _why_host(spec)
+    if is_asked and settings.obstacle:
+        raise FieldInvalid(field=_FIELD, rule=f"cannot be auto on this host: {settings.obstacle}")
+    if is_asked and needs_host:
+        raise FieldInvalid(field=_FIELD, rule=f"cannot be auto together with {needs_host}")
+    if others:
+        return _shared(others, asked.mode, needs_host)
+    if mode is not UsersMode.AUTO or needs_host or settings.obstacle:
+        return None
+    return ranges.find(asked.size or settings.range_count)
+
+
+def _shared(others: Sequence[Container], mode: UsersMode, needs_host: str) -> IdRange | None:
+    # A namespace obeys the user namespace that it was made in, so that who joins one must be in that too.
+    found = {other.ids for other in others}
+    if len(found) > 1:
+        rule = "the containers whose namespaces are shared are in different user namespaces"
+        raise FieldInvalid(field=_FIELD, rule=rule)
+    ids = found.pop()
+    if mode is UsersMode.AUTO and ids is None:
+        raise FieldInvalid(field=_FIELD, rule=f"cannot be auto: container {others[0].id} has the host's users")
+    if ids is not None and (needs_host or mode is UsersMode.HOST):
+        rule = f"container {others[0].id} has users of its own, which cannot be together with {needs_host or 'host'}"
+        raise FieldInvalid(field=_FIELD, rule=rule)
+    return ids
+
+
+def _why_host(spec: ContainerSpec) -> str:
+    """What of the spec needs the host's users; empty if nothing does."""
+    if spec.security.privileged:
+        return "privileged"
+    if spec.network.mode is NetworkMode.HOST:
+        return "the host's network"
+    for kind in ("pid", "ipc", "uts", "cgroup"):
+        if getattr(spec.namespaces, kind).mode is NamespaceMode.HOST:
+            return f"the host's {kind} namespace"
+    return ""
+
+
+def inside(ids: IdRange | None, uid: int) -> int:
+    """The user that a container with these ids sees for one of the host."""
+    if ids is None:
+        return uid
+    return uid - ids.first_id if ids.first_id <= uid < ids.first_id + ids.count else NOBODY
+
+
+def check_users(spec: ContainerSpec) -> None:
+    """Raises FIELD_INVALID for a number of ids that cannot be."""
+    users = spec.namespaces.user
+    if not users.size:
+        return
+    if users.mode is not UsersMode.AUTO:
+        raise FieldInvalid(field=f"{_FIELD}.size", rule="needs the mode auto")
+    if not MIN_IDS <= users.size <= MAX_ID:
+        raise FieldInvalid(field=f"{_FIELD}.size", rule=f"must be {MIN_IDS} to {MAX_ID}")

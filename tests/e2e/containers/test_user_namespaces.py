@@ -1,0 +1,224 @@
+"""Containers in a user namespace: root inside is nobody on the host, and nothing on disk changes its owner."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import duration_pb2
+
+from fluyt.v1 import containers_pb2
+from fluyt.v1.types import network_pb2, security_pb2
+from tests.e2e.containers.copy_steps import copy_from, copy_to, members, tar
+from tests.e2e.containers.copy_steps import member as tar_member
+from tests.e2e.containers.file_steps import changes, commit, ended, export
+from tests.e2e.containers.file_steps import members as by_name
+from tests.e2e.containers.health_steps import Health, check, checked, health, until_state
+from tests.e2e.containers.steps import (
+    IMAGE,
+    INVALID,
+    create,
+    load,
+    refused,
+    refused_run,
+    start,
+    started,
+    wait,
+)
+from tests.e2e.execs.steps import run as exec_in
+from tests.e2e.volumes.steps import bind, output, tmpfs, volume
+from tests.support import tarball
+from tests.support.engine import Engine
+
+USERS = security_pb2.UserNamespaceSpec
+NAMESPACE = security_pb2.NamespaceSpec
+#: The engine's defaults. Source: server/fluytd/config.py.
+FIRST, COUNT = 2**30, 65_536
+HEALTHY = Health.STATE_HEALTHY
+
+
+def auto(size: int = 0, **kinds: Any) -> security_pb2.NamespacesSpec:
+    return security_pb2.NamespacesSpec(user=USERS(mode=USERS.MODE_AUTO, size=size), **kinds)
+
+
+def host_ids(pid: int) -> tuple[int, int]:
+    """First id outside and number of ids of a process."""
+    inside, outside, count = map(int, Path(f"/proc/{pid}/uid_map").read_text().split())
+    assert inside == 0
+    assert Path(f"/proc/{pid}/gid_map").read_text() == Path(f"/proc/{pid}/uid_map").read_text()
+    return outside, count
+
+
+def owner(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid
+
+
+def test_root_inside_is_nobody_on_the_host_and_each_container_somebody_else(engine: Engine) -> None:
+    one, two = (started(engine, "sleep", "100", namespaces=auto()) for _ in range(2))
+    first, second = host_ids(one.host_pid), host_ids(two.host_pid)
+    assert first[1] == second[1] == COUNT
+    assert first[0] >= FIRST
+    assert abs(first[0] - second[0]) >= COUNT
+    status = Path(f"/proc/{one.host_pid}/status").read_text()
+    assert f"Uid:\t{first[0]}\t{first[0]}\t{first[0]}\t{first[0]}" in status
+    # A further process and a health check are in the same namespace.
+    assert exec_in(engine, one.id, "sh", "-c", "id -u; readlink /proc/self/ns/user").out.decode().split() == [
+        "0",
+        str(Path(f"/proc/{one.host_pid}/ns/user").readlink()),
+    ]
+    probed = checked(engine, check("test $(id -u) = 0 && touch /healthy"), namespaces=auto())
+    until_state(engine, probed.id, HEALTHY)
+    assert health(engine, probed.id).state == HEALTHY
+
+
+def test_a_container_has_its_ids_until_it_goes(engine: Engine) -> None:
+    made = started(engine, "sh", "-c", "touch /kept; sleep 100", namespaces=auto(2000))
+    before = host_ids(made.host_pid)
+    assert before[1] == 2000
+    engine.kill()
+    engine.start()
+    assert host_ids(started(engine, "sleep", "100", namespaces=auto()).host_pid)[0] != before[0]
+    engine.containers.StopContainer(
+        containers_pb2.StopContainerRequest(container=made.id, timeout=duration_pb2.Duration())
+    )
+    again = start(engine, made.id)
+    assert host_ids(again.host_pid) == before
+    assert exec_in(engine, made.id, "stat", "-c", "%u:%g", "/kept").out == b"0:0\n"
+
+
+def test_files_have_the_owners_of_inside_wherever_they_are_seen(engine: Engine) -> None:
+    image = load(engine, tarball.file("etc/of5", b"x", uid=5, gid=6))
+    script = "chown 7:8 /etc/of5; touch /mine; mkdir /d; chown 9:9 /d; chown -h 3:4 /bin/ls"
+    container = ended(engine, script, image=image, namespaces=auto())
+    upper = engine.root / "data" / "containers" / container / "upper"
+    assert (owner(upper / "etc/of5"), owner(upper / "mine"), owner(upper / "d")) == ((7, 8), (0, 0), (9, 9))
+    assert changes(engine, container) == ["C /bin", "C /bin/ls", "A /d", "C /etc", "C /etc/of5", "A /mine"]
+    exported = by_name(export(engine, container))
+    assert [(exported[name].uid, exported[name].gid) for name in ("etc/of5", "mine", "d", "bin/ls")] == [
+        (7, 8),
+        (0, 0),
+        (9, 9),
+        (3, 4),
+    ]
+    commit(engine, container, "mapped:committed")
+    # The same layer for one with a range, and one without.
+    for spaces in (auto(), security_pb2.NamespacesSpec(user=USERS(mode=USERS.MODE_HOST))):
+        seen = output(engine, "mapped:committed", "stat -c %u:%g /etc/of5 /mine /d", namespaces=spaces)
+        assert seen.split() == ["7:8", "0:0", "9:9"]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_copies_in_and_out_have_the_owners_of_inside(engine: Engine, is_running: bool) -> None:
+    mounts = [tmpfs("/memory")]
+    made = create(engine, "sleep", "100", namespaces=auto(), mounts=mounts)
+    if is_running:
+        start(engine, made.id)
+    data = tar(tar_member("a", b"1", uid=33, gid=34), tar_member("d/b", b"2", uid=0, gid=0))
+    copy_to(engine, made.id, "/tmp", data, keep_owners=True)
+    copy_to(engine, made.id, "/tmp", tar(tar_member("root", b"3", uid=33, gid=34)))
+    _, back = copy_from(engine, made.id, "/tmp")
+    found = {entry.name: (entry.uid, entry.gid) for entry in members(back)}
+    assert found["tmp/a"] == (33, 34)
+    assert found["tmp/d/b"] == (0, 0)
+    assert found["tmp/root"] == (0, 0)
+    assert found["tmp/d"] == (0, 0)
+    if is_running:
+        copy_to(engine, made.id, "/memory", data, keep_owners=True)
+        seen = exec_in(engine, made.id, "stat", "-c", "%u:%g", "/tmp/a", "/tmp/root", "/memory/a", "/memory/d/b")
+        assert seen.out.decode().split() == ["33:34", "0:0", "33:34", "0:0"]
+        wrong = tar(tar_member("x", b"", uid=70_000, gid=0))
+        code, reason, metadata = refused(lambda: copy_to(engine, made.id, "/tmp", wrong, keep_owners=True))
+        assert (code, reason) == (INVALID, "ENTRY_REJECTED")
+        assert "70000" in str(metadata)
+
+
+def test_volumes_and_binds_keep_the_owners_of_the_host(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    os.chown(tmp_path / "mine", 41, 42)
+    script = "stat -c %u:%g /bound/mine && touch /bound/new /kept/new && chown 5:5 /kept/new && stat -c %u:%g /memory"
+    mounts = [bind("/bound", tmp_path), volume("/kept", "mapped-volume"), tmpfs("/memory", uid=3, gid=4)]
+    assert output(engine, IMAGE, script, namespaces=auto(), mounts=mounts).split() == ["41:42", "3:4"]
+    assert owner(tmp_path / "new") == (0, 0)
+    host = security_pb2.NamespacesSpec(user=USERS(mode=USERS.MODE_HOST))
+    for spaces in (auto(), host):
+        assert output(engine, IMAGE, "stat -c %u:%g /kept/new", namespaces=spaces, mounts=mounts[1:]) == "5:5"
+
+
+def test_a_bind_that_cannot_show_other_owners_is_refused_by_name(engine: Engine) -> None:
+    told = refused_run(engine, "true", namespaces=auto(), mounts=[bind("/x", "/proc/sys")])
+    assert "/proc/sys" in str(told[2])
+    assert "other owners" in str(told[2])
+
+
+def test_file_capabilities_of_layers_count_and_are_those_of_the_container(engine: Engine) -> None:
+    # cap_net_raw=ep, as `setcap` writes it.
+    capability = bytes([1, 0, 0, 2, 0, 0x20, 0, 0]) + bytes(12)
+    program = tarball.file("usr/busybox", Path("/bin/busybox").read_bytes(), 0o755)
+    image = load(engine, replace(program, xattrs={"security.capability": capability}))
+    script = "cp /bin/busybox /tmp/cat; grep CapEff /proc/self/status; /usr/busybox grep CapEff /proc/self/status"
+    told = output(engine, image, script, namespaces=auto(), user="1000")
+    assert [line.split()[1] for line in told.splitlines()] == ["0" * 16, "0000000000002000"]
+    container = ended(engine, "touch /usr/busybox", image=image, namespaces=auto())
+    commit(engine, container, "mapped:capable")
+    told = output(
+        engine, "mapped:capable", "/usr/busybox grep CapEff /proc/self/status", namespaces=auto(), user="1000"
+    )
+    assert told.split()[1] == "0000000000002000"
+
+
+def test_who_shares_a_namespace_shares_the_users(engine: Engine) -> None:
+    shareable = NAMESPACE(mode=NAMESPACE.MODE_SHAREABLE)
+    first = started(engine, "sleep", "100", name="users-a", namespaces=auto(ipc=shareable))
+    ids = str(host_ids(first.host_pid)[0])
+    told = "readlink /proc/self/ns/user; awk '{print $2}' /proc/self/uid_map; touch /f && stat -c %u /f"
+    joined = NAMESPACE(mode=NAMESPACE.MODE_CONTAINER, container="users-a")
+    network = network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_CONTAINER, container="users-a")
+    expected = [str(Path(f"/proc/{first.host_pid}/ns/user").readlink()), ids, "0"]
+    spaces = security_pb2.NamespacesSpec
+    assert output(engine, IMAGE, told, network=network).split() == expected
+    assert output(engine, IMAGE, told, namespaces=spaces(ipc=joined)).split() == expected
+    # In another's process ids, ps shows its processes, which are ours to signal.
+    script = f"{told}; kill -0 1 && echo mine"
+    assert output(engine, IMAGE, script, namespaces=spaces(pid=joined)).split() == [*expected, "mine"]
+    host = USERS(mode=USERS.MODE_HOST)
+    code, reason, metadata = refused_run(engine, "true", namespaces=spaces(pid=joined, user=host))
+    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
+    started(engine, "sleep", "100", name="users-b", namespaces=spaces(user=host))
+    other = NAMESPACE(mode=NAMESPACE.MODE_CONTAINER, container="users-b")
+    for wrong in (spaces(pid=joined, uts=other), auto(pid=other)):
+        assert refused_run(engine, "true", namespaces=wrong)[2]["field"] == "spec.namespaces.user"
+
+
+def test_what_needs_the_hosts_users_has_them_and_is_refused_together_with_others(engine: Engine) -> None:
+    host = NAMESPACE(mode=NAMESPACE.MODE_HOST)
+    of_host = network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_HOST)
+    wrong: list[dict[str, Any]] = [
+        {"namespaces": auto(), "security": security_pb2.SecuritySpec(privileged=True)},
+        {"namespaces": auto(), "network": of_host},
+        *({"namespaces": auto(0, **{kind: host})} for kind in ("pid", "ipc", "uts", "cgroup")),
+    ]
+    for spec in wrong:
+        code, reason, metadata = refused_run(engine, "true", **spec)
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
+    for size in (999, 2**32 - 1):
+        assert refused_run(engine, "true", namespaces=auto(size))[2]["field"] == "spec.namespaces.user.size"
+    code, reason, metadata = refused_run(engine, "true", namespaces=auto(2**31))
+    assert (reason, metadata["limit"]) == ("LIMIT_EXCEEDED", "userns_pool_count")
+    sized = security_pb2.NamespacesSpec(user=USERS(mode=USERS.MODE_HOST, size=5000))
+    assert refused_run(engine, "true", namespaces=sized)[2]["field"] == "spec.namespaces.user.size"
+
+
+def test_a_user_outside_of_the_range_is_named(engine: Engine) -> None:
+    code, reason, metadata = refused_run(engine, "true", namespaces=auto(), user="70000")
+    assert (code, reason) == (INVALID, "USER_INVALID")
+    assert "70000" in str(metadata)
+    assert output(engine, IMAGE, "id -u", namespaces=auto(131_072), user="70000") == "70000"
+
+
+def test_a_terminal_is_its_users(engine: Engine) -> None:
+    made = create(engine, "sh", "-c", "stat -c %u:%g $(tty); stat -c %u /dev/console", tty=True, namespaces=auto())
+    start(engine, made.id)
+    assert wait(engine, made.id).exit_code == 0
+    assert engine.logs(made.id).split() == [b"0:5", b"0"]

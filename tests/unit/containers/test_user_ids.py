@@ -1,0 +1,141 @@
+"""Which ids a container gets, and what cannot be together."""
+
+from dataclasses import replace
+
+import pytest
+
+from fluytd.containers.model import Container, IdRange, ImageFacts
+from fluytd.containers.resolve import resolve
+from fluytd.containers.spec import (
+    ContainerSpec,
+    NamespaceMode,
+    NamespaceSpec,
+    NamespacesSpec,
+    NetworkMode,
+    NetworkSpec,
+    SecuritySpec,
+    UsersMode,
+    UsersSpec,
+)
+from fluytd.containers.user_ids import NOBODY, IdRanges, IdSettings, check_users, chosen, inside
+from fluytd.errors import FieldInvalid, LimitExceeded
+
+SETTINGS = IdSettings(default=UsersMode.AUTO, first_id=1_000_000, pool_count=40_000, range_count=10_000)
+IMAGE = ImageFacts("i:1", "sha256:1", "sha256:2", "linux", "amd64", "", (), 0, cmd=("true",))
+
+
+def spec_of(mode: UsersMode = UsersMode.DEFAULT, size: int = 0, **fields: NamespaceSpec) -> ContainerSpec:
+    return ContainerSpec(image="i:1", namespaces=NamespacesSpec(user=UsersSpec(mode, size), **fields))
+
+
+def container(ids: IdRange | None) -> Container:
+    spec = spec_of()
+    return Container("c" * 64, "other", spec, IMAGE, resolve(spec, IMAGE, "c" * 64), 0, ids=ids)
+
+
+def choose(spec: ContainerSpec, *others: Container, settings: IdSettings = SETTINGS) -> IdRange | None:
+    return chosen(spec, others, settings, IdRanges(settings))
+
+
+def test_ranges_do_not_overlap_and_the_one_just_given_up_comes_last() -> None:
+    ranges = IdRanges(SETTINGS)
+    held = []
+    for _ in range(3):
+        held.append(ranges.find(10_000))
+        ranges.hold(held[-1])
+    assert [ids.first_id for ids in held] == [1_000_000, 1_010_000, 1_020_000]
+    ranges.release(held[0])
+    assert ranges.find(500) == IdRange(1_030_000, 500)
+    assert ranges.find(10_001 - 1) == held[0]
+    with pytest.raises(LimitExceeded) as refused:
+        ranges.find(20_000)
+    assert refused.value.metadata["limit"] == "userns_pool_count"
+
+
+def test_a_range_that_is_shared_is_free_when_the_last_has_gone() -> None:
+    ranges = IdRanges(replace(SETTINGS, pool_count=10_000))
+    ids = ranges.find(1)
+    for _ in range(2):
+        ranges.hold(ids)
+    ranges.release(ids)
+    with pytest.raises(LimitExceeded):
+        ranges.find(1)
+    ranges.release(ids)
+    assert ranges.find(1) == ids
+
+
+def test_ranges_of_an_earlier_setting_are_in_nobodys_way() -> None:
+    ranges = IdRanges(SETTINGS)
+    for ids in (IdRange(5, 100), IdRange(2**31, 65_536), IdRange(1_005_000, 10_000), None):
+        ranges.hold(ids)
+    # The third lies across the first two pieces.
+    assert ranges.find(1).first_id == 1_020_000
+    for ids in (IdRange(5, 100), IdRange(2**31, 65_536), IdRange(1_005_000, 10_000), None):
+        ranges.release(ids)
+    assert IdRanges(SETTINGS).find(40_000) == IdRange(1_000_000, 40_000)
+
+
+def test_the_setting_holds_where_nothing_is_said() -> None:
+    assert choose(spec_of()) == IdRange(1_000_000, 10_000)
+    assert choose(spec_of(UsersMode.HOST)) is None
+    assert choose(spec_of(UsersMode.AUTO, 2_000)) == IdRange(1_000_000, 2_000)
+    by_host = replace(SETTINGS, default=UsersMode.HOST)
+    assert choose(spec_of(), settings=by_host) is None
+    assert choose(spec_of(UsersMode.AUTO), settings=by_host) is not None
+
+
+def test_a_host_that_cannot_is_told_of_where_it_was_asked() -> None:
+    cannot = replace(SETTINGS, obstacle="no such mounts")
+    assert choose(spec_of(), settings=cannot) is None
+    with pytest.raises(FieldInvalid, match="no such mounts"):
+        choose(spec_of(UsersMode.AUTO), settings=cannot)
+
+
+HOST = NamespaceSpec(NamespaceMode.HOST)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"security": SecuritySpec(privileged=True)},
+        {"network": NetworkSpec(mode=NetworkMode.HOST)},
+        *({"namespaces": NamespacesSpec(**{kind: HOST})} for kind in ("pid", "ipc", "uts", "cgroup")),  # type: ignore[arg-type]
+    ],
+)
+def test_what_needs_the_hosts_users_has_them(change: dict[str, object]) -> None:
+    spec = replace(spec_of(), **change)  # type: ignore[arg-type]
+    assert choose(spec) is None
+    asked = replace(spec, namespaces=replace(spec.namespaces, user=UsersSpec(UsersMode.AUTO)))
+    with pytest.raises(FieldInvalid, match=r"spec\.namespaces\.user"):
+        choose(asked)
+
+
+def test_who_shares_a_namespace_has_the_same_ids() -> None:
+    ids = IdRange(1_020_000, 10_000)
+    other, of_host = container(ids), container(None)
+    assert choose(spec_of(), other) == ids
+    assert choose(spec_of(UsersMode.AUTO), other, other) == ids
+    assert choose(spec_of(), of_host) is None
+    for spec, others in (
+        (spec_of(), (other, of_host)),
+        (spec_of(UsersMode.HOST), (other,)),
+        (spec_of(UsersMode.AUTO), (of_host,)),
+        (spec_of(pid=HOST), (other,)),
+    ):
+        with pytest.raises(FieldInvalid):
+            choose(spec, *others)
+
+
+def test_users_inside_are_those_of_the_range() -> None:
+    ids = IdRange(1_000_000, 100)
+    assert [inside(ids, uid) for uid in (1_000_000, 1_000_099, 1_000_100, 0)] == [0, 99, NOBODY, NOBODY]
+    assert inside(None, 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"), [(UsersMode.AUTO, 999), (UsersMode.AUTO, 2**32 - 1), (UsersMode.HOST, 5_000)]
+)
+def test_a_number_of_ids_that_cannot_be_is_refused(mode: UsersMode, size: int) -> None:
+    with pytest.raises(FieldInvalid, match=r"spec\.namespaces\.user\.size"):
+        check_users(spec_of(mode, size))
+    check_users(spec_of(UsersMode.AUTO, 1_000))
