@@ -128,10 +128,15 @@ def status_of(output: bytes) -> dict[str, str]:
 
 
 def group(engine: Engine, controller: str) -> Path:
-    """The engine's own group of a controller (`.` where there is one hierarchy), below which its containers' are."""
+    """The engine's own group of a controller (`.` for that of v2), below which its containers' are.
+
+    A controller that has no hierarchy of its own stands in that of v2.
+    """
     # The daemon was started by this process; where that stands in the tree, the engine's group stands too.
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    if not any(controller in names.split(",") for _, names, _ in lines):
+        controller = "."
+    for _, names, path in lines:
         if controller in names.split(",") or (controller == "." and not names):
             for parent in (path, "/"):
                 found = Path("/sys/fs/cgroup") / controller / parent.strip("/") / engine.cgroup_parent
