@@ -58,6 +58,8 @@ class Context:
     on_started: Callable[[Entry, Run], None] = lambda entry, run: None
     #: Called when a container is gone, its record included.
     on_removed: Callable[[Entry], None] = lambda entry: None
+    #: Called by a new daemon that finds that a run has ended meanwhile, before it records that.
+    on_found_ended: Callable[[Entry], None] = lambda entry: None
     #: Called when a run has ended and its record says how.
     on_ended: Callable[[Entry], None] = lambda entry: None
 

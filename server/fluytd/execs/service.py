@@ -54,9 +54,12 @@ class ExecService:
         #: What an earlier daemon recorded, until `adopt`, and ids of those that ended since: no record says so.
         self._loaded: list[ExecSession] = []
         self._unrecorded: set[str] = set()
+        #: Those of these whose start no record tells either.
+        self._untold_starts: set[str] = set()
         self._adopted = asyncio.Event()
         self._is_stopping = False
         ctx.on_removed = self._container_removed
+        ctx.on_found_ended = self._container_found_ended
 
     def stop(self) -> None:
         """The daemon stops: processes go on, whatever becomes of their callers' streams."""
@@ -79,6 +82,8 @@ class ExecService:
         if ending is None:
             return session
         self._unrecorded.add(session.id)
+        if session.state is ExecState.STARTING:
+            self._untold_starts.add(session.id)
         return model.ended(session, ending.status, ending.exit_time_unix_nanos)
 
     def adopt(self) -> None:
@@ -102,11 +107,15 @@ class ExecService:
                 self._keep_ended(session)
         self._loaded.clear()
         self._unrecorded.clear()
+        self._untold_starts.clear()
         # Begun right before the last daemon died: what was asked is not known.
         for container_id, run, process in found.values():
             time = process.start_time_unix_nanos or self._ctx.clock.now_unix_nanos()
             unknown = ExecSpec((), policy=DisconnectPolicy.KEEP)
-            self._join(ExecSession(process.id, container_id, unknown, time), run, process)
+            session = ExecSession(process.id, container_id, unknown, time)
+            if (owner := self._ctx.table.get(container_id)) is not None:
+                self._save(owner, session, (self._created(owner, session),))
+            self._join(session, run, process)
 
     def _join(self, session: ExecSession, run: Run, process: ExecProcess) -> JoinedExec:
         exec_ = JoinedExec(session, run, process, self._changed)
@@ -127,14 +136,26 @@ class ExecService:
             session = model.ended(session, None, now, failure=lost.failure)
             self._unrecorded.add(session.id)
         if session.id in self._unrecorded:
-            self._save(entry, session, (self._exited(session),))
+            is_untold = session.id in self._untold_starts
+            started = (ExecStarted(session.id, session.container_id, entry.container.name),) if is_untold else ()
+            self._save(entry, session, (*started, self._exited(session)))
         self._by_id[session.id] = JoinedExec(session, None, GoneProcess(session.id, session.output_bytes))
+
+    def _container_found_ended(self, entry: Entry) -> None:
+        """The ends of its sessions are told before its own, which may be followed by its removal."""
+        own = [session for session in self._loaded if session.container_id == entry.container.id]
+        self._loaded = [session for session in self._loaded if session not in own]
+        for session in own:
+            self._keep_ended(session)
 
     def _container_removed(self, entry: Entry) -> None:
         """The records of its sessions went with its own."""
         for exec_ in [one for one in self._by_id.values() if one.session.container_id == entry.container.id]:
             del self._by_id[exec_.session.id]
             exec_.close()
+            # Run and session know each other: their files would stay open until a collection of garbage.
+            if exec_.run is not None:
+                exec_.run.on_exec_news.pop(exec_.session.id, None)
 
     async def start(self, reference: str, spec: ExecSpec) -> JoinedExec:
         """The process has been executed in the running container, and its session is recorded; its output is held for a
@@ -148,9 +169,8 @@ class ExecService:
         self._make_room(entry.container.id)
         run, start = self._prepare(entry, ExecId.new(), spec)
         session = ExecSession(start.id, entry.container.id, spec, self._ctx.clock.now_unix_nanos())
-        created = ExecCreated(session.id, session.container_id, entry.container.name)
         # Awaited below, beside the start: a daemon that dies between the two finds either of them, or both.
-        recorded = self._save(entry, session, (created,))
+        recorded = self._save(entry, session, (self._created(entry, session),))
         try:
             process = await self._begin(run, start)
         except BaseException:
@@ -205,6 +225,10 @@ class ExecService:
         if session.state is ExecState.EXITED:
             facts.append(self._exited(session))
         self._save(entry, session, facts)
+
+    @staticmethod
+    def _created(entry: Entry, session: ExecSession) -> ExecCreated:
+        return ExecCreated(session.id, session.container_id, entry.container.name)
 
     def _exited(self, session: ExecSession) -> ExecExited:
         entry = self._ctx.table.get(session.container_id)
