@@ -56,7 +56,8 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
     """
     last = entry.container
     removes_volumes = removes_volumes or last.removes_volumes or last.spec.auto_remove or last.state is State.CREATING
-    if not is_counted and last.state is State.EXITED and last.spec.auto_remove:
+    is_untold = last.state is State.CREATING
+    if is_untold or (not is_counted and last.state is State.EXITED and last.spec.auto_remove):
         # This record by itself makes the next start of the daemon remove it: the intent needs no other.
         entry.set(model.deleting(last, removes_volumes=True))
     elif last.state is not State.DELETING:
@@ -75,7 +76,9 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
         failpoints.hit("container.delete.volumes")
         await mounts.release(ctx, entry.container, removes_anonymous=removes_volumes)
     failpoints.hit("container.delete.forget")
-    forgotten = ctx.forget(entry.container, (facts.deleted(entry.container),), lazy=not is_counted)
+    # That it was made was not told of one that is CREATING.
+    told = () if is_untold else (facts.deleted(entry.container),)
+    forgotten = ctx.forget(entry.container, told, lazy=not is_counted)
     if is_counted:
         await forgotten
     if not is_counted:

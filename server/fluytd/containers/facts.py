@@ -28,14 +28,10 @@ def created(container: Container) -> Fact:
     return ContainerCreated(container.id, container.name, container.spec.image, container.image.image_id)
 
 
-def started(container: Container) -> Fact:
-    """Its process was executed."""
-    return ContainerStarted(container.id, container.name, container.host_pid)
-
-
-def mounted(container: Container) -> list[Fact]:
-    """Its volumes came into use."""
-    return [VolumeMounted(one.name, container.id, one.target, one.read_only) for one in container.resolved.volumes]
+def started_with_volumes(container: Container) -> list[Fact]:
+    """Its process was executed, and its volumes came into use. The pid is 0 where it ended before a daemon saw it."""
+    mounted = [VolumeMounted(one.name, container.id, one.target, one.read_only) for one in container.resolved.volumes]
+    return [ContainerStarted(container.id, container.name, container.host_pid), *mounted]
 
 
 def start_failed(container: Container, failure: Failure) -> Fact:

@@ -1,7 +1,7 @@
 """Freezing a container's processes and letting them run again. What ends a frozen one is `stop.py`'s.
 
-PAUSED is recorded before the processes are frozen, and taken back after they run again: a daemon that finds PAUSED
-freezes them, so that one that died in between leaves nothing half done.
+PAUSED is recorded and told once the processes are frozen, and taken back after they run again. A daemon that comes up
+thaws what its record does not call PAUSED, so that one that died in between leaves nothing half done or untold.
 """
 
 from fluytd import failpoints
@@ -23,18 +23,19 @@ async def pause(ctx: Context, entry: Entry) -> Container:
         container = _checked(entry)
         if container.state is State.PAUSED:
             return container
+        failpoints.hit("container.pause.freeze")
+        await ctx.workers.run(ctx.runtime.freeze, container.id)
+        # It may have ended of itself before it froze.
+        frozen = model.paused(_checked(entry))
         failpoints.hit("container.pause.record")
         try:
-            await ctx.record(entry, model.paused(container))
-            failpoints.hit("container.pause.freeze")
-            await ctx.workers.run(ctx.runtime.freeze, container.id)
+            await ctx.record(entry, frozen, (facts.paused(frozen),))
         except BaseException:
             _checked(entry)
-            ctx.record(entry, model.resumed(entry.container))
+            await ctx.workers.run(ctx.runtime.thaw, container.id)
+            if entry.container.state is State.PAUSED:  # else it has ended meanwhile
+                ctx.record(entry, model.resumed(entry.container))
             raise
-        # It may have ended of itself before it froze.
-        frozen = _checked(entry)
-        ctx.record(entry, frozen, (facts.paused(frozen),))
         return frozen
 
 

@@ -127,7 +127,7 @@ async def start_locked(
     )
     failpoints.hit("container.start.running")
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
-    ctx.record(entry, running, (facts.started(running), *facts.mounted(running)), lazy=True)
+    ctx.record(entry, running, facts.started_with_volumes(running), lazy=True)
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     ctx.replenish()

@@ -109,17 +109,22 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
                 oom_killed=ending.oom_kill_count > 0,
                 exit_time_unix_nanos=ending.exit_time_unix_nanos,
             )
-            was_stopping = entry.container.state is State.STOPPING
+            # A start whose record had not reached the store was not told either.
+            untold = facts.started_with_volumes(entry.container) if entry.container.state is State.STARTING else []
+            told = facts.ended(ended, was_stop_requested=entry.container.state is State.STOPPING)
+            ctx.on_found_ended(entry)
             entry.exit_count, entry.last_exit = 1, ended
-            await ctx.record(entry, ended, facts.ended(ended, was_stop_requested=was_stopping))
+            await ctx.record(entry, ended, (*untold, *told))
             if ended.spec.auto_remove:
                 ctx.table.remember(ended)
             report.exited_count += 1
         case decided.MarkLost(failure=failure):
             await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
             lost = model.lost(entry.container, failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
+            told = facts.ended(lost, was_stop_requested=entry.container.state is State.STOPPING)
+            ctx.on_found_ended(entry)
             entry.exit_count, entry.last_exit = 1, lost
-            await ctx.record(entry, lost, facts.ended(lost, was_stop_requested=False))
+            await ctx.record(entry, lost, told)
             report.lost_count += 1
         case decided.UndoStart(failure=failure):
             await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
@@ -160,8 +165,10 @@ async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
             start_time_unix_nanos=process.start_time_unix_nanos,
             clamps=tuple(process.clamps),
         )
-        ctx.record(entry, container, (facts.started(container),))
+        ctx.record(entry, container, facts.started_with_volumes(container))
     run = entry.begin_run(process)
+    # Should it end before the stop below goes on, its end is that of a stop all the same.
+    run.was_stop_requested = container.state is State.STOPPING
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     if container.state is State.STOPPING:
