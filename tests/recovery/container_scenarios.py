@@ -235,13 +235,18 @@ def paused_or_running(engine: CrashedEngine) -> None:
     stays_until_stopped(engine)
 
 
+def groups_of(engine: CrashedEngine, container_id: str) -> list[Path]:
+    """Its control groups, without a look at others: below each hierarchy, or (v2 alone) below the mount itself."""
+    root, name = Path("/sys/fs/cgroup"), f"{engine.cgroup_parent}/{container_id}"
+    return [path for path in (*root.glob(f"*/{name}"), root / name) if path.is_dir()]
+
+
 def is_frozen(engine: CrashedEngine, container_id: str) -> bool:
     """Whether the kernel runs none of its processes."""
     files = (("cgroup.events", "frozen 1"), ("freezer.state", "FROZEN"))
-    groups = list(Path("/sys/fs/cgroup").glob(f"**/{engine.cgroup_parent}/{container_id}"))
     return any(
         word in (group / file).read_text().splitlines()
-        for group in groups
+        for group in groups_of(engine, container_id)
         for file, word in files
         if (group / file).exists()
     )
@@ -269,11 +274,7 @@ def updated_or_as_before(engine: CrashedEngine) -> None:
 
 def pids_bound(engine: CrashedEngine, container_id: str) -> str:
     """The bound of its processes as the kernel shows it."""
-    [group] = [
-        path
-        for path in Path("/sys/fs/cgroup").glob(f"**/{engine.cgroup_parent}/{container_id}")
-        if (path / "pids.max").exists()
-    ]
+    [group] = [path for path in groups_of(engine, container_id) if (path / "pids.max").exists()]
     return (group / "pids.max").read_text().strip()
 
 
@@ -439,7 +440,6 @@ FURTHER = [
     ("container.delete.forget", RUNNING_ITSELF_AWAY),
     ("container.record.starting", RUNNING_ITSELF_AWAY),
     ("container.record.exited", RUNNING_ITSELF_AWAY),
-    ("container.record.paused:2", PAUSING),
     ("container.restart.start:3", RESTARTING_BY_POLICY),
     ("container.start.executed:3", RESTARTING_BY_POLICY),
     ("container.record.starting:2", RESTARTING_BY_POLICY),

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import grpc
 
-from fluyt.v1 import containers_pb2
+from fluyt.v1 import containers_pb2, events_pb2
 from fluyt.v1.types import container_pb2
+from tests.recovery.life_model import Chronicle
 from tests.support import leftovers
 from tests.support.engine import PATIENCE_SECONDS, Daemon, Engine
 from tests.support.preloaded_fluytd import Preloaded
@@ -38,6 +39,8 @@ class CrashedEngine(Engine):
     def __init__(self, root: Path, preloaded: Preloaded, registry: str, *, options: Sequence[str] = ()) -> None:
         """`preloaded` and the registry are the caller's, and closed after this."""
         self._preloaded = preloaded
+        #: What the events of all its daemons have told so far.
+        self.chronicle = Chronicle()
         self.registry = registry
         super().__init__(root, options=options)
 
@@ -91,6 +94,8 @@ def crash(engine: CrashedEngine, failpoint: str, scenario: Scenario) -> None:
     scenario.again(engine)
     runs_on(engine, bystander)
     until_nothing_unowned(engine)
+    read_events(engine, engine.chronicle)
+    assert engine.chronicle.told.keys() == {one.id for one in leftovers.list_containers(engine)}
 
 
 def die_at(engine: CrashedEngine, failpoint: str, act: Step) -> None:
@@ -110,6 +115,19 @@ def die_at(engine: CrashedEngine, failpoint: str, act: Step) -> None:
     finally:
         engine.channel.close()
     assert engine.process.returncode == -signal.SIGKILL, (engine.root / "fluytd.log").read_text()
+
+
+def read_events(engine: Engine, chronicle: Chronicle) -> None:
+    """The chronicle has taken in every event up to now. Raises AssertionError if one is missing or out of order."""
+    now = engine.events.WatchEvents(events_pb2.WatchEventsRequest(), timeout=CALL_SECONDS)
+    head = next(now).heartbeat.head_sequence
+    now.cancel()
+    if head > chronicle.sequence:
+        request = events_pb2.WatchEventsRequest(from_sequence=chronicle.sequence + 1, until_sequence=head)
+        for message in engine.events.WatchEvents(request, timeout=CALL_SECONDS):
+            if message.WhichOneof("message") == "event":
+                chronicle.read(message.event)
+    assert chronicle.sequence >= head, f"there are events up to {head}, {chronicle.sequence} came"
 
 
 def end_in_order(engine: Engine) -> None:
