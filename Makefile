@@ -10,7 +10,7 @@ PYTEST := $(PY) -m pytest
 .PHONY: help setup setup-test run example test test-rust test-python test-v2 soak lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Install what building and running needs, build the extension and the command line
 	@scripts/setup.sh run
