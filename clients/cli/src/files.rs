@@ -64,9 +64,9 @@ pub struct DiffCommand {
 pub struct ExportCommand {
     /// File to write; default: standard output
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Container: id, unique beginning of one, or name
-    container: String,
+    pub container: String,
 }
 
 /// Runs `fluyt commit`: prints the image's id.

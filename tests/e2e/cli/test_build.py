@@ -110,3 +110,18 @@ def test_what_is_kept_is_listed_and_pruned(fluyt: Program, folder: Path) -> None
 def test_arguments_that_make_no_sense_are_refused(fluyt: Program, tmp_path: Path) -> None:
     for arguments in (("/absent",), (str(tmp_path),), ("--secret", "nonsense", "-"), ("--progress", "fancy", "-")):
         assert fluyt("build", *arguments, stdin=b"FROM scratch\n").code != 0, arguments
+
+
+def test_the_result_goes_to_a_folder_a_tar_or_an_archive(fluyt: Program, folder: Path, tmp_path: Path) -> None:
+    dockerfile = f"FROM {IMAGE} AS make\nRUN echo made > /made\nFROM scratch\nCOPY --from=make /made /d/made\n".encode()
+    fluyt.ok("build", "-q", "-o", str(tmp_path / "out"), "-", stdin=dockerfile)
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*"))
+    assert (found, (tmp_path / "out" / "d" / "made").read_text()) == (["d", "d/made"], "made\n")
+    fluyt.ok("build", "-q", "-o", f"type=tar,dest={tmp_path}/files.tar", "-", stdin=dockerfile)
+    with tarfile.open(tmp_path / "files.tar") as tar:
+        assert "d/made" in [name.removeprefix("./") for name in tar.getnames()]
+    fluyt.ok("build", "-q", "-t", "cli:1", "-o", f"type=oci,dest={tmp_path}/image.tar", str(folder))
+    assert "cli:1" in fluyt.ok("load", "-i", f"{tmp_path}/image.tar")
+    for wrong in ("type=local", "type=nonsense", "type=image,dest=x"):
+        assert fluyt("build", "-o", wrong, "-", stdin=dockerfile).code == 125
+    assert fluyt.ok("ps", "-aq") == ""

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::output::{self, Output};
 use crate::api::v1::types;
 use crate::failure::Failure;
 use crate::flag_values::parse_ulimit;
@@ -33,6 +34,9 @@ pub enum ProgressKind {
   fluyt build -t app:1 -f docker/Dockerfile --build-arg VERSION=2 --target release .
   fluyt build --secret id=token,src=token.txt -t app:1 .
   fluyt build -t app:1 'https://example.com/team/app.git#main:server'
+  fluyt build -t registry.example.com/team/app:1 --push .
+  fluyt build -o out --target files .
+  fluyt build -t app:1 -o type=oci,dest=app.tar .
   tar -c . | fluyt build -t app:1 -
   fluyt build --check .")]
 pub struct BuildCommand {
@@ -108,6 +112,15 @@ pub struct BuildCommand {
     /// File to write digests and names of the image to, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+    /// Push the image's references once it is there
+    #[arg(long)]
+    pub push: bool,
+    /// The image stays in the engine, as it does anyway
+    #[arg(long)]
+    pub load: bool,
+    /// Where the result goes: a folder, `-` for a tar, or type=image|registry|oci|docker|local|tar|cacheonly[,dest=PATH]
+    #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
+    pub output: Vec<Output>,
     /// Only check the Dockerfile; exit code 1 if there are warnings
     #[arg(long)]
     pub check: bool,

@@ -3,6 +3,7 @@
 mod cache;
 mod context;
 mod flags;
+mod output;
 mod show;
 mod walk;
 
@@ -18,7 +19,10 @@ use flags::ProgressKind;
 use crate::api::v1::build_service_client::BuildServiceClient;
 use crate::api::v1::build_source::Source;
 use crate::api::v1::types::operation::Result as OperationResult;
-use crate::api::v1::{BuildImageRequest, BuildSource};
+use output::Output;
+
+use crate::api::v1::{build_output_spec, BuildImageRequest, BuildOutputSpec, BuildSource};
+use crate::credentials;
 use crate::failure::Failure;
 use crate::flag_values::pairs;
 use crate::render;
@@ -30,6 +34,10 @@ use crate::render;
 pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failure> {
     let is_quiet = command.quiet || command.progress == ProgressKind::Quiet;
     let found = context::find(&command)?;
+    let auths = auths(&command, &found.dockerfile).await?;
+    let push = command.push || command.output.contains(&Output::Registry);
+    let is_cache_only =
+        !command.output.is_empty() && command.output.iter().all(|one| *one == Output::CacheOnly);
     let request = BuildImageRequest {
         context: Some(context::send(channel.clone(), found.context, is_quiet).await?),
         named_contexts: named_contexts(&channel, &command, is_quiet).await?,
@@ -49,6 +57,15 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         rlimits: command.ulimit.clone(),
         shm_size_bytes: command.shm_size.unwrap_or_default(),
         secrets: command.secrets()?,
+        output: Some(BuildOutputSpec {
+            kind: if is_cache_only {
+                build_output_spec::Kind::CacheOnly.into()
+            } else {
+                build_output_spec::Kind::Image.into()
+            },
+            push,
+        }),
+        auths,
         check_only: command.check,
         source_date: flags::source_date()?,
         is_filtered: true,
@@ -56,7 +73,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     };
     let answer = BuildServiceClient::new(channel.clone()).build_image(request).await?.into_inner();
     let begun = answer.operation.unwrap_or_default();
-    let ended = show::follow(channel, begun, command.progress, is_quiet).await?;
+    let ended = show::follow(channel.clone(), begun, command.progress, is_quiet).await?;
     let Some(OperationResult::BuildResult(result)) = ended.result else {
         return Err(Failure::cut_off("build"));
     };
@@ -80,8 +97,46 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         });
         write(path, &format!("{metadata:#}\n"))?;
     }
-    render::line(result.image_id)?;
+    let mut is_on_stdout = false;
+    for output in &command.output {
+        output::write(channel.clone(), output, &result.image_id, &command.tag, is_quiet).await?;
+        is_on_stdout |= matches!(output, Output::Archive(None) | Output::Tar(None));
+    }
+    if !is_on_stdout {
+        render::line(result.image_id)?;
+    }
     Ok(0)
+}
+
+/// What the caller has for the registries of its tags and of the images that the Dockerfile names, where it is sent.
+async fn auths(
+    command: &BuildCommand,
+    dockerfile: &[u8],
+) -> Result<BTreeMap<String, crate::api::v1::types::RegistryAuth>, Failure> {
+    let mut registries: Vec<String> =
+        command.tag.iter().map(|tag| credentials::registry_of(tag).to_owned()).collect();
+    registries.extend(
+        bases(&String::from_utf8_lossy(dockerfile)).map(|base| credentials::registry_of(base).to_owned()),
+    );
+    registries.sort();
+    registries.dedup();
+    let config = credentials::Config::load()?;
+    let mut found = BTreeMap::new();
+    for registry in registries {
+        if let Some(auth) = config.find(&registry).await? {
+            found.insert(registry, auth);
+        }
+    }
+    Ok(found)
+}
+
+/// The words of FROM that may be images; a stage's name has no credentials and does no harm.
+fn bases(dockerfile: &str) -> impl Iterator<Item = &str> {
+    dockerfile.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let is_from = words.next()?.eq_ignore_ascii_case("FROM");
+        words.find(|word| !word.starts_with("--")).filter(|word| is_from && !word.contains('$'))
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

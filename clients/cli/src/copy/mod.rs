@@ -23,17 +23,17 @@ use names::Place;
 pub struct CopyCommand {
     /// Keep user and group; else files are root's in the container, and yours out of it
     #[arg(short, long)]
-    archive: bool,
+    pub archive: bool,
     /// If the source is a link, copy what it points to
     #[arg(short = 'L', long)]
-    follow_link: bool,
+    pub follow_link: bool,
     /// Show no progress
     #[arg(short, long)]
-    quiet: bool,
+    pub quiet: bool,
     /// CONTAINER:PATH, a path of this host, or - for a tar on standard input
-    source: OsString,
+    pub source: OsString,
     /// A path of this host, CONTAINER:PATH, or - for a tar on standard output
-    destination: OsString,
+    pub destination: OsString,
 }
 
 /// Runs `fluyt cp`.

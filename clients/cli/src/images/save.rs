@@ -25,16 +25,16 @@ use crate::render;
 pub struct SaveCommand {
     /// File to write; it appears when it is whole. Default: standard output
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Platforms to save; default: all that are present
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
-    platform: Vec<String>,
+    pub platform: Vec<String>,
     /// Print no progress
     #[arg(short, long)]
-    quiet: bool,
+    pub quiet: bool,
     /// Images: references, digests or ids
     #[arg(required = true)]
-    images: Vec<String>,
+    pub images: Vec<String>,
 }
 
 /// Runs `fluyt save`: one OCI archive that `docker load` takes too. Ctrl-C gives it up and leaves no file.
