@@ -77,6 +77,8 @@ class Config:
     transfer_worker_count: int = 8
     #: Layers of one image that are fetched and extracted at once.
     layers_per_image: int = 4
+    #: Where the output of a container is kept whose caller names no driver: `file`, `journald` or `none`.
+    log_driver: str = "file"
     log_segment_bytes: int = 16 * _MIB
     log_segment_count: int = 5
     #: The socket of the host's journal, for containers whose log driver is journald.
@@ -153,6 +155,7 @@ _TEXT_CHOICES = {
     "layer_store": ("auto", "directory", "erofs"),
     "default_network": ("bridge", "none", "host"),
     "default_userns": ("auto", "host"),
+    "log_driver": ("file", "journald", "none"),
 }
 #: Tables of the file, and what a name in one is called as a setting.
 _TABLES: dict[str, str] = {"image_collection": "image_collection_{}", "registry": "registry_{}", "proxy": "{}_proxy"}

@@ -23,7 +23,7 @@ from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.service import ContainerService
-from fluytd.containers.spec import NetworkMode, UsersMode
+from fluytd.containers.spec import LogDriver, NetworkMode, UsersMode
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.containers.user_ids import IdSettings
 from fluytd.execs.probe import ExecProbe
@@ -172,6 +172,7 @@ def _service(
         networking=networking,
         default_network_mode=NetworkMode(config.default_network),
         id_settings=id_settings(base),
+        default_log_driver=LogDriver(config.log_driver),
     )
 
 

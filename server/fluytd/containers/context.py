@@ -11,7 +11,7 @@ from fluytd.clock import Clock
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Directories, Images, Networking, Probe, Records, Runtime, Volumes
 from fluytd.containers.resolve import HostFacts
-from fluytd.containers.spec import NetworkMode
+from fluytd.containers.spec import LogDriver, NetworkMode
 from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import EngineError
@@ -43,6 +43,8 @@ class Context:
     default_network_mode: NetworkMode = NetworkMode.BRIDGE
     #: The engine's settings about users and groups of containers.
     id_settings: IdSettings = field(default_factory=IdSettings)
+    #: Where the output of a container goes whose caller names no driver.
+    default_log_driver: LogDriver = LogDriver.FILE
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None

@@ -15,7 +15,10 @@ from fluytd.ids import ContainerId
 
 
 def with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
-    """The specification, with the engine's network mode where the caller named none and asks for nothing of one."""
+    """The specification, with the engine's log driver where the caller named none, and with its network mode where the
+    caller named none and asks for nothing of one."""
+    if spec.log.driver is None:
+        spec = dataclasses.replace(spec, log=dataclasses.replace(spec.log, driver=ctx.default_log_driver))
     network = spec.network
     if not network.is_default or network.attachments or network.published_ports or network.publish_all_ports:
         return spec

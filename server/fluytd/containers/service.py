@@ -74,6 +74,7 @@ class ContainerService:
         networking: Networking,
         default_network_mode: NetworkMode = NetworkMode.BRIDGE,
         id_settings: IdSettings = IdSettings(),  # noqa: B008 - it is frozen
+        default_log_driver: LogDriver = LogDriver.FILE,
         probe: Probe | None = None,
         volumes: Volumes | None = None,
     ) -> None:
@@ -90,6 +91,7 @@ class ContainerService:
             default_network_mode=default_network_mode,
             id_settings=id_settings,
             table=ContainerTable(IdRanges(id_settings)),
+            default_log_driver=default_log_driver,
             probe=probe,
             volumes=volumes,
         )

@@ -371,7 +371,8 @@ class LogSpec:
 
     segment_size_bytes: int = 0
     segment_count: int = 0
-    driver: LogDriver = LogDriver.FILE
+    #: None: the engine's; no record has it (see `create.with_defaults`).
+    driver: LogDriver | None = None
 
 
 @dataclass(frozen=True, slots=True)

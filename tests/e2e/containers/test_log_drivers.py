@@ -132,6 +132,23 @@ def test_a_host_without_a_journal_is_told_at_the_start(journal_engine: tuple[Eng
     delete(engine, made.id)
 
 
+def test_the_engine_says_what_happens_to_the_output_of_who_names_no_driver(tmp_path: Path) -> None:
+    with Engine(tmp_path, options=("--log-driver", "none")) as engine:
+        engine.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        kept = container_spec_pb2.LogSpec(driver=container_spec_pb2.LogSpec.DRIVER_FILE)
+        bounded = container_spec_pb2.LogSpec(segment_count=3)
+        for log, driver in ((None, NONE.driver), (bounded, NONE.driver), (kept, kept.driver)):
+            made = create(engine, "echo", "here", log=log)
+            assert get(engine, made.id).spec.log.driver == driver, log
+            start(engine, made.id)
+            wait(engine, made.id)
+            if driver == kept.driver:
+                assert engine.logs(made.id) == b"here\n"
+            else:
+                assert refused(lambda made=made: read_logs(engine, made.id))[1] == "LOG_NOT_KEPT"  # type: ignore[misc]
+            delete(engine, made.id)
+
+
 def test_a_container_without_a_log_has_none_to_read_and_runs_as_any(engine: Engine) -> None:
     running = started(engine, "sh", "-c", "seq 200000; while [ ! -e /go ]; do sleep .05; done", log=NONE)
     told = refused(lambda: read_logs(engine, running.id))

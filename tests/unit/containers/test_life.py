@@ -247,7 +247,7 @@ async def test_c06_an_update_that_the_kernel_refuses_changes_nothing(bench: Benc
     with pytest.raises(CgroupLimitRejected):
         await bench.service.update("one", ResourcesSpec(memory_limit_bytes=64 * MIB), RestartPolicy(RestartMode.ALWAYS))
     record = bench.records.saved[made.id]
-    assert (record.spec, record.pending_resources) == (spec(), None)
+    assert (record.spec, record.pending_resources) == (made.spec, None)
 
 
 async def test_an_update_of_one_that_has_ended_meanwhile_is_that_of_one_at_rest(bench: Bench) -> None:

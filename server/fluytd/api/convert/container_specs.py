@@ -162,7 +162,7 @@ def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
 
 
 _LOG_DRIVERS: Final = {
-    container_spec_pb2.LogSpec.DRIVER_UNSPECIFIED: LogDriver.FILE,
+    container_spec_pb2.LogSpec.DRIVER_UNSPECIFIED: None,
     container_spec_pb2.LogSpec.DRIVER_FILE: LogDriver.FILE,
     container_spec_pb2.LogSpec.DRIVER_JOURNALD: LogDriver.JOURNALD,
     container_spec_pb2.LogSpec.DRIVER_NONE: LogDriver.NONE,
@@ -170,10 +170,9 @@ _LOG_DRIVERS: Final = {
 
 
 def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
-    driver = _LOG_DRIVERS.get(message.driver)
-    if driver is None:
+    if message.driver not in _LOG_DRIVERS:
         raise FieldInvalid(field="spec.log.driver", rule="must be one that is known")
-    return LogSpec(message.segment_size_bytes, message.segment_count, driver)
+    return LogSpec(message.segment_size_bytes, message.segment_count, _LOG_DRIVERS[message.driver])
 
 
 def to_spec(spec: ContainerSpec, *, is_brief: bool = False) -> container_spec_pb2.ContainerSpec:
@@ -267,5 +266,4 @@ def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec)
     add_mounts(message, spec)
     message.log.segment_size_bytes = spec.log.segment_size_bytes
     message.log.segment_count = spec.log.segment_count
-    if spec.log.driver is not LogDriver.FILE:
-        message.log.driver = next(value for value, driver in _LOG_DRIVERS.items() if driver is spec.log.driver)
+    message.log.driver = next(value for value, driver in _LOG_DRIVERS.items() if driver is spec.log.driver)
