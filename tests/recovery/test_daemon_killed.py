@@ -72,6 +72,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *volume_scenarios.CORE_SCENARIOS,
         *build_scenarios.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
+        *test_supervisor_killed.WITH_USERS,
         *test_supervisor_killed.AT_THE_END,
         *test_exec_killed.SUPERVISOR,
         *test_exec_killed.PROCESS,

@@ -44,6 +44,8 @@ BEFORE_START = [
     "supervisor.after_spawn",
     "supervisor.before_started",
 ]
+#: As these, of a container that has users of its own.
+WITH_USERS = ["process.user_namespace", "process.cgroup", "process.root", "process.exec"]
 #: How those that have told of a start come to their end.
 AT_THE_END = ["supervisor.before_exit_record", "supervisor.after_exit_record"]
 
@@ -138,7 +140,7 @@ def armed(engine: CrashedEngine, failpoint: str) -> None:
     engine.start(FLUYT_FAILPOINT=failpoint)
 
 
-@pytest.mark.parametrize("failpoint", ["process.user_namespace", "process.cgroup", "process.root", "process.exec"])
+@pytest.mark.parametrize("failpoint", WITH_USERS)
 def test_one_that_dies_on_its_way_into_a_user_namespace_fails_the_start_alone(
     engine: CrashedEngine, failpoint: str
 ) -> None:

@@ -399,8 +399,9 @@ def test_the_end_of_a_container_ends_its_copies_and_holds_up_no_start(engine: En
     request = container_files_pb2.CopyFromRequest(container=running.id, path="/var")
     stalled = engine.containers.CopyFrom(request, timeout=50)
     next(stalled)
-    slow = Slow(running.id, "/var", tar(member("f", b"x"))[:512])
+    slow = Slow(running.id, "/var", tar(member("begun", b"x"), member("f", b"x"))[: 3 * 512])
     call = engine.containers.CopyTo.future(iter(slow), timeout=40)
+    until_now(lambda: _exists(engine, running.id, "/var/begun"), "the copy has begun")
     engine.containers.KillContainer(containers_pb2.KillContainerRequest(container=running.id))
     wait(engine, running.id)
     with pytest.raises(grpc.RpcError) as caught:

@@ -10,7 +10,9 @@ import pytest
 from fluyt.v1 import containers_pb2 as pb
 from fluyt.v1 import containers_pb2_grpc
 from fluyt.v1.types import attach_pb2, container_pb2, container_spec_pb2, network_pb2
+from fluytd.api.calls import Wrapper
 from fluytd.api.containers_service import ContainerServicer
+from fluytd.api.gate import Gate
 from fluytd.clock import SystemClock
 from fluytd.containers.copying import ContainerCopies
 from fluytd.containers.files import ContainerFiles
@@ -30,7 +32,12 @@ async def client(tmp_path: Path) -> AsyncIterator[Any]:
     no_copies = cast("ContainerCopies", None)
     requests = RequestService(bench.db, SystemClock())
     servicer = ContainerServicer(bench.service, no_files, no_copies, requests, 1 << 40)
-    containers_pb2_grpc.add_ContainerServiceServicer_to_server(servicer, server)
+    gate = Gate()
+    gate.open()
+    wrapper = Wrapper(gate, requests, None)
+    modules = [(pb, containers_pb2_grpc)]
+    for _, handler in wrapper.handlers(modules, [servicer]):
+        server.add_generic_rpc_handlers((handler,))
     server.add_insecure_port(f"unix:{tmp_path}/socket")
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{tmp_path}/socket") as channel:
