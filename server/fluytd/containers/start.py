@@ -127,7 +127,8 @@ async def start_locked(
     )
     failpoints.hit("container.start.running")
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
-    ctx.record(entry, running, facts.started_with_volumes(running), lazy=True)
+    # What stays is stored at once: a policy that starts it again must find that it ran, also after a crash right now.
+    ctx.record(entry, running, facts.started_with_volumes(running), lazy=running.spec.auto_remove)
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     ctx.replenish()
