@@ -108,11 +108,14 @@ def clone_step(
         raise FieldInvalid(field="git_url", rule="must name a branch, a tag, a ref or a commit after #")
     url, shown, header, host_path = _address(remote, secrets)
     protocols = ("file",) if host_path else _PROTOCOLS
-    config = "".join(f"[{section}]\n\t{name} = {_quoted(value)}\n" for section, name, value in _settings(protocols))
+    config = "".join(
+        f"[{section}]\n\t{name} = {_quoted(value)}\n" for section, name, value in _settings(protocols, bool(header))
+    )
     if header:
         config += f"[http {_quoted(shown)}]\n\textraHeader = {_quoted(f'Authorization: {header}')}\n"
     arguments = (url, ref or "HEAD", "keep" if keeps_git_dir else "drop", "with" if with_submodules else "without")
-    return CloneStep(arguments, config, host_path, shown, (header, header.partition(" ")[2]) if header else ())
+    hidden = tuple(secret for secret in (header, header.partition(" ")[2]) if secret)
+    return CloneStep(arguments, config, host_path, shown, hidden)
 
 
 def _address(remote: str, secrets: Mapping[str, bytes]) -> tuple[str, str, str, str]:
@@ -151,7 +154,7 @@ def _basic(user: str) -> str:
     return f"basic {base64.b64encode(user.encode()).decode()}"
 
 
-def _settings(protocols: tuple[str, ...]) -> list[tuple[str, str, str]]:
+def _settings(protocols: tuple[str, ...], has_header: bool) -> list[tuple[str, str, str]]:
     return [
         # No program that the repository names, and none of the host's choosing.
         ("core", "hooksPath", "/dev/null"),
@@ -166,7 +169,8 @@ def _settings(protocols: tuple[str, ...]) -> list[tuple[str, str, str]]:
         ("safe", "directory", "*"),
         ("protocol", "allow", "never"),
         *((f'protocol "{name}"', "allow", "always") for name in protocols),
-        ("http", "followRedirects", "initial"),
+        # Once it was sent elsewhere, git sends the header there too.
+        ("http", "followRedirects", "false" if has_header else "initial"),
     ]
 
 

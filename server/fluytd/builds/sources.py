@@ -147,7 +147,7 @@ class BuildSources:
             keeps_git_dir=source.keeps_git_dir,
             with_submodules=source.with_submodules,
         )
-        if shutil.which("git") is None:
+        if await self._tools.workers.run(shutil.which, "git") is None:
             raise ProgramMissing(program="git", purpose="a build reads a git repository")
         if step.host_path:
             await self._tools.workers.run(_check_repository, step.host_path, step.shown)

@@ -6,16 +6,13 @@ beginning of its id and its host name, alone or with the network's name behind i
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
 from fluytd.containers.spec import ContainerSpec
+from fluytd.ids import ContainerId
 from fluytd.networks.model import Endpoint
 from fluytd.networks.ports import Namespace, Resolver
-
-#: Characters of the short form of an id. Source: moby `pkg/stringid`.
-SHORT_ID_CHARS: Final = 12
 
 
 class Names:
@@ -75,4 +72,4 @@ def names_of(container: Container, endpoint: Endpoint) -> list[str]:
     """What the container is called on a network, the best first. Source: moby `buildEndpointDNSNames`."""
     hostname, domain = container.resolved.hostname, container.spec.domainname
     whole = [f"{hostname}.{domain}"] if domain else []
-    return [container.name, *endpoint.aliases, container.id[:SHORT_ID_CHARS], hostname, *whole]
+    return [container.name, *endpoint.aliases, ContainerId(container.id).short, hostname, *whole]

@@ -30,6 +30,18 @@ def test_a_token_of_the_host_goes_before_a_general_one() -> None:
     assert "extraHeader" not in step("git://example.com/a.git", GIT_AUTH_TOKEN=b"x").config
 
 
+def test_a_header_of_one_word_is_hidden_and_nothing_else_is() -> None:
+    found = step("https://example.com/a.git", GIT_AUTH_HEADER=b"word")
+    assert found.hidden == ("word",)
+    assert without("fatal: word refused", found.hidden) == "fatal: *** refused"
+
+
+def test_a_redirect_is_followed_only_where_no_header_could_go_with_it() -> None:
+    assert 'followRedirects = "initial"' in step("https://example.com/a.git").config
+    assert 'followRedirects = "false"' in step("https://example.com/a.git", GIT_AUTH_TOKEN=b"x").config
+    assert 'followRedirects = "false"' in step("https://me:p@example.com/a.git").config
+
+
 def test_only_its_own_protocol_is_allowed() -> None:
     here, there = step("file:///srv/a"), step("https://example.com/a.git")
     assert (here.host_path, here.arguments[0]) == ("/srv/a", "file:///fluyt/repository")
