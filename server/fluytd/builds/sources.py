@@ -177,7 +177,7 @@ class BuildSources:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(tools.workers.run, tools.remove_tree, str(config))
             await tools.workers.run(_write_config, config, step.config, owner)
-            command = _command(step, room, config, owner, tools.proxies)
+            command = await tools.workers.run(_command, step, room, config, owner, tools.proxies)
             watching = asyncio.ensure_future(_watched(tools, room, room_id, step.shown, over))
             undo.callback(watching.cancel)
             async with executor.ran(room_id, command, write, self._handle) as (ending, _):
