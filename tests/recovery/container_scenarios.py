@@ -292,7 +292,8 @@ def restarted_as_often_as_its_policy_says(engine: CrashedEngine) -> None:
     until_now(
         lambda: (get(engine, NAME).restart_count, get(engine, NAME).state) == (3, EXITED), "all restarts have come"
     )
-    assert engine.logs(NAME) == b"ran\n" * 4
+    said = engine.logs(NAME)
+    assert said == b"ran\n" * 4, (said, get(engine, NAME))
     delete(engine, NAME)
 
 

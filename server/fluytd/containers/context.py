@@ -115,7 +115,7 @@ class Context:
         *,
         durable: bool = False,
         lazy: bool = False,
-    ) -> Awaitable[None]:
+    ) -> "asyncio.Future[None]":
         """The entry has the new record at once, and it is being stored together with the facts.
 
         The caller awaits the result where its reply promises that the record is stored. Elsewhere it need not: memory

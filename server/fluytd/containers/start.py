@@ -1,6 +1,7 @@
 """Executing a container's process. It waits for nothing that the process does."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -93,7 +94,7 @@ async def start_locked(
         await ctx.record(entry, failed, (*created, facts.start_failed(failed, error.failure)))
         raise
     failpoints.hit("container.start.record")
-    ctx.record(entry, starting, created)
+    stored = _Stored(ctx.record(entry, starting, created))
     try:
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
@@ -102,7 +103,7 @@ async def start_locked(
         # Told with the start: what a short log rotates away before a hold could follow would be lost.
         is_held = open_log is not None or any(entry.waiting_readers.values())
         process, reader, first_records = await ctx.workers.run(
-            _work, ctx, wanted, make_directories, open_log, sources, joined, is_held
+            _work, ctx, wanted, make_directories, open_log, sources, joined, is_held, stored
         )
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
@@ -169,6 +170,21 @@ def _with_names_of(ctx: Context, paths: StartPaths, other: Container) -> StartPa
     return replace(paths, hosts=theirs.hosts, hostname=theirs.hostname, resolv_conf=theirs.resolv_conf)
 
 
+class _Stored:
+    """A record that is on its way to the store, for a thread that must not act before it stands there."""
+
+    def __init__(self, record: "asyncio.Future[None]") -> None:
+        self._record = record
+        self._has_ended = threading.Event()
+        record.add_done_callback(lambda _: self._has_ended.set())
+
+    def wait(self) -> None:
+        """It is stored. Blocking, while the event loop runs. Raises what storing it raised."""
+        self._has_ended.wait()
+        if (error := self._record.exception()) is not None:
+            raise error
+
+
 def _work(
     ctx: Context,
     container: Container,
@@ -177,6 +193,7 @@ def _work(
     volume_sources: dict[str, str],
     joined: Sequence[tuple[Container, Process]],
     is_held: bool,
+    stored: "_Stored",
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
     image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
@@ -192,6 +209,8 @@ def _work(
             paths = _with_names_of(ctx, paths, other)
     reader = open_log(paths.log_dir) if open_log is not None else None
     try:
+        # What a policy starts is counted in the record: a process that came before it would run once too often.
+        stored.wait()
         process = ctx.runtime.start(container, paths, [process for _, process in joined], is_held=is_held)
         # The log's first segment was made meanwhile: this takes note of it, so that an empty log is not read again.
         return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
