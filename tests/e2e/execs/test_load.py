@@ -31,6 +31,8 @@ LINES = 4_000
 #: So much the daemon may grow by and keep, for allocators and caches: far less than what passed through it, or than one
 #: caller that does not read could leave.
 KEPT_BYTES = 8 << 20
+#: So often it may grow by more before that is no chance any more.
+ATTEMPTS = 3
 #: Written for a caller that does not read: far above all that pipes, buffers and windows hold.
 UNREAD_BYTES = 128 << 20
 WRITE_ALL = ["head", "-c", str(UNREAD_BYTES), "/dev/zero"]
@@ -84,11 +86,19 @@ def connection(engine: Engine) -> Iterator[grpc.Channel]:
 
 def returns_to_where_it_was(engine: Engine, work: Callable[[], None]) -> None:
     """`work`, which deletes its containers, leaves nothing open and does not make the daemon grow. The first time warms
-    it up."""
+    it up. What is kept makes it grow each time; an allocator's pages come and go (by 15 MB here, over ten times)."""
     work()
     until_now(lambda: idle_supervisors(engine) == MAX_IDLE_SUPERVISORS, "what starts need is there again")
-    files, before = held(engine), memory(engine)
-    work()
+    files, sizes = held(engine), [memory(engine)]
+    while len(sizes) == 1 or sizes[-1] - sizes[-2] >= KEPT_BYTES:
+        assert len(sizes) <= ATTEMPTS, f"it grew each time: {sizes}"
+        work()
+        all_closed(engine, files)
+        sizes.append(memory(engine))
+
+
+def all_closed(engine: Engine, files: Counter[str]) -> None:
+    """Nothing is open that was not, a moment later."""
     found = [files]
 
     def is_closed() -> bool:
@@ -99,8 +109,6 @@ def returns_to_where_it_was(engine: Engine, work: Callable[[], None]) -> None:
         until_now(is_closed)
     except AssertionError:
         raise AssertionError(f"still open: {dict(found[-1] - files)}") from None
-    grown = memory(engine) - before
-    assert grown < KEPT_BYTES, f"{grown} bytes were kept"
 
 
 def idle_supervisors(engine: Engine) -> int:
