@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use host::{kernel_release, probe};
 
@@ -21,6 +22,12 @@ const NAMES: [&str; 13] = [
     "cap_sys_resource",
 ];
 
+/// One test at a time: descriptors are the process's, and one test counts them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn children() -> Vec<String> {
     let path = format!("/proc/self/task/{}/children", std::process::id());
     fs::read_to_string(path).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
@@ -28,6 +35,7 @@ fn children() -> Vec<String> {
 
 #[test]
 fn every_feature_is_named_once_and_nothing_is_left_behind() {
+    let _alone = alone();
     let keep = tempfile::tempdir().unwrap();
     let read = |path: &str| fs::read_to_string(path).unwrap();
     let (mounts, children_before) = (read("/proc/self/mountinfo"), children());
@@ -48,6 +56,7 @@ fn every_feature_is_named_once_and_nothing_is_left_behind() {
 
 #[test]
 fn what_needs_the_data_root_says_why_it_could_not_be_tried() {
+    let _alone = alone();
     let features = probe(Path::new("/proc/no/such/root"));
     let overlay = features.iter().find(|feature| feature.name == "overlay").unwrap();
     assert!(!overlay.is_available && overlay.detail.contains("/proc/no/such/root"), "{overlay:?}");
@@ -55,5 +64,6 @@ fn what_needs_the_data_root_says_why_it_could_not_be_tried() {
 
 #[test]
 fn the_kernels_release_is_what_uname_says() {
+    let _alone = alone();
     assert_eq!(kernel_release(), fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());
 }
