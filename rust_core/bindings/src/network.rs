@@ -1,11 +1,15 @@
-//! `_core.network`: bridges, veth pairs and the nftables table.
+//! `_core.network`: bridges, veth pairs, the nftables table, and plugins that do such work for others.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use control::NameSockets;
+
 use network::nft::{Element, Protocol, Table, Target};
+use network::plugin::{End, Execution};
 use network::{Attachment, Bridge, Cidr, Links, Netlink, NetworkError};
 use pyo3::prelude::*;
 
@@ -141,6 +145,48 @@ impl Namespace {
         let spec = spec.extract::<AttachmentArgument>()?;
         py.detach(|| self.links.route_by(&spec.try_into()?)).map_err(raise)
     }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd())
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, get_all, module = "fluytd._core.network")]
+struct PluginEnd {
+    end: &'static str,
+    code: i32,
+    output: Vec<u8>,
+    errors: Vec<u8>,
+}
+
+/// See the stub.
+#[pyfunction]
+fn run_plugin(
+    py: Python<'_>,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+    input: Vec<u8>,
+    input_path: PathBuf,
+    timeout_millis: u64,
+    max_output_bytes: usize,
+) -> PyResult<PluginEnd> {
+    let execution = Execution {
+        program: &program,
+        environment: &environment,
+        input: &input,
+        input_path: &input_path,
+        timeout: Duration::from_millis(timeout_millis),
+        max_output_bytes,
+    };
+    let ended = py.detach(|| execution.run()).map_err(raise)?;
+    let (end, code) = match ended.end {
+        End::Exited(code) => ("exited", code),
+        End::Killed(signal) => ("killed", signal),
+        End::TimedOut => ("timed_out", 0),
+        End::TooLong => ("too_long", 0),
+    };
+    Ok(PluginEnd { end, code, output: ended.output, errors: ended.errors })
 }
 
 /// See the stub.
@@ -226,5 +272,7 @@ fn extract(elements: &[Bound<'_, PyAny>]) -> PyResult<Vec<Element>> {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Namespace>()?;
-    module.add_class::<NetworkHost>()
+    module.add_class::<NetworkHost>()?;
+    module.add_class::<PluginEnd>()?;
+    module.add_function(wrap_pyfunction!(run_plugin, module)?)
 }

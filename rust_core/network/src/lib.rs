@@ -1,7 +1,7 @@
 //! Networks of containers as the kernel knows them: bridges, veth pairs, addresses, routes and one nftables table.
 //!
 //! All of it is told to the kernel by netlink sockets: those of the caller's namespace, which this crate opens, and those
-//! that were opened inside a container's namespace and are handed in. No program is executed, no namespace is joined.
+//! that were opened inside a container's namespace and are handed in. No namespace is joined, and no program executed but the plugins of `plugin`, which a caller names.
 //! What networks there are and who gets which address is decided elsewhere.
 
 mod conntrack;
@@ -9,6 +9,7 @@ mod error;
 mod link;
 mod netlink;
 pub mod nft;
+pub mod plugin;
 mod settings;
 
 pub use error::NetworkError;

@@ -1,4 +1,4 @@
-"""Bridges, veth pairs and one nftables table, told to the kernel by netlink. No program is executed."""
+"""Bridges, veth pairs and one nftables table, told to the kernel by netlink; and plugins, executed for networks of others."""
 
 from collections.abc import Sequence
 from typing import final
@@ -11,6 +11,37 @@ class Namespace:
 
     def route_by(self, spec: AttachmentSpec) -> None:
         """The interface of `spec.name` that is there has the routes of `spec`. Raises IO_FAILED. Blocking."""
+    def path(self) -> str:
+        """Where other programs find it, as long as this object lives."""
+
+@final
+class PluginEnd:
+    """What came of a plugin."""
+
+    @property
+    def end(self) -> str:
+        """`exited`, `killed`, `timed_out` or `too_long`: it printed more than it may, and was killed."""
+    @property
+    def code(self) -> int:
+        """Its exit code, or the number of the signal that killed it."""
+    @property
+    def output(self) -> bytes:
+        """What it printed; nothing if that was too long."""
+    @property
+    def errors(self) -> bytes:
+        """The beginning of its standard error, at most 4 KiB."""
+
+def run_plugin(
+    program: str,
+    environment: Sequence[tuple[str, str]],
+    input: bytes,
+    input_path: str,
+    timeout_millis: int,
+    max_output_bytes: int,
+) -> PluginEnd:
+    """Executes the program with this environment and no other, and waits for it. `input_path`: a file that it reads
+    `input` from; while it runs, also beyond the death of this process, nobody else executes one with the same file.
+    Neither it nor its process group runs on return. Raises IO_FAILED (errno 2: no such program). Blocking."""
 
 @final
 class NetworkHost:
