@@ -64,11 +64,24 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),
+    "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{
         name: _program(name)
-        for name in ("cargo", "docker-registry", "dockerd", "git", "ip", "nft", "openssl", "podman", "skopeo", "umoci")
+        for name in (
+            "cargo",
+            "docker-registry",
+            "dockerd",
+            "git",
+            "ip",
+            "iptables",
+            "nft",
+            "openssl",
+            "podman",
+            "skopeo",
+            "umoci",
+        )
     },
 }
 

@@ -71,6 +71,9 @@ class Config:
     network_ipv6_pools: str = ""
     #: Address of the host for published ports that name none; empty for all addresses.
     publish_address: str = ""
+    #: Directories with lists of CNI plugins, and with the plugins, divided by commas; the first that has it counts.
+    cni_config_dirs: str = "/etc/cni/net.d"
+    cni_plugin_dirs: str = "/opt/cni/bin,/usr/lib/cni,/usr/libexec/cni"
     #: Threads for short blocking calls.
     worker_count: int = 16
     #: Threads for downloads and extraction, over all pulls and loads.

@@ -12,7 +12,7 @@ from random import SystemRandom
 from fluytd._core import host, process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
-from fluytd.bootstrap.networks import network_parts_of
+from fluytd.bootstrap.networks import NetworkParts, network_parts_of
 from fluytd.config import Config
 from fluytd.containers.archives import CoreCopies, CoreTrees
 from fluytd.containers.cdi_registry import CdiRegistry
@@ -32,7 +32,6 @@ from fluytd.host import probe
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.networks.attachments import Attachments
-from fluytd.networks.service import NetworkService
 from fluytd.recovery.apply import recover
 from fluytd.state.containers import ContainerRecords
 from fluytd.state.execs import ExecRecords
@@ -45,7 +44,7 @@ class ContainerParts:
     """Containers and what goes with them."""
 
     service: ContainerService
-    networks: NetworkService
+    networks: NetworkParts
     execs: ExecService
     logs: LogService
     files: ContainerFiles
@@ -81,12 +80,13 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
     service = await base.workers.run(
         _service, base, images, readers, volumes, runtime, host, networks.attachments, names
     )
+    networks.attachments.on_addresses = service.ctx.directories.write_names
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
     return ContainerParts(
         service=service,
-        networks=networks.service,
+        networks=networks,
         execs=execs,
         logs=LogService(service, readers.follow, base.workers, base.clock),
         files=ContainerFiles(service.ctx, CoreTrees(images.layers.core, base.workers), images.committer),

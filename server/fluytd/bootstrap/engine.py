@@ -107,7 +107,7 @@ async def _servicers(
         BuildServicer(builds.service),
         ExecServicer(containers.execs, base.requests),
         LogServicer(containers.logs),
-        NetworkServicer(containers.networks, containers.service),
+        NetworkServicer(containers.networks.service, containers.service),
         ImageServicer(image_service, Remote(images.registry, _core.CancelToken), spool),
         VolumeServicer(volumes, spool),
     )

@@ -10,10 +10,13 @@ from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.networks.attachments import Attachments
 from fluytd.networks.bridges import CoreKernel
+from fluytd.networks.cni.attachments import PluginNetworks
+from fluytd.networks.cni.plugins import CorePlugins
 from fluytd.networks.names import Names
 from fluytd.networks.service import NetworkService, NetworkSettings
 from fluytd.networks.sockets import SocketPorts
 from fluytd.networks.table import NetworkTable
+from fluytd.state.cni import StoredPluginAttachments
 from fluytd.state.networks import NetworkRecords
 
 #: Digits of the engine's id in the names of its interfaces.
@@ -26,6 +29,12 @@ class NetworkParts:
 
     service: NetworkService
     attachments: Attachments
+    plugins: PluginNetworks
+
+    async def open(self) -> None:
+        """What was recorded is known. Raises IO_FAILED, SUBNETS_EXHAUSTED."""
+        await self.service.open()
+        await self.plugins.load()
 
 
 def network_parts_of(
@@ -34,14 +43,15 @@ def network_parts_of(
     users: Callable[[str], Sequence[str]],
     servers: Callable[[ContainerSpec], Sequence[str]],
 ) -> NetworkParts:
-    """None is known yet (see `NetworkService.open`). `users`: containers that are to be on a network. `servers`: who is
+    """None is known yet (see `NetworkParts.open`). `users`: containers that are to be on a network. `servers`: who is
     asked what no container is called."""
     config, table = base.config, NetworkTable()
     kernel = CoreKernel(config.nft_table, runtime.open_namespace)
     tag = base.identity.replace("-", "")[:_TAG_CHARS]
     names = Names(resolver.Resolver(), servers)  # type: ignore[arg-type] # its namespaces are the core's
+    plugins = PluginNetworks(_plugins(config), StoredPluginAttachments(base.database))
     attachments = Attachments(
-        table, kernel, SocketPorts(), names, link_prefix=f"f{tag}", publish_address=config.publish_address
+        table, kernel, SocketPorts(), names, plugins, link_prefix=f"f{tag}", publish_address=config.publish_address
     )
     runtime.attach = attachments.attach
     service = NetworkService(
@@ -52,8 +62,15 @@ def network_parts_of(
         clock=base.clock,
         settings=settings_of(config, base.identity),
         users=users,
+        check_list=plugins.check_list,
     )
-    return NetworkParts(service, attachments)
+    return NetworkParts(service, attachments, plugins)
+
+
+def _plugins(config: Config) -> CorePlugins:
+    config_dirs = [*filter(None, config.cni_config_dirs.split(","))]
+    plugin_dirs = [*filter(None, config.cni_plugin_dirs.split(","))]
+    return CorePlugins(config_dirs, plugin_dirs, config.run_root / "cni")
 
 
 def settings_of(config: Config, identity: str) -> NetworkSettings:

@@ -14,7 +14,7 @@ from fluytd import failpoints
 from fluytd.containers import networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, ImageFacts, Resolved
-from fluytd.containers.ports import Ending, Process
+from fluytd.containers.process_ports import Ending, Process
 from fluytd.containers.resolve import StartPaths, mount_points
 from fluytd.containers.signals import SIGTERM
 from fluytd.containers.spec import (

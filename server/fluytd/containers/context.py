@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Networking, Probe, Records, Runtime, Volumes
+from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
+from fluytd.containers.process_ports import Probe, Runtime
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.spec import LogDriver, NetworkMode
 from fluytd.containers.table import ContainerTable, Entry, Run

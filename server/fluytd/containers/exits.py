@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from fluytd import failpoints
 from fluytd.containers import delete, facts, model, mounts, networking
 from fluytd.containers.context import Context
-from fluytd.containers.ports import Ending
+from fluytd.containers.process_ports import Ending
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import EngineError, SupervisorLost
 

@@ -35,6 +35,13 @@ def joined(ctx: Context, container: Container) -> Container:
     return model.joined(container, endpoints, ports)
 
 
+def attached(ctx: Context, container: Container) -> Container:
+    """The record with the addresses that it has now: those that plugins gave it are not known before."""
+    if not is_bridged(container):
+        return container
+    return model.joined(container, ctx.networking.endpoints(container.id), container.published_ports)
+
+
 async def give_back(ctx: Context, container_id: str) -> None:
     """Addresses and ports of a run that has ended, or was never begun, are free when this returns; the interfaces go
     with the namespace, and a moment later in any case."""
@@ -84,8 +91,11 @@ async def connect(ctx: Context, entry: Entry, attachment: AttachmentSpec) -> End
             undone = model.connected(entry.container, wanted[:-1], ctx.networking.endpoints(container.id))
             await ctx.record(entry, undone, (NetworkDisconnected(network_id, container.id),))
             raise
-        await ctx.workers.run(ctx.directories.write_names, entry.container)
-        return endpoint
+        now = attached(ctx, entry.container)
+        if now.endpoints != entry.container.endpoints:
+            await ctx.record(entry, now, durable=True)
+        await ctx.workers.run(ctx.directories.write_names, now)
+        return next((one for one in now.endpoints if one.network_id == network_id), endpoint)
 
 
 async def disconnect(ctx: Context, entry: Entry, network: str) -> list[str]:
@@ -126,14 +136,14 @@ async def published(ctx: Context, entry: Entry, changes: PortChanges) -> AsyncIt
         await ctx.record(entry, model.publishing(entry.container, asked, ()), durable=True)
         return
     before = entry.container
-    change = ctx.networking.change_ports(before, changes.added, gone)
+    change = ctx.networking.publisher.change(before, changes.added, gone)
     try:
         yield
         failpoints.hit("network.publish.record")
         await ctx.record(entry, model.publishing(entry.container, asked, change.ports), durable=True)
-        await ctx.workers.run(ctx.networking.make_change, before.id, change)
+        await ctx.workers.run(ctx.networking.publisher.make, before.id, change)
     except BaseException:
-        ctx.networking.drop_change(change)
+        ctx.networking.publisher.drop(change)
         if entry.container.is_live and entry.container.published_ports != before.published_ports:
             old = before.spec.network.published_ports
             await ctx.record(entry, model.publishing(entry.container, old, before.published_ports))

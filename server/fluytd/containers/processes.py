@@ -3,7 +3,7 @@
 from fluytd.containers import user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
-from fluytd.containers.ports import ProcessInfo
+from fluytd.containers.process_ports import ProcessInfo
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerWrongState
 

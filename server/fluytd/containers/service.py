@@ -29,7 +29,8 @@ from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
-from fluytd.containers.ports import Directories, Images, Networking, Probe, ProcessInfo, Records, Runtime, Volumes
+from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
+from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.query import ContainerFilter, newest_first
 from fluytd.containers.resolve import HostFacts

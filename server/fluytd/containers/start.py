@@ -9,7 +9,7 @@ from fluytd import failpoints
 from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
-from fluytd.containers.ports import Process
+from fluytd.containers.process_ports import Process
 from fluytd.containers.release import released
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.table import Entry, Run
@@ -121,7 +121,7 @@ async def start_locked(
     if entry.terminal_size is not None and entry.terminal_size != size:
         process.resize(*entry.terminal_size)
     running = model.running(
-        entry.container,
+        networking.attached(ctx, entry.container),
         host_pid=process.host_pid,
         start_time_unix_nanos=process.start_time_unix_nanos,
         clamps=tuple(process.clamps),

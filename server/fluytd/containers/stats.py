@@ -9,7 +9,7 @@ from typing import Final
 from fluytd.containers import model
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Stats
+from fluytd.containers.process_ports import Stats
 from fluytd.containers.spec import NetworkMode
 from fluytd.containers.table import Entry
 

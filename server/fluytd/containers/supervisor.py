@@ -12,7 +12,7 @@ from fluytd._core.network import Namespace
 from fluytd.containers import bind_sources, host_devices
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Ending, ExecProcess, Process, ProcessInfo, Stats
+from fluytd.containers.process_ports import Ending, ExecProcess, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed, KernelFeatureMissing

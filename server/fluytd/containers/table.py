@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Process
+from fluytd.containers.process_ports import Process
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse
 

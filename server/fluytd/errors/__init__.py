@@ -95,6 +95,7 @@ from fluytd.errors.images import (
 from fluytd.errors.networks import (
     AddressesExhausted,
     AddressInUse,
+    CniPluginFailed,
     NetworkAmbiguous,
     NetworkExists,
     NetworkInUse,
@@ -150,6 +151,7 @@ __all__ = [
     "CdiDeviceUnavailable",
     "CgroupBusy",
     "CgroupLimitRejected",
+    "CniPluginFailed",
     "Code",
     "Conflict",
     "ContainerAmbiguous",

@@ -1,6 +1,6 @@
 """Catalogue entries about networks, addresses and published ports."""
 
-from fluytd.errors.base import AlreadyExists, InvalidInput, NotFound, ResourceExhausted, WrongState
+from fluytd.errors.base import AlreadyExists, InvalidInput, NotFound, ResourceExhausted, Upstream, WrongState
 
 
 class NetworkNotFound(
@@ -101,3 +101,13 @@ class NotAttached(
     next_step="Only a container with the network mode bridge can be connected and disconnected.",
 ):
     """A container whose network namespace is another's, or has no interfaces by choice."""
+
+
+class CniPluginFailed(
+    Upstream,
+    reason="CNI_PLUGIN_FAILED",
+    keys="network plugin command detail",
+    text="the CNI plugin {plugin} of network {network} failed at {command}: {detail}",
+    next_step="See what the plugin says and what its configuration list asks of it, then repeat.",
+):
+    """A plugin of the host's operator that did not attach a container, or says that it is not attached."""

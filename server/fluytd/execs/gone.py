@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fluytd.containers.ports import ExecOutput, ExitRecord
+from fluytd.containers.process_ports import ExecOutput, ExitRecord
 from fluytd.errors import ProcessNotFound
 
 

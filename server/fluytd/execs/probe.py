@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fluytd.containers.model import Container
-from fluytd.containers.ports import ProbeResult
+from fluytd.containers.process_ports import ProbeResult
 from fluytd.execs.service import ExecService
 from fluytd.execs.session import JoinedExec
 

@@ -13,7 +13,7 @@ from typing import Final
 from fluytd import failpoints
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
-from fluytd.containers.ports import ExecProcess
+from fluytd.containers.process_ports import ExecProcess
 from fluytd.containers.process_spec import ExecStart
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import (

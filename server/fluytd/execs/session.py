@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fluytd.containers.model import ExitStatus
-from fluytd.containers.ports import ExecOutput, ExecProcess
+from fluytd.containers.process_ports import ExecOutput, ExecProcess
 from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.table import Run
 from fluytd.errors import SupervisorLost

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from fluytd.containers.model import Container, State
-from fluytd.containers.ports import Stats
+from fluytd.containers.process_ports import Stats
 
 _NANOS_PER_SECOND: Final = 1e9
 

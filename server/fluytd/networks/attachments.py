@@ -8,43 +8,34 @@ stands in its record before the kernel is told, so that a daemon that finds it r
 import itertools
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
-from fluytd.containers.publishing import expanded
-from fluytd.containers.spec import AttachmentSpec, PortSpec
-from fluytd.errors import AddressInUse, EngineError, FieldInvalid, LimitExceeded
-from fluytd.networks import kernel_spec
-from fluytd.networks.kernel_spec import BridgeSpec, Element
-from fluytd.networks.model import (
-    MAX_PUBLISHED_PORTS,
-    PROTOCOL_NUMBERS,
-    Endpoint,
-    Network,
-    PublishedPort,
-    mac_of,
+from fluytd.containers.spec import AttachmentSpec
+from fluytd.errors import AddressInUse, EngineError, FieldInvalid
+from fluytd.networks.cni.attachments import PluginNetworks
+from fluytd.networks.elements import (
+    attachment_spec,
+    bridge_spec,
+    network_elements,
+    port_elements,
+    with_default_route,
 )
+from fluytd.networks.kernel_spec import Element
+from fluytd.networks.model import Endpoint, PublishedPort, mac_of
 from fluytd.networks.names import Names
-from fluytd.networks.ports import Held, HostPorts, Kernel, Namespace, PortChange
+from fluytd.networks.ports import Held, HostPorts, Kernel, Namespace
+from fluytd.networks.publishing import Joined, Publisher, each, key_of
 from fluytd.networks.table import NetworkEntry, NetworkTable
 
 _log = logging.getLogger(__name__)
 
 _IPV6: Final = 6
 _IPV4: Final = 4
-
-
-@dataclass(slots=True)
-class Joined:
-    """What one container has."""
-
-    endpoints: tuple[Endpoint, ...]
-    ports: tuple[PublishedPort, ...]
-    held: Held = field(default_factory=dict)
 
 
 class Attachments:
@@ -57,6 +48,7 @@ class Attachments:
         kernel: Kernel,
         host_ports: HostPorts,
         names: Names,
+        plugins: PluginNetworks,
         *,
         link_prefix: str,
         publish_address: str = "",
@@ -66,14 +58,22 @@ class Attachments:
         self._table = table
         self._kernel = kernel
         self._host_ports = host_ports
+        self._plugins = plugins
         self._prefix = link_prefix
-        self._publish_address = publish_address
         self._names = names
         self._joined: dict[str, Joined] = {}
+        self._publisher = Publisher(self._joined, kernel, host_ports, publish_address)
+        #: Told (by a worker) of a container that has addresses which only its attachment brought.
+        self.on_addresses: Callable[[Container], None] = lambda _: None
         #: Those that were found running, until the kernel has what they need.
         self._adopted: list[Container] = []
         #: Those of them in which names are not answered yet.
         self._unserved: dict[str, Container] = {}
+
+    @property
+    def publisher(self) -> Publisher:
+        """Ports of running containers."""
+        return self._publisher
 
     @property
     def default_id(self) -> str:
@@ -96,7 +96,7 @@ class Attachments:
             if network.id in seen:
                 raise FieldInvalid(field=f"{place}.network", rule=f"names {network.name} a second time")
             seen.add(network.id)
-            if attachment.ipv6_address and not network.has_ipv6:
+            if attachment.ipv6_address and network.is_bridged and not network.has_ipv6:
                 raise FieldInvalid(field=f"{place}.ipv6_address", rule=f"needs IPv6, which {network.name} has not")
 
     def join(self, container: Container) -> tuple[tuple[Endpoint, ...], tuple[PublishedPort, ...]]:
@@ -115,7 +115,7 @@ class Attachments:
                 endpoints.append(self._take(container, attachment, endpoints, undo))
             chosen = with_default_route(endpoints, wanted)
             held: Held = {}
-            published = tuple(self._publish(_each(container), chosen, held, undo))
+            published = tuple(self._publisher.publish(each(container), chosen, held, undo))
             undo.pop_all()
         self._remember(container.id, Joined(chosen, published, held))
         self._names.put(container, chosen)
@@ -123,22 +123,33 @@ class Attachments:
 
     def attach(self, container: Container, namespace: Namespace) -> None:
         """The container's namespace has its interfaces, and its ports lead there. Raises KERNEL_FEATURE_MISSING,
-        IO_FAILED; `detach` and `leave` are the caller's to call then. Blocking."""
-        for endpoint in container.endpoints:
-            self._attach(endpoint, namespace)
+        CNI_PLUGIN_FAILED, FIELD_INVALID, IO_FAILED; `detach` and `leave` are the caller's to call then. Blocking."""
+        attached = tuple([self._attach(container, endpoint, namespace) for endpoint in container.endpoints])
+        if attached != container.endpoints:
+            self._learn(container, attached)
         self._names.serve(container, container.endpoints, namespace)
         self._kernel.change_table(
             [*itertools.chain.from_iterable(port_elements(p, container.endpoints) for p in container.published_ports)],
             [],
         )
 
-    def _attach(self, endpoint: Endpoint, namespace: Namespace) -> None:
+    def _attach(self, container: Container, endpoint: Endpoint, namespace: Namespace) -> Endpoint:
+        """The endpoint as it is now: what plugins gave it is not known before."""
         entry = self._table.get(endpoint.network_id)
         if entry is None:
             raise FieldInvalid(field="network", rule=f"{endpoint.network_name} was deleted meanwhile")
         network = entry.network
+        if not network.is_bridged:
+            return self._plugins.add(container.id, network, endpoint, container.published_ports, namespace)
         self._kernel.make_bridge(bridge_spec(network), network_elements(network))
-        self._kernel.attach(self._attachment_spec(network, endpoint), namespace)
+        self._kernel.attach(attachment_spec(network, endpoint), namespace)
+        return endpoint
+
+    def _learn(self, container: Container, endpoints: tuple[Endpoint, ...]) -> None:
+        self._joined[container.id].endpoints = endpoints
+        for endpoint in endpoints:
+            self._entry(endpoint).endpoints[container.id] = endpoint
+        self.on_addresses(replace(container, endpoints=endpoints))
 
     def detach(self, container_id: str) -> None:
         """Nothing of the host leads to the container any more. Idempotent. Raises IO_FAILED. Blocking."""
@@ -147,6 +158,7 @@ class Attachments:
         if joined is not None:
             elements = [port_elements(port, joined.endpoints) for port in joined.ports]
             self._kernel.change_table([], [*itertools.chain.from_iterable(elements)])
+        self._plugins.remove(container_id)
 
     def leave(self, container_id: str) -> list[str]:
         """Its addresses and ports are free. Idempotent. Returns the host's interfaces that led to it: they go with its
@@ -159,7 +171,7 @@ class Attachments:
             held.close()
         for endpoint in joined.endpoints:
             self._give_back(container_id, endpoint)
-        return [endpoint.host_interface for endpoint in joined.endpoints]
+        return [endpoint.host_interface for endpoint in joined.endpoints if endpoint.is_bridged]
 
     def remove_links(self, names: Sequence[str]) -> None:
         """These interfaces are gone. Raises IO_FAILED. Blocking (20 ms for each that still is there)."""
@@ -170,13 +182,14 @@ class Attachments:
         """A container that was found running has what its record says. What another program has taken meanwhile is
         logged: the table leads to the container all the same."""
         held: Held = {}
+        container = replace(container, endpoints=tuple([self._recorded(container, one) for one in container.endpoints]))
         for endpoint in container.endpoints:
             entry = self._table.get(endpoint.network_id)
             if entry is None:
                 _log.error("container %s: its network %s has no record", container.id, endpoint.network_name)
                 continue
             entry.endpoints[container.id] = endpoint
-            for address in endpoint.addresses:
+            for address in endpoint.addresses if endpoint.is_bridged else ():
                 text, version = address.partition("/")[0], _IPV6 if ":" in address else _IPV4
                 try:
                     entry.take(container.id, version, text)
@@ -188,11 +201,11 @@ class Attachments:
             except EngineError as error:
                 _log.warning("container %s: its port cannot be held: %s", container.id, error)
             else:
-                held[_key(port)] = sockets
+                held[key_of(port)] = sockets
         self._joined[container.id] = Joined(container.endpoints, container.published_ports, held)
         self._names.put(container, container.endpoints)
         self._adopted.append(container)
-        if Names.are_served(container.endpoints):
+        if Names.are_served(container.endpoints) or self._plugins.has(container.id):
             self._unserved[container.id] = container
 
     def settle(self) -> None:
@@ -205,15 +218,17 @@ class Attachments:
         for entry in self._table:
             if entry.endpoints:
                 elements += network_elements(entry.network)
-        links = frozenset(one.host_interface for joined in self._joined.values() for one in joined.endpoints)
+        endpoints = (one for joined in self._joined.values() for one in joined.endpoints)
+        links = frozenset(one.host_interface for one in endpoints if one.is_bridged)
         swept, missing = self._kernel.settle(elements, keep_links=links, link_prefix=self._prefix)
         for name in swept:
             _log.info("the interface %s belonged to no container any more and was removed", name)
         for container in self._adopted:
             for endpoint in container.endpoints:
-                if endpoint.host_interface in missing:
+                if endpoint.host_interface in missing or not self._is_attached(container, endpoint):
                     self._attach_again(container, endpoint)
         self._adopted.clear()
+        self._plugins.sweep(self._joined)
 
     def serve_again(self) -> None:
         """Names are answered in the adopted containers, whose sockets went with a dead daemon. To be called once, after
@@ -222,13 +237,21 @@ class Attachments:
             container = self._unserved.pop(container_id)
             if container_id in self._joined:
                 self._serve_again(container)
+                self._check_plugins(container)
             if container_id not in self._joined:
                 self._names.stop(container_id)  # it has left meanwhile
 
     def _attach_again(self, container: Container, endpoint: Endpoint) -> None:
         """An interface that a record has and a dead daemon had not made yet is there."""
         try:
-            self._attach(endpoint, self._kernel.open_namespace(container.host_pid))
+            namespace = self._kernel.open_namespace(container.host_pid)
+            if not endpoint.is_bridged:
+                self._plugins.hold(container.id, namespace)
+                self._plugins.remove(container.id, endpoint.network_id)
+            attached = self._attach(container, endpoint, namespace)
+            if attached != endpoint:
+                others = self.endpoints(container.id)
+                self._learn(container, tuple(attached if one == endpoint else one for one in others))
         except EngineError as error:
             _log.error("container %s: it could not be attached to %s: %s", container.id, endpoint.network_name, error)
 
@@ -238,6 +261,23 @@ class Attachments:
             self._names.serve(container, self.endpoints(container.id), namespace)
         except EngineError as error:
             _log.error("container %s: names cannot be answered in it: %s", container.id, error)
+
+    def _check_plugins(self, container: Container) -> None:
+        """Plugins say whether what they gave an adopted container is still there; and they will find its namespace."""
+        if not self._plugins.has(container.id):
+            return
+        try:
+            self._plugins.hold(container.id, self._kernel.open_namespace(container.host_pid))
+            for wrong in self._plugins.check(container.id):
+                _log.error("container %s: %s", container.id, wrong)
+        except EngineError as error:
+            _log.error("container %s: its plugins cannot be asked: %s", container.id, error)
+
+    def _is_attached(self, container: Container, endpoint: Endpoint) -> bool:
+        return endpoint.is_bridged or self._plugins.is_complete(container.id, endpoint.network_id)
+
+    def _recorded(self, container: Container, endpoint: Endpoint) -> Endpoint:
+        return endpoint if endpoint.is_bridged else self._plugins.recorded(container.id, endpoint)
 
     def rename(self, container: Container) -> None:
         """A container that runs is known by its present name."""
@@ -264,7 +304,15 @@ class Attachments:
         """The running container has the interface. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.connect.attach")
         namespace = self._kernel.open_namespace(container.host_pid)
-        self._attach(endpoint, namespace)
+        try:
+            attached = self._attach(container, endpoint, namespace)
+        except EngineError:
+            self._plugins.remove(container.id, endpoint.network_id)
+            raise
+        if attached != endpoint:
+            others = self.endpoints(container.id)
+            self._learn(container, tuple(attached if one == endpoint else one for one in others))
+            endpoint = attached
         self._names.serve(container, self.endpoints(container.id), namespace)
         if endpoint.is_default_route:
             elements = itertools.chain.from_iterable(port_elements(p, [endpoint]) for p in container.published_ports)
@@ -291,7 +339,11 @@ class Attachments:
         """The interface of `gone` is not there any more, and the one of the `rest` that took its way out over gives it;
         published ports lead there. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.disconnect.detach")
-        self._kernel.remove_link(gone.host_interface)
+        if gone.is_bridged:
+            self._kernel.remove_link(gone.host_interface)
+        else:
+            self._plugins.hold(container.id, self._kernel.open_namespace(container.host_pid))
+            self._plugins.remove(container.id, gone.network_id)
         self._names.restrict(container, rest)
         if not gone.is_default_route:
             return
@@ -299,52 +351,10 @@ class Attachments:
         removed = itertools.chain.from_iterable(port_elements(port, [gone]) for port in ports)
         added = itertools.chain.from_iterable(port_elements(port, rest) for port in ports)
         self._kernel.change_table([*added], [*removed])
-        heir = next((one for one in rest if one.is_default_route), None)
+        heir = next((one for one in rest if one.is_default_route and one.is_bridged), None)
         if heir is not None and container.host_pid:
             network = self._entry(heir).network
-            self._kernel.open_namespace(container.host_pid).route_by(self._attachment_spec(network, heir))
-
-    def change_ports(
-        self, container: Container, added: Sequence[PortSpec], removed: Sequence[PublishedPort]
-    ) -> PortChange:
-        """What it takes to publish other ports of a container that runs: the added ones are held from now on, until
-        `make_change` or `drop_change`.
-
-        Raises PORT_IN_USE, FIELD_INVALID, LIMIT_EXCEEDED; nothing is held then.
-        """
-        joined = self._joined[container.id]
-        kept = tuple(port for port in joined.ports if port not in removed)
-        free: Held = {_key(port): joined.held.get(_key(port), ()) for port in removed}
-        held: Held = {}
-        wanted = expanded(added, "add_published_ports")
-        with ExitStack() as undo:
-            new = tuple(self._publish(wanted, joined.endpoints, held, undo, free=free, kept_count=len(kept)))
-            undo.pop_all()
-        return PortChange(new, tuple(removed), held, (*kept, *new))
-
-    def make_change(self, container_id: str, change: PortChange) -> None:
-        """What comes to the added ports goes to the container, and to the removed ones does not; those are free.
-
-        Raises IO_FAILED; `drop_change` is the caller's to call then. Blocking.
-        """
-        joined = self._joined.get(container_id)
-        if joined is None:
-            return  # it has ended meanwhile, and left
-        added = itertools.chain.from_iterable(port_elements(port, joined.endpoints) for port in change.added)
-        removed = itertools.chain.from_iterable(port_elements(port, joined.endpoints) for port in change.removed)
-        failpoints.hit("network.publish.table")
-        self._kernel.change_table([*added], [*removed])
-        joined.ports = change.ports
-        taken = {_key(port) for port in change.added}
-        for key in {_key(port) for port in change.removed} - taken:
-            for socket in joined.held.pop(key, ()):
-                socket.close()
-        joined.held |= change.held
-
-    def drop_change(self, change: PortChange) -> None:
-        """The ports that it would have added are free. Idempotent."""
-        for socket in itertools.chain.from_iterable(change.held.values()):
-            socket.close()
+            self._kernel.open_namespace(container.host_pid).route_by(attachment_spec(network, heir))
 
     def endpoints(self, container_id: str) -> tuple[Endpoint, ...]:
         """What the container has now."""
@@ -356,6 +366,22 @@ class Attachments:
     ) -> Endpoint:
         entry = self._table.find(attachment.network)
         network = entry.network
+        name = attachment.interface_name or _free_name({one.interface_name for one in others})
+        if not network.is_bridged:
+            # Until plugins have answered, the addresses are those that the caller wants.
+            return Endpoint(
+                network_id=network.id,
+                network_name=network.name,
+                ipv4_address=attachment.ipv4_address,
+                ipv6_address=attachment.ipv6_address,
+                ipv4_gateway="",
+                ipv6_gateway="",
+                mac_address=attachment.mac_address.lower(),
+                interface_name=name,
+                host_interface="",
+                aliases=attachment.aliases,
+                driver=network.driver,
+            )
         holder = f"container {container.name}"
         ipv4 = entry.take(holder, _IPV4, attachment.ipv4_address)
         undo.callback(entry.give_back, ipv4)
@@ -370,60 +396,12 @@ class Attachments:
             ipv4_gateway=ipv4_subnet.gateway if ipv4_subnet is not None else "",
             ipv6_gateway=ipv6_subnet.gateway if ipv6_subnet is not None else "",
             mac_address=attachment.mac_address.lower() or mac_of(ipv4.partition("/")[0]),
-            interface_name=attachment.interface_name or _free_name({one.interface_name for one in others}),
+            interface_name=name,
             host_interface=self._prefix + secrets.token_hex(4),
             aliases=attachment.aliases,
             is_internal=network.is_internal,
             has_names=not network.is_default,
         )
-
-    def _publish(
-        self,
-        wanted: Sequence[tuple[str, PortSpec]],
-        endpoints: Sequence[Endpoint],
-        held: Held,
-        undo: ExitStack,
-        *,
-        free: Held | None = None,
-        kept_count: int = 0,
-    ) -> Iterator[PublishedPort]:
-        if len(wanted) + kept_count > MAX_PUBLISHED_PORTS:
-            raise LimitExceeded(
-                limit="MAX_PUBLISHED_PORTS",
-                limit_value=MAX_PUBLISHED_PORTS,
-                actual=len(wanted) + kept_count,
-                subject="spec.network.published_ports",
-            )
-        if not any(not endpoint.is_internal for endpoint in endpoints):
-            return  # nothing leads to a network without a way out, as Docker has it
-        for place, port in wanted:
-            address = port.host_address or self._publish_address
-            if (address, port.host_port, port.protocol) in (free or ()):
-                # The container's own, on its way out.
-                yield PublishedPort(port.container_port, port.host_port, address, port.protocol, port.allowed_sources)
-                continue
-            try:
-                sockets, number = self._host_ports.hold(address, port.host_port, port.protocol)
-            except EngineError as error:
-                raise self._named(error).at(f"{place}.{error.field or 'host_port'}") from None
-            for one in sockets:
-                undo.callback(one.close)
-            published = PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
-            held[_key(published)] = sockets
-            yield published
-
-    def _named(self, error: EngineError) -> EngineError:
-        """The error with the container's name where one of ours holds the port."""
-        facts = error.metadata
-        for container_id, joined in self._joined.items():
-            for port in joined.ports:
-                if error.reason == "PORT_IN_USE" and (str(port.host_port), port.protocol) == (
-                    facts["port"],
-                    facts["protocol"],
-                ):
-                    holder = f"container {container_id[:12]}"
-                    return type(error)(**(facts | {"holder": holder}))
-        return error
 
     def _remember(self, container_id: str, joined: Joined) -> None:
         self._joined[container_id] = joined
@@ -441,83 +419,6 @@ class Attachments:
 
     def _entry(self, endpoint: Endpoint) -> NetworkEntry:
         return self._table.find(endpoint.network_id)
-
-    def _attachment_spec(self, network: Network, endpoint: Endpoint) -> kernel_spec.AttachmentSpec:
-        gateways = [endpoint.ipv4_gateway, endpoint.ipv6_gateway] if endpoint.is_default_route else []
-        return kernel_spec.AttachmentSpec(
-            bridge=network.bridge_name,
-            host_name=endpoint.host_interface,
-            name=endpoint.interface_name,
-            hardware_address=bytes.fromhex(endpoint.mac_address.replace(":", "")),
-            mtu=network.mtu,
-            addresses=list(endpoint.addresses),
-            gateways=[gateway for gateway in gateways if gateway],
-        )
-
-
-def with_default_route(endpoints: Sequence[Endpoint], wanted: Sequence[AttachmentSpec]) -> tuple[Endpoint, ...]:
-    """The endpoints, with the ways out given by the one of the highest priority; the first of several, and none that is
-    internal."""
-    candidates = [index for index, endpoint in enumerate(endpoints) if not endpoint.is_internal]
-    best = max(candidates, key=lambda index: wanted[index].gateway_priority, default=None)
-    return tuple(replace(one, is_default_route=index == best) for index, one in enumerate(endpoints))
-
-
-def bridge_spec(network: Network) -> BridgeSpec:
-    """The network's bridge, with its gateways as the host's addresses."""
-    ipv4 = network.subnet(_IPV4)
-    mac = mac_of(ipv4.gateway) if ipv4 is not None else mac_of("0.0.0.1")
-    addresses = [f"{subnet.gateway}/{subnet.cidr.partition('/')[2]}" for subnet in network.subnets]
-    return BridgeSpec(network.bridge_name, bytes.fromhex(mac.replace(":", "")), network.mtu, addresses)
-
-
-def network_elements(network: Network) -> list[Element]:
-    """What the table is told of a network."""
-    kinds = {
-        "bridge": True,
-        "internal": network.is_internal,
-        "open": not network.is_isolated and not network.is_internal,
-        "masqueraded": network.is_masqueraded,
-    }
-    return [Element(kind, bridge=network.bridge_name) for kind, is_so in kinds.items() if is_so]
-
-
-def port_elements(port: PublishedPort, endpoints: Sequence[Endpoint]) -> list[Element]:
-    """What the table is told of a published port: it leads to the endpoint that gives the way out."""
-    target = next((one for one in endpoints if one.is_default_route), None)
-    elements: list[Element] = []
-    for address in target.addresses if target is not None else ():
-        bare = address.partition("/")[0]
-        is_ipv6 = ":" in bare
-        if port.host_address and (":" in port.host_address) != is_ipv6:
-            continue
-        to = {"address": bare, "protocol": PROTOCOL_NUMBERS[port.protocol], "port": port.container_port}
-        given = "" if port.host_address in {"0.0.0.0", "::"} else port.host_address  # noqa: S104 - what was asked
-        elements.append(Element("published", host_address=given, host_port=port.host_port, **to))  # type: ignore[arg-type]
-        if port.allowed_sources:
-            elements.append(Element("restricted", **to))  # type: ignore[arg-type]
-            of_family = [source for source in port.allowed_sources if (":" in source) == is_ipv6]
-            elements += [Element("allowed", source=source, **to) for source in of_family]  # type: ignore[arg-type]
-    return elements
-
-
-def _key(port: PublishedPort) -> tuple[str, int, str]:
-    return port.host_address, port.host_port, port.protocol
-
-
-def _each(container: Container) -> Sequence[tuple[str, PortSpec]]:
-    """Every port that is to be published by itself, and the field that asks for it; those of a host port come before
-    those that take any."""
-    spec = container.spec.network
-    found = expanded(spec.published_ports, "spec.network.published_ports")
-    if spec.publish_all_ports:
-        named = {(port.container_port, port.protocol) for _, port in found}
-        for exposed in container.image.exposed_ports:
-            number, _, protocol = exposed.partition("/")
-            protocol = protocol.lower() or "tcp"
-            if number.isdecimal() and protocol in PROTOCOL_NUMBERS and (int(number), protocol) not in named:
-                found.append(("spec.network.publish_all_ports", PortSpec(int(number), protocol=protocol)))
-    return sorted(found, key=lambda one: one[1].host_port == 0)
 
 
 def _free_name(taken: set[str]) -> str:

@@ -37,6 +37,11 @@ LONGEST_IPV4_PREFIX: Final = 30
 LONGEST_IPV6_PREFIX: Final = 126
 #: IANA protocol numbers.
 PROTOCOL_NUMBERS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+#: Networks with a bridge of the engine's, and those whose containers CNI plugins attach.
+BRIDGE: Final = "bridge"
+CNI: Final = "cni"
+#: Option of the driver `cni`: the name of its configuration list.
+CONFLIST_OPTION: Final = "conflist"
 #: Options of the driver `bridge`, with what they may be.
 _SWITCH: Final = frozenset({"true", "false"})
 OPTIONS: Final[Mapping[str, frozenset[str]]] = {"isolation": _SWITCH, "masquerade": _SWITCH}
@@ -63,7 +68,7 @@ class Network:
     #: IPv4 first; at most one a family.
     subnets: tuple[Subnet, ...]
     create_time_unix_nanos: int
-    driver: str = "bridge"
+    driver: str = BRIDGE
     driver_options: dict[str, str] = field(default_factory=dict)
     is_internal: bool = False
     #: Bytes; 0 is the kernel's default.
@@ -76,6 +81,11 @@ class Network:
     def subnet(self, version: int) -> Subnet | None:
         """Its range of IP version 4 or 6."""
         return next((one for one in self.subnets if ipaddress.ip_network(one.cidr).version == version), None)
+
+    @property
+    def is_bridged(self) -> bool:
+        """Whether it has a bridge of the engine's."""
+        return self.driver == BRIDGE
 
     @property
     def has_ipv6(self) -> bool:
@@ -115,6 +125,13 @@ class Endpoint:
     is_internal: bool = False
     #: The network's names resolve there.
     has_names: bool = False
+    #: Of the network.
+    driver: str = BRIDGE
+
+    @property
+    def is_bridged(self) -> bool:
+        """Whether it is a port of a bridge of the engine's."""
+        return self.driver == BRIDGE
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -162,13 +179,36 @@ def check_request(request: NetworkRequest) -> None:
     ):
         if len(items) > limit:
             raise LimitExceeded(limit=name, limit_value=limit, actual=len(items), subject="network")
-    for name, value in request.driver_options.items():
+    if request.driver == CNI:
+        _check_cni(request)
+    for name, value in request.driver_options.items() if request.driver == BRIDGE else ():
         if name not in OPTIONS or value not in OPTIONS[name]:
             known = "; ".join(f"{option} is {' or '.join(sorted(values))}" for option, values in OPTIONS.items())
             raise FieldInvalid(field=f"driver_options[{name}]", rule=f"must be one of: {known}")
     least = MIN_IPV6_MTU if request.has_ipv6 else MIN_MTU
     if request.mtu and not least <= request.mtu <= MAX_MTU:
         raise FieldInvalid(field="mtu", rule=f"must be 0 or from {least} to {MAX_MTU} bytes")
+
+
+def _check_cni(request: NetworkRequest) -> None:
+    for name, value in request.driver_options.items():
+        if name != CONFLIST_OPTION or not 0 < len(value) <= MAX_NAME_CHARS:
+            rule = f"{CONFLIST_OPTION} alone can be said of this driver, with 1 to {MAX_NAME_CHARS} characters"
+            raise FieldInvalid(field=f"driver_options[{name}]", rule=rule)
+    of_others = {
+        "subnets": bool(request.subnets),
+        "internal": request.is_internal,
+        "enable_ipv6": request.has_ipv6,
+        "mtu": bool(request.mtu),
+    }
+    for name, is_given in of_others.items():
+        if is_given:
+            raise FieldInvalid(field=name, rule="is the affair of the plugins where the driver is cni")
+
+
+def conflist_of(network: Network) -> str:
+    """The name of the configuration list of a network of CNI plugins: its own unless it was given."""
+    return network.driver_options.get(CONFLIST_OPTION) or network.name
 
 
 def normalised(subnets: Sequence[Subnet]) -> tuple[Subnet, ...]:

@@ -15,6 +15,9 @@ class Namespace(Protocol):
     def route_by(self, spec: AttachmentSpec) -> None:
         """The interface that is there has these routes. Raises IO_FAILED. Blocking."""
 
+    def path(self) -> str:
+        """Where other programs find it, as long as this lives. Never blocks."""
+
 
 class Resolver(Protocol):
     """Names of containers, answered inside their namespaces; see `_core.resolver.Resolver`. Shared between threads."""

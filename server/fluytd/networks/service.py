@@ -12,7 +12,6 @@ from fluytd.clock import Clock
 from fluytd.errors import (
     EngineError,
     FieldInvalid,
-    FieldNotBuilt,
     LimitExceeded,
     NetworkExists,
     NetworkInUse,
@@ -20,8 +19,10 @@ from fluytd.errors import (
 )
 from fluytd.events.model import NetworkCreated, NetworkDeleted
 from fluytd.ids import ContainerId
-from fluytd.networks.attachments import network_elements
+from fluytd.networks.elements import network_elements
 from fluytd.networks.model import (
+    BRIDGE,
+    CNI,
     IPV4_PREFIX,
     IPV6_PREFIX,
     MAX_NETWORKS,
@@ -83,8 +84,11 @@ class NetworkService:
         clock: Clock,
         settings: NetworkSettings,
         users: Callable[[str], Sequence[str]],
+        check_list: Callable[[str, dict[str, str]], None],
     ) -> None:
-        """`users`: ids of the containers, running or not, whose specification names the network of that id."""
+        """`users`: ids of the containers, running or not, whose specification names the network of that id.
+        `check_list`: whether a network of this name and options could be one of plugins; blocking, raises
+        FIELD_INVALID."""
         self.table = table
         self._kernel = kernel
         self._records = records
@@ -92,6 +96,7 @@ class NetworkService:
         self._clock = clock
         self._settings = settings
         self._users = users
+        self._check_list = check_list
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
@@ -108,14 +113,14 @@ class NetworkService:
     async def create(self, request: NetworkRequest) -> Network:
         """The network exists, durably; its bridge is made with its first container.
 
-        Raises FIELD_INVALID, FIELD_NOT_BUILT, LIMIT_EXCEEDED, NETWORK_EXISTS, SUBNET_IN_USE, SUBNETS_EXHAUSTED,
+        Raises FIELD_INVALID, LIMIT_EXCEEDED, NETWORK_EXISTS, SUBNET_IN_USE, SUBNETS_EXHAUSTED,
         IO_FAILED.
         """
-        if request.driver != "bridge":
-            if request.driver == "cni":
-                raise FieldNotBuilt(field="driver")
-            raise FieldInvalid(field="driver", rule="must be bridge; none and host are modes of a container")
+        if request.driver not in {BRIDGE, CNI}:
+            raise FieldInvalid(field="driver", rule="must be bridge or cni; none and host are modes of a container")
         check_request(request)
+        if request.driver == CNI:
+            await self._workers.run(self._check_list, request.name, dict(request.driver_options))
         return await self._create(request, "", is_default=False)
 
     async def _create(self, request: NetworkRequest, bridge_name: str, *, is_default: bool) -> Network:
@@ -129,15 +134,17 @@ class NetworkService:
                 if entry.network.name == request.name:
                     raise NetworkExists(name=request.name, id=entry.network.id)
             networks = [entry.network for entry in self.table]
-            routed = await self._routed([network.bridge_name for network in networks])
+            is_bridged = request.driver == BRIDGE
+            routed = await self._routed([network.bridge_name for network in networks]) if is_bridged else ()
             check_free(asked, networks, routed)
             network_id = ContainerId.new()
             network = Network(
                 id=network_id,
                 name=request.name,
-                bridge_name=bridge_name or f"fl-{network_id[:_BRIDGE_ID_CHARS]}",
-                subnets=self._complete(asked, networks, routed, has_ipv6=request.has_ipv6),
+                bridge_name=(bridge_name or f"fl-{network_id[:_BRIDGE_ID_CHARS]}") if is_bridged else "",
+                subnets=self._complete(asked, networks, routed, has_ipv6=request.has_ipv6) if is_bridged else (),
                 create_time_unix_nanos=self._clock.now_unix_nanos(),
+                driver=request.driver,
                 driver_options=dict(request.driver_options),
                 is_internal=request.is_internal,
                 mtu=request.mtu,
@@ -194,7 +201,8 @@ class NetworkService:
             # From here on no container finds it.
             self.table.remove(entry)
             try:
-                await self._workers.run(self._kernel.remove_bridge, network.bridge_name, network_elements(network))
+                if network.is_bridged:
+                    await self._workers.run(self._kernel.remove_bridge, network.bridge_name, network_elements(network))
                 failpoints.hit("network.delete.record")
                 await self._records.delete(network, (NetworkDeleted(network.id, network.name),))
             except EngineError:

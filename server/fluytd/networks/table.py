@@ -31,7 +31,9 @@ class NetworkEntry:
     def give_back(self, address: str) -> None:
         """The address is free. Idempotent."""
         if address:
-            self.addresses[ipaddress.ip_interface(address).version].give_back(address)
+            addresses = self.addresses.get(ipaddress.ip_interface(address).version)
+            if addresses is not None:
+                addresses.give_back(address)
 
 
 class NetworkTable:

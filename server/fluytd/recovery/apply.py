@@ -4,11 +4,11 @@ import logging
 from dataclasses import dataclass, field
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, mounts, restart, stop, update
+from fluytd.containers import delete, exits, facts, model, mounts, networking, restart, stop, update
 from fluytd.containers.context import Context
 from fluytd.containers.create import make_directories
 from fluytd.containers.model import State
-from fluytd.containers.ports import Process
+from fluytd.containers.process_ports import Process
 from fluytd.containers.table import Entry
 from fluytd.errors import EngineError, unexpected
 from fluytd.recovery import reconcile as decided
@@ -76,6 +76,10 @@ async def _settle(ctx: Context) -> None:
     except EngineError as error:
         # Containers without a network, or on others, are not to suffer from it; what is lacking is told at each start.
         _log.error("networks could not be brought in order: %s", error)
+    for entry in ctx.table:
+        known = networking.attached(ctx, entry.container) if entry.container.endpoints else entry.container
+        if known.endpoints != entry.container.endpoints:
+            ctx.record(entry, known)
     # Nothing else waits for names: until they are answered, those who ask are told at once that nobody does.
     ctx.spawn(ctx.workers.run(ctx.networking.serve_again), "names in running containers")
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fluytd.containers.ports import Directories, Ending, Process, Runtime
+from fluytd.containers.ports import Directories
+from fluytd.containers.process_ports import Ending, Process, Runtime
 from fluytd.errors import EngineError, Failure
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.model import Container, State
-from fluytd.containers.ports import Ending
+from fluytd.containers.process_ports import Ending
 from fluytd.errors import Failure, SupervisorLost
 from fluytd.recovery.observe import Observed
 

@@ -11,6 +11,8 @@
     image_uses    when an image was last used, to the minute, and whether it is pinned; no row for one never used
     volumes       one row a volume, written before its directory is made and removed after it has gone; which containers
                   have it stands in their records
+    cni_attachments  one row a container on a network by plugins, written before the first is executed and removed after
+                  the last has taken its part away
     networks      one row a network, written before its bridge is made and removed after it has gone; what a container
                   has on it stands in the container's record
     events        the numbered log, trimmed at its old end
@@ -161,6 +163,15 @@ MIGRATIONS: Final = (
         name TEXT NOT NULL UNIQUE,
         version INTEGER NOT NULL,
         record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # What CNI plugins gave containers.
+    """
+    CREATE TABLE cni_attachments (
+        container_id TEXT NOT NULL,
+        network_id TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (container_id, network_id)
     ) STRICT, WITHOUT ROWID;
     """,
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.ports import Ending, ExecProcess, ProbeResult, Process, ProcessInfo, Stats
+from fluytd.containers.process_ports import Ending, ExecProcess, ProbeResult, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService

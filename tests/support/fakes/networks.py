@@ -1,11 +1,15 @@
 """Networks without a kernel: what it was told is kept in sets."""
 
-from collections.abc import Awaitable, Sequence
+import json
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fluytd.errors import IoFailed, PortInUse
 from fluytd.events.model import Fact
 from fluytd.networks.attachments import Attachments
+from fluytd.networks.cni.attachments import PluginNetworks
+from fluytd.networks.cni.model import PluginAttachment
 from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
 from fluytd.networks.model import Network, Subnet
 from fluytd.networks.names import Names
@@ -20,6 +24,9 @@ class FakeNamespace:
 
     def route_by(self, spec: AttachmentSpec) -> None:
         """Nothing."""
+
+    def path(self) -> str:
+        return "/proc/1/fd/3"
 
 
 @dataclass
@@ -142,6 +149,56 @@ class FakeRecords:
         return _done()
 
 
+@dataclass(frozen=True)
+class FakePluginEnd:
+    """Implements `networks.cni.ports.PluginEnd`."""
+
+    output: bytes
+    code: int = 0
+    end: str = "exited"
+    errors: bytes = b""
+
+
+@dataclass
+class FakePlugins:
+    """Implements `networks.cni.ports.Plugins`; each plugin answers what stands for its type and the command."""
+
+    lists: dict[str, str] = field(default_factory=dict)
+    answers: dict[tuple[str, str], FakePluginEnd] = field(default_factory=dict)
+    #: (command, type, what it read) of each execution.
+    executed: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def read_list(self, name: str) -> str:
+        return self.lists[name]
+
+    def find(self, kind: str) -> str:
+        return f"/plugins/{kind}"
+
+    def run(self, kind: str, environment: Mapping[str, str], config: bytes, file_name: str) -> FakePluginEnd:
+        command = environment["CNI_COMMAND"]
+        self.executed.append((command, kind, json.loads(config)))
+        return self.answers.get((command, kind), FakePluginEnd(b""))
+
+    def forget(self, file_name: str) -> None:
+        pass
+
+
+@dataclass
+class FakePluginRecords:
+    """Implements `networks.cni.ports.PluginRecords`."""
+
+    saved: dict[tuple[str, str], PluginAttachment] = field(default_factory=dict)
+
+    async def load(self) -> list[PluginAttachment]:
+        return [*self.saved.values()]
+
+    def save(self, attachment: PluginAttachment) -> None:
+        self.saved[attachment.key] = attachment
+
+    def delete(self, attachment: PluginAttachment) -> None:
+        self.saved.pop(attachment.key, None)
+
+
 async def _done() -> None:
     pass
 
@@ -162,4 +219,5 @@ def attachments(
     for network in (default_network(), *others):
         table.add(network)
     names = Names(resolver or FakeResolver(), lambda _: ["192.0.2.53"])
-    return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), names, link_prefix=PREFIX)
+    plugins = PluginNetworks(FakePlugins(), FakePluginRecords())
+    return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), names, plugins, link_prefix=PREFIX)

@@ -9,7 +9,7 @@ from fluytd.containers import restart, stop
 from fluytd.containers.context import Context
 from fluytd.containers.health import MAX_OUTPUT_BYTES, MAX_RESULTS, after, delay_millis
 from fluytd.containers.model import Health, HealthResult, HealthState, State
-from fluytd.containers.ports import ProbeResult
+from fluytd.containers.process_ports import ProbeResult
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.resolve import health_check
 from fluytd.containers.spec import ContainerSpec, HealthAction, HealthCheck, RestartMode, RestartPolicy

@@ -7,7 +7,8 @@ import pytest
 from fluytd.containers.model import Container, ImageFacts, Resolved, State
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, NetworkMode, NetworkSpec, PortSpec
 from fluytd.errors import AddressInUse, LimitExceeded, NetworkNotFound, PortInUse
-from fluytd.networks.attachments import Attachments, port_elements, with_default_route
+from fluytd.networks.attachments import Attachments
+from fluytd.networks.elements import port_elements, with_default_route
 from fluytd.networks.kernel_spec import Element
 from fluytd.networks.model import MAX_PUBLISHED_PORTS, Endpoint, Network, PublishedPort, Subnet
 from tests.support.fakes.networks import (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluytd.containers.model import Container, ExitStatus, Resolved, State
-from fluytd.containers.ports import Ending
+from fluytd.containers.process_ports import Ending
 from fluytd.containers.spec import ContainerSpec
 from fluytd.recovery.observe import Observed
 from fluytd.recovery.reconcile import (

@@ -5,7 +5,7 @@ from typing import Final
 from fluyt.v1 import execs_pb2
 from fluyt.v1.types import output_pb2
 from fluytd.api.convert.values import from_size, timestamp_of, to_failure
-from fluytd.containers.ports import ExecOutput
+from fluytd.containers.process_ports import ExecOutput
 from fluytd.containers.terminals import DEFAULT_SIZE, parse_detach_keys
 from fluytd.errors import FieldInvalid
 from fluytd.execs.model import DisconnectPolicy, ExecSession, ExecSpec

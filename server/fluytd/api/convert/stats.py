@@ -5,7 +5,7 @@ from typing import Final
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import stats_pb2
 from fluytd.api.convert.values import from_duration, timestamp_of
-from fluytd.containers.ports import ProcessInfo
+from fluytd.containers.process_ports import ProcessInfo
 from fluytd.containers.stats import (
     DEFAULT_INTERVAL_MILLIS,
     MAX_INTERVAL_MILLIS,

@@ -1,0 +1,1 @@
+"""Networks whose containers are attached by CNI plugins."""
