@@ -1,4 +1,5 @@
-"""`python -m bench.networks`: what a network adds to the start and the stop of a container, all in one run.
+"""`python -m bench.networks`: what a network adds to the start and the stop of a container, all in one run; with
+`--crowd N` containers on one network, with `--throughput` bytes between two.
 
 The daemon, its bridges and its table live in a network namespace of the run's own; the host's network has no part.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.__main__ import REFERENCE, busybox_rootfs
+from bench.crowd import crowd, throughput
 from bench.figures import Figure, table, write
 from bench.ours import Ours, start_daemon
 from fluyt.v1 import containers_pb2, containers_pb2_grpc, networks_pb2, networks_pb2_grpc
@@ -71,6 +73,8 @@ def main() -> int:
     """Prints the tables, as ratios to a container without a network; with --out also every value as JSON lines."""
     parser = argparse.ArgumentParser(prog="python -m bench.networks")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--crowd", type=int, default=0, help="start so many containers on one network instead")
+    parser.add_argument("--throughput", action="store_true", help="send between two containers instead, podman beside")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if INNER not in os.environ:
@@ -84,7 +88,12 @@ def main() -> int:
         busybox_rootfs(scratch / "rootfs")
         ours = Ours(run_root / "fluytd.sock")
         ours.import_rootfs(scratch / "rootfs.tar", REFERENCE)
-        figures = started_and_stopped(ours, arguments.rounds)
+        if arguments.crowd:
+            figures = crowd(ours, arguments.crowd)
+        elif arguments.throughput:
+            figures = throughput(ours, scratch, arguments.rounds)
+        else:
+            figures = started_and_stopped(ours, arguments.rounds)
         ours.close()
     finally:
         daemon.terminate()
@@ -92,7 +101,7 @@ def main() -> int:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(run_root, ignore_errors=True)
     print(f"{platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-    print(table(figures, "none"))
+    print(table(figures, "fluyt" if arguments.throughput else "none"))
     if arguments.out:
         write(figures, arguments.out)
     return 0
