@@ -69,7 +69,7 @@ def crowd(ours: Ours, count: int) -> list[Figure]:
 
 def _reach(containers: containers_pb2_grpc.ContainerServiceStub, name: str, address: str) -> None:
     pid = containers.GetContainer(containers_pb2.GetContainerRequest(container=name)).container.host_pid
-    quiet_run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ping", "-c", "1", "-W", "5", address], {})
+    quiet_run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "busybox", "ping", "-c", "1", "-W", "5", address], {})
 
 
 def throughput(ours: Ours, scratch: Path, rounds: int) -> list[Figure]:

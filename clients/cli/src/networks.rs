@@ -41,12 +41,13 @@ pub enum Command {
 #[command(after_help = "Examples:
   fluyt network create front
   fluyt network create --subnet 10.20.0.0/16 --gateway 10.20.0.1 --label tier=back back
-  fluyt network create --internal --ipv6 inner")]
+  fluyt network create --internal --ipv6 inner
+  fluyt network create -d cni --opt conflist=cluster pods")]
 pub struct CreateCommand {
-    /// Driver
+    /// Driver: bridge or cni
     #[arg(short, long, default_value = "bridge")]
     driver: String,
-    /// Option of the driver: isolation=false, masquerade=false
+    /// Option of the driver: isolation=false, masquerade=false; of cni conflist=NAME
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     options: Vec<String>,
     /// Range of addresses; one of each family

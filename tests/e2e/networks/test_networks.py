@@ -185,7 +185,7 @@ def test_subnets_gateways_and_addresses_are_as_asked(engine: NetworkEngine) -> N
         ({"mtu": 10}, "FIELD_INVALID"),
         ({"mtu": 1000, "enable_ipv6": True}, "FIELD_INVALID"),
         ({"driver": "overlay"}, "FIELD_INVALID"),
-        ({"driver": "cni"}, "FIELD_NOT_BUILT"),
+        ({"driver": "cni"}, "FIELD_INVALID"),
         ({"driver_options": {"color": "red"}}, "FIELD_INVALID"),
         ({"labels": {f"label-{number}": "" for number in range(257)}}, "LIMIT_EXCEEDED"),
     ],

@@ -1,0 +1,148 @@
+"""What is read of CNI's lists and of plugins' answers, and what plugins are given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluytd.errors import CniPluginFailed, FieldInvalid
+from fluytd.networks.cni import model
+from fluytd.networks.cni.attachments import PluginNetworks
+from fluytd.networks.cni.model import MAX_PLUGINS, MAX_RESULT_ADDRESSES, MAX_RESULT_INTERFACES, parse_list, parse_result
+from fluytd.networks.cni.plugins import MAX_CONFLIST_BYTES, MAX_CONFLISTS, CorePlugins
+from fluytd.networks.model import Endpoint, Network, PublishedPort
+from tests.support.fakes.networks import FakeNamespace, FakePluginEnd, FakePluginRecords, FakePlugins
+
+NETWORK = Network("n" * 64, "front", "", (), 1, driver="cni")
+ENDPOINT = Endpoint("n" * 64, "front", "", "", "", "", "", "eth0", "", driver="cni", is_default_route=True)
+ANSWER = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.9/24", "gateway": "10.1.0.1"}]}
+
+
+def listed(*plugins: Any, **fields: Any) -> str:
+    """A list's text."""
+    return json.dumps({"cniVersion": "1.0.0", "name": "front", "plugins": [*plugins], **fields})
+
+
+def made(text: str) -> tuple[PluginNetworks, FakePlugins, FakePluginRecords]:
+    """Networks of one list, whose plugins all answer the same."""
+    plugins, records = FakePlugins(lists={"front": text}), FakePluginRecords()
+    for kind in ("first", "second"):
+        plugins.answers["ADD", kind] = FakePluginEnd(json.dumps(ANSWER).encode())
+    return PluginNetworks(plugins, records), plugins, records
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        "7",
+        listed({"type": "a"}, name=""),
+        listed({"type": "a"}, name=7),
+        listed({"type": "a"}, cniVersion="9.9.9"),
+        listed({"type": "a"}, cniVersion=["1.0.0"]),
+        listed(),
+        listed(*[{"type": "a"}] * (MAX_PLUGINS + 1)),
+        listed({"type": "a"}, plugins={}),
+        listed("a"),
+        listed({}),
+        listed({"type": "../a"}),
+        listed({"type": ".."}),
+        listed({"type": "a", "capabilities": []}),
+    ],
+)
+def test_what_is_no_list_is_refused(text: str) -> None:
+    with pytest.raises(FieldInvalid, match=r"driver_options"):
+        parse_list(text, "driver_options[conflist]")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b"[]",
+        b'{"ips": 7}',
+        b'{"ips": ["10.0.0.1/8"]}',
+        json.dumps({"ips": [{"address": "10.0.0.1/8"}] * (MAX_RESULT_ADDRESSES + 1)}).encode(),
+        json.dumps({"interfaces": [{}] * (MAX_RESULT_INTERFACES + 1)}).encode(),
+    ],
+)
+def test_what_is_no_answer_is_told(output: bytes) -> None:
+    with pytest.raises(ValueError, match="answer"):
+        parse_result(output)
+
+
+def test_the_containers_addresses_are_the_first_of_each_family() -> None:
+    result = {
+        "interfaces": [{"name": "br0", "mac": "02:00:00:00:00:01"}, {"name": "eth0", "mac": "x", "sandbox": "/n"}],
+        "ips": [
+            {"address": "10.1.0.1/24", "interface": 0},
+            {"address": "10.1.0.5/24", "interface": 7},
+            {"address": "10.1.0.9/24", "interface": 1, "gateway": "10.1.0.1"},
+            {"address": "10.1.0.10/24"},
+            {"address": "FD00::9/64", "interface": 1},
+        ],
+    }
+    found = model.with_result(ENDPOINT, json.dumps(result))
+    assert found.addresses == ("10.1.0.9/24", "fd00::9/64")
+    assert (found.ipv4_gateway, found.ipv6_gateway, found.mac_address) == ("10.1.0.1", "", "")
+
+
+def test_each_plugin_is_given_its_part_and_the_answer_so_far() -> None:
+    first = {"type": "first", "capabilities": {"portMappings": True, "mac": False}, "x": {"y": 1}}
+    service, plugins, records = made(listed(first, {"type": "second"}))
+    ports = [PublishedPort(80, 8080, "127.0.0.1", "tcp")]
+    assert service.add("c" * 64, NETWORK, ENDPOINT, ports, FakeNamespace()).ipv4_address == "10.1.0.9/24"
+    whole = {"cniVersion": "1.0.0", "name": "front"}
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}
+    assert plugins.executed == [
+        ("ADD", "first", whole | {"type": "first", "x": {"y": 1}, "runtimeConfig": {"portMappings": [mapping]}}),
+        ("ADD", "second", whole | {"type": "second", "prevResult": ANSWER}),
+    ]
+    plugins.executed.clear()
+    # What stands in the directory by then has no part in it.
+    plugins.lists["front"] = listed({"type": "other"})
+    plugins.answers["DEL", "second"] = FakePluginEnd(b"", code=1)
+    service.remove("c" * 64)
+    assert [(command, kind) for command, kind, _ in plugins.executed] == [("DEL", "second"), ("DEL", "first")]
+    assert all(given["prevResult"] == ANSWER for _, _, given in plugins.executed)
+    assert records.saved == {}
+    service.remove("c" * 64)
+    assert len(plugins.executed) == 2
+
+
+def test_the_record_stands_before_the_first_plugin_and_stays_until_it_is_removed() -> None:
+    service, plugins, records = made(listed({"type": "first"}, {"type": "second"}))
+    plugins.answers["ADD", "second"] = FakePluginEnd(b'{"msg": "no"}', code=3)
+    with pytest.raises(CniPluginFailed, match="exit code 3: no"):
+        service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    assert [one.result for one in records.saved.values()] == [""]
+    service.sweep(["c" * 64])
+    assert len(records.saved) == 1
+    service.sweep([])
+    assert records.saved == {}
+
+
+def test_a_source_of_a_port_is_refused() -> None:
+    service, _, _ = made(listed({"type": "first", "capabilities": {"portMappings": True}}))
+    ports = [PublishedPort(80, 8080, "", "tcp", ("192.0.2.0/24",))]
+    with pytest.raises(FieldInvalid, match="has no sources"):
+        service.add("c" * 64, NETWORK, ENDPOINT, ports, FakeNamespace())
+
+
+def test_lists_are_looked_for_within_bounds(tmp_path: Path) -> None:
+    plugins = CorePlugins([str(tmp_path / "absent"), str(tmp_path)], [], tmp_path / "run")
+    (tmp_path / "a.conflist").write_text(listed({"type": "a"}))
+    (tmp_path / "b.conflist").write_text(listed({"type": "a"}, name="long") + " " * MAX_CONFLIST_BYTES)
+    (tmp_path / "c.conflist").mkdir()
+    assert plugins.read_list("front") == listed({"type": "a"})
+    with pytest.raises(FieldInvalid, match=r"not readable: b\.conflist, c\.conflist"):
+        plugins.read_list("long")
+    for number in range(MAX_CONFLISTS):
+        (tmp_path / f"z{number}.conflist").touch()
+    with pytest.raises(FieldInvalid, match="MAX_CONFLISTS"):
+        plugins.read_list("front")
