@@ -231,15 +231,17 @@ class Attachments:
         self._plugins.sweep(self._joined)
 
     def serve_again(self) -> None:
-        """Names are answered in the adopted containers, whose sockets went with a dead daemon. To be called once, after
-        the last `adopt`; some 10 ms for each. Blocking."""
+        """Names are answered in the adopted containers, whose sockets went with a dead daemon, and plugins have said
+        what is wrong with what they gave. To be called once, after the last `adopt`; some 10 ms for each. Blocking."""
         for container_id in [*self._unserved]:
             container = self._unserved.pop(container_id)
             if container_id in self._joined:
                 self._serve_again(container)
                 self._check_plugins(container)
             if container_id not in self._joined:
-                self._names.stop(container_id)  # it has left meanwhile
+                # It has left meanwhile.
+                self._names.stop(container_id)
+                self._plugins.remove(container_id)
 
     def _attach_again(self, container: Container, endpoint: Endpoint) -> None:
         """An interface that a record has and a dead daemon had not made yet is there."""

@@ -114,6 +114,8 @@ class PluginNetworks:
             listed = parse_list(attachment.config, PLACE)
             namespace = self._namespaces.get(container_id)
             for plugin in listed.plugins if listed.has_check and attachment.result else ():
+                if attachment.key not in self._known:
+                    break  # it has ended meanwhile
                 try:
                     self._run("CHECK", attachment, listed, plugin, attachment.result, namespace)
                 except EngineError as error:
