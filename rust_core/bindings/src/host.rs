@@ -1,8 +1,9 @@
-//! `_core.host`: what this kernel and host allow; trees measured and removed by descriptor.
+//! `_core.host`: what this kernel and host allow; trees made, measured and removed by descriptor.
 
 use std::path::Path;
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use crate::error::raise;
 
@@ -40,6 +41,32 @@ fn directory_usage(py: Python<'_>, path: &str, max_entries: u64) -> PyResult<(u6
 #[pyfunction]
 fn remove_tree(py: Python<'_>, path: &str) -> PyResult<()> {
     py.detach(|| host::remove_tree(Path::new(path))).map_err(raise)
+}
+
+fn named<'a>(names: &'a [(String, u32)]) -> Vec<(&'a str, u32)> {
+    names.iter().map(|(name, mode)| (name.as_str(), *mode)).collect()
+}
+
+#[pyfunction]
+fn make_tree(
+    py: Python<'_>,
+    path: &str,
+    mode: u32,
+    directories: Vec<(String, u32)>,
+    files: Vec<(String, u32)>,
+) -> PyResult<()> {
+    py.detach(|| host::make_tree(Path::new(path), mode, &named(&directories), &named(&files))).map_err(raise)
+}
+
+#[pyfunction]
+fn write_files(py: Python<'_>, directory: &str, files: Vec<(String, PyBackedBytes)>) -> PyResult<()> {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), &**content)).collect();
+    py.detach(|| host::write_files(Path::new(directory), &files)).map_err(raise)
+}
+
+#[pyfunction]
+fn copy_permissions(py: Python<'_>, model: &str, path: &str) -> PyResult<()> {
+    py.detach(|| host::copy_permissions(Path::new(model), Path::new(path))).map_err(raise)
 }
 
 #[pyfunction]
@@ -85,6 +112,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(idmapped_mounts, module)?)?;
     module.add_function(wrap_pyfunction!(directory_usage, module)?)?;
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
+    module.add_function(wrap_pyfunction!(make_tree, module)?)?;
+    module.add_function(wrap_pyfunction!(write_files, module)?)?;
+    module.add_function(wrap_pyfunction!(copy_permissions, module)?)?;
     module.add_class::<ProcessInfo>()?;
     module.add_function(wrap_pyfunction!(processes, module)?)?;
     module.add_function(wrap_pyfunction!(kernel_release, module)?)

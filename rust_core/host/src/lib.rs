@@ -5,6 +5,7 @@
 
 mod erofs;
 mod feature;
+mod furnish;
 mod probe;
 mod processes;
 mod remove;
@@ -12,6 +13,7 @@ mod usage;
 mod walk;
 
 pub use feature::Feature;
+pub use furnish::{copy_permissions, make_tree, write_files, Names};
 pub use probe::{idmapped_mounts, probe};
 pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
 pub use remove::remove_tree;

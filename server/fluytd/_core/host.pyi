@@ -28,6 +28,17 @@ def directory_usage(path: str, max_entries: int) -> tuple[int, int, bool]:
 def remove_tree(path: str) -> None:
     """The tree is gone; links are not followed, other file systems are not entered. Idempotent. Blocking."""
 
+def make_tree(path: str, mode: int, directories: Sequence[tuple[str, int]], files: Sequence[tuple[str, int]]) -> None:
+    """The directory `path`, which was absent, holds `directories` and `files`, empty, with exactly these permission
+    bits whatever the umask is. Raises IO_FAILED or STORAGE_FULL; part of it may stand then. Blocking."""
+
+def write_files(directory: str, files: Sequence[tuple[str, bytes]]) -> None:
+    """Each of `files`, which are there directly in `directory`, has this content; one that has it already is not
+    written. In place: they may be mounted. Links are not followed. Raises IO_FAILED or STORAGE_FULL. Blocking."""
+
+def copy_permissions(model: str, path: str) -> None:
+    """The directory `path` has owner, group and permissions of the directory `model`. Raises IO_FAILED. Blocking."""
+
 def kernel_release() -> str:
     """`uname -r`."""
 

@@ -10,7 +10,6 @@ import errno
 import ipaddress
 import os
 import socket
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +97,7 @@ class ContainerDirectories:
 
     def prepare(self) -> None:
         """See `ports.Directories.prepare`."""
-        try:
-            self._skeletons.prepare()
-        except OSError as error:
-            raise _failed("mkdir", str(error.filename), error) from error
+        self._skeletons.prepare()
         self._skeletons.tidy()
 
     def clear(self) -> None:
@@ -118,10 +114,11 @@ class ContainerDirectories:
         try:
             if not self._skeletons.take(base):
                 skeletons.make(base)
-            _give_root_attributes(f"{base}/upper", lower_dirs)
+            # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
+            host.copy_permissions(lower_dirs[0], f"{base}/upper")
             failpoints.hit("container.create.files")
-            _write(f"{base}/hostname", container.resolved.hostname + "\n")
-            self._write_names(container)
+            hostname = ("hostname", f"{container.resolved.hostname}\n".encode())
+            host.write_files(base, [hostname, *self._name_files(container)])
         except BaseException as error:
             host.remove_tree(base)
             if isinstance(error, OSError):
@@ -130,15 +127,14 @@ class ContainerDirectories:
 
     def write_names(self, container: Container) -> None:
         """See `ports.Directories.write_names`."""
-        try:
-            self._write_names(container)
-        except OSError as error:
-            raise _failed("write", str(error.filename or container.id), error) from error
+        host.write_files(f"{self._root}/{container.id}", self._name_files(container))
 
-    def _write_names(self, container: Container) -> None:
-        base, host_names = f"{self._root}/{container.id}", self._names.read()
-        _write(f"{base}/hosts", hosts_file(container, host_names))
-        _write(f"{base}/resolv.conf", resolv_conf(container, host_names))
+    def _name_files(self, container: Container) -> list[tuple[str, bytes]]:
+        host_names = self._names.read()
+        return [
+            ("hosts", hosts_file(container, host_names).encode()),
+            ("resolv.conf", resolv_conf(container, host_names).encode()),
+        ]
 
     def remove(self, container_id: str) -> int:
         """See `ports.Directories.remove`."""
@@ -192,29 +188,6 @@ class ContainerDirectories:
 def _failed(operation: str, path: str, error: OSError) -> EngineError:
     leaf = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else IoFailed
     return leaf(operation=operation, path=path, errno=error.errno)
-
-
-def _give_root_attributes(upper: str, lower_dirs: Sequence[str]) -> None:
-    # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
-    wanted, has = Path(lower_dirs[0]).stat(), Path(upper).stat()
-    if (wanted.st_uid, wanted.st_gid) != (has.st_uid, has.st_gid):
-        os.chown(upper, wanted.st_uid, wanted.st_gid)
-    if stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode):
-        Path(upper).chmod(stat.S_IMODE(wanted.st_mode))
-
-
-def _write(path: str, text: str) -> None:
-    # In place: the file is bound into the container. Not cut to nothing first, after which ext4 writes it out when it
-    # is closed (auto_da_alloc), and not at all where it says so already: a start waits for this.
-    content = text.encode()
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if os.fstat(fd).st_size == len(content) and os.pread(fd, len(content), 0) == content:
-            return
-        os.pwrite(fd, content, 0)
-        os.ftruncate(fd, len(content))
-    finally:
-        os.close(fd)
 
 
 def _host_text(path: Path) -> str:

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
+from fluytd._core import host
 from fluytd.errors import EngineError
 
 #: Skeletons that wait for the next creations.
 READY_SKELETONS: Final = 8
 #: Name and mode of each directory of a skeleton.
 DIRECTORIES: Final = (("upper", 0o755), ("work", 0o700), ("log", 0o700))
-#: Files of a skeleton, empty.
-FILES: Final = ("hosts", "hostname", "resolv.conf")
-_FILE_MODE: Final = 0o644
+#: Files of a skeleton, empty, and their modes: users other than root read them inside.
+FILES: Final = (("hosts", 0o644), ("hostname", 0o644), ("resolv.conf", 0o644))
+_MODE: Final = 0o710
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Skeletons:
         return True
 
     def prepare(self) -> None:
-        """`READY_SKELETONS` wait. Raises OSError of the call that failed. Blocking."""
+        """`READY_SKELETONS` wait. Raises IO_FAILED or STORAGE_FULL. Blocking."""
         with self._preparing:
             while len(self._ready) < READY_SKELETONS:
                 path = f"{self._prepared}/{next(self._names)}"
@@ -91,14 +92,6 @@ class Skeletons:
 
 
 def make(path: str) -> None:
-    """A skeleton stands at `path`, which was absent. Raises OSError; part of it may stand then. Blocking."""
-    Path(path).mkdir(0o710)
-    for name, mode in DIRECTORIES:
-        Path(path, name).mkdir(mode)
-        Path(path, name).chmod(mode)  # whatever the daemon's umask is
-    for name in FILES:
-        fd = os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-        try:
-            os.fchmod(fd, _FILE_MODE)  # users other than root read it inside
-        finally:
-            os.close(fd)
+    """A skeleton stands at `path`, which was absent. Raises IO_FAILED or STORAGE_FULL; part of it may stand then.
+    Blocking."""
+    host.make_tree(path, _MODE, DIRECTORIES, FILES)
