@@ -7,7 +7,7 @@ VENV := .build/venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 soak lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-weakened fuzz soak lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,13 @@ test-python: ## Contract, unit, integration, end-to-end and recovery tests (need
 test-v2: setup-test ## Limits of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py
+
+test-weakened: setup-test ## Run each attack of tests/security against a build that lacks the fence which stops it (minutes)
+	@scripts/weakened.sh
+	$(PY) -m tests.security.without_fences
+
+fuzz: setup-test ## Damage the kept inputs of tests/data/fuzz for FLUYT_FUZZ_SECONDS (600), from seed FLUYT_FUZZ_SEED on
+	@$(PY) -m tests.security.fuzz.run $${FLUYT_FUZZ_SECONDS:-600} $${FLUYT_FUZZ_SEED:-1000}
 
 soak: setup-test ## Drive containers at random for thousands of steps, killing daemon and supervisors (FLUYT_TEST_STEPS, FLUYT_TEST_SEED)
 	@FLUYT_TEST_STEPS=$${FLUYT_TEST_STEPS:-5000} $(PYTEST) tests/recovery/test_lives.py -s

@@ -40,6 +40,7 @@ fn build(manifest: &Path, target_dir: &Path) -> PathBuf {
         .arg(manifest)
         .arg("--target-dir")
         .arg(target_dir)
+        .args(env::var_os("CARGO_FEATURE_WEAKENED").map(|_| "--features=weakened"))
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static")
         .status()
         .expect("cargo starts");

@@ -30,6 +30,8 @@ from fluyt.v1.types import container_pb2, container_spec_pb2, operation_pb2, reg
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: How long a daemon may take to serve or to end on a loaded machine; more on an emulated one.
 PATIENCE_SECONDS = int(os.environ.get("FLUYT_TEST_PATIENCE_SECONDS", "30"))
+#: The fence that the daemon lacks, from a build that can be without it (`make test-weakened`); empty for none.
+WEAKENED = os.environ.get("FLUYT_TEST_WEAKENED", "")
 CHUNK_BYTES = 256 * 1024
 #: A daemon that starts is found as soon as it listens; by default a channel tries again after a second.
 RETRY_AT_ONCE = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
@@ -65,7 +67,10 @@ class Engine:
 
     def start(self, **environment: str) -> None:
         """A daemon serves on the roots."""
-        paths = [str(REPOSITORY / "server"), str(REPOSITORY / "clients" / "python"), os.environ.get("PYTHONPATH", "")]
+        server = str(REPOSITORY / ".build" / "weakened") if WEAKENED else str(REPOSITORY / "server")
+        if WEAKENED:
+            environment["FLUYT_WEAKENED"] = WEAKENED
+        paths = [server, str(REPOSITORY), str(REPOSITORY / "clients" / "python"), os.environ.get("PYTHONPATH", "")]
         self.process = self.execute(
             [
                 "--data-root",
@@ -94,7 +99,7 @@ class Engine:
 
     def execute(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Daemon:
         """A daemon of these arguments runs; what it says is appended to `fluytd.log`."""
-        command = [sys.executable, "-m", "fluytd"]
+        command = [sys.executable, "-m", "tests.security.weakened_fluytd" if WEAKENED else "fluytd"]
         if self._program is not None:
             command = [str(self._program)]
             environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}

@@ -57,6 +57,9 @@ pub fn listen(dir: impl AsFd, path: &Path, backlog: i32) -> Result<OwnedFd, IoEr
     rustix::process::umask(before);
     bound?;
     rustix::net::listen(&socket, backlog).map_err(fail("listen"))?;
+    if sys::weakened::lacks("socket-files") {
+        sys::weakened::listen_without_a_file();
+    }
     Ok(socket)
 }
 

@@ -46,7 +46,10 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, IoError> {
 
 /// Opens the sub-directory `name` as a handle for look-ups. `NOTDIR` if it is a link or anything else.
 pub(crate) fn open_dir(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    if sys::weakened::lacks("layer-links") {
+        flags.remove(OFlags::NOFOLLOW);
+    }
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 

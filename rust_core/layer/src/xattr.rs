@@ -16,6 +16,9 @@ pub(crate) const OPAQUE_VALUE: &[u8] = b"y";
 
 /// True for attributes that steer overlayfs: an image must not hide or redirect what lies below it (Z14).
 pub(crate) fn steers_overlay(name: &[u8]) -> bool {
+    if sys::weakened::lacks("layer-attributes") {
+        return false;
+    }
     let after = |prefix: &[u8]| name.strip_prefix(prefix);
     after(b"trusted.")
         .or_else(|| after(b"user."))

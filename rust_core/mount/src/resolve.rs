@@ -91,7 +91,10 @@ pub fn resolve_exact(
 ///
 /// Source: openat2(2), RESOLVE_BENEATH; CVE-2024-23651.
 pub fn resolve_beneath(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, MountError> {
-    let inside = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+    let mut inside = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+    if sys::weakened::lacks("sub-paths") {
+        inside = ResolveFlags::empty();
+    }
     open_path(root, path, inside).map_err(|errno| MountError::failed("openat2", path, errno))
 }
 
@@ -106,7 +109,13 @@ pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>,
 
 fn open_path(root: BorrowedFd<'_>, path: &Path, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     // openat2 takes no empty path; `/` is the root itself.
-    let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
+    let mut path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
+    let mut resolve = resolve;
+    if sys::weakened::lacks("mount-targets") && resolve.contains(ResolveFlags::IN_ROOT) {
+        path = path.strip_prefix("/").unwrap_or(path);
+        path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        resolve = ResolveFlags::empty();
+    }
     for _ in 0..MAX_RESOLVE_ATTEMPTS {
         match openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}

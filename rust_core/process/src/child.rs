@@ -127,6 +127,9 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
         requested::attach(root, mount)?;
     }
     drop(prepared.mounts);
+    if sys::weakened::lacks("mount-targets") {
+        mount::pivot_into(root).at(Step::Pivot, "/")?;
+    }
 
     if spec.network == Network::None && network_namespace.is_none() {
         sys::network::bring_loopback_up().at(Step::NetworkSetup, "lo")?;
@@ -191,15 +194,21 @@ impl Program<'_> {
         umask(UMASK);
         sys::inherited::reset_signals();
         sys::inherited::close_on_exec_from(3).at(Step::Stdio, "")?;
+        if sys::weakened::lacks("descriptors") {
+            sys::weakened::leak_descriptor();
+        }
         identity::raise()?;
         limits::set(self.rlimits, reporter)?;
-        if self.no_new_privileges {
+        if self.no_new_privileges && !sys::weakened::lacks("no-new-privileges") {
             set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;
         }
         // A change of user has cleared it.
         die_with_parent(reporter)?;
         failpoint::hit("process.seccomp");
         for filter in self.seccomp_filters {
+            if sys::weakened::lacks("seccomp") {
+                break;
+            }
             sys::seccomp::install(filter).at(Step::Seccomp, "")?;
         }
         identity::drop_rest(identity, given)?;

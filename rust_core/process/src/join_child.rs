@@ -57,7 +57,9 @@ fn until_exec(
 ) -> Outcome<Command> {
     // A process of the container sees this one, which holds descriptors of the supervisor's until it executes: it can
     // neither trace it nor look at them (CVE-2016-9962). Exec ends that.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Session, "dumpable")?;
+    if !sys::weakened::lacks("joining") {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Session, "dumpable")?;
+    }
     die_with_parent(reporter)?;
     setsid().at(Step::Session, "")?;
     // While the host's files are in sight: the groups, and the score that the supervisor has lowered for itself.

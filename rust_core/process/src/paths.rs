@@ -11,7 +11,10 @@ const MAX_ATTEMPTS: u32 = 128;
 
 /// What is at `path`, opened CLOEXEC with `flags`. Links stay inside `root`; magic links are ELOOP.
 pub(crate) fn open(root: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    if sys::weakened::lacks("working-directory") {
+        resolve = ResolveFlags::empty();
+    }
     for _ in 0..MAX_ATTEMPTS {
         match openat2(root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}

@@ -19,4 +19,5 @@ pub mod private_mounts;
 pub mod seccomp;
 pub mod signals;
 pub mod user_namespace;
+pub mod weakened;
 pub mod writeback;

@@ -262,8 +262,12 @@ impl Root {
         name: &[u8],
         path: &[u8],
     ) -> Result<Option<(Place, Stat)>, CopyError> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let mut flags = OFlags::PATH | OFlags::NOFOLLOW;
+        if sys::weakened::lacks("copies") {
+            resolve = ResolveFlags::empty();
+            flags = OFlags::PATH;
+        }
         let fd = match tree::open_resolved(directory.as_fd(), name, flags, resolve) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),

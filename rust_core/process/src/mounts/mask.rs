@@ -12,6 +12,9 @@ use crate::step::Step;
 /// directory.
 pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], null: OwnedFd) -> Outcome<()> {
     let mut masker = Masker::new(null).at(Step::Mask, "/dev/null")?;
+    if sys::weakened::lacks("masks") {
+        return Ok(());
+    }
     for (index, path) in paths.iter().enumerate() {
         // A path named twice is covered already, and no file of proc any more.
         if !paths[..index].contains(path) {
@@ -23,6 +26,9 @@ pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], null: OwnedFd) -> Out
 
 /// Each path that exists cannot be written any more, nor what is mounted below it.
 pub(crate) fn make_read_only(root: BorrowedFd<'_>, paths: &[String]) -> Outcome<()> {
+    if sys::weakened::lacks("read-only-paths") {
+        return Ok(());
+    }
     for path in paths {
         mount::read_only_path(root, Path::new(path)).at(Step::Mask, path)?;
     }
