@@ -94,7 +94,7 @@ def _is_met(need: str) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever drives a daemon needs root; a need that nobody can decide is an error of the test."""
     for item in items:
-        if (REPOSITORY / "tests" / "e2e") in item.path.parents:
+        if {REPOSITORY / "tests" / "e2e", REPOSITORY / "tests" / "security"} & {*item.path.parents}:
             item.add_marker(pytest.mark.needs("root", "busybox"))
         unknown = {str(need) for mark in item.iter_markers("needs") for need in mark.args} - NEEDS.keys()
         if unknown:

@@ -35,7 +35,36 @@ def program(does: str, *, machine: int = _OWN_MACHINE) -> bytes:
 
     Source: elf(5), an ELF64 header and one PT_LOAD segment that is read and executed.
     """
-    code = bytes.fromhex(_CODE[does])
+    return _of_code(bytes.fromhex(_CODE[does]), machine)
+
+
+def exchanger(first: str, second: str) -> bytes:
+    """A program that exchanges two names by renameat2(2) without end, as fast as the kernel can.
+
+    Source: renameat2(2), RENAME_EXCHANGE; the numbers of the calls are those of asm/unistd.h.
+    """
+    names = [name.encode() + b"\0" for name in (first, second)]
+    if platform.machine() == "x86_64":
+        length = 5 * 4 + 6 * 2 + 2 + 2
+        here = _ADDRESS + _HEADER_BYTES + length
+        words = [struct.pack("<I", address) for address in (here, here + len(names[0]))]
+        # mov eax, 316; mov edi, AT_FDCWD; mov esi, first; mov edx, AT_FDCWD; mov r10d, second; mov r8d, 2; syscall; jmp
+        code = b"\xb8\x3c\x01\0\0\xbf\x9c\xff\xff\xff\xbe" + words[0] + b"\xba\x9c\xff\xff\xff\x41\xba" + words[1]
+        code += b"\x41\xb8\x02\0\0\0\x0f\x05\xeb" + struct.pack("b", -length)
+    else:
+        # movz x8, #276; movn x0, #99; adr x1, first; movn x2, #99; adr x3, second; movz x4, #2; svc #0; b start
+        first_at, second_at = 32 - 8, 32 + len(names[0]) - 16
+        adr = [
+            0x10000000 | (at & 3) << 29 | (at >> 2) << 5 | register for at, register in ((first_at, 1), (second_at, 3))
+        ]
+        whole = (0xD2802288, 0x92800C60, adr[0], 0x92800C62, adr[1], 0xD2800044, 0xD4000001, 0x17FFFFF9)
+        code = struct.pack("<8I", *whole)
+        length = 32
+    assert len(code) == length
+    return _of_code(code + b"".join(names), _OWN_MACHINE)
+
+
+def _of_code(code: bytes, machine: int) -> bytes:
     size = _HEADER_BYTES + len(code)
     header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _ADDRESS + _HEADER_BYTES, 64, 0, 0, 64, 56, 1, 0, 0, 0)
