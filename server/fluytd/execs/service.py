@@ -156,6 +156,8 @@ class ExecService:
             # Run and session know each other: their files would stay open until a collection of garbage.
             if exec_.run is not None:
                 exec_.run.on_exec_news.pop(exec_.session.id, None)
+            if not exec_.has_readers:
+                exec_.process = GoneProcess(exec_.session.id, exec_.session.output_bytes)
 
     async def start(self, reference: str, spec: ExecSpec) -> JoinedExec:
         """The process has been executed in the running container, and its session is recorded; its output is held for a
