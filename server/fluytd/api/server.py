@@ -55,7 +55,10 @@ MAX_RECEIVE_BYTES: Final = 1024 * 1024
 #: Largest message sent: lists are bounded at 1 MiB, a single container may echo a request of that size.
 MAX_SEND_BYTES: Final = 4 * 1024 * 1024
 #: Calls of one connection at a time; further ones wait in the client.
-MAX_STREAMS_PER_CONNECTION: Final = 4096
+MAX_STREAMS_PER_CONNECTION: Final = 512
+#: Calls that have come and were not looked at yet. gRPC cancels calls of whomever beyond 1,000 of them by chance and
+#: beyond 3,000 all: a caller on many connections would have others' calls cancelled. So many wait instead.
+MAX_PENDING_CALLS: Final = 16_384
 #: How often a silent client is asked whether it is still there, and how long it may take to answer.
 _KEEPALIVE_MILLIS: Final = 60_000
 _KEEPALIVE_TIMEOUT_MILLIS: Final = 20_000
@@ -64,6 +67,8 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.max_send_message_length", MAX_SEND_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MILLIS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MILLIS),
     ("grpc.so_reuseport", 0),
