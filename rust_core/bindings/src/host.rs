@@ -43,7 +43,7 @@ fn remove_tree(py: Python<'_>, path: &str) -> PyResult<()> {
     py.detach(|| host::remove_tree(Path::new(path))).map_err(raise)
 }
 
-fn named<'a>(names: &'a [(String, u32)]) -> Vec<(&'a str, u32)> {
+fn named(names: &[(String, u32)]) -> Vec<(&str, u32)> {
     names.iter().map(|(name, mode)| (name.as_str(), *mode)).collect()
 }
 

@@ -72,7 +72,7 @@ class ContainerDirectories:
         self._data_root = data_root
         self._names = names
         self._root = f"{data_root}/containers"
-        self._skeletons = skeletons.Skeletons(data_root, host.remove_tree)
+        self._skeletons = skeletons.Skeletons(data_root, host.make_tree, host.remove_tree)
         self._run_dirs = f"{run_root}/containers"
         Path(self._root).mkdir(mode=0o710, parents=True, exist_ok=True)
 
@@ -113,7 +113,7 @@ class ContainerDirectories:
         failpoints.hit("container.create.directories")
         try:
             if not self._skeletons.take(base):
-                skeletons.make(base)
+                self._skeletons.make(base)
             # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
             host.copy_permissions(lower_dirs[0], f"{base}/upper")
             failpoints.hit("container.create.files")

@@ -13,12 +13,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
-from fluytd._core import host
 from fluytd.errors import EngineError
 
 #: Skeletons that wait for the next creations.
@@ -29,14 +28,17 @@ DIRECTORIES: Final = (("upper", 0o755), ("work", 0o700), ("log", 0o700))
 FILES: Final = (("hosts", 0o644), ("hostname", 0o644), ("resolv.conf", 0o644))
 _MODE: Final = 0o710
 
+#: A path, its permissions, and names in it with theirs. See `_core.host.make_tree`.
+MakeTree = Callable[[str, int, Sequence[tuple[str, int]], Sequence[tuple[str, int]]], None]
 _log = logging.getLogger(__name__)
 
 
 class Skeletons:
     """The two places below one data root. Thread-safe."""
 
-    def __init__(self, data_root: Path, remove_tree: Callable[[str], None]) -> None:
+    def __init__(self, data_root: Path, make_tree: MakeTree, remove_tree: Callable[[str], None]) -> None:
         """Both places are there; what an earlier daemon left in them waits for `tidy`. Blocking."""
+        self._make_tree = make_tree
         self._remove_tree = remove_tree
         self._prepared = f"{data_root}/prepared"
         self._removed = f"{data_root}/removed"
@@ -65,8 +67,13 @@ class Skeletons:
             while len(self._ready) < READY_SKELETONS:
                 path = f"{self._prepared}/{next(self._names)}"
                 failpoints.hit("container.prepare.directories")
-                make(path)
+                self.make(path)
                 self._ready.append(path)
+
+    def make(self, path: str) -> None:
+        """A skeleton stands at `path`, which was absent. Raises IO_FAILED or STORAGE_FULL; part of it may stand then.
+        Blocking."""
+        self._make_tree(path, _MODE, DIRECTORIES, FILES)
 
     def drop(self, path: str) -> None:
         """Nothing stands at `path` any more; an absent one is no error. Raises OSError of the rename."""
@@ -89,9 +96,3 @@ class Skeletons:
                 self._remove_tree(entry.path)
             except EngineError as error:
                 _log.error("%s cannot be removed: %s", entry.path, error)
-
-
-def make(path: str) -> None:
-    """A skeleton stands at `path`, which was absent. Raises IO_FAILED or STORAGE_FULL; part of it may stand then.
-    Blocking."""
-    host.make_tree(path, _MODE, DIRECTORIES, FILES)
