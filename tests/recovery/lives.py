@@ -58,6 +58,10 @@ REFUSED: Final = {"CONTAINER_WRONG_STATE", "CONTAINER_NOT_FOUND"}
 SENDING: Final = {"stop", "terminate", "kill", "delete by force", "restart"}
 #: Those of them that do not wait for the end.
 UNAWAITED: Final = {"terminate", "kill"}
+#: Those that start it, also once it has ended.
+STARTING: Final = {"start", "restart"}
+#: How a start ended that the daemon did not live to make: 125 stands for a process that could not be started.
+START_UNDONE: Final = ("exit_code", 125)
 #: Those after which it ends, and is found live until then.
 ENDING: Final = {"stop", "terminate", "kill"}
 
@@ -274,6 +278,9 @@ class Lives(RuleBasedStateMachine):
         life = self.lives[id_]
         self._cut(f"{call.name} cut", id_, millis, lambda: call.make(self.engine, id_))
         possible = [life, call.on(life)]
+        if call.name in STARTING and (life.state == EXITED or life.is_live):
+            # What its last run left was forgotten when the start was recorded; no process came of it.
+            possible.append(life.ended(START_UNDONE))
         if life.is_live and call.name in SENDING:
             with suppress(AssertionError):
                 until_now(lambda: leftovers.process_of(self.pids[id_]) is None, "it ends", SIGNAL_SECONDS)
