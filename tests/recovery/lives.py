@@ -278,7 +278,7 @@ class Lives(RuleBasedStateMachine):
         life = self.lives[id_]
         self._cut(f"{call.name} cut", id_, millis, lambda: call.make(self.engine, id_))
         possible = [life, call.on(life)]
-        if call.name in STARTING and (life.state == EXITED or life.is_live):
+        if (life.state == EXITED and call.name in STARTING) or (life.is_live and call.name == "restart"):
             # What its last run left was forgotten when the start was recorded; no process came of it.
             possible.append(life.ended(START_UNDONE))
         if life.is_live and call.name in SENDING:

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::api::v1::types;
+use crate::cid_file::CidFile;
 use crate::confinement_flags::ConfinementFlags;
+use crate::docker_flags::DockerFlags;
 use crate::failure::Failure;
 use crate::flag_values::{env_file_items, pairs, parse_ulimit};
 use crate::lifecycle_flags::LifecycleFlags;
@@ -20,6 +22,9 @@ pub struct ContainerFlags {
     /// Name of the container; default: one is made up
     #[arg(long)]
     pub name: Option<String>,
+    /// Write the id of the container into this file, which must not be there
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
     /// Give it a terminal; with -i the caller's, of its size
     #[arg(short, long)]
     pub tty: bool,
@@ -141,6 +146,9 @@ pub struct ContainerFlags {
     /// Where the output is kept
     #[command(flatten)]
     pub log: LogFlags,
+    /// Further flags of Docker's
+    #[command(flatten)]
+    pub docker: DockerFlags,
     /// Image: reference, digest or id
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -194,7 +202,16 @@ impl ContainerFlags {
         self.lifecycle.apply(&mut spec);
         self.confinement.apply(&mut spec)?;
         spec.log = self.log.spec()?;
+        self.docker.apply(&mut spec)?;
         Ok(spec)
+    }
+
+    /// Where the id goes; the file is made.
+    ///
+    /// # Errors
+    /// It is there already, or cannot be made.
+    pub fn cid_file(&self) -> Result<CidFile, Failure> {
+        CidFile::create(self.cidfile.as_deref())
     }
 
     fn resources(&self) -> types::Resources {

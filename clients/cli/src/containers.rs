@@ -98,6 +98,8 @@ pub struct RemoveCommand {
     /// Kill it first if it runs
     #[arg(short, long)]
     force: bool,
+    #[arg(short, long, hide = true)]
+    link: bool,
     /// Delete its anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
@@ -379,6 +381,12 @@ pub async fn wait(channel: Channel, command: WaitCommand) -> Result<u8, Failure>
 /// # Errors
 /// Standard output is closed.
 pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Failure> {
+    if command.link {
+        return Err(Failure::usage(
+            "--link is not offered",
+            "there are no links; `fluyt network disconnect` takes a container off a network",
+        ));
+    }
     each(command.containers, |name| {
         let mut client = ContainerServiceClient::new(channel.clone());
         let request = DeleteContainerRequest {

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 pub const EXIT_ENGINE: u8 = 125;
 
 /// Flag that sets a field of the API, for errors that name the field.
-const FLAGS: [(&str, &str); 32] = [
+const FLAGS: [(&str, &str); 36] = [
     ("open.detach_keys", "--detach-keys"),
     ("start.spec.detach_keys", "--detach-keys"),
     ("name", "--name"),
@@ -42,7 +42,11 @@ const FLAGS: [(&str, &str); 32] = [
     ("spec.network.dns_search", "--dns-search"),
     ("spec.network.dns_options", "--dns-option"),
     ("spec.network.extra_hosts", "--add-host"),
+    ("spec.network.exposed_ports", "--expose"),
     ("spec.network", "--network"),
+    ("spec.cdi_devices", "--device or --gpus"),
+    ("spec.storage_size_bytes", "--storage-opt"),
+    ("spec.log", "--log-opt"),
 ];
 
 /// A failure that ends the program.

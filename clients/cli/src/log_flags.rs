@@ -12,7 +12,8 @@ pub struct LogFlags {
     /// Where output is kept: file, journald (files and the host's journal) or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
-    /// max-size=SIZE of one file, max-file=COUNT of files kept; may be repeated
+    /// max-size=SIZE of one file, max-file=COUNT of files kept; labels=NAME,… and env=NAME,… for `logs --details` and the
+    /// journal; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     log_opt: Vec<String>,
 }
@@ -28,7 +29,9 @@ impl LogFlags {
         }
         let mut spec = LogSpec::default();
         spec.set_driver(match self.log_driver.as_deref() {
-            None | Some("file" | "json-file" | "local") => Driver::File,
+            // The engine's own choice.
+            None => Driver::Unspecified,
+            Some("file" | "json-file" | "local") => Driver::File,
             Some("journald") => Driver::Journald,
             Some("none") => Driver::None,
             Some(other) => {
@@ -47,7 +50,9 @@ impl LogFlags {
                     spec.segment_count =
                         value.parse().map_err(|_| wrong("it must be a number of files".into()))?;
                 }
-                _ => return Err(wrong("only max-size and max-file are known".into())),
+                "labels" => spec.detail_labels.extend(value.split(',').map(str::to_owned)),
+                "env" => spec.detail_env.extend(value.split(',').map(str::to_owned)),
+                _ => return Err(wrong("only max-size, max-file, labels and env are known".into())),
             }
         }
         Ok(Some(spec))
@@ -69,6 +74,12 @@ mod tests {
         assert_eq!(spec(None, &[]), Ok(None));
         let bounded = spec(Some("json-file"), &["max-size=10m", "max-file=3"]).unwrap().unwrap();
         assert_eq!((bounded.segment_size_bytes, bounded.segment_count), (10 << 20, 3));
+        assert_eq!(spec(None, &["max-file=3"]).unwrap().unwrap().driver(), Driver::Unspecified);
+        let noted = spec(None, &["labels=a,b", "env=E", "labels=c"]).unwrap().unwrap();
+        assert_eq!(
+            (noted.detail_labels, noted.detail_env),
+            (vec!["a".into(), "b".into(), "c".into()], vec!["E".into()])
+        );
         for (name, driver) in
             [("local", Driver::File), ("journald", Driver::Journald), ("none", Driver::None)]
         {

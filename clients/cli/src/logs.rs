@@ -1,12 +1,15 @@
 //! `fluyt logs`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use tonic::transport::Channel;
 
+use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::log_service_client::LogServiceClient;
 use crate::api::v1::read_logs_response::Event;
-use crate::api::v1::types::OutputStream;
-use crate::api::v1::ReadLogsRequest;
+use crate::api::v1::types::{Container, OutputStream};
+use crate::api::v1::{GetContainerRequest, ReadLogsRequest};
 use crate::clock::parse_timestamp;
 use crate::failure::Failure;
 use crate::render::{self, Format};
@@ -34,6 +37,9 @@ pub struct LogsCommand {
     /// Put the time before each line
     #[arg(short, long)]
     timestamps: bool,
+    /// Put before each line what `--log-opt labels=` and `env=` name of the container
+    #[arg(long)]
+    details: bool,
     /// Output; json is one record a line, `data` in base64
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -43,6 +49,39 @@ pub struct LogsCommand {
 
 fn timestamp(text: &str) -> Result<prost_types::Timestamp, Failure> {
     parse_timestamp(text).map_err(|message| Failure::usage(message, ""))
+}
+
+/// What stands before each line with `--details`: the labels and variables that the container's log options name, as
+/// Docker writes them, and a space.
+async fn details(channel: Channel, container: &str) -> Result<String, Failure> {
+    let request = GetContainerRequest { container: container.to_owned(), ..Default::default() };
+    let found = ContainerServiceClient::new(channel).get_container(request).await?.into_inner().container;
+    Ok(written_details(&found.unwrap_or_default()))
+}
+
+fn written_details(container: &Container) -> String {
+    let spec = container.spec.clone().unwrap_or_default();
+    let log = spec.log.unwrap_or_default();
+    let labels =
+        log.detail_labels.iter().filter_map(|name| Some((name.as_str(), spec.labels.get(name)?.as_str())));
+    let variables = container.resolved_env.iter().filter_map(|item| item.split_once('='));
+    let variables = variables.filter(|(name, _)| log.detail_env.iter().any(|wanted| wanted == name));
+    let pairs: BTreeMap<&str, &str> = labels.chain(variables).collect();
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    format!("{} ", pairs.join(","))
+}
+
+/// As in the query of an address, so that no comma, space or newline of a value is taken for one of the line.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
 }
 
 /// Runs `fluyt logs`.
@@ -56,6 +95,8 @@ pub async fn run(channel: Channel, command: LogsCommand) -> Result<u8, Failure> 
             Failure::usage(format!("--tail {text} is not a number of lines"), "write a number or all")
         })?),
     };
+    let details =
+        if command.details { details(channel.clone(), &command.container).await? } else { String::new() };
     let request = ReadLogsRequest {
         container: command.container,
         follow: command.follow,
@@ -82,6 +123,9 @@ pub async fn run(channel: Channel, command: LogsCommand) -> Result<u8, Failure> 
                             is_stderr,
                         )?;
                     }
+                    if command.details {
+                        render::bytes(details.as_bytes(), is_stderr)?;
+                    }
                     render::bytes(&record.data, is_stderr)?;
                 }
             }
@@ -96,4 +140,28 @@ pub async fn run(channel: Channel, command: LogsCommand) -> Result<u8, Failure> 
         }
     }
     Err(Failure::cut_off("log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1::types::{ContainerSpec, LogSpec};
+
+    #[test]
+    fn details_are_those_that_were_named_and_no_value_can_break_a_line() {
+        let log = LogSpec {
+            detail_labels: vec!["role".into(), "absent".into()],
+            detail_env: vec!["MODE".into()],
+            ..Default::default()
+        };
+        let labels =
+            [("role", "a b,c\n"), ("other", "x")].map(|(name, value)| (name.into(), value.into())).into();
+        let container = Container {
+            spec: Some(ContainerSpec { labels, log: Some(log), ..Default::default() }),
+            resolved_env: vec!["MODE=fast".into(), "SECRET=x".into()],
+            ..Default::default()
+        };
+        assert_eq!(written_details(&container), "MODE=fast,role=a+b%2Cc%0A ");
+        assert_eq!(written_details(&Container::default()), " ");
+    }
 }

@@ -14,7 +14,7 @@ pub struct NetworkFlags {
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     networks: Vec<String>,
     /// Further name on the first network
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
     /// IPv4 address on the first network
     #[arg(long, value_name = "ADDRESS")]

@@ -112,8 +112,10 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
     if command.joins() {
         return joined(channel, command).await;
     }
+    let spec = command.spec()?;
+    let mut cid_file = command.container.cid_file()?;
     let request = RunContainerRequest {
-        spec: Some(command.spec()?),
+        spec: Some(spec),
         name: command.container.name.clone().unwrap_or_default(),
         detach: command.detach,
         auth: credentials::for_run(&channel, &command.container.image, &command.container.pull).await?,
@@ -139,6 +141,7 @@ pub async fn run(channel: Channel, command: RunCommand) -> Result<u8, Failure> {
             Some(RunEvent::Pull(operation)) => progress.show(&operation),
             Some(RunEvent::Created(container)) => {
                 progress.end();
+                cid_file.write(&container.id)?;
                 id = container.id;
             }
             Some(RunEvent::Started(container)) if command.detach => {
@@ -180,6 +183,7 @@ async fn create_container(
     if let Some(size) = size {
         (spec.tty_width, spec.tty_height) = (size.width, size.height);
     }
+    let mut cid_file = flags.cid_file()?;
     let request = CreateContainerRequest {
         spec: Some(spec),
         name: flags.name.clone().unwrap_or_default(),
@@ -199,7 +203,9 @@ async fn create_container(
         }
         answer => answer?,
     };
-    Ok(answer.into_inner().container.unwrap_or_default().id)
+    let id = answer.into_inner().container.unwrap_or_default().id;
+    cid_file.write(&id)?;
+    Ok(id)
 }
 
 /// Joins before the start, so that no byte of output is missed, and feeds standard input.

@@ -26,6 +26,8 @@ const SECOND_NANOS: i64 = 1_000_000_000;
     after_help = "Examples:\n  fluyt stats\n  fluyt stats --no-stream web\n  fluyt stats --no-stream --format json"
 )]
 pub struct StatsCommand {
+    #[arg(short, long, hide = true)]
+    all: bool,
     /// Print once and end
     #[arg(long)]
     no_stream: bool,
@@ -51,6 +53,8 @@ pub struct TopCommand {
     format: Format,
     /// Container: id, unique beginning of an id, or name
     container: String,
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    ps_options: Vec<String>,
 }
 
 /// Runs `fluyt stats`: a table that is drawn anew on a terminal, one below the other elsewhere.
@@ -58,6 +62,12 @@ pub struct TopCommand {
 /// # Errors
 /// What the engine answers.
 pub async fn stats(channel: Channel, command: StatsCommand) -> Result<u8, Failure> {
+    if command.all {
+        return Err(Failure::usage(
+            "--all is not offered",
+            "one that does not run uses nothing; `fluyt ps -a` lists those too",
+        ));
+    }
     let interval = if command.no_stream { FIRST_INTERVAL } else { command.interval };
     let request = WatchStatsRequest {
         containers: command.containers.clone(),
@@ -179,6 +189,12 @@ fn percent(part: i64, whole: i64) -> f64 {
 /// # Errors
 /// What the engine answers.
 pub async fn top(channel: Channel, command: TopCommand) -> Result<u8, Failure> {
+    if let Some(option) = command.ps_options.first() {
+        return Err(Failure::usage(
+            format!("`{option}`: options of ps are not offered"),
+            "the columns are fixed; take what you need from --format json, or run ps by `fluyt exec`",
+        ));
+    }
     let mut client = ContainerServiceClient::new(channel);
     let mut found: Vec<ProcessInfo> = Vec::new();
     let mut page_token = String::new();

@@ -54,6 +54,8 @@ MAX_HEALTH_RETRIES: Final = 1_000
 MIN_LOG_SEGMENT_BYTES: Final = 1024
 MAX_LOG_SEGMENT_BYTES: Final = 1024 * MIB
 MAX_LOG_SEGMENTS: Final = 1_000
+MAX_LOG_DETAILS: Final = 64
+MAX_EXPOSED_PORTS: Final = 1_024
 
 RLIMIT_NAMES: Final = frozenset(
     [
@@ -78,6 +80,8 @@ RLIMIT_NAMES: Final = frozenset(
 _HOSTNAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?", re.ASCII)
 _CPU_LIST: Final = re.compile(r"\d{1,6}(?:-\d{1,6})?(?:,\d{1,6}(?:-\d{1,6})?)*", re.ASCII)
 _HOST_ALIAS: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?:[^\s][^\s]*", re.ASCII)
+_EXPOSED_PORT: Final = re.compile(r"([1-9]\d{0,4})/(?:tcp|udp|sctp)", re.ASCII)
+MAX_PORT: Final = 65_535
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 #: Kernel parameters that belong to the container's own IPC namespace. Source: moby `opts`, ValidateSysctl.
 _IPC_SYSCTLS: Final = frozenset(
@@ -118,6 +122,13 @@ def check_spec(spec: ContainerSpec) -> None:
         bounds = (MIN_LOG_SEGMENT_BYTES, MAX_LOG_SEGMENT_BYTES)
         _in_range(spec.log.segment_size_bytes, *bounds, "spec.log.segment_size_bytes", "bytes")
     _in_range(spec.log.segment_count, 0, MAX_LOG_SEGMENTS, "spec.log.segment_count", "")
+    for name, items in (("detail_labels", spec.log.detail_labels), ("detail_env", spec.log.detail_env)):
+        _bounded(len(items), MAX_LOG_DETAILS, "MAX_LOG_DETAILS", f"spec.log.{name}")
+        for index, item in enumerate(items):
+            if not _WORD.fullmatch(item) or "=" in item:
+                raise FieldInvalid(
+                    field=f"spec.log.{name}[{index}]", rule="must be a name of printable ASCII without `=`"
+                )
     if spec.stdin_once and not spec.open_stdin:
         raise FieldInvalid(field="spec.stdin_once", rule="needs open_stdin")
 
@@ -346,6 +357,11 @@ def _check_network(spec: ContainerSpec) -> None:
         for index, item in enumerate(items):
             if not _WORD.fullmatch(item):
                 raise FieldInvalid(field=f"spec.network.{name}[{index}]", rule="must be one word of printable ASCII")
+    _bounded(len(network.exposed_ports), MAX_EXPOSED_PORTS, "MAX_EXPOSED_PORTS", "spec.network.exposed_ports")
+    for index, text in enumerate(network.exposed_ports):
+        port = _EXPOSED_PORT.fullmatch(text)
+        if port is None or int(port[1]) > MAX_PORT:
+            raise FieldInvalid(field=f"spec.network.exposed_ports[{index}]", rule="must be a port as `80/tcp`")
     for index, server in enumerate(network.dns_servers):
         if not _is_address(server):
             raise FieldInvalid(field=f"spec.network.dns_servers[{index}]", rule="must be an IP address")

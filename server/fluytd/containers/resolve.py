@@ -1,6 +1,7 @@
 """Image and spec put together, and turned into what the core starts. Pure: it reads neither host nor clock."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +48,23 @@ JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
 #: What stands of a log that is not kept, for those who read it while it comes.
 UNKEPT_SEGMENT_BYTES: Final = 64 * 1024
 UNKEPT_SEGMENTS: Final = 2
+#: Longest name of a field. Source: systemd, `journal_field_valid`.
+MAX_FIELD_NAME: Final = 64
+_NO_FIELD_NAME: Final = re.compile(r"[^A-Z0-9_]", re.ASCII)
+#: What a label must not be taken for.
+_OWN_FIELDS: Final = frozenset(
+    {
+        "CONTAINER_ID",
+        "CONTAINER_ID_FULL",
+        "CONTAINER_NAME",
+        "CONTAINER_PARTIAL_MESSAGE",
+        "CONTAINER_TAG",
+        "IMAGE_NAME",
+        "MESSAGE",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+    }
+)
 _NANOS_PER_CPU: Final = 1_000_000_000
 
 #: Source: moby `oci/defaults.go`.
@@ -349,7 +367,18 @@ def journal_fields(container: Container) -> list[tuple[str, str]]:
         ("CONTAINER_TAG", container.id[:12]),
         ("IMAGE_NAME", container.spec.image),
         ("SYSLOG_IDENTIFIER", container.id[:12]),
+        *_journal_details(container),
     ]
+
+
+def _journal_details(container: Container) -> list[tuple[str, str]]:
+    """Labels and variables that the journal is told too, under names that it takes. Source: as above."""
+    log, labels = container.spec.log, container.resolved.labels
+    found = {name: labels[name] for name in log.detail_labels if name in labels}
+    variables = dict(item.partition("=")[::2] for item in container.resolved.env if "=" in item)
+    found |= {name: variables[name] for name in log.detail_env if name in variables}
+    fields = {_NO_FIELD_NAME.sub("_", name.upper()).lstrip("_0123456789"): value for name, value in found.items()}
+    return [(name[:MAX_FIELD_NAME], value) for name, value in fields.items() if name and name not in _OWN_FIELDS]
 
 
 def terminal_size(spec: ContainerSpec) -> tuple[int, int] | None:

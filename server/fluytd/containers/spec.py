@@ -279,6 +279,8 @@ class NetworkSpec:
     dns_options: tuple[str, ...] = ()
     #: `name:address`.
     extra_hosts: tuple[str, ...] = ()
+    #: `80/tcp`, besides those of the image.
+    exposed_ports: tuple[str, ...] = ()
 
 
 class Propagation(StrEnum):
@@ -373,6 +375,9 @@ class LogSpec:
     segment_count: int = 0
     #: None: the engine's; no record has it (see `create.with_defaults`).
     driver: LogDriver | None = None
+    #: Names of labels and variables that the journal and `logs --details` tell.
+    detail_labels: tuple[str, ...] = ()
+    detail_env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def each(container: Container) -> Sequence[tuple[str, PortSpec]]:
     found = expanded(spec.published_ports, "spec.network.published_ports")
     if spec.publish_all_ports:
         named = {(port.container_port, port.protocol) for _, port in found}
-        for exposed in container.image.exposed_ports:
+        for exposed in dict.fromkeys((*container.image.exposed_ports, *spec.exposed_ports)):
             number, _, protocol = exposed.partition("/")
             protocol = protocol.lower() or "tcp"
             if number.isdecimal() and protocol in PROTOCOL_NUMBERS and (int(number), protocol) not in named:

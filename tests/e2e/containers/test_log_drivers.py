@@ -108,6 +108,23 @@ def test_a_line_of_any_length_arrives_whole_in_pieces(journal_engine: tuple[Engi
     delete(engine, made.id)
 
 
+def test_labels_and_variables_that_are_named_stand_with_each_line_and_change_no_field_of_ours(
+    journal_engine: tuple[Engine, Path], journal: Journal
+) -> None:
+    engine, _ = journal_engine
+    log = container_spec_pb2.LogSpec(
+        driver=JOURNALD.driver, detail_labels=["com.example.role", "container_name", "absent"], detail_env=["MODE"]
+    )
+    labels = {"com.example.role": "a b", "container_name": "another", "other": "x"}
+    made = create(engine, "echo", "line", log=log, labels=labels, env=["MODE=fast", "SECRET=x"], name="detailed")
+    start(engine, made.id)
+    entry = journal.take()
+    wait(engine, made.id)
+    assert (entry["COM_EXAMPLE_ROLE"], entry["MODE"], entry["CONTAINER_NAME"]) == (b"a b", b"fast", b"detailed")
+    assert not {"OTHER", "SECRET", "ABSENT"} & entry.keys()
+    delete(engine, made.id)
+
+
 def test_a_journal_that_goes_away_costs_the_container_nothing(journal_engine: tuple[Engine, Path]) -> None:
     engine, path = journal_engine
     first = Journal(path)

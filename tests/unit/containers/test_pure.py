@@ -4,13 +4,14 @@ from random import Random
 
 import pytest
 
-from fluytd.containers.checks import check_spec, swap_default
+from fluytd.containers.checks import MAX_EXPOSED_PORTS, MAX_LOG_DETAILS, check_spec, swap_default
 from fluytd.containers.model import Container, ExitStatus
 from fluytd.containers.names import is_valid_name, make_name
 from fluytd.containers.resolve import capabilities, limits, mounts, resolve
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
+    LogSpec,
     NetworkMode,
     NetworkSpec,
     ResourcesSpec,
@@ -18,7 +19,7 @@ from fluytd.containers.spec import (
     SecuritySpec,
     TmpfsSpec,
 )
-from fluytd.errors import FieldInvalid
+from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.state.containers import Encoder, decode
 from tests.support.fakes.containers import HOST, IMAGE, FakeDirectories
 
@@ -111,12 +112,32 @@ def test_cpus_are_quota_and_period() -> None:
             ContainerSpec("b", sysctls={"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x"}),
             "spec.sysctls[kernel.shm_rmid_forced]",
         ),
+        (ContainerSpec("b", log=LogSpec(detail_labels=("a=b",))), "spec.log.detail_labels[0]"),
+        (ContainerSpec("b", log=LogSpec(detail_env=("OK", ""))), "spec.log.detail_env[1]"),
+        (ContainerSpec("b", network=NetworkSpec(exposed_ports=("80/tcp", "80"))), "spec.network.exposed_ports[1]"),
+        (ContainerSpec("b", network=NetworkSpec(exposed_ports=("65536/udp",))), "spec.network.exposed_ports[0]"),
     ],
 )
 def test_what_breaks_a_rule_is_refused_by_its_field(spec: ContainerSpec, field: str) -> None:
     with pytest.raises(FieldInvalid) as caught:
         check_spec(spec)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("spec", "limit"),
+    [
+        (ContainerSpec("b", log=LogSpec(detail_env=("A",) * (MAX_LOG_DETAILS + 1))), "MAX_LOG_DETAILS"),
+        (
+            ContainerSpec("b", network=NetworkSpec(exposed_ports=("80/tcp",) * (MAX_EXPOSED_PORTS + 1))),
+            "MAX_EXPOSED_PORTS",
+        ),
+    ],
+)
+def test_what_is_too_many_is_told_by_its_limit(spec: ContainerSpec, limit: str) -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        check_spec(spec)
+    assert caught.value.metadata["limit"] == limit
 
 
 def test_capabilities_are_dropped_and_added_as_docker_does() -> None:

@@ -158,6 +158,7 @@ def _network(message: network_pb2.NetworkSpec) -> NetworkSpec:
         dns_search=tuple(message.dns_search),
         dns_options=tuple(message.dns_options),
         extra_hosts=tuple(message.extra_hosts),
+        exposed_ports=tuple(message.exposed_ports),
     )
 
 
@@ -172,7 +173,13 @@ _LOG_DRIVERS: Final = {
 def _log(message: container_spec_pb2.LogSpec) -> LogSpec:
     if message.driver not in _LOG_DRIVERS:
         raise FieldInvalid(field="spec.log.driver", rule="must be one that is known")
-    return LogSpec(message.segment_size_bytes, message.segment_count, _LOG_DRIVERS[message.driver])
+    return LogSpec(
+        message.segment_size_bytes,
+        message.segment_count,
+        _LOG_DRIVERS[message.driver],
+        tuple(message.detail_labels),
+        tuple(message.detail_env),
+    )
 
 
 def to_spec(spec: ContainerSpec, *, is_brief: bool = False) -> container_spec_pb2.ContainerSpec:
@@ -248,6 +255,7 @@ def _to_network(network: NetworkSpec) -> network_pb2.NetworkSpec:
         dns_search=network.dns_search,
         dns_options=network.dns_options,
         extra_hosts=network.extra_hosts,
+        exposed_ports=network.exposed_ports,
     )
 
 
@@ -266,4 +274,6 @@ def _add_details(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec)
     add_mounts(message, spec)
     message.log.segment_size_bytes = spec.log.segment_size_bytes
     message.log.segment_count = spec.log.segment_count
+    message.log.detail_labels.extend(spec.log.detail_labels)
+    message.log.detail_env.extend(spec.log.detail_env)
     message.log.driver = next(value for value, driver in _LOG_DRIVERS.items() if driver is spec.log.driver)

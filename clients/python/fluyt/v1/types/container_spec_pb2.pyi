@@ -479,22 +479,36 @@ class LogSpec(_message.Message):
     DRIVER_FIELD_NUMBER: _builtins.int
     SEGMENT_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
+    DETAIL_LABELS_FIELD_NUMBER: _builtins.int
+    DETAIL_ENV_FIELD_NUMBER: _builtins.int
     driver: Global___LogSpec.Driver.ValueType
     """OPTIONAL. Kind. Default: FILE."""
     segment_size_bytes: _builtins.int
     """OPTIONAL. Size in bytes at which a segment is closed and the next begun. Default: 16 MiB."""
     segment_count: _builtins.int
     """OPTIONAL. Number of segments kept, at least 1. Default: 5."""
+    @_builtins.property
+    def detail_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Names of labels that the journal is told of with each line, and that `logs --details` shows; one that the
+        container lacks is passed over. Default: none.
+        """
+
+    @_builtins.property
+    def detail_env(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Names of variables of its environment, as `detail_labels`. Default: none."""
+
     def __init__(
         self,
         *,
         driver: Global___LogSpec.Driver.ValueType = ...,
         segment_size_bytes: _builtins.int = ...,
         segment_count: _builtins.int = ...,
+        detail_labels: _abc.Iterable[_builtins.str] | None = ...,
+        detail_env: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "segment_count", b"segment_count", "segment_size_bytes", b"segment_size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail_env", b"detail_env", "detail_labels", b"detail_labels", "driver", b"driver", "segment_count", b"segment_count", "segment_size_bytes", b"segment_size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

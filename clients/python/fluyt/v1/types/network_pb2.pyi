@@ -185,6 +185,7 @@ class NetworkSpec(_message.Message):
     DNS_SEARCH_FIELD_NUMBER: _builtins.int
     DNS_OPTIONS_FIELD_NUMBER: _builtins.int
     EXTRA_HOSTS_FIELD_NUMBER: _builtins.int
+    EXPOSED_PORTS_FIELD_NUMBER: _builtins.int
     mode: Global___NetworkSpec.Mode.ValueType
     """OPTIONAL. Mode. Default: the engine's, BRIDGE unless its settings say otherwise."""
     container: _builtins.str
@@ -192,7 +193,7 @@ class NetworkSpec(_message.Message):
     must run when this one starts, and its hosts, hostname and resolv.conf are this one's.
     """
     publish_all_ports: _builtins.bool
-    """OPTIONAL. Publish every port that the image exposes on a free port. Default: false."""
+    """OPTIONAL. Publish every port that the image or `exposed_ports` exposes on a free port. Default: false."""
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkAttachment]:
         """OPTIONAL. Networks to attach to, in the order of their interfaces. Default: the default bridge."""
@@ -217,6 +218,10 @@ class NetworkSpec(_message.Message):
     def extra_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Lines for /etc/hosts as `name:address`; the address `host-gateway` stands for the host. Default: none."""
 
+    @_builtins.property
+    def exposed_ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Ports that it listens on besides those of its image, `80/tcp`, for `publish_all_ports`. Default: none."""
+
     def __init__(
         self,
         *,
@@ -229,10 +234,11 @@ class NetworkSpec(_message.Message):
         dns_search: _abc.Iterable[_builtins.str] | None = ...,
         dns_options: _abc.Iterable[_builtins.str] | None = ...,
         extra_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        exposed_ports: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "container", b"container", "dns_options", b"dns_options", "dns_search", b"dns_search", "dns_servers", b"dns_servers", "extra_hosts", b"extra_hosts", "mode", b"mode", "publish_all_ports", b"publish_all_ports", "published_ports", b"published_ports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "container", b"container", "dns_options", b"dns_options", "dns_search", b"dns_search", "dns_servers", b"dns_servers", "exposed_ports", b"exposed_ports", "extra_hosts", b"extra_hosts", "mode", b"mode", "publish_all_ports", b"publish_all_ports", "published_ports", b"published_ports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
