@@ -46,7 +46,7 @@ fuzz: setup-test ## Damage the kept inputs of tests/data/fuzz for FLUYT_FUZZ_SEC
 	@$(PY) -m tests.security.fuzz.run $${FLUYT_FUZZ_SECONDS:-600} $${FLUYT_FUZZ_SEED:-1000}
 
 soak: setup-test ## Drive containers at random for thousands of steps, killing daemon and supervisors (FLUYT_TEST_STEPS, FLUYT_TEST_SEED)
-	@FLUYT_TEST_STEPS=$${FLUYT_TEST_STEPS:-5000} $(PYTEST) tests/recovery/test_lives.py -s
+	@FLUYT_TEST_SEED=$${FLUYT_TEST_SEED:-$$RANDOM} FLUYT_TEST_STEPS=$${FLUYT_TEST_STEPS:-5000} $(PYTEST) tests/recovery/test_lives.py -s
 
 lint: ## rustfmt, clippy, ruff, mypy, stubtest
 	@cargo fmt --all --check

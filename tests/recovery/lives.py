@@ -37,7 +37,7 @@ from tests.recovery.crash import (
     until_gone,
     until_nothing_unowned,
 )
-from tests.recovery.life_model import EXITED, KILLED, KINDS, PAUSED, RUNNING, Chronicle, Life, RefusedError
+from tests.recovery.life_model import CREATED, EXITED, KILLED, KINDS, PAUSED, RUNNING, Chronicle, Life, RefusedError
 from tests.support import leftovers
 from tests.support.wait import until_now
 
@@ -278,8 +278,10 @@ class Lives(RuleBasedStateMachine):
         life = self.lives[id_]
         self._cut(f"{call.name} cut", id_, millis, lambda: call.make(self.engine, id_))
         possible = [life, call.on(life)]
-        if (life.state == EXITED and call.name in STARTING) or (life.is_live and call.name == "restart"):
-            # What its last run left was forgotten when the start was recorded; no process came of it.
+        is_at_rest = life.state == EXITED or (life.kind.is_removed and life.state == CREATED)
+        if (is_at_rest and call.name in STARTING) or (life.is_live and call.name == "restart"):
+            # What its last run left was forgotten when the start was recorded; no process came of it, and what goes
+            # with its end has gone.
             possible.append(life.ended(START_UNDONE))
         if life.is_live and call.name in SENDING:
             with suppress(AssertionError):

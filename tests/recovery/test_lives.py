@@ -1,7 +1,6 @@
 """Containers are driven at random, and daemon and supervisors killed at random, beside a model of what must hold."""
 
 import os
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from tests.support.preloaded_fluytd import Preloaded
 
 #: So many things are done at least; `make soak` asks for thousands.
 STEP_COUNT = int(os.environ.get("FLUYT_TEST_STEPS", "60"))
+#: The suite takes the same way every time, so that it tells of a change; `make soak` looks for new ways.
+SUITE_SEED = 20261126
 #: Rules between two times that all containers go; of some nothing comes, as there is no container for them.
 EXAMPLE_STEPS = 40
 #: Examples of one seed. The first of each is the plainest of all, which does next to nothing.
@@ -39,7 +40,7 @@ SETTINGS = settings(
 def test_containers_driven_at_random_are_always_as_the_model_says(
     tmp_path: Path, preloaded: Preloaded, registry: str
 ) -> None:
-    seed = int(os.environ.get("FLUYT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    seed = int(os.environ.get("FLUYT_TEST_SEED", SUITE_SEED))
     print(f"FLUYT_TEST_SEED={seed} FLUYT_TEST_STEPS={STEP_COUNT}")
     with CrashedEngine(tmp_path, preloaded, registry) as engine:
         engine.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
