@@ -67,10 +67,14 @@ def test_log_options_alone_leave_the_driver_to_the_engine(fluyt: Program) -> Non
         (["--runtime", "runc"], "leave it out"),
         (["--link-local-ip", "169.254.1.1"], "--ip"),
         (["--io-maxiops", "5"], "--device-read-iops"),
-        (["--gpus", "all"], "--gpus"),
         (["--storage-opt", "inodes=5"], "size=10g"),
     ],
 )
 def test_what_is_not_offered_says_what_to_do_instead(fluyt: Program, flags: list[str], instead: str) -> None:
     ended = fluyt("create", *flags, IMAGE, "true")
     assert (ended.code, instead in ended.err) == (125, True), ended.err
+
+
+def test_a_graphics_processor_is_a_device_by_its_cdi_name(fluyt: Program) -> None:
+    ended = fluyt("run", "--rm", "--gpus", "2", IMAGE, "true")
+    assert (ended.code, "nvidia.com/gpu=0" in ended.err) == (125, True), ended.err
