@@ -121,6 +121,8 @@ class Life:
         """ResumeContainer."""
         if not self.is_live:
             raise RefusedError
+        if self.kind.at_once is not None:
+            return self.ended(self.kind.at_once)
         running = dataclasses.replace(self, state=RUNNING, is_term_waiting=False)
         return running.ended(self.kind.on_term) if self.is_term_waiting and self.kind.on_term else running
 

@@ -5,6 +5,7 @@ none. Of two calls at once the effect is that of one order or the other. After e
 that nothing owns, and the events tell each life whole and in order.
 """
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -104,6 +105,9 @@ CALLS: Final = [
         "delete by force", "DeleteContainer", containers_pb2.DeleteContainerRequest, Life.delete_by_force, force=True
     ),
 ]
+
+
+THAWING: Final = next(call for call in CALLS if call.name == "resume")
 
 
 def updating(limit: int) -> Call:
@@ -219,7 +223,13 @@ class Lives(RuleBasedStateMachine):
         for one, other in ((first, second), (second, first)):
             if one.name == "restart" and other.name in ENDING:
                 possible.append(one.on(life))  # it came while the end that the other asked for had not come yet
+            if one.name in STARTING and life.kind.at_once is not None:
+                possible.append(other.on(dataclasses.replace(life, state=RUNNING)))  # before it had ended by itself
         self._become_one_of(id_, possible, is_process_known=False)
+        after = self.lives.get(id_)
+        if after is not None and after.state == PAUSED and id_ not in self.pids:
+            # Frozen before it could say that it hears signals, or end.
+            self._answered(id_, THAWING)
 
     @rule(which=st.integers(0, 99))
     def end_by_itself(self, which: int) -> None:
