@@ -1,6 +1,7 @@
 """Containers: their service, further processes in them, their logs, their sizes."""
 
 import functools
+import logging
 import platform
 from collections import Counter
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ from fluytd.state.containers import ContainerRecords
 from fluytd.state.execs import ExecRecords
 from fluytd.volumes.service import VolumeService
 from fluytd.volumes.uses import VolumeUses
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,15 +131,24 @@ def _obstacle(data_root: Path) -> str:
 
 
 def id_settings(base: Base) -> IdSettings:
-    """The settings about users, and what the host allows. Blocking (a millisecond, once)."""
+    """The settings about users, and what the host allows; that containers have the host's users although the setting
+    says otherwise is logged. Blocking (a millisecond, once)."""
     config = base.config
-    return IdSettings(
+    settings = IdSettings(
         UsersMode(config.default_userns),
         config.userns_first_id,
         config.userns_pool_count,
         config.userns_range_count,
         _obstacle(config.data_root),
     )
+    if settings.default is UsersMode.AUTO and settings.obstacle:
+        _tell_fallback(settings.obstacle)
+    return settings
+
+
+@functools.cache
+def _tell_fallback(obstacle: str) -> None:
+    _log.warning("containers have the host's users although default_userns is auto: %s", obstacle)
 
 
 def _name_sources(config: Config) -> NameSources:
