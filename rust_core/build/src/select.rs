@@ -17,7 +17,9 @@ pub struct SelectionRequest<'a> {
     pub is_required: bool,
     /// With `--parents`: the pattern below `pattern`, whose matches keep their directories; empty for none.
     pub parents_pattern: &'a [u8],
-    /// Says of a path from the tree's root, and whether it is a directory, that it is left out.
+    /// Says of a path, and whether it is a directory, that it is left out. Paths are those below a copied directory, as
+    /// BuildKit has it (fsutil copy.go), with `--parents` those below its fixed part; of a file that is named or matched
+    /// the path from the tree's root, as Docker's reference has it. A directory that is named is never left out itself.
     pub is_excluded: &'a dyn Fn(&[u8], bool) -> bool,
     /// The caller gave up.
     pub is_cancelled: &'a dyn Fn() -> bool,
@@ -68,14 +70,14 @@ impl Selection {
 /// # Errors
 /// `BUILD_SOURCE_NOT_FOUND`, `BUILD_COPY_REJECTED` (pattern, kind, links), `LIMIT_EXCEEDED`, `IO_FAILED`, `CANCELLED`.
 pub fn select(tree: &dyn Tree, request: &SelectionRequest<'_>) -> Result<Selection, BuildError> {
-    let mut picker = Picker { tree, request, selection: Selection::default() };
+    let mut picker = Picker { tree, request, selection: Selection::default(), leaves_out: false };
     picker.selection.has_owners = tree.has_owners();
     if request.parents_pattern.is_empty() {
         picker.named()?;
     } else {
         picker.with_parents()?;
     }
-    if picker.selection.matches.is_empty() && request.is_required {
+    if picker.selection.matches.is_empty() && request.is_required && !picker.leaves_out {
         let path = shown(request.pattern);
         return Err(BuildError::SourceNotFound { path, tree: tree.name().to_owned() });
     }
@@ -86,24 +88,22 @@ struct Picker<'a> {
     tree: &'a dyn Tree,
     request: &'a SelectionRequest<'a>,
     selection: Selection,
+    /// Something was found and left out.
+    leaves_out: bool,
 }
 
 impl Picker<'_> {
     fn named(&mut self) -> Result<(), BuildError> {
         for path in self.expand(self.request.pattern)? {
-            if self.is_excluded(&path)? {
+            let Some((real, meta)) = follow(self.tree, &path)? else { continue };
+            if !meta.is_directory() && (self.request.is_excluded)(&path, false) {
+                self.leaves_out = true;
                 continue;
             }
-            let Some((real, meta)) = follow(self.tree, &path)? else { continue };
             let name = split_last(&path).1.to_vec();
             self.take(name, &real, meta, false)?;
         }
         Ok(())
-    }
-
-    fn is_excluded(&self, path: &[u8]) -> Result<bool, BuildError> {
-        let is_directory = self.tree.stat(path)?.is_some_and(|meta| meta.is_directory());
-        Ok((self.request.is_excluded)(path, is_directory))
     }
 
     /// The paths that the pattern matches, in order. A path without a wildcard is itself, be it there or not.
@@ -164,12 +164,16 @@ impl Picker<'_> {
             let path = join(base, below);
             let path = path.strip_suffix(b"/").unwrap_or(&path);
             return match self.tree.stat(path)? {
-                Some(meta) if !self.is_excluded(path)? => {
+                Some(meta) if (self.request.is_excluded)(below, meta.is_directory()) => {
+                    self.leaves_out = true;
+                    Ok(())
+                }
+                Some(meta) => {
                     // A link that is named is followed, as without `--parents`.
                     let (real, meta) = follow(self.tree, path)?.unwrap_or((path.to_vec(), meta));
                     self.take(below.to_vec(), &real, meta, true)
                 }
-                _ => Ok(()),
+                None => Ok(()),
             };
         };
         if *part == b"**" {
@@ -199,7 +203,7 @@ impl Picker<'_> {
     fn take(&mut self, name: Vec<u8>, path: &[u8], meta: Meta, keeps_name: bool) -> Result<(), BuildError> {
         let mut below = Vec::new();
         if meta.is_directory() {
-            self.walk(path, &mut below)?;
+            self.walk(path, if keeps_name { &name } else { b"" }, &mut below)?;
         } else if meta.kind == MetaKind::Socket {
             return Err(BuildError::rejected(path, CopyRule::Kind));
         }
@@ -214,8 +218,9 @@ impl Picker<'_> {
         check("MAX_LAYER_ENTRIES", MAX_LAYER_ENTRIES, self.selection.entry_count, path)
     }
 
-    /// All below the directory `top`, in order, links as they are; sockets are passed over.
-    fn walk(&mut self, top: &[u8], found: &mut Vec<Picked>) -> Result<(), BuildError> {
+    /// All below the directory `top`, in order, links as they are; sockets are passed over. `before` stands before the
+    /// paths that are asked about.
+    fn walk(&mut self, top: &[u8], before: &[u8], found: &mut Vec<Picked>) -> Result<(), BuildError> {
         let mut pending: Vec<Vec<u8>> = vec![Vec::new()];
         while let Some(below) = pending.pop() {
             self.check_cancelled()?;
@@ -230,7 +235,7 @@ impl Picker<'_> {
                 let (path, name) = (join(&directory, &name), join(&below, &name));
                 let Some(meta) = self.tree.stat(&path)? else { continue };
                 let is_directory = meta.is_directory();
-                let is_excluded = (self.request.is_excluded)(&path, is_directory);
+                let is_excluded = (self.request.is_excluded)(&join(before, &name), is_directory);
                 if is_directory {
                     // What is below an excluded directory may be included again.
                     pending.push(name.clone());

@@ -260,7 +260,7 @@ SAMPLES = {
         FROM busybox:1
         WORKDIR /src
         COPY . .
-        COPY --exclude=**/*.tmp docs /docs/
+        COPY --exclude=*.tmp docs /docs/
         CMD find . /docs -type f | sort
         """,
         "./Dockerfile.dev\n./docs/a.md\n./docs/b.tmp\n./logs/keep.log\n./main\n/docs/a.md\n",

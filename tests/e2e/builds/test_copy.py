@@ -231,6 +231,35 @@ def test_modes_links_and_excludes_of_copy(engine: Engine, tmp_path: Path) -> Non
     assert found == ["644", "755", "700", "a.sh", "deep", "3:4", "rfirst", "second"]
 
 
+def test_excludes_are_of_paths_below_what_is_copied(engine: Engine, tmp_path: Path) -> None:
+    files = {"d/a": "", "d/b.txt": "", "d/deep/c.txt": "", "d/deep/d": "", "e/x.txt": "", "top.txt": "", "top.md": ""}
+    built = build(
+        engine,
+        context(tmp_path, files),
+        """
+        FROM busybox:1
+        COPY --exclude=*.txt d /shallow
+        COPY --exclude=deep/* d /deep
+        COPY --exclude=d/* d /none-of-these
+        COPY --exclude=*.txt top.* /tops/
+        COPY --exclude=*.txt e top.txt /empty/
+        COPY --parents --exclude=deep d/./* /parents/
+        COPY --parents --exclude=d/*.txt d /kept/
+        """,
+    )
+    folders = "shallow deep none-of-these tops empty parents kept"
+    script = f"cd / && for d in {folders}; do echo $(cd $d && find . -type f | sort); done"
+    assert shell(engine, built, script).splitlines() == [
+        "./a ./deep/c.txt ./deep/d",
+        "./a ./b.txt",
+        "./a ./b.txt ./deep/c.txt ./deep/d",
+        "./top.md",
+        "",
+        "./a ./b.txt",
+        "./d/a ./d/deep/c.txt ./d/deep/d",
+    ]
+
+
 def test_a_copy_that_would_change_what_a_file_is_is_refused(engine: Engine, tmp_path: Path) -> None:
     folder = context(tmp_path, {"d/bin": "a file", "f": "f", "e/etc/passwd/x": "x"})
     for line, path in (("COPY d /", "bin"), ("COPY e /", "etc/passwd"), ("COPY f /etc/passwd/y", "etc/passwd")):
