@@ -1,12 +1,14 @@
 """What is read of CNI's lists and of plugins' answers, and what plugins are given."""
 
 import json
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fluytd.errors import CniPluginFailed, FieldInvalid
+from fluytd.errors import CniPluginFailed, FieldInvalid, IoFailed
 from fluytd.networks.cni import model
 from fluytd.networks.cni.attachments import PluginNetworks
 from fluytd.networks.cni.model import MAX_PLUGINS, MAX_RESULT_ADDRESSES, MAX_RESULT_INTERFACES, parse_list, parse_result
@@ -146,3 +148,44 @@ def test_lists_are_looked_for_within_bounds(tmp_path: Path) -> None:
         (tmp_path / f"z{number}.conflist").touch()
     with pytest.raises(FieldInvalid, match="MAX_CONFLISTS"):
         plugins.read_list("front")
+
+
+def test_what_is_known_is_asked_while_other_containers_come_and_go() -> None:
+    networks, _, _ = made(listed({"type": "first"}))
+    failures: list[Exception] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        try:
+            while not is_over.is_set():
+                networks.has("none")
+                networks.sweep([f"c{number}" for number in range(400)])
+        except Exception as error:  # noqa: BLE001 # whatever it is, it ends the asking
+            failures.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for number in range(400):
+            networks.add(f"c{number}", NETWORK, ENDPOINT, (), FakeNamespace())
+    finally:
+        is_over.set()
+        asking.join()
+        sys.setswitchinterval(before)
+    assert failures == []
+
+
+def test_a_run_root_that_cannot_be_used_is_told_by_its_path(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    (tmp_path / "bin").mkdir()
+    plugin = tmp_path / "bin" / "first"
+    plugin.write_text("#!/bin/sh\n")
+    plugin.chmod(0o755)
+    core = CorePlugins([], [str(tmp_path / "bin")], in_the_way / "cni")
+    with pytest.raises(IoFailed, match="mkdir"):
+        core.run("first", {}, b"{}", "c")
+    with pytest.raises(IoFailed, match="unlink"):
+        core.forget("c")

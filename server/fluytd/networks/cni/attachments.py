@@ -100,7 +100,7 @@ class PluginNetworks:
 
     def has(self, container_id: str) -> bool:
         """Whether plugins have something of the container. Never blocks."""
-        return any(key[0] == container_id for key in self._known)
+        return bool(self._of(container_id))
 
     def is_complete(self, container_id: str, network_id: str) -> bool:
         """Whether all plugins of that network have answered. Never blocks."""
@@ -133,7 +133,9 @@ class PluginNetworks:
 
     def sweep(self, live: Collection[str]) -> None:
         """As `remove` for each container that is not among the live ones."""
-        for container_id in {key[0] for key in self._known} - set(live):
+        with self._lock:
+            known = {key[0] for key in self._known}
+        for container_id in known - set(live):
             _log.info("container %s does not run: its plugins are told so", container_id)
             try:
                 self.remove(container_id)

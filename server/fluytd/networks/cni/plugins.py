@@ -64,14 +64,21 @@ class CorePlugins:
     def run(self, kind: str, environment: Mapping[str, str], config: bytes, file_name: str) -> network.PluginEnd:
         """See `ports.Plugins.run`."""
         program = self.find(kind)
-        self._run_dir.mkdir(_PRIVATE, parents=True, exist_ok=True)
+        try:
+            self._run_dir.mkdir(_PRIVATE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise IoFailed(operation="mkdir", path=str(self._run_dir), errno=error.errno) from error
         whole = {"PATH": _PATH, "CNI_PATH": ":".join(self._plugin_dirs), **environment}
         path = str(self._run_dir / file_name)
         return network.run_plugin(program, [*whole.items()], config, path, PLUGIN_TIMEOUT_MILLIS, MAX_RESULT_BYTES)
 
     def forget(self, file_name: str) -> None:
         """See `ports.Plugins.forget`."""
-        (self._run_dir / file_name).unlink(missing_ok=True)
+        path = self._run_dir / file_name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise IoFailed(operation="unlink", path=str(path), errno=error.errno) from error
 
 
 def _read(path: Path) -> str:
