@@ -105,6 +105,8 @@ def _ours(root: Path, reference: str, store: str, peaks_kib: list[int]) -> float
 def _peer(root: Path, reference: str, name: str) -> float:
     peers = Peers(root, root / "none", None, only=name)
     try:
+        if not peers.peers:
+            raise RuntimeError("; ".join(peers.skipped))
         (peer,) = peers.peers
         assert peer.pull is not None
         return quiet_run(peer.pull(reference), peer.environment)

@@ -79,6 +79,7 @@ CATALOGUE: dict[str, str] = {
         f"volume.record.{state}": "the commit of a volume's record of this state"
         for state in ("creating", "ready", "deleting", "deleted")
     },
+    "check.blob.compress": "the compressing of a layer whose blob is damaged or missing",
     "check.blob.replace": "a blob that was made again taking the place of a damaged one",
     "check.layer.make": "making a layer again",
     "check.layer.replace": "a layer that was made again taking the place of a damaged one",

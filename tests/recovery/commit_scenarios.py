@@ -15,10 +15,14 @@ def running(engine: CrashedEngine) -> None:
     start_ready(engine, NAME, f"echo whole > /half; {COUNT}")
 
 
+def request() -> containers_pb2.CommitContainerRequest:
+    """What asks for the image."""
+    return containers_pb2.CommitContainerRequest(container=NAME, reference=REFERENCE)
+
+
 def commit(engine: CrashedEngine) -> None:
     """CommitContainer of a running one, which is frozen meanwhile."""
-    request = containers_pb2.CommitContainerRequest(container=NAME, reference=REFERENCE)
-    engine.containers.CommitContainer(request, timeout=CALL_SECONDS)
+    engine.containers.CommitContainer(request(), timeout=CALL_SECONDS)
 
 
 def commit_again(engine: CrashedEngine) -> None:

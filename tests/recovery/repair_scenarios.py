@@ -1,11 +1,13 @@
 """How each failpoint on the way of a repair is reached: an image whose layer and its blob are lost, and a registry."""
 
 import contextlib
+import json
 import sqlite3
 from pathlib import Path
 
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
-from tests.recovery.crash import CALL_SECONDS, CrashedEngine, Scenario
+from tests.recovery import commit_scenarios
+from tests.recovery.crash import CALL_SECONDS, CrashedEngine, Scenario, delete
 from tests.recovery.image_scenarios import PLAIN, REPOSITORY, in_registry, names, pull, whole_then_removed
 
 #: The layer with the mark: no other container stands on it.
@@ -73,8 +75,30 @@ def restore_again(engine: CrashedEngine) -> None:
 
 RESTORING = Scenario(repair, restore_again, pulled_and_record_spoilt, is_unlisting=True)
 
+
+def committed_and_damaged(engine: CrashedEngine) -> None:
+    """An image was made of a container, which is gone; the blob of its upper layer is too, and no registry has it."""
+    commit_scenarios.running(engine)
+    answer = engine.containers.CommitContainer(commit_scenarios.request(), timeout=CALL_SECONDS)
+    delete(engine, commit_scenarios.NAME)
+    blobs = engine.root / "data" / "content" / "blobs" / "sha256"
+    manifest = json.loads((blobs / answer.manifest_digest.partition(":")[2]).read_bytes())
+    (blobs / manifest["layers"][-1]["digest"].partition(":")[2]).unlink()
+
+
+def compress_again(engine: CrashedEngine) -> None:
+    """One blob at most is damaged; a repair makes the image whole."""
+    assert len(check(engine, repair=False)) <= 1
+    repair(engine)
+    assert check(engine, repair=False) == []
+    whole_then_removed(engine, commit_scenarios.REFERENCE)
+
+
+COMPRESSING = Scenario(repair, compress_again, committed_and_damaged, is_damaging=True)
+
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
+    "check.blob.compress": COMPRESSING,
     "check.source.fetch": REPAIRING,
     "check.blob.replace": REPAIRING,
     "check.layer.make": REPAIRING,

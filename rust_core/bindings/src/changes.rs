@@ -174,6 +174,28 @@ fn store_changes(
     stored_layer(py, stored)
 }
 
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+fn compress_changes(
+    py: Python<'_>,
+    upper_dir: &str,
+    lower_layer_ids: Vec<String>,
+    subject: &str,
+    digest: &str,
+    size_bytes: u64,
+    content: &ContentStore,
+    layers: &LayerStore,
+    cancel: &CancelToken,
+) -> PyResult<()> {
+    let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
+    let digest = digest.parse().map_err(raise)?;
+    py.detach(|| {
+        let mut tar = source.open(&layers.inner)?.into_layer_tar(&[])?;
+        ingest::compress_archive(&mut tar, &digest, size_bytes, &content.inner, &cancel.inner)
+    })
+    .map_err(raise)
+}
+
 fn bytes_of(paths: Vec<String>) -> Vec<Vec<u8>> {
     paths.into_iter().map(String::into_bytes).collect()
 }
@@ -182,5 +204,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Change>()?;
     module.add_class::<TreeArchive>()?;
     module.add_function(wrap_pyfunction!(list_changes, module)?)?;
+    module.add_function(wrap_pyfunction!(compress_changes, module)?)?;
     module.add_function(wrap_pyfunction!(store_changes, module)?)
 }

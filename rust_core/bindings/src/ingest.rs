@@ -232,6 +232,23 @@ fn decompress_archive(
 }
 
 #[pyfunction]
+fn compress_archive(
+    py: Python<'_>,
+    fd: i32,
+    digest: &str,
+    size_bytes: u64,
+    content: &ContentStore,
+    cancel: &CancelToken,
+) -> PyResult<()> {
+    let (fd, digest) = (borrow(fd)?, digest.parse().map_err(raise)?);
+    py.detach(|| {
+        let mut archive = ingest::ArchiveFile::new(fd);
+        ingest::compress_archive(&mut archive, &digest, size_bytes, &content.inner, &cancel.inner)
+    })
+    .map_err(raise)
+}
+
+#[pyfunction]
 fn list_archive(py: Python<'_>, fd: i32, max_entries: u64) -> PyResult<Vec<ArchiveEntry>> {
     let fd = borrow(fd)?;
     let entries = py.detach(|| ingest::list_archive(fd, max_entries)).map_err(raise)?;
@@ -257,5 +274,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(store_layer, module)?)?;
     module.add_function(wrap_pyfunction!(finish_layer, module)?)?;
     module.add_function(wrap_pyfunction!(decompress_archive, module)?)?;
+    module.add_function(wrap_pyfunction!(compress_archive, module)?)?;
     module.add_function(wrap_pyfunction!(list_archive, module)?)
 }

@@ -63,7 +63,7 @@ impl UnnamedBlob {
         store: &ContentStore,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<StagedBlob, ContentError> {
-        let digest = self.hasher.clone().finish();
+        let digest = self.digest();
         let is_new = match store.open_ingest(&digest, self.size_bytes, is_cancelled)? {
             OpenedIngest::Present { .. } => false,
             OpenedIngest::Writing(ingest) => {
@@ -73,6 +73,11 @@ impl UnnamedBlob {
             }
         };
         Ok(StagedBlob { digest, size_bytes: self.size_bytes, is_new })
+    }
+
+    /// The digest of what it holds by now.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
     }
 
     /// How long it is.

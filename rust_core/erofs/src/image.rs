@@ -108,7 +108,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         let head = Super {
             block_bits: self.block_bits,
             // It is the first inode, and the format has 16 bits for it.
-            root_nid: u16::try_from(tree.inodes[0].nid).unwrap_or(u16::MAX),
+            root_nid: u16::try_from(plan.nids[0]).unwrap_or(u16::MAX),
             inode_count,
             block_count: plan.end_block,
             meta_block,
@@ -126,16 +126,16 @@ impl<W: Write + Seek> ImageWriter<W> {
         let mut blocks = plan.blocks.iter().peekable();
         for number in &plan.order {
             let inode = &tree.inodes[*number as usize];
-            let start = u64::from(inode.nid) * SLOT_BYTES;
+            let start = u64::from(plan.nids[*number as usize]) * SLOT_BYTES;
             let own_block = blocks.next_if(|(owner, _)| owner == number).map(|(_, block)| *block);
             let (layout, _) = data_of(tree, inode, self.block_bytes());
             let xattrs = tree.xattrs.body(tree.owners.get(inode.owner).xattrs);
             self.pad_to(area + start)?;
-            self.put(&self.raw(tree, *number, layout, own_block).encode())?;
+            self.put(&self.raw(tree, plan, *number, layout, own_block).encode())?;
             self.put(xattrs)?;
             self.pad_to(area + data_offset(start, layout, xattrs.len() as u64))?;
             match (layout, inode.kind) {
-                (Layout::Inline, Kind::Directory) => self.write_directory(tree, *number, false)?,
+                (Layout::Inline, Kind::Directory) => self.write_directory(tree, plan, *number, false)?,
                 (Layout::Inline, _) => self.put(tree.target(crate::InodeId(*number)))?,
                 (Layout::Chunks, _) => self.write_chunks(tree, inode)?,
                 (Layout::Plain, _) => {}
@@ -144,9 +144,10 @@ impl<W: Write + Seek> ImageWriter<W> {
         self.pad_block()
     }
 
-    fn raw(&self, tree: &Tree, number: u32, layout: Layout, own_block: Option<u32>) -> RawInode {
+    fn raw(&self, tree: &Tree, plan: &Plan, number: u32, layout: Layout, own_block: Option<u32>) -> RawInode {
         let inode = &tree.inodes[number as usize];
         let owner = tree.owners.get(inode.owner);
+        let (mtime_seconds, mtime_nanos) = tree.times.get(inode.mtime);
         let (union, size) = match inode.kind {
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => (u32::try_from(inode.size).unwrap_or(0), 0),
             Kind::File if layout == Layout::Chunks => {
@@ -161,11 +162,11 @@ impl<W: Write + Seek> ImageWriter<W> {
             mode: inode.kind.codes().0 | owner.mode,
             size,
             union,
-            number: inode.nid,
+            number: plan.nids[number as usize],
             uid: owner.uid,
             gid: owner.gid,
-            mtime_seconds: inode.mtime_seconds,
-            mtime_nanos: inode.mtime_nanos,
+            mtime_seconds,
+            mtime_nanos,
             links: inode.links,
         }
     }
@@ -191,7 +192,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         for (number, block) in &plan.blocks {
             debug_assert_eq!(self.at >> self.block_bits, u64::from(*block));
             match tree.inodes[*number as usize].kind {
-                Kind::Directory => self.write_directory(tree, *number, true)?,
+                Kind::Directory => self.write_directory(tree, plan, *number, true)?,
                 _ => self.put(tree.target(crate::InodeId(*number)))?,
             }
             self.pad_block()?;
@@ -200,34 +201,40 @@ impl<W: Write + Seek> ImageWriter<W> {
     }
 
     /// Entries first, then their names, block by block; each block but the last is filled up where it is not inline.
-    fn write_directory(&mut self, tree: &Tree, directory: u32, fills: bool) -> Result<(), ImageError> {
+    fn write_directory(
+        &mut self,
+        tree: &Tree,
+        plan: &Plan,
+        directory: u32,
+        fills: bool,
+    ) -> Result<(), ImageError> {
         let block_bytes = usize::try_from(self.block_bytes()).unwrap_or(usize::MAX);
         let mut block: Vec<(&[u8], u32)> = Vec::new();
         let mut used = 0;
         for (name, inode) in entries(tree, directory) {
             let need = DIRENT_BYTES + name.len();
             if used + need > block_bytes {
-                self.write_entries(tree, &block)?;
+                self.write_entries(tree, plan, &block)?;
                 self.pad_block()?;
                 (used, _) = (0, block.clear());
             }
             used += need;
             block.push((name, inode));
         }
-        self.write_entries(tree, &block)?;
+        self.write_entries(tree, plan, &block)?;
         if fills {
             self.pad_block()?;
         }
         Ok(())
     }
 
-    fn write_entries(&mut self, tree: &Tree, block: &[(&[u8], u32)]) -> Result<(), ImageError> {
+    fn write_entries(&mut self, tree: &Tree, plan: &Plan, block: &[(&[u8], u32)]) -> Result<(), ImageError> {
         let mut offset = block.len() * DIRENT_BYTES;
         for (name, number) in block {
-            let inode = &tree.inodes[*number as usize];
+            let (nid, kind) = (plan.nids[*number as usize], tree.inodes[*number as usize].kind);
             // A block of at most 4096 bytes keeps the offset within 16 bits.
             let name_offset = u16::try_from(offset).unwrap_or(u16::MAX);
-            self.put(&dirent(inode.nid, name_offset, inode.kind.codes().1))?;
+            self.put(&dirent(nid, name_offset, kind.codes().1))?;
             offset += name.len();
         }
         block.iter().try_for_each(|(name, _)| self.put(name))

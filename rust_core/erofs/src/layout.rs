@@ -11,6 +11,8 @@ use crate::tree::{Data, Inode, Tree};
 pub(crate) struct Plan {
     /// Inodes as they follow each other, the root first.
     pub order: Vec<u32>,
+    /// Where each inode stands in the image, by its own number; 0 for those that no name leads to.
+    pub nids: Vec<u32>,
     /// Directories and links whose data takes blocks of its own, with the first block, ascending.
     pub blocks: Vec<(u32, u32)>,
     /// First block behind everything.
@@ -102,7 +104,8 @@ fn place(at: u64, layout: Layout, xattr_bytes: u64, behind: u64, block_bytes: u6
 /// Lays out the whole tree; the area of inodes begins at block `meta_block`.
 pub(crate) fn plan(tree: &mut Tree, meta_block: u32, block_bits: u8) -> Result<Plan, ImageError> {
     let block_bytes = 1_u64 << block_bits;
-    let mut plan = Plan { order: Vec::new(), blocks: Vec::new(), end_block: 0 };
+    let nids = vec![0; tree.inodes.len()];
+    let mut plan = Plan { order: Vec::new(), nids, blocks: Vec::new(), end_block: 0 };
     let mut at = FIRST_NID * SLOT_BYTES;
     let mut pending = vec![0];
     prepare_directory(tree, 0, block_bytes);
@@ -111,11 +114,10 @@ pub(crate) fn plan(tree: &mut Tree, meta_block: u32, block_bits: u8) -> Result<P
         let children: Vec<u32> = tree.children(directory).map(|(_, inode)| inode).collect();
         let before = pending.len();
         for child in children {
-            let inode = &tree.inodes[child as usize];
-            if inode.nid != 0 {
+            if plan.nids[child as usize] != 0 {
                 continue;
             }
-            if inode.kind == Kind::Directory {
+            if tree.inodes[child as usize].kind == Kind::Directory {
                 pending.push(child);
                 prepare_directory(tree, child, block_bytes);
             }
@@ -150,7 +152,7 @@ fn prepare_directory(tree: &mut Tree, directory: u32, block_bytes: u64) {
 }
 
 fn assign(
-    tree: &mut Tree,
+    tree: &Tree,
     plan: &mut Plan,
     number: u32,
     at: &mut u64,
@@ -160,7 +162,7 @@ fn assign(
     let (layout, behind) = data_of(tree, inode, block_bytes);
     let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
     let (start, end) = place(*at, layout, xattr_bytes, behind, block_bytes);
-    tree.inodes[number as usize].nid = narrow("slots of inodes", start / SLOT_BYTES)?;
+    plan.nids[number as usize] = narrow("slots of inodes", start / SLOT_BYTES)?;
     plan.order.push(number);
     *at = end;
     Ok(())

@@ -18,6 +18,7 @@ mod format;
 mod image;
 mod layout;
 mod owner;
+mod time;
 mod tree;
 mod xattr;
 

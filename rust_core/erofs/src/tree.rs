@@ -9,10 +9,11 @@ use crate::error::{narrow, ImageError};
 use crate::file::{Attributes, FileData, Kind, New, Special};
 use crate::format::NAME_BYTES_MAX;
 use crate::owner::{Owner, Owners};
+use crate::time::{Time, Times};
 use crate::xattr::{XattrSet, Xattrs};
 
-/// What one name costs in memory beyond its bytes: the name, its inode, its place in the table of names and in the
-/// order of writing, with the slack of growing arrays.
+/// What one name costs in memory beyond its bytes: the name, its inode, its place in the table of names, in the order
+/// of writing and in the image, a far time.
 pub const NAME_OVERHEAD_BYTES: u64 = 85;
 
 const NONE: u32 = u32::MAX;
@@ -34,16 +35,13 @@ pub(crate) enum Data {
 pub(crate) struct Inode {
     /// A file's or link text's size; a device's number; a directory's size once it is laid out.
     pub size: u64,
-    pub mtime_seconds: i64,
-    pub mtime_nanos: u32,
+    pub mtime: Time,
     /// A number of [`Owners`].
     pub owner: u32,
     /// A file's first block or chunk map, a link's text, a directory's number among the folders.
     pub place: u32,
     /// Names; for a directory its subdirectories and 2, once it is laid out.
     pub links: u32,
-    /// Where it stands in the image, once it is laid out; 0 before.
-    pub nid: u32,
     pub kind: Kind,
     pub data: Data,
 }
@@ -72,6 +70,7 @@ struct Name {
 pub struct Tree {
     pub(crate) inodes: Vec<Inode>,
     pub(crate) owners: Owners,
+    pub(crate) times: Times,
     folders: Vec<Folder>,
     names: Vec<Name>,
     bytes: Vec<u8>,
@@ -98,6 +97,7 @@ impl Tree {
         let mut tree = Self {
             inodes: Vec::new(),
             owners: Owners::default(),
+            times: Times::default(),
             folders: vec![Folder { name: NONE, first: NONE }],
             names: Vec::new(),
             bytes: Vec::new(),
@@ -107,16 +107,16 @@ impl Tree {
             maps: Vec::new(),
         };
         let Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs } = root;
-        // The first number is always free.
+        // The first number is always free, of owners as of times.
         let owner = tree.owners.number(Owner { uid, gid, xattrs, mode }).unwrap_or(0);
-        let root = Self::inode(Kind::Directory, owner, mtime_seconds, mtime_nanos);
-        tree.inodes.push(Inode { place: 0, ..root });
+        if let Ok(mtime) = tree.times.keep(mtime_seconds, mtime_nanos, None) {
+            tree.inodes.push(Inode { place: 0, ..Self::inode(Kind::Directory, owner, mtime) });
+        }
         tree
     }
 
-    fn inode(kind: Kind, owner: u32, mtime_seconds: i64, mtime_nanos: u32) -> Inode {
-        let (size, place, links, nid, data) = (0, NONE, 0, 0, Data::Hole);
-        Inode { size, mtime_seconds, mtime_nanos, owner, place, links, nid, kind, data }
+    fn inode(kind: Kind, owner: u32, mtime: Time) -> Inode {
+        Inode { size: 0, mtime, owner, place: NONE, links: 0, kind, data: Data::Hole }
     }
 
     fn owner_of(&mut self, attributes: &Attributes) -> Result<u32, ImageError> {
@@ -218,7 +218,8 @@ impl Tree {
     /// The attributes of a file.
     #[must_use]
     pub fn attributes(&self, id: InodeId) -> Attributes {
-        let Inode { mtime_seconds, mtime_nanos, owner, .. } = *self.get(id);
+        let Inode { mtime, owner, .. } = *self.get(id);
+        let (mtime_seconds, mtime_nanos) = self.times.get(mtime);
         let Owner { uid, gid, xattrs, mode } = *self.owners.get(owner);
         Attributes { mode, uid, gid, mtime_seconds, mtime_nanos, xattrs }
     }
@@ -231,7 +232,8 @@ impl Tree {
         let owner = self.owner_of(&attributes)?;
         let Attributes { mtime_seconds, mtime_nanos, .. } = attributes;
         let inode = &mut self.inodes[id.0 as usize];
-        *inode = Inode { owner, mtime_seconds, mtime_nanos, ..*inode };
+        let mtime = self.times.keep(mtime_seconds, mtime_nanos, Some(inode.mtime))?;
+        *inode = Inode { owner, mtime, ..*inode };
         Ok(())
     }
 
@@ -256,7 +258,8 @@ impl Tree {
             New::Special(Special::Fifo) => Kind::Fifo,
         };
         let owner = self.owner_of(&attributes)?;
-        let mut inode = Self::inode(kind, owner, attributes.mtime_seconds, attributes.mtime_nanos);
+        let mtime = self.times.keep(attributes.mtime_seconds, attributes.mtime_nanos, None)?;
+        let mut inode = Self::inode(kind, owner, mtime);
         match new {
             New::Directory => {
                 inode.place = narrow("directories", self.folders.len() as u64)?;
@@ -416,10 +419,11 @@ mod tests {
 
     #[test]
     fn a_million_names_take_what_is_counted_for_them() {
-        assert_eq!((size_of::<Inode>(), size_of::<Name>()), (40, 16));
+        assert_eq!((size_of::<Inode>(), size_of::<Name>()), (32, 16));
         let arrays = size_of::<Inode>() + size_of::<Name>();
-        // Its length, its place in the table of names (up to 16/7 of 5 bytes), and in the order of writing.
-        assert!(arrays as u64 + 1 + 12 + 4 <= NAME_OVERHEAD_BYTES);
+        // Its length, its place in the table of names (up to 16/7 of 5 bytes), in the order of writing and in the image,
+        // and its time where that is a far one.
+        assert!(arrays as u64 + 1 + 12 + 4 + 4 + 16 <= NAME_OVERHEAD_BYTES);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod finish;
 mod gzip;
 mod local;
 mod progress;
+mod remake;
 mod tee;
 
 pub use archive::{decompress_archive, list_archive, ArchiveEntry, ArchiveEntryKind};
@@ -26,6 +27,7 @@ pub use fetch::{extract_layer, fetch_blob, fetch_layer, RemoteBlob};
 pub use finish::finish_layer;
 pub use local::{store_layer, FileRange, StoredLayer};
 pub use progress::{Phase, Progress};
+pub use remake::{compress_archive, ArchiveFile};
 pub use tee::DRAIN_MAX_BYTES;
 
 use content::ContentStore;

@@ -64,3 +64,16 @@ def store_changes(
 
     Raises FILE_UNREPRESENTABLE for a file that no layer can hold (`.wh.` names among them), LIMIT_EXCEEDED,
     LAYER_NOT_FOUND, STORAGE_FULL, IO_FAILED, CANCELLED. Blocking (as long as reading, compressing and unpacking takes)."""
+
+def compress_changes(
+    upper_dir: str,
+    lower_layer_ids: list[str],
+    subject: str,
+    digest: str,
+    size_bytes: int,
+    content: ContentStore,
+    layers: LayerStore,
+    cancel: CancelToken,
+) -> None:
+    """The blob `digest` of `size_bytes` is staged, made as `store_changes` would of a layer that is kept as the directory
+    `upper_dir`. Raises as `store_changes`, DIGEST_MISMATCH where it becomes another blob. Blocking."""

@@ -134,6 +134,11 @@ def decompress_archive(fd: int, max_size_bytes: int, cancel: CancelToken) -> int
     O_TMPFILE in the same directory as the file) with the decompressed bytes; None if it is not compressed.
     Raises LIMIT_EXCEEDED, ARCHIVE_INVALID. Blocking."""
 
+def compress_archive(fd: int, digest: str, size_bytes: int, content: ContentStore, cancel: CancelToken) -> None:
+    """The blob `digest` of `size_bytes` is staged: the uncompressed tar behind the borrowed `fd`, compressed as
+    `changes.store_changes` does it. Raises DIGEST_MISMATCH where another program compressed it, STORAGE_FULL, IO_FAILED,
+    CANCELLED. Blocking."""
+
 def list_archive(fd: int, max_entries: int) -> list[ArchiveEntry]:
     """The entries of the uncompressed tar behind the borrowed `fd`, in tar order, data not read.
     Raises ARCHIVE_INVALID (also for names that escape), LIMIT_EXCEEDED. Blocking."""

@@ -93,6 +93,12 @@ class Workshop(Protocol):
     async def copy_archive(self, layer_id: str, digest: Digest, cancel: CancelToken) -> bool:
         """The blob is made, of the archive that the layer keeps; False if it keeps none. Raises DIGEST_MISMATCH."""
 
+    async def compress_layer(self, recipe: Recipe, cancel: CancelToken) -> None:
+        """The layer's blob is made, of the layer as it is kept, compressed as the engine compresses what it builds.
+
+        Raises DIGEST_MISMATCH where another program made the blob, LAYER_NOT_FOUND.
+        """
+
     async def put_blob(self, digest: Digest) -> None:
         """The blob that was made is the visible one, by one rename, durably. Raises STORAGE_FULL, IO_FAILED."""
 

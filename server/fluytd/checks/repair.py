@@ -13,7 +13,7 @@ from typing import Final
 from fluytd import failpoints
 from fluytd.checks.model import INDEX_FILE, Checked, Recipe, Repair, recipe_of
 from fluytd.checks.ports import CheckedBlobs, CheckedImages, CheckedIndex, Workshop
-from fluytd.errors import Cancelled, EngineError, StorageFull
+from fluytd.errors import Cancelled, DigestMismatch, EngineError, StorageFull
 from fluytd.ids import Digest, ImageReference
 from fluytd.images import write_manifest
 from fluytd.images.manifests import Descriptor
@@ -114,6 +114,7 @@ class Repairer:
     def _ways(self, digest: Digest, cancel: CancelToken) -> list[tuple[str, _Make]]:
         """How the blob can be had, each with what was done then; what is stored here first."""
         ways: list[tuple[str, _Make]] = []
+        last: dict[str, tuple[str, _Make]] = {}
         sources: dict[str, tuple[str, _Make]] = {}
         for image in self._images:
             if digest not in image.blob_sizes:
@@ -126,12 +127,15 @@ class Repairer:
                 if layer.descriptor.digest == layer.diff_id == digest:
                     copied = self._copied(layer.layer_id, digest, cancel)
                     ways.append(("copied from the layer that was made of it", copied))
+                elif layer.descriptor.digest == digest and (recipe := recipe_of(layer.layer_id, self._images)):
+                    last[layer.layer_id] = ("compressed again from its layer", self._compressed(recipe, cancel))
             for known in self._images.repo_digests(image.id):
                 reference = ImageReference.parse(known)
                 source = _source(reference, _descriptor_of(image, digest))
                 fetched = self._fetched(source, is_manifest=is_manifest, cancel=cancel)
                 sources.setdefault(reference.name, (f"fetched from {reference.name}", fetched))
-        return [*ways, *list(sources.values())[:MAX_SOURCES]]
+        # What another engine compressed is found only at the end to be other bytes, so that this is tried last.
+        return [*ways, *list(sources.values())[:MAX_SOURCES], *last.values()]
 
     def _written(self, data: bytes, digest: Digest) -> _Make:
         async def make() -> bool:
@@ -143,6 +147,18 @@ class Repairer:
     def _copied(self, layer_id: str, digest: Digest, cancel: CancelToken) -> _Make:
         async def make() -> bool:
             return await self._workshop.copy_archive(layer_id, digest, cancel)
+
+        return make
+
+    def _compressed(self, recipe: Recipe, cancel: CancelToken) -> _Make:
+        async def make() -> bool:
+            failpoints.hit("check.blob.compress")
+            try:
+                await self._workshop.compress_layer(recipe, cancel)
+            except DigestMismatch:
+                # Not a damage: another program compressed it, and says nothing of the blob that is missing.
+                return False
+            return True
 
         return make
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fluytd._core import ingest
+from fluytd._core import changes, ingest
 from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerStore
 from fluytd._core.registry import RegistryClient
@@ -105,6 +105,30 @@ class CoreWorkshop:
             return None
         except OSError as error:
             raise IoFailed(operation="open", path=str(path), errno=error.errno) from error
+
+    async def compress_layer(self, recipe: Recipe, cancel: CancelToken) -> None:
+        """See `ports.Workshop.compress_layer`."""
+        layer, blob = recipe.layer, recipe.layer.descriptor
+        fd, token = await self._workers.run(self._open_archive, layer.layer_id), core_token(cancel)
+        if fd is not None:
+            try:
+                compress = ingest.compress_archive
+                await self._workers.run_transfer(compress, fd, blob.digest, blob.size_bytes, self._content, token)
+            finally:
+                os.close(fd)
+            return
+        upper, lower = str(self._layers_root / layer.layer_id / "fs"), list(recipe.lower_layer_ids)
+        await self._workers.run_transfer(
+            changes.compress_changes,
+            upper,
+            lower,
+            f"layer {layer.layer_id}",
+            blob.digest,
+            blob.size_bytes,
+            self._content,
+            self._visible.core,
+            token,
+        )
 
     async def put_blob(self, digest: Digest) -> None:
         """See `ports.Workshop.put_blob`."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from fluyt.v1 import images_pb2
+from tests.e2e.containers import file_steps as files
+from tests.e2e.containers.steps import load
 from tests.e2e.repair.steps import (
     IMAGE,
     PLAIN,
@@ -110,4 +112,16 @@ def test_a_plain_blob_is_copied_from_the_layer_that_keeps_its_archive(engine: En
     flip(blob(engine, digest), 5)
     (found,) = repaired(engine)
     assert "copied from the layer" in found.action
+    assert blob(engine, digest).read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda path: flip(path, 50), Path.unlink])
+def test_the_blob_of_a_layer_made_here_is_compressed_again(engine: Engine, damage: Callable[[Path], None]) -> None:
+    script = "mkdir /made; head -c 3000000 /dev/urandom > /made/large; ln /made/large /made/again; rm /bin/vi"
+    committed = files.commit(engine, files.ended(engine, script, image=load(engine)), "made/here:1")
+    digest = files.document(engine, committed.manifest_digest)["layers"][-1]["digest"]
+    before = blob(engine, digest).read_bytes()
+    damage(blob(engine, digest))
+    (found,) = repaired(engine)
+    assert (found.subject, "compressed again from its layer" in found.action) == (digest, True)
     assert blob(engine, digest).read_bytes() == before
