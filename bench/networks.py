@@ -18,7 +18,7 @@ from typing import Final
 from bench.__main__ import REFERENCE, busybox_rootfs
 from bench.crowd import crowd, throughput
 from bench.figures import Figure, table, write
-from bench.ours import Ours, start_daemon
+from bench.ours import Ours, end_daemon, start_daemon
 from fluyt.v1 import containers_pb2, containers_pb2_grpc, networks_pb2, networks_pb2_grpc
 from fluyt.v1.types import container_spec_pb2, network_pb2
 
@@ -96,8 +96,7 @@ def main() -> int:
             figures = started_and_stopped(ours, arguments.rounds)
         ours.close()
     finally:
-        daemon.terminate()
-        daemon.wait(30)
+        end_daemon(daemon, scratch, run_root)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(run_root, ignore_errors=True)
     print(f"{platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
