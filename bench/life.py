@@ -1,5 +1,7 @@
 """The later life of containers: stop, removal, one look at figures, and a log that is read, beside each peer."""
 
+import os
+import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +23,7 @@ WRITES: Final = (
     f"i=0; while [ $i -lt {LINES} ]; do echo a line of a log as long as programs write them, $i; i=$((i+1)); done"
 )
 WRITTEN_SECONDS: Final = 120.0
+ENDED_SECONDS: Final = 10.0
 
 
 class Side:
@@ -71,9 +74,22 @@ def _theirs(peer: Peer) -> Side:
     def all_of(commands: list[list[str]]) -> float:
         return sum(quiet_run(command, peer.environment) for command in commands)
 
+    def stop(name: str) -> float:
+        if peer.pid is None:
+            return all_of(peer.stop(name))
+        process = os.pidfd_open(peer.pid(name))
+        try:
+            begin = time.perf_counter()
+            all_of(peer.stop(name))
+            if not select.select([process], [], [], ENDED_SECONDS)[0]:
+                raise RuntimeError("it does not end")
+            return time.perf_counter() - begin
+        finally:
+            os.close(process)
+
     return Side(
         lambda name, script: quiet_run(peer.script(name, script), peer.environment),
-        lambda name: all_of(peer.stop(name)),
+        stop,
         lambda name: all_of(peer.remove_ended(name)),
         lambda name: remove_all(peer, [name]),
     )

@@ -59,9 +59,13 @@ def end_daemon(daemon: "subprocess.Popen[bytes]", *roots: Path) -> None:
 def start_daemon(data_root: Path, run_root: Path, log: Path, *options: str) -> "subprocess.Popen[bytes]":
     """A daemon that serves; to be ended by its pid. `options`: further arguments of it."""
     out = log.open("ab")
+    # An installed daemon has its modules compiled; one of a checkout would compile them at each start.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPYCACHEPREFIX": str(data_root.parent / "pycache")}
     daemon = subprocess.Popen(
         [sys.executable, "-m", "fluytd", "--data-root", str(data_root), "--run-root", str(run_root)]
         + ["--cgroup-parent", cgroup_parent(), "--default-network", "none", *options],
+        env=environment,
         stdout=out,
         stderr=out,
     )

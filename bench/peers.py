@@ -31,13 +31,15 @@ class Peer:
     exec_true: Callable[[str], list[str]]
     #: A container (name) that runs a shell script until it ends.
     script: Callable[[str, str], list[str]]
-    #: Commands that ask a container of `script` to end by TERM and return when it has; called before they are timed.
+    #: Commands that ask a container of `script` to end by TERM; they return when it has, unless there is a `pid`.
     stop: Callable[[str], list[list[str]]]
     #: Commands that remove a container that has ended.
     remove_ended: Callable[[str], list[list[str]]]
     #: One look at the figures of all that run, all that a container wrote, and that followed; None where it has none.
     stats: list[str] | None = None
     logs: Callable[[str], list[str]] | None = None
+    #: The first process of a container whose end no command waits for.
+    pid: Callable[[str], int] | None = None
     pull: Callable[[str], list[str]] | None = None
     drop_image: Callable[[str], list[str]] | None = None
     #: Names (comm) of processes that it keeps for each container.
@@ -94,10 +96,9 @@ class Peers:
             bundle = self._bundle(f"script-{zlib.crc32(text.encode())}", ["/bin/sh", "-c", text])
             return [runtime, *state, "run", "-d", "-b", str(bundle), name]
 
-        def stop(name: str) -> list[list[str]]:
+        def pid(name: str) -> int:
             told = subprocess.run([runtime, *state, "state", name], capture_output=True, check=True).stdout
-            gone = ["tail", f"--pid={json.loads(told)['pid']}", "--sleep-interval=0.001", "-f", "/dev/null"]
-            return [[runtime, *state, "kill", name, "TERM"], gone]
+            return int(json.loads(told)["pid"])
 
         return Peer(
             name=runtime,
@@ -107,7 +108,8 @@ class Peers:
             remove=lambda name: [[runtime, *state, "delete", "-f", name]],
             exec_true=lambda name: [runtime, *state, "exec", name, "/bin/true"],
             script=script,
-            stop=stop,
+            stop=lambda name: [[runtime, *state, "kill", name, "TERM"]],
+            pid=pid,
             remove_ended=lambda name: [[runtime, *state, "delete", name]],
         )
 
@@ -191,7 +193,8 @@ class Peers:
             exec_true=lambda name: [*ctr, "tasks", "exec", "--exec-id", self.name(), name, "/bin/true"],
             script=lambda name, text: [*ctr, "run", "-d", image, name, "sh", "-c", text],
             stop=lambda name: [[*ctr, "tasks", "kill", "-s", "TERM", name], [*ctr, "tasks", "attach", name]],
-            remove_ended=lambda name: [[*ctr, "task", "rm", name], [*ctr, "container", "rm", name]],
+            # The attached command has removed the task.
+            remove_ended=lambda name: [[*ctr, "container", "rm", name]],
             pull=lambda reference: [*ctr, "images", "pull", "--plain-http", reference],
             drop_image=lambda reference: [*ctr, "images", "rm", "--sync", reference],
             helpers=("containerd-shim",),

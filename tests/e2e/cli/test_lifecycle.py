@@ -237,3 +237,9 @@ def test_ps_chooses_by_ports(fluyt: Program) -> None:
     assert names("expose=80", "expose=53/udp") == ["exposed", "published"]
     wrong = fluyt("ps", "--filter", "publish=web")
     assert (wrong.code, "filter.published_ports[0]" in wrong.err) == (1, True), wrong.err
+
+
+def test_stop_asks_for_more_containers_than_one_connection_takes(fluyt: Program) -> None:
+    stays(fluyt, "last")
+    ended = fluyt("stop", *(f"absent-{number}" for number in range(600)), "last")
+    assert (ended.code, ended.out, ended.err.count("there is no container")) == (1, "last\n", 600)
