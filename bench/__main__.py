@@ -28,6 +28,7 @@ from bench import execs, life, logs, memory, namespace, pull, run
 from bench.figures import Figure, table, write
 from bench.ours import Ours, end_daemon, start_daemon
 from bench.peers import Peers, quiet_run
+from bench.sweep import ended_by_signals, run_inner
 
 REFERENCE = "bench/busybox:1"
 INNER = "FLUYT_BENCH_SOCKET"
@@ -157,6 +158,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="PEER", help="one peer instead of all")
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    ended_by_signals()
 
     if INNER in os.environ:
         figures = measure(arguments, arguments.scratch)
@@ -173,7 +175,7 @@ def main() -> int:
         busybox_rootfs(scratch / "rootfs")
         command = namespace.inside("bench", [*sys.argv[1:], "--scratch", str(scratch)])
         environment = os.environ | {INNER: str(run_root / "fluytd.sock")}
-        return subprocess.run(command, env=environment, check=False).returncode
+        return run_inner(command, environment)
     finally:
         end_daemon(daemon, scratch, run_root)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -6,6 +6,7 @@ Mounts of containers go with their last process; folders are the benchmark's own
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -56,6 +57,18 @@ def ended_by_signals() -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def run_inner(command: list[str], environment: dict[str, str] | None = None) -> int:
+    """The exit code of a further part of this program; where this one is broken off, that one gives back its own."""
+    inner = subprocess.Popen(command, env=environment)
+    try:
+        return inner.wait()
+    except BaseException:
+        inner.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            inner.wait(GONE_SECONDS)
+        raise
 
 
 def _parents(name: str) -> list[Path]:

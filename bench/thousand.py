@@ -23,7 +23,7 @@ from bench.figures import Figure, table, write
 from bench.ours import NativeClient, Ours, command_line, end_daemon, start_daemon
 from bench.peers import Peers, quiet_run
 from bench.run import eight_starts
-from bench.sweep import ended_by_signals
+from bench.sweep import ended_by_signals, run_inner
 from fluyt.v1 import containers_pb2, containers_pb2_grpc
 from fluyt.v1.types import container_filter_pb2, container_pb2
 
@@ -184,7 +184,8 @@ def crun_beside(scratch: Path, count: int) -> list[Figure]:
     """Crun's starts by eight callers, measured by this module inside the view of pure v1; none where it is missing."""
     told = scratch / "crun.json"
     arguments = ["--crun", "--count", str(count), "--scratch", str(scratch), "--out", str(told)]
-    subprocess.run(namespace.inside("bench.thousand", arguments), check=True)
+    if run_inner(namespace.inside("bench.thousand", arguments)) != 0:
+        raise RuntimeError("crun could not be measured")
     records = [json.loads(line) for line in told.read_text().splitlines()]
     return [Figure(one["section"], one["subject"], one["unit"], tuple(one["values"]), one["note"]) for one in records]
 
