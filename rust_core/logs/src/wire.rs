@@ -85,7 +85,11 @@ impl Message {
         // Protobuf writes a negative number as the unsigned one of the same bits.
         let (seconds, nanos) = (seconds as u64, nanos as u64);
         let time = number_length(seconds) + number_length(nanos);
-        let length = number_length(1) + bytes_length(piece.len()) + 1 + varint_length(time as u64) + time
+        let length = number_length(1)
+            + bytes_length(piece.len())
+            + 1
+            + varint_length(time as u64)
+            + time
             + bytes_length(cursor.len());
         tag(&mut self.bytes, BATCH_RECORDS, LENGTH_DELIMITED);
         varint(&mut self.bytes, length as u64);
