@@ -1,7 +1,8 @@
 """`python -m bench`: every figure of the foundation, this engine beside the peers that are installed, in one run.
 
     python -m bench                          all sections, small rounds
-    python -m bench --sections run,memory    some of them
+    python -m bench --sections run,memory    some of run, parallel, exec, stop (and removal), stats, read (of a log),
+                                             logs (followed at a rate), memory, list
     python -m bench --pull IMAGE[,IMAGE]     also pulls these images on fresh file systems: references of a loopback
                                              registry, or OCI layouts, which go into a registry of the run
 
@@ -20,13 +21,14 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import execs, logs, memory, namespace, pull, run
+from bench import execs, life, logs, memory, namespace, pull, run
 from bench.figures import Figure, table, write
-from bench.ours import Ours, start_daemon
+from bench.ours import Ours, end_daemon, start_daemon
 from bench.peers import Peers, quiet_run
+from bench.sweep import ended_by_signals, run_inner
 
 REFERENCE = "bench/busybox:1"
 INNER = "FLUYT_BENCH_SOCKET"
@@ -89,6 +91,29 @@ def registry_with(scratch: Path, rootfs_tar: Path) -> Iterator[str | None]:
         process.wait(10)
 
 
+#: In the order in which they are taken.
+SECTIONS = ("run", "parallel", "exec", "stop", "stats", "read", "logs", "memory", "list")
+
+
+def _section(name: str, ours: Ours, peers: Peers, arguments: argparse.Namespace) -> list[Figure]:
+    rounds, count = arguments.rounds, arguments.count
+    sections: dict[str, Callable[[], list[Figure]]] = {
+        "run": lambda: [
+            *run.spaced(ours, REFERENCE, peers, rounds),
+            *run.back_to_back(ours, REFERENCE, peers, rounds),
+        ],
+        "parallel": lambda: run.eight_callers(ours, REFERENCE, peers, count),
+        "exec": lambda: execs.spaced(ours, REFERENCE, peers, rounds),
+        "stop": lambda: life.stopped_and_removed(ours, REFERENCE, peers, rounds),
+        "stats": lambda: life.looked_at(ours, REFERENCE, peers, rounds),
+        "read": lambda: life.read(ours, REFERENCE, peers, rounds),
+        "logs": lambda: logs.followed(ours, REFERENCE, peers),
+        "memory": lambda: memory.idle(ours, REFERENCE, peers, 50),
+        "list": lambda: memory.lists(ours, REFERENCE, peers, count),
+    }
+    return sections[name]()
+
+
 def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
     """All sections that were asked for; runs inside the private mount namespace."""
     sections = set(arguments.sections.split(","))
@@ -103,19 +128,9 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
             for reason in peers.skipped:
                 print(f"skipped {reason}")
             ours.import_rootfs(scratch / "rootfs.tar", REFERENCE)
-            if "run" in sections:
-                figures += run.spaced(ours, REFERENCE, peers, arguments.rounds)
-                figures += run.back_to_back(ours, REFERENCE, peers, arguments.rounds)
-            if "parallel" in sections:
-                figures += run.eight_callers(ours, REFERENCE, peers, arguments.count)
-            if "exec" in sections:
-                figures += execs.spaced(ours, REFERENCE, peers, arguments.rounds)
-            if "logs" in sections:
-                figures += logs.followed(ours, REFERENCE, peers)
-            if "memory" in sections:
-                figures += memory.idle(ours, REFERENCE, peers, 50)
-            if "list" in sections:
-                figures += memory.lists(ours, REFERENCE, peers, arguments.count)
+            for name in SECTIONS:
+                if name in sections:
+                    figures += _section(name, ours, peers, arguments)
         finally:
             peers.close()
             ours.close()
@@ -134,7 +149,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[Figure]:
 def main() -> int:
     """Prints the tables; with --out also writes every value as JSON lines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--sections", default="run,parallel,exec,memory,list")
+    parser.add_argument("--sections", default="run,parallel,exec,stop,stats,read,memory,list")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--count", type=int, default=100, help="containers in the sections parallel and list")
     parser.add_argument("--pull", default="", metavar="IMAGE")
@@ -143,6 +158,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="PEER", help="one peer instead of all")
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    ended_by_signals()
 
     if INNER in os.environ:
         figures = measure(arguments, arguments.scratch)
@@ -159,10 +175,9 @@ def main() -> int:
         busybox_rootfs(scratch / "rootfs")
         command = namespace.inside("bench", [*sys.argv[1:], "--scratch", str(scratch)])
         environment = os.environ | {INNER: str(run_root / "fluytd.sock")}
-        return subprocess.run(command, env=environment, check=False).returncode
+        return run_inner(command, environment)
     finally:
-        daemon.terminate()
-        daemon.wait(30)
+        end_daemon(daemon, scratch, run_root)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(run_root, ignore_errors=True)
 

@@ -1,12 +1,10 @@
 """Further processes: `true` in a container that runs, by gRPC and by the command line, beside `exec` of each peer."""
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from bench.figures import Figure
-from bench.ours import Ours
+from bench.ours import Ours, command_line
 from bench.peers import Peers, quiet_run
 from bench.run import GAP_SECONDS, PYTHON, remove_all
 
@@ -21,13 +19,10 @@ def spaced(ours: Ours, reference: str, peers: Peers, rounds: int) -> list[Figure
     A peer that cannot do it on this host is skipped by name, with its own words. Raises RuntimeError if
     the command line was not built, or one of our processes fails.
     """
-    program = Path(os.environ.get("CARGO_TARGET_DIR", "target"), "release/fluyt").resolve()
-    if not program.exists():
-        raise RuntimeError(f"{program} is missing: cargo build --release -p fluyt-cli")
     box = peers.name()
     ours.start_sleep(reference, box)
     environment = {"FLUYT_HOST": f"unix://{ours.socket}"}
-    command = [str(program), "exec", box, "/bin/true"]
+    command = [*command_line(), "exec", box, "/bin/true"]
     kinds: dict[str, Callable[[], float]] = {
         PYTHON: lambda: ours.exec_true(box),
         COMMAND_LINE: lambda: quiet_run(command, environment),

@@ -19,7 +19,8 @@ from pathlib import Path
 import grpc
 
 from bench.__main__ import REFERENCE, busybox_rootfs
-from bench.ours import Ours, start_daemon
+from bench.ours import Ours, end_daemon, start_daemon
+from bench.sweep import ended_by_signals
 from fluyt.v1 import containers_pb2, containers_pb2_grpc, events_pb2, events_pb2_grpc
 from fluyt.v1.types import container_pb2, container_spec_pb2, network_pb2, resources_pb2
 
@@ -124,6 +125,7 @@ def main() -> int:
     parser.add_argument("--flood", help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    ended_by_signals()
     if arguments.flood:
         flood(arguments.flood, arguments.socket)
     scratch = Path(tempfile.mkdtemp(prefix="fb-"))
@@ -147,8 +149,7 @@ def main() -> int:
         ours.remove("stays")
     finally:
         ours.close()
-        daemon.terminate()
-        daemon.wait(30)
+        end_daemon(daemon, scratch)
         shutil.rmtree(scratch, ignore_errors=True)
     return 0
 

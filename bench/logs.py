@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.figures import Figure
-from bench.ours import Ours
+from bench.ours import Ours, command_line
 from bench.peers import Peers, quiet_run
 
 #: The rate to which shares are reckoned.
@@ -51,13 +51,10 @@ def followed(ours: Ours, reference: str, peers: Peers) -> list[Figure]:
     Docker is measured with json-file, where it is installed; the other peers have no daemon that follows. Raises
     RuntimeError if the command line was not built.
     """
-    program = Path(os.environ.get("CARGO_TARGET_DIR", "target"), "release/fluyt").resolve()
-    if not program.exists():
-        raise RuntimeError(f"{program} is missing: cargo build --release -p fluyt-cli")
     run_root = str(ours.socket.parent)
     figures = _figures(
         "fluyt",
-        [str(program)],
+        command_line(),
         {"FLUYT_HOST": f"unix://{ours.socket}"},
         reference,
         lambda name, arguments: name.startswith("fluyt-super") or f"--run-root {run_root}" in arguments,

@@ -18,7 +18,8 @@ from typing import Final
 from bench.__main__ import REFERENCE, busybox_rootfs
 from bench.crowd import crowd, throughput
 from bench.figures import Figure, table, write
-from bench.ours import Ours, start_daemon
+from bench.ours import Ours, end_daemon, start_daemon
+from bench.sweep import ended_by_signals, run_inner
 from fluyt.v1 import containers_pb2, containers_pb2_grpc, networks_pb2, networks_pb2_grpc
 from fluyt.v1.types import container_spec_pb2, network_pb2
 
@@ -77,9 +78,10 @@ def main() -> int:
     parser.add_argument("--throughput", action="store_true", help="send between two containers instead, podman beside")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    ended_by_signals()
     if INNER not in os.environ:
         command = ["unshare", "--net", "--", sys.executable, "-m", "bench.networks", *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | {INNER: "1"}, check=False).returncode
+        return run_inner(command, os.environ | {INNER: "1"})
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     scratch = Path(tempfile.mkdtemp(prefix="fb-"))
     run_root = Path("/run") / f"fluyt-bench-{os.getpid()}"
@@ -96,8 +98,7 @@ def main() -> int:
             figures = started_and_stopped(ours, arguments.rounds)
         ours.close()
     finally:
-        daemon.terminate()
-        daemon.wait(30)
+        end_daemon(daemon, scratch, run_root)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(run_root, ignore_errors=True)
     print(f"{platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")

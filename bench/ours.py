@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.sweep import swept
 from fluyt import execs
 from fluyt.v1 import (
     containers_pb2,
@@ -22,20 +23,56 @@ from fluyt.v1 import (
 from fluyt.v1.types import container_spec_pb2, network_pb2, operation_pb2
 
 READY_SECONDS = 30.0
+#: How long a daemon may take to end in order.
+END_SECONDS = 60.0
 CHUNK_BYTES = 512 * 1024
+
+
+def cgroup_parent() -> str:
+    """The parent of the control groups of this run's containers."""
+    return f"fluyt-bench-{os.getpid()}"
+
+
+def command_line() -> list[str]:
+    """The command `fluyt`. Raises RuntimeError if it was not built."""
+    program = Path(os.environ.get("CARGO_TARGET_DIR", "target"), "release/fluyt").resolve()
+    if not program.exists():
+        raise RuntimeError(f"{program} is missing: cargo build --release -p fluyt-cli")
+    return [str(program)]
+
+
+def end_daemon(daemon: "subprocess.Popen[bytes]", *roots: Path) -> None:
+    """The daemon has ended; of its containers nothing is left on the host, whatever state they were in.
+
+    `roots`: its data and run roots, or folders that hold both.
+    """
+    daemon.terminate()
+    try:
+        daemon.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    for left in swept(cgroup_parent(), *roots):
+        print(f"swept: {left}")
 
 
 def start_daemon(data_root: Path, run_root: Path, log: Path, *options: str) -> "subprocess.Popen[bytes]":
     """A daemon that serves; to be ended by its pid. `options`: further arguments of it."""
     out = log.open("ab")
+    # An installed daemon has its modules compiled; one of a checkout would compile them at each start.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPYCACHEPREFIX": str(data_root.parent / "pycache")}
     daemon = subprocess.Popen(
         [sys.executable, "-m", "fluytd", "--data-root", str(data_root), "--run-root", str(run_root)]
-        + ["--cgroup-parent", f"fluyt-bench-{os.getpid()}", "--default-network", "none", *options],
+        + ["--cgroup-parent", cgroup_parent(), "--default-network", "none", *options],
+        env=environment,
         stdout=out,
         stderr=out,
     )
     deadline = time.monotonic() + READY_SECONDS
-    with grpc.insecure_channel(f"unix://{run_root}/fluytd.sock") as channel:
+    # A channel that is refused would wait a second or more before it tries again, and that would be measured.
+    soon = [(f"grpc.{name}_reconnect_backoff_ms", 20) for name in ("initial", "min", "max")]
+    with grpc.insecure_channel(f"unix://{run_root}/fluytd.sock", soon) as channel:
         while time.monotonic() < deadline and daemon.poll() is None:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(

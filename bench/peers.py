@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,17 @@ class Peer:
     start: Callable[[str], list[str]]
     remove: Callable[[str], list[list[str]]]
     exec_true: Callable[[str], list[str]]
+    #: A container (name) that runs a shell script until it ends.
+    script: Callable[[str, str], list[str]]
+    #: Commands that ask a container of `script` to end by TERM; they return when it has, unless there is a `pid`.
+    stop: Callable[[str], list[list[str]]]
+    #: Commands that remove a container that has ended.
+    remove_ended: Callable[[str], list[list[str]]]
+    #: One look at the figures of all that run, all that a container wrote, and that followed; None where it has none.
+    stats: list[str] | None = None
+    logs: Callable[[str], list[str]] | None = None
+    #: The first process of a container whose end no command waits for.
+    pid: Callable[[str], int] | None = None
     pull: Callable[[str], list[str]] | None = None
     drop_image: Callable[[str], list[str]] | None = None
     #: Names (comm) of processes that it keeps for each container.
@@ -75,18 +87,19 @@ class Peers:
         if shutil.which(runtime) is None or shutil.which("runc") is None:
             self.skipped.append(f"{runtime}: not installed (runc writes the bundle)")
             return None
-        bundles = self._scratch / "bundles"
         for name, args in (("true", ["/bin/true"]), ("sleep", ["/bin/sleep", "100000"])):
-            bundle = bundles / name
-            if not (bundle / "config.json").exists():
-                bundle.mkdir(parents=True)
-                subprocess.run(["runc", "spec"], cwd=bundle, check=True)
-                config = json.loads((bundle / "config.json").read_text())
-                config["process"]["terminal"] = False
-                config["process"]["args"] = args
-                config["root"] = {"path": str(self._rootfs), "readonly": False}
-                (bundle / "config.json").write_text(json.dumps(config))
+            self._bundle(name, args)
+        bundles = self._scratch / "bundles"
         state = ["--root", str(self._scratch / f"{runtime}-state")]
+
+        def script(name: str, text: str) -> list[str]:
+            bundle = self._bundle(f"script-{zlib.crc32(text.encode())}", ["/bin/sh", "-c", text])
+            return [runtime, *state, "run", "-d", "-b", str(bundle), name]
+
+        def pid(name: str) -> int:
+            told = subprocess.run([runtime, *state, "state", name], capture_output=True, check=True).stdout
+            return int(json.loads(told)["pid"])
+
         return Peer(
             name=runtime,
             version=first_line([runtime, "--version"]),
@@ -94,7 +107,24 @@ class Peers:
             start=lambda name: [runtime, *state, "run", "-d", "-b", str(bundles / "sleep"), name],
             remove=lambda name: [[runtime, *state, "delete", "-f", name]],
             exec_true=lambda name: [runtime, *state, "exec", name, "/bin/true"],
+            script=script,
+            stop=lambda name: [[runtime, *state, "kill", name, "TERM"]],
+            pid=pid,
+            remove_ended=lambda name: [[runtime, *state, "delete", name]],
         )
+
+    def _bundle(self, name: str, args: list[str]) -> Path:
+        """An OCI bundle of the root file system that executes this; made once."""
+        bundle = self._scratch / "bundles" / name
+        if not (bundle / "config.json").exists():
+            bundle.mkdir(parents=True)
+            subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+            config = json.loads((bundle / "config.json").read_text())
+            config["process"]["terminal"] = False
+            config["process"]["args"] = args
+            config["root"] = {"path": str(self._rootfs), "readonly": False}
+            (bundle / "config.json").write_text(json.dumps(config))
+        return bundle
 
     def _podman(self) -> Peer | None:
         if shutil.which("podman") is None:
@@ -125,6 +155,11 @@ class Peers:
             start=lambda name: ["podman", "run", "-d", "--name", name, *none, image, "sleep", "100000"],
             remove=lambda name: [["podman", "rm", "-f", "-t", "0", name]],
             exec_true=lambda name: ["podman", "exec", name, "/bin/true"],
+            script=lambda name, text: ["podman", "run", "-d", "--name", name, *none, image, "sh", "-c", text],
+            stop=lambda name: [["podman", "stop", name]],
+            remove_ended=lambda name: [["podman", "rm", name]],
+            stats=["podman", "stats", "--no-stream"],
+            logs=lambda name: ["podman", "logs", name],
             pull=lambda reference: ["podman", "pull", "-q", "--tls-verify=false", reference],
             drop_image=lambda reference: ["podman", "rmi", "-f", reference],
             helpers=("conmon",),
@@ -156,6 +191,10 @@ class Peers:
             start=lambda name: [*ctr, "run", "-d", image, name, "sleep", "100000"],
             remove=lambda name: [[*ctr, "task", "rm", "-f", name], [*ctr, "container", "rm", name]],
             exec_true=lambda name: [*ctr, "tasks", "exec", "--exec-id", self.name(), name, "/bin/true"],
+            script=lambda name, text: [*ctr, "run", "-d", image, name, "sh", "-c", text],
+            stop=lambda name: [[*ctr, "tasks", "kill", "-s", "TERM", name], [*ctr, "tasks", "attach", name]],
+            # The attached command has removed the task.
+            remove_ended=lambda name: [[*ctr, "container", "rm", name]],
             pull=lambda reference: [*ctr, "images", "pull", "--plain-http", reference],
             drop_image=lambda reference: [*ctr, "images", "rm", "--sync", reference],
             helpers=("containerd-shim",),
@@ -187,6 +226,11 @@ class Peers:
             start=lambda name: [docker, "run", "-d", "--name", name, *none, image, "sleep", "100000"],
             remove=lambda name: [[docker, "rm", "-f", name]],
             exec_true=lambda name: [docker, "exec", name, "/bin/true"],
+            script=lambda name, text: [docker, "run", "-d", "--name", name, *none, image, "sh", "-c", text],
+            stop=lambda name: [[docker, "stop", name]],
+            remove_ended=lambda name: [[docker, "rm", name]],
+            stats=[docker, "stats", "--no-stream"],
+            logs=lambda name: [docker, "logs", name],
             pull=lambda reference: [docker, "pull", "-q", reference],
             drop_image=lambda reference: [docker, "rmi", "-f", reference],
             helpers=("containerd-shim", "docker-proxy"),

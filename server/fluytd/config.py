@@ -43,6 +43,11 @@ class Config:
     tcp_readers: str = ""
     #: Loopback `address:port` where metrics are served to Prometheus by HTTP, unprotected; empty for none.
     metrics_address: str = ""
+    #: Collector of traces that takes OTLP over gRPC, `http://host:port` or `https://host:port`; empty for none. It
+    #: needs the extra `otel`.
+    trace_endpoint: str = ""
+    #: Share of the traces that are kept, of those that no caller began; a caller's own choice is followed.
+    trace_sample_percent: int = field(default=100, metadata={"least": 0})
     supervisor_path: Path = Path(__file__).parent / "libexec" / "fluyt-supervisor"
     #: How new layers are kept: `directory`, `erofs` (an archive with an index, mounted from a file), or `auto`: `erofs`
     #: where the kernel can. Layers of both kinds are read whatever stands here.
@@ -163,6 +168,7 @@ _TEXT_CHOICES = {
 #: Tables of the file, and what a name in one is called as a setting.
 _TABLES: dict[str, str] = {"image_collection": "image_collection_{}", "registry": "registry_{}", "proxy": "{}_proxy"}
 _WHOLE_PERCENT = 100
+_COLLECTOR = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}")
 _ARGUMENTS = {"data_root": "--data-root", "run_root": "--run-root", "socket_path": "--socket"}
 
 
@@ -274,6 +280,8 @@ def _check(name: str, value: object) -> object:
         raise FieldInvalid(field=name, rule="must be a relative path without ..")
     if (problem := _network_rule(name, value)) is not None:
         raise FieldInvalid(field=name, rule=problem)
+    if name == "trace_endpoint" and value and not _COLLECTOR.fullmatch(value):
+        raise FieldInvalid(field=name, rule="must be http://host:port or https://host:port")
     if name in _TEXT_CHOICES and value not in _TEXT_CHOICES[name]:
         raise FieldInvalid(field=name, rule=f"must be one of {', '.join(_TEXT_CHOICES[name])}")
     return value

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from fluytd import tracing
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,8 +35,7 @@ class Workers:
 
         Cancelling the await does not end the call; its result is then dropped.
         """
-        result: T = await self._short.submit(functools.partial(fn, *args, **kwargs))
-        return result
+        return await self._submitted(self._short, "work", functools.partial(fn, *args, **kwargs))
 
     async def run_to_end(self, call: Callable[[], T]) -> T:
         """As `run`, but even where the await is cancelled, the call has ended on return."""
@@ -49,7 +50,15 @@ class Workers:
 
     async def run_transfer(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call that may take minutes; a cancel token ends it, cancelling the await does not."""
-        result: T = await self._transfers.submit(functools.partial(fn, *args, **kwargs))
+        return await self._submitted(self._transfers, "transfer", functools.partial(fn, *args, **kwargs))
+
+    async def _submitted(self, pool: "_Pool", kind: str, call: "functools.partial[T]") -> T:
+        result: T
+        if tracing.installed() is None:
+            result = await pool.submit(call)
+        else:
+            with tracing.step(f"{kind}.{getattr(call.func, '__name__', type(call.func).__name__)}"):
+                result = await pool.submit(tracing.carried(call))
         return result
 
     def close(self) -> None:

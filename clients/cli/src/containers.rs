@@ -1,4 +1,4 @@
-//! Containers: ps, stop, kill, wait, rm, and the container side of inspect.
+//! Containers: ps, kill, wait, rm, and the container side of inspect.
 
 use clap::Args;
 use tonic::transport::Channel;
@@ -10,7 +10,7 @@ use crate::api::v1::types::{Container, ContainerFilter};
 use crate::api::v1::wait_container_request::Condition;
 use crate::api::v1::{
     DeleteContainerRequest, GetContainerRequest, KillContainerRequest, ListContainersRequest,
-    StopContainerRequest, WaitContainerRequest,
+    WaitContainerRequest,
 };
 use crate::clock::now_seconds;
 use crate::failure::Failure;
@@ -44,27 +44,12 @@ pub struct ListCommand {
     /// Print sizes of the writable layers
     #[arg(short, long)]
     size: bool,
-    /// id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, before= or since=
+    /// id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, publish=, expose=, before= or since=
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
     /// Output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// `fluyt stop`
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  fluyt stop -t 30 web worker")]
-pub struct StopCommand {
-    /// Seconds to wait before the container is killed; default: the container's own
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_span)]
-    timeout: Option<std::time::Duration>,
-    /// Signal in place of the container's own
-    #[arg(short, long)]
-    signal: Option<String>,
-    /// Containers: ids, unique beginnings of ids, or names
-    #[arg(required = true)]
-    containers: Vec<String>,
 }
 
 /// `fluyt kill`
@@ -132,7 +117,7 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
         let wrong = || {
             Failure::usage(
                 format!("--filter {text} is not known"),
-                "write id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, before= or since=",
+                "write id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, publish=, expose=, before= or since=",
             )
         };
         match text.split_once('=').ok_or_else(wrong)? {
@@ -143,6 +128,8 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
             ("exited", value) => filter.exit_codes.push(value.parse().map_err(|_| wrong())?),
             ("network", value) => filter.networks.push(value.to_owned()),
             ("volume", value) => filter.volumes.push(value.to_owned()),
+            ("publish", value) => filter.published_ports.push(value.to_owned()),
+            ("expose", value) => filter.exposed_ports.push(value.to_owned()),
             ("health", value) => {
                 let name = format!("STATE_{}", value.to_uppercase());
                 filter.health_states.push(Health::from_str_name(&name).ok_or_else(wrong)?.into());
@@ -292,40 +279,6 @@ pub async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
     for name in names {
         match call(name).await {
             Ok(text) => render::line(text)?,
-            Err(failure) => {
-                eprintln!("{failure}");
-                exit_code = 1;
-            }
-        }
-    }
-    Ok(exit_code)
-}
-
-/// Runs `fluyt stop`; several containers are stopped at the same time.
-///
-/// # Errors
-/// Standard output is closed.
-pub async fn stop(channel: Channel, command: StopCommand) -> Result<u8, Failure> {
-    let calls: Vec<_> = command
-        .containers
-        .into_iter()
-        .map(|name| {
-            let mut client = ContainerServiceClient::new(channel.clone());
-            let request = StopContainerRequest {
-                container: name.clone(),
-                timeout: command.timeout.and_then(|span| span.try_into().ok()),
-                signal: command.signal.clone().unwrap_or_default(),
-                ..Default::default()
-            };
-            tokio::spawn(
-                async move { client.stop_container(request).await.map(|_| name).map_err(Failure::from) },
-            )
-        })
-        .collect();
-    let mut exit_code = 0;
-    for call in calls {
-        match call.await.unwrap_or_else(|error| Err(Failure::new(error.to_string(), ""))) {
-            Ok(name) => render::line(name)?,
             Err(failure) => {
                 eprintln!("{failure}");
                 exit_code = 1;

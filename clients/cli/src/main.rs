@@ -44,6 +44,7 @@ mod search;
 mod signals;
 mod start;
 mod stats;
+mod stop;
 mod system;
 mod terminal;
 mod units;
@@ -98,7 +99,7 @@ enum Command {
     /// Start containers
     Start(start::StartCommand),
     /// Stop containers
-    Stop(containers::StopCommand),
+    Stop(stop::StopCommand),
     /// Send a signal to containers
     Kill(containers::KillCommand),
     /// Freeze containers
@@ -192,7 +193,7 @@ enum Command {
     Completion(completion::CompletionCommand),
 }
 
-async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
+async fn dispatch(host: &str, channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(command) => run::run(channel, *command).await,
         Command::Build(command) => build::build(channel, *command).await,
@@ -201,7 +202,7 @@ async fn dispatch(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Exec(command) => exec::run(channel, command).await,
         Command::Attach(command) => attach::run(channel, command).await,
         Command::Start(command) => start::run(channel, command).await,
-        Command::Stop(command) => containers::stop(channel, command).await,
+        Command::Stop(command) => stop::run(host, channel, command).await,
         Command::Kill(command) => containers::kill(channel, command).await,
         Command::Pause(command) => lifecycle::pause(channel, command).await,
         Command::Unpause(command) => lifecycle::unpause(channel, command).await,
@@ -281,7 +282,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         let channel = connect::channel(&host)?;
-        dispatch(channel, cli.command).await
+        dispatch(&host, channel, cli.command).await
     });
     // A thread may still wait for standard input; it must not keep us.
     runtime.shutdown_background();

@@ -131,10 +131,9 @@ impl Stats {
 fn stats(py: Python<'_>, parent: &str, groups: Vec<(String, u32)>) -> PyResult<Vec<Stats>> {
     let read = || -> Result<Vec<Stats>, CgroupError> {
         let cgroups = host()?;
-        let one = |(name, host_pid): &(String, u32)| {
-            Ok(Stats::new(cgroups.stats(parent, name)?, ::host::network_bytes(*host_pid)))
-        };
-        groups.iter().map(one).collect()
+        let names: Vec<&str> = groups.iter().map(|(name, _)| name.as_str()).collect();
+        let found = cgroups.stats_of(parent, &names)?.into_iter().zip(&groups);
+        Ok(found.map(|(stats, (_, host_pid))| Stats::new(stats, ::host::network_bytes(*host_pid))).collect())
     };
     py.detach(read).map_err(raise)
 }

@@ -26,6 +26,15 @@ pub(crate) struct LogRecord {
 
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.logs")]
+pub(crate) struct LogPage {
+    #[pyo3(get)]
+    messages: Vec<Py<PyBytes>>,
+    #[pyo3(get)]
+    cursor: Option<String>,
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.logs")]
 pub(crate) struct LogHub {
     inner: logs::LogHub,
 }
@@ -119,6 +128,19 @@ impl LogReader {
         Ok(records.into_iter().map(|record| convert(py, record)).collect())
     }
 
+    fn read_page(
+        &self,
+        py: Python<'_>,
+        max_bytes: usize,
+        is_final: bool,
+        stdout: bool,
+        stderr: bool,
+    ) -> PyResult<LogPage> {
+        let page = self.with(py, |reader| reader.read_page(max_bytes, is_final, [stdout, stderr]))?;
+        let messages = page.messages.iter().map(|message| PyBytes::new(py, message).unbind()).collect();
+        Ok(LogPage { messages, cursor: page.cursor.map(|cursor| cursor.to_string()) })
+    }
+
     #[getter]
     fn is_past_until(&self, py: Python<'_>) -> PyResult<bool> {
         self.with(py, |reader| Ok(reader.is_past_until()))
@@ -146,6 +168,7 @@ impl LogReader {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogRecord>()?;
+    module.add_class::<LogPage>()?;
     module.add_class::<LogHub>()?;
     module.add_class::<LogReader>()
 }

@@ -44,6 +44,25 @@ pub(crate) fn read(directory: BorrowedFd<'_>, name: &Path) -> Result<String, Err
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
+/// The whole of a control file that the kernel writes in one go, by one read(2) where it has less than 8 KiB: a read that
+/// comes back short has reached the end. Of files of many records that is not so.
+///
+/// Source: seq_file.rst, `single_open`; fs/seq_file.c, `seq_read_iter`.
+pub(crate) fn read_single(directory: BorrowedFd<'_>, name: &str) -> Result<String, Errno> {
+    let file = openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0_u8; 8192];
+    loop {
+        match rustix::io::read(&file, &mut buffer) {
+            Ok(count) if count < buffer.len() => {
+                return Ok(String::from_utf8_lossy(&buffer[..count]).into_owned());
+            }
+            Ok(_) => return read(directory, Path::new(name)),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// An O_PATH descriptor of a directory.
 pub(crate) fn directory(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -56,4 +75,23 @@ pub(crate) fn value_of(text: &str, key: &str) -> Option<u64> {
 
 pub(crate) fn io(operation: &'static str, path: &Path, errno: Errno) -> CgroupError {
     CgroupError::Io(IoError::new(operation, path, errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_any_size_is_read_whole() {
+        let temp = std::env::temp_dir().join(format!("fluyt-cgroup-files-{}", std::process::id()));
+        std::fs::create_dir_all(&temp).unwrap();
+        let folder = directory(&temp).unwrap();
+        for size in [0, 1, 8191, 8192, 8193, 100_000] {
+            let text = "0123456789".repeat(size / 10 + 1)[..size].to_owned();
+            std::fs::write(temp.join("file"), &text).unwrap();
+            assert_eq!(read_single(folder.as_fd(), "file").unwrap(), text, "{size}");
+        }
+        assert_eq!(read_single(folder.as_fd(), "absent").unwrap_err(), Errno::NOENT);
+        std::fs::remove_dir_all(&temp).unwrap();
+    }
 }

@@ -121,6 +121,11 @@ impl CgroupHost {
         Ok(self.mount_point(index).join(check_parent(parent)?).join(name))
     }
 
+    /// Where the parent's directory is in this hierarchy.
+    pub(crate) fn parent_in(&self, index: usize, parent: &str) -> Result<PathBuf, CgroupError> {
+        Ok(self.mount_point(index).join(check_parent(parent)?))
+    }
+
     /// The parent's directory in this hierarchy, made and prepared once.
     pub(crate) fn parent(&self, parent: &str, index: usize) -> Result<Arc<OwnedFd>, CgroupError> {
         let parent = check_parent(parent)?;

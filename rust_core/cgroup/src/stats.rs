@@ -1,9 +1,9 @@
 //! What a group uses and has suffered.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::files::{self, value_of};
+use crate::host::check_name;
 use crate::{CgroupError, CgroupHost, Version};
 
 /// Length of the ticks in which v1 counts user and system time.
@@ -53,15 +53,17 @@ pub struct Stats {
 }
 
 /// The group's directory in one hierarchy.
-struct Directory {
+struct Directory<'a> {
     version: Version,
-    fd: OwnedFd,
+    /// That of the parent: to look up one name more costs less than to open and close a directory.
+    parent: BorrowedFd<'a>,
+    name: &'a str,
 }
 
-impl Directory {
+impl Directory<'_> {
     /// Content of a file; None if it is absent, or the group was removed meanwhile, or the kernel has it switched off.
     fn read(&self, file: &str) -> Option<String> {
-        files::read(self.fd.as_fd(), Path::new(file)).ok()
+        files::read_single(self.parent, &format!("{}/{file}", self.name)).ok()
     }
 
     fn number(&self, file: &str) -> Option<u64> {
@@ -79,33 +81,40 @@ impl CgroupHost {
     /// # Errors
     /// [`CgroupError::FieldInvalid`] for a name that is a path.
     pub fn stats(&self, parent: &str, name: &str) -> Result<Stats, CgroupError> {
-        let mut stats = Stats::default();
-        let unified = match self.layout().unified() {
-            Some(index) => self.open_in(index, parent, name)?,
-            None => None,
-        };
-        if let Some(directory) = &unified {
-            // v2 counts CPU time and pressure in every group, whatever controllers it has.
-            fill_unified(&mut stats, directory);
-        }
-        for (controller, fill) in [
-            ("cpuacct", fill_cpuacct as fn(&mut Stats, &Directory)),
-            ("cpu", fill_throttling),
-            ("memory", fill_memory),
-            ("pids", fill_pids),
-        ] {
-            if let Some(index) = self.layout().home(controller) {
-                if let Some(directory) = self.open_in(index, parent, name)? {
-                    fill(&mut stats, &directory);
-                }
-            }
-        }
-        Ok(stats)
+        Ok(self.stats_of(parent, &[name])?.into_iter().next().unwrap_or_default())
     }
 
-    fn open_in(&self, index: usize, parent: &str, name: &str) -> Result<Option<Directory>, CgroupError> {
-        let path = self.path_in(index, parent, name)?;
-        Ok(files::directory(&path).ok().map(|fd| Directory { version: self.version(index), fd }))
+    /// As `stats`, of any number of groups, in their order. Blocking (some small reads a group).
+    ///
+    /// # Errors
+    /// As `stats`.
+    pub fn stats_of(&self, parent: &str, names: &[&str]) -> Result<Vec<Stats>, CgroupError> {
+        type Fill = fn(&mut Stats, &Directory<'_>);
+        let fills = [
+            // v2 counts CPU time and pressure in every group, whatever controllers it has.
+            (self.layout().unified(), fill_unified as Fill),
+            (self.layout().home("cpuacct"), fill_cpuacct),
+            (self.layout().home("cpu"), fill_throttling),
+            (self.layout().home("memory"), fill_memory),
+            (self.layout().home("pids"), fill_pids),
+        ];
+        let mut homes: Vec<(Version, OwnedFd, Fill)> = Vec::with_capacity(fills.len());
+        for (index, fill) in fills {
+            let Some(index) = index else { continue };
+            // A parent that is absent in one hierarchy has no groups there.
+            if let Ok(fd) = files::directory(&self.parent_in(index, parent)?) {
+                homes.push((self.version(index), fd, fill));
+            }
+        }
+        let one = |name: &&str| {
+            check_name("cgroup_name", name)?;
+            let mut stats = Stats::default();
+            for (version, fd, fill) in &homes {
+                fill(&mut stats, &Directory { version: *version, parent: fd.as_fd(), name });
+            }
+            Ok(stats)
+        };
+        names.iter().map(one).collect()
     }
 
     /// How many processes of the group, and of groups below it, the kernel killed for want of memory since the group
@@ -123,7 +132,7 @@ impl CgroupHost {
     }
 }
 
-fn fill_unified(stats: &mut Stats, directory: &Directory) {
+fn fill_unified(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("cpu.stat").unwrap_or_default();
     let nanos = |key| value_of(&text, key).map(|micros| micros.saturating_mul(1000));
     stats.cpu_usage_nanos = nanos("usage_usec");
@@ -138,7 +147,7 @@ fn fill_unified(stats: &mut Stats, directory: &Directory) {
     }
 }
 
-fn fill_cpuacct(stats: &mut Stats, directory: &Directory) {
+fn fill_cpuacct(stats: &mut Stats, directory: &Directory<'_>) {
     if directory.version == Version::V2 || stats.cpu_usage_nanos.is_some() {
         return;
     }
@@ -149,7 +158,7 @@ fn fill_cpuacct(stats: &mut Stats, directory: &Directory) {
     stats.cpu_system_nanos = nanos("system");
 }
 
-fn fill_throttling(stats: &mut Stats, directory: &Directory) {
+fn fill_throttling(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("cpu.stat").unwrap_or_default();
     stats.cpu_throttled_periods = value_of(&text, "nr_throttled");
     stats.cpu_throttled_nanos = match directory.version {
@@ -158,14 +167,15 @@ fn fill_throttling(stats: &mut Stats, directory: &Directory) {
     };
 }
 
-fn fill_memory(stats: &mut Stats, directory: &Directory) {
+fn fill_memory(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("memory.stat").unwrap_or_default();
     let bounded = |limit: Option<u64>| limit.filter(|bytes| *bytes < NO_LIMIT_BYTES);
     match directory.version {
         Version::V1 => {
             stats.memory_current_bytes = directory.number("memory.usage_in_bytes");
             stats.memory_inactive_file_bytes = value_of(&text, "total_inactive_file");
-            stats.memory_limit_bytes = bounded(directory.number("memory.limit_in_bytes"));
+            // That of the group or of one above it, whichever is lower.
+            stats.memory_limit_bytes = bounded(value_of(&text, "hierarchical_memory_limit"));
             stats.swap_current_bytes = value_of(&text, "total_swap");
             stats.oom_kill_count =
                 directory.read("memory.oom_control").and_then(|text| value_of(&text, "oom_kill"));
@@ -181,7 +191,7 @@ fn fill_memory(stats: &mut Stats, directory: &Directory) {
     }
 }
 
-fn fill_pids(stats: &mut Stats, directory: &Directory) {
+fn fill_pids(stats: &mut Stats, directory: &Directory<'_>) {
     stats.pids_current = directory.number("pids.current");
     stats.pids_limit = directory.number("pids.max");
 }

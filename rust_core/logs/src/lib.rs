@@ -22,6 +22,7 @@ pub mod reader;
 mod scan;
 mod seek;
 pub mod segment;
+pub mod wire;
 pub mod writer;
 
 pub use cursor::Position;
@@ -30,4 +31,5 @@ pub use format::Stream;
 pub use hub::LogHub;
 pub use journal::{JournalSpec, JournalWriter};
 pub use reader::{LogReader, LogRecord, ReadRange};
+pub use wire::Page;
 pub use writer::{Hold, LogLimits, LogWriter};

@@ -13,6 +13,7 @@ use crate::hub::{LogHub, Subscription};
 use crate::scan;
 use crate::seek;
 use crate::segment::LogDir;
+use crate::wire::{self, Page};
 
 /// A line up to this length is one record; a longer one is delivered in pieces of about this length.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -185,6 +186,21 @@ impl LogReader {
             self.end_open_lines(&mut records);
         }
         Ok(records)
+    }
+
+    /// As `read`, or `read_final` where `is_final`, serialized for the API; of a stream that is not wanted, by
+    /// [`Stream::index`], only the cursor tells.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_page(
+        &mut self,
+        max_bytes: usize,
+        is_final: bool,
+        wanted: [bool; 2],
+    ) -> Result<Page, LogsError> {
+        let records = if is_final { self.read_final(max_bytes)? } else { self.read(max_bytes)? };
+        Ok(wire::page(&records, wanted))
     }
 
     /// True if the present end was reached.

@@ -19,6 +19,18 @@ class LogRecord:
         """Opaque; reading from it begins right after this record."""
 
 @final
+class LogPage:
+    """Some records, serialized."""
+
+    @property
+    def messages(self) -> list[bytes]:
+        """Each a whole `fluyt.v1.ReadLogsResponse` with a `batch`, within the bound of a message; empty where no record was of a
+        wanted stream."""
+    @property
+    def cursor(self) -> str | None:
+        """Opaque; reading from it begins right after the last record, of whichever stream. None if there was no record."""
+
+@final
 class LogHub:
     """Tells which of many followed logs may have grown, by one descriptor. May be shared between threads."""
 
@@ -56,6 +68,8 @@ class LogReader:
     def read_final(self, max_bytes: int) -> list[LogRecord]:
         """As `read`, and at the end unfinished lines count as records too: after the writer has gone, or at any time by a caller
         that wants bytes at once rather than whole lines."""
+    def read_page(self, max_bytes: int, is_final: bool, stdout: bool, stderr: bool) -> LogPage:
+        """As `read`, or `read_final` where `is_final`, of the streams that are wanted."""
     @property
     def is_past_until(self) -> bool:
         """True once a line of `until` or later was met: nothing more will come."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf import descriptor, message, message_factory
 
+from fluytd import tracing
 from fluytd.api.convert.auth import without_auth
 from fluytd.api.gate import Gate, stopping
 from fluytd.api.interceptors.errors import fail
@@ -32,6 +33,7 @@ LASTING_UNARY: Final = frozenset({"/fluyt.v1.ContainerService/WaitContainer"})
 
 #: Told of a call that has ended: which RPC, the name of its status, the seconds it took.
 Observe = Callable[[str, str, float], None]
+_CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 _CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -48,6 +50,7 @@ class Wrapper:
         """`requests`: keeps answers by request id; `policy`: who may call what, None where root alone can connect;
         `observe`: told of each call that has ended."""
         self._observe = observe
+        self._tracer = tracing.installed()
         self._gate = gate
         self._requests = requests
         self._policy = policy
@@ -84,6 +87,8 @@ class Wrapper:
         if is_built and takes_request_id and not method.server_streaming and self._requests is not None:
             body = _answered_once(rpc, body, response, self._requests)
         call = self._stream(rpc, body) if method.server_streaming else self._unary(rpc, body, method.client_streaming)
+        if self._tracer is not None:
+            call = _traced(rpc, call, self._tracer)
         call = _observed(rpc, call, self._observe)
         make = getattr(
             grpc,
@@ -157,11 +162,35 @@ def _observed(rpc: str, body: Body, observe: Observe) -> Body:
             code = "CANCELLED"
             raise
         except grpc.aio.AbortError:
-            told = context.code()  # an integer or a member, by the version of grpc
-            code = _CODE_NAMES.get(getattr(told, "value", (told,))[0], "UNKNOWN")
+            code = _code_of(context)[0]
             raise
         finally:
             observe(rpc, code, time.perf_counter() - begin)
+
+    return call
+
+
+def _code_of(context: Context) -> tuple[str, int]:
+    """Name and number of the status that a call was ended with."""
+    told = context.code()  # an integer or a member, by the version of grpc
+    number = getattr(told, "value", (told,))[0]
+    return _CODE_NAMES.get(number, "UNKNOWN"), number
+
+
+def _traced(rpc: str, body: Body, tracer: tracing.Tracer) -> Body:
+    async def call(request: Any, context: Context) -> Any:
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        with tracer.call(rpc, headers) as span:
+            try:
+                answer = await body(request, context)
+            except asyncio.CancelledError:
+                span.end("CANCELLED", _CANCELLED)
+                raise
+            except grpc.aio.AbortError:
+                span.end(*_code_of(context))
+                raise
+            span.end("OK", 0)
+            return answer
 
     return call
 

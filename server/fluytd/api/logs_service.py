@@ -17,9 +17,7 @@ class LogServicer(logs_pb2_grpc.LogServiceServicer):
         """Serves `logs`."""
         self._logs = logs
 
-    async def ReadLogs(
-        self, request: logs_pb2.ReadLogsRequest, context: Any
-    ) -> AsyncIterator[logs_pb2.ReadLogsResponse]:
+    async def ReadLogs(self, request: logs_pb2.ReadLogsRequest, context: Any) -> AsyncIterator[Any]:
         wanted, streams = from_request(request)
         events = self._logs.read(from_reference(request), wanted, follow=request.follow, streams=streams)
         async with aclosing(events) as reading:

@@ -27,6 +27,7 @@ from fluytd.bootstrap.containers import ContainerParts, container_parts_of
 from fluytd.bootstrap.facts import engine_facts_of
 from fluytd.bootstrap.images import ImageParts, image_parts_of, image_service_of
 from fluytd.bootstrap.metrics import metrics_of, serve_metrics
+from fluytd.bootstrap.tracing import begin_tracing
 from fluytd.bootstrap.upkeep import Upkeep, upkeep_of
 from fluytd.bootstrap.volumes import volumes_of
 from fluytd.config import Config
@@ -67,6 +68,7 @@ async def _start(base: Base) -> None:
     containers = await container_parts_of(base, images, volumes)
     builds = await build_parts_of(base, images, containers)
     upkeep = await upkeep_of(base, images, containers, volumes)
+    begin_tracing(base)
     calls = CallFigures()
     servicers = await _servicers(base, images, containers, volumes, builds, upkeep)
     server = Server(base.config, base.requests, servicers, calls.ended)

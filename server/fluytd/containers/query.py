@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.model import Container, HealthState, State
+from fluytd.containers.port_filter import PortRange, is_exposed, is_published
 
 #: Most values of one condition.
 MAX_FILTER_VALUES: Final = 1_000
@@ -30,6 +31,8 @@ class ContainerFilter:
     health_states: frozenset[HealthState | None] = frozenset()
     #: Targets of mounts, names of volumes.
     volumes: frozenset[str] = frozenset()
+    published_ports: tuple[PortRange, ...] = ()
+    exposed_ports: tuple[PortRange, ...] = ()
 
     def accepts(self, container: Container) -> bool:
         """True if the container fits."""
@@ -45,6 +48,8 @@ class ContainerFilter:
             and (not self.networks or not self.networks.isdisjoint(_networks(container)))
             and (not self.health_states or _health_of(container) in self.health_states)
             and (not self.volumes or any(target in self.volumes for target in _targets(container)))
+            and (not self.published_ports or is_published(container, self.published_ports))
+            and (not self.exposed_ports or is_exposed(container, self.exposed_ports))
         )
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fluytd import failpoints
+from fluytd import failpoints, tracing
 from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
@@ -77,6 +77,13 @@ async def start_locked(
     `open_log`: makes a reader of the log before the process can write to it. `is_by_policy`: the restart policy wants
     it, not a caller.
     """
+    with tracing.step("container.start", is_root=is_by_policy, container_id=entry.container.id):
+        return await _start_locked(ctx, entry, make_directories, open_log, is_by_policy)
+
+
+async def _start_locked(
+    ctx: Context, entry: Entry, make_directories: bool, open_log: OpenLog | None, is_by_policy: bool
+) -> Started:
     if entry.release is not None:
         await released(ctx, entry)
     if entry.copying:
@@ -99,12 +106,14 @@ async def start_locked(
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
         joined = joined_processes(ctx, entry.container)
-        sources = await mounts.attach(ctx, wanted)
+        with tracing.step("start.volumes"):
+            sources = await mounts.attach(ctx, wanted)
         # Told with the start: what a short log rotates away before a hold could follow would be lost.
         is_held = open_log is not None or any(entry.waiting_readers.values())
-        process, reader, first_records = await ctx.workers.run(
-            _work, ctx, wanted, make_directories, open_log, sources, joined, is_held, stored
-        )
+        with tracing.step("start.work"):
+            process, reader, first_records = await ctx.workers.run(
+                _work, ctx, wanted, make_directories, open_log, sources, joined, is_held, stored
+            )
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
         if networking.is_bridged(before):
@@ -196,12 +205,14 @@ def _work(
     stored: "_Stored",
 ) -> tuple[Process, LogReader | None, Sequence[LogRecord]]:
     # One hop to a worker thread for everything that a start does; a layer's first use mounts it.
-    image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
-    paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image), image_dirs)
+    with tracing.step("start.layers"):
+        image_dirs = {one.target: ctx.images.lower_dirs(one.image) for one in container.resolved.images}
+        paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image), image_dirs)
     if volume_sources:
         paths = replace(paths, volume_sources=volume_sources)
     if make_directories:
-        ctx.directories.create(container, paths.lower_dirs)
+        with tracing.step("start.directories"):
+            ctx.directories.create(container, paths.lower_dirs)
     elif networking.is_bridged(container):
         ctx.directories.write_names(container)
     for other, _ in joined:
@@ -210,8 +221,10 @@ def _work(
     reader = open_log(paths.log_dir) if open_log is not None else None
     try:
         # What a policy starts is counted in the record: a process that came before it would run once too often.
-        stored.wait()
-        process = ctx.runtime.start(container, paths, [process for _, process in joined], is_held=is_held)
+        with tracing.step("start.record"):
+            stored.wait()
+        with tracing.step("start.process"):
+            process = ctx.runtime.start(container, paths, [process for _, process in joined], is_held=is_held)
         # The log's first segment was made meanwhile: this takes note of it, so that an empty log is not read again.
         return process, reader, reader.read_final(BATCH_BYTES) if reader is not None else ()
     except BaseException:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from fluytd.logs.ports import LogReader, LogRecord
+from fluytd.logs.ports import LogPage, LogReader, LogRecord, PageReader
 from fluytd.workers import Workers
 
 #: Bytes read from the log at once; what one slow reader costs in memory.
 BATCH_BYTES: Final = 256 * 1024
+
+_T = TypeVar("_T")
 
 
 class Follower:
@@ -36,7 +38,7 @@ class Follower:
         """The end of the range was reached."""
         return self._reader.is_past_until
 
-    async def batches(
+    def batches(
         self,
         ended: asyncio.Event,
         *,
@@ -52,6 +54,23 @@ class Follower:
             whole_lines: wait for the end of each line; else pieces come as soon as they are written.
             on_progress: called with the lowest segment still needed after a batch was taken.
         """
+
+        def read(is_final: bool) -> Sequence[LogRecord]:
+            return self._reader.read_final(BATCH_BYTES) if is_final else self._reader.read(BATCH_BYTES)
+
+        return self._taken(read, len, ended, is_drained, whole_lines, on_progress)
+
+    async def _taken(
+        self,
+        read: Callable[[bool], _T],
+        count: Callable[[_T], object],
+        ended: asyncio.Event,
+        is_drained: bool,
+        whole_lines: bool,
+        on_progress: Callable[[int], None] | None,
+    ) -> AsyncGenerator[_T, None]:
+        """`read`: what stands after the position, with what is not ended where asked; blocking. `count`: false of
+        nothing."""
         end_watch = self._loop.create_task(self._wake_at(ended))
         segment = self._reader.segment
         try:
@@ -59,11 +78,10 @@ class Follower:
                 is_last = ended.is_set()
                 # Without news nothing was written; only a line that was never ended may be left to hand out.
                 if not is_drained or self._reader.has_news() or (is_last and whole_lines):
-                    read = self._reader.read_final if is_last or not whole_lines else self._reader.read
-                    records = await self._workers.run(read, BATCH_BYTES)
-                    is_drained = not records
-                    if records:
-                        yield records
+                    found = await self._workers.run(read, is_last or not whole_lines)
+                    is_drained = not count(found)
+                    if not is_drained:
+                        yield found
                         if on_progress is not None and self._reader.segment != segment:
                             segment = self._reader.segment
                             on_progress(segment)
@@ -93,3 +111,20 @@ class Follower:
     def close(self) -> None:
         """The reader is closed. Idempotent."""
         self._reader.close()
+
+
+class PageFollower(Follower):
+    """A follower of a log that is handed to callers as it is serialized."""
+
+    def __init__(self, reader: PageReader, workers: Workers) -> None:
+        """Takes the reader over."""
+        super().__init__(reader, workers)
+        self._pages = reader
+
+    def pages(self, ended: asyncio.Event, *, stdout: bool, stderr: bool) -> AsyncGenerator[LogPage, None]:
+        """As `batches`, of the wanted streams; also a page without messages where only the other stream was written."""
+
+        def read(is_final: bool) -> LogPage:
+            return self._pages.read_page(BATCH_BYTES, is_final, stdout, stderr)
+
+        return self._taken(read, lambda page: page.cursor, ended, False, True, None)

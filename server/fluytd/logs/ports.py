@@ -39,6 +39,18 @@ class LogRecord(Protocol):
         """Reading from it begins right after this record."""
 
 
+class LogPage(Protocol):
+    """Some records as callers of the API get them."""
+
+    @property
+    def messages(self) -> Sequence[bytes]:
+        """Serialized, whole, each within the bound of a message; none where no record was of a wanted stream."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Reading from it begins right after the last record; None if there was no record."""
+
+
 class LogReader(Protocol):
     """A position in one container's log; used by one thread at a time, closed by whoever opened it."""
 
@@ -70,7 +82,16 @@ class LogReader(Protocol):
         """Idempotent. Never blocks."""
 
 
+class PageReader(LogReader, Protocol):
+    """A reader that also serializes."""
+
+    def read_page(self, max_bytes: int, is_final: bool, stdout: bool, stderr: bool) -> LogPage:
+        """As `read`, or `read_final` where `is_final`, of the streams that are wanted. Blocking (disk)."""
+
+
 #: Opens the log in a directory at its oldest record. Blocking.
 OpenLog = Callable[[str], LogReader]
 #: Opens the log in a directory at a place. Raises CURSOR_INVALID, IO_FAILED. Blocking.
 OpenLogRange = Callable[[str, ReadRange], LogReader]
+#: As `OpenLogRange`.
+OpenPages = Callable[[str, ReadRange], PageReader]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from fluytd._core import logs
-from fluytd.logs.ports import LogRecord, ReadRange
+from fluytd.logs.ports import LogPage, LogRecord, ReadRange
 
 
 class LogReaders:
@@ -43,7 +43,7 @@ class LogReaders:
 
 
 class CoreReader:
-    """Implements `ports.LogReader`."""
+    """Implements `ports.PageReader`."""
 
     def __init__(self, reader: logs.LogReader, readers: LogReaders) -> None:
         self._reader = reader
@@ -51,6 +51,7 @@ class CoreReader:
         self._token = reader.token
         self.read: Callable[[int], Sequence[LogRecord]] = reader.read
         self.read_final: Callable[[int], Sequence[LogRecord]] = reader.read_final
+        self.read_page: Callable[[int, bool, bool, bool], LogPage] = reader.read_page
 
     def on_news(self, wake: Callable[[], None] | None) -> None:
         """See `ports.LogReader.on_news`."""

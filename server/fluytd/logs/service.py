@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from fluytd.clock import Clock
 from fluytd.errors import FieldInvalid
-from fluytd.logs.follow import Follower
-from fluytd.logs.ports import LogRecord, OpenLogRange, ReadRange
+from fluytd.logs.follow import Follower, PageFollower
+from fluytd.logs.ports import OpenPages, ReadRange
 from fluytd.workers import Workers
 
 #: The loop's timers count whole milliseconds and may fire that much before their time.
@@ -28,9 +28,9 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Records in the order written."""
+    """Records in the order written, serialized: whole messages for the caller."""
 
-    records: Sequence[LogRecord]
+    messages: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class LogSources(Protocol):
 class LogService:
     """Readings of logs. Made once."""
 
-    def __init__(self, sources: LogSources, open_range: OpenLogRange, workers: Workers, clock: Clock) -> None:
+    def __init__(self, sources: LogSources, open_range: OpenPages, workers: Workers, clock: Clock) -> None:
         """`open_range`: opens a log's directory; blocking, called on a worker thread."""
         self._sources = sources
         self._open_range = open_range
@@ -110,22 +110,22 @@ class LogService:
         except BaseException:
             source.close()
             raise
-        follower = Follower(reader, self._workers)
+        follower = PageFollower(reader, self._workers)
         end = asyncio.Event()
         waits = self._watch_end(source, end, asked_until, follow)
         cursor = wanted.cursor or ""
         # A reading that names no place begins at the oldest record kept, so nothing before that is missed.
         skipped = 0 if wanted.cursor is not None else None
         try:
-            async with aclosing(follower.batches(end)) as batches:
-                async for records in batches:
+            wanted_streams = {name: not streams or name in streams for name in ("stdout", "stderr")}
+            async with aclosing(follower.pages(end, **wanted_streams)) as pages:
+                async for page in pages:
                     if skipped is not None and follower.skipped_segments > skipped:
                         yield LogGap(follower.skipped_segments - skipped)
                     skipped = follower.skipped_segments
-                    cursor = records[-1].cursor
-                    kept = [record for record in records if not streams or record.stream in streams]
-                    if kept:
-                        yield LogBatch(kept)
+                    cursor = page.cursor or cursor
+                    if page.messages:
+                        yield LogBatch(page.messages)
             yield LogEnd(self._reason(source, follower, asked_until, follow), cursor)
         finally:
             waits.close()

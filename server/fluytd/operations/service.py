@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
+from fluytd import tracing
 from fluytd.clock import Clock
 from fluytd.errors import (
     Cancelled,
@@ -205,7 +206,11 @@ class OperationService:
     async def _run(self, handle: OperationHandle, work: Work) -> None:
         operation_id = handle.operation_id
         try:
-            result = await work(handle)
+            operation = self._operations[operation_id]
+            with tracing.step(
+                f"operation.{operation.kind.value}", operation_id=operation_id, subject=operation.subject
+            ):
+                result = await work(handle)
         except Exception as error:  # noqa: BLE001 - each failure of the work is the operation's
             if self._is_stopping and isinstance(error, Cancelled):
                 return

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 
 
@@ -28,31 +30,51 @@ def build(kind: Any, value: Any) -> Any:
 
     Raises KeyError, TypeError or ValueError for anything that `dump` did not write.
     """
+    return _builder(kind)(value)
+
+
+_Builder = Callable[[Any], Any]
+
+
+@cache
+def _builder(kind: Any) -> _Builder:
+    """What makes values of a type; found out once a type, since a start reads many records."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return build(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)
+        arm = _builder(next(arm for arm in typing.get_args(kind) if arm is not type(None)))
+        return lambda value: None if value is None else arm(value)
     if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(build(item, entry) for entry in value)
+        item = _builder(typing.get_args(kind)[0])
+        return lambda value: tuple([item(entry) for entry in value])
     if origin is not None:  # dict and Mapping of str to str
-        return {str(key): str(entry) for key, entry in value.items()}
+        return lambda value: {str(key): str(entry) for key, entry in value.items()}
     if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
-        # A field that a newer engine wrote is dropped; one that an older engine did not write has its default.
-        return kind(**{name: build(hints[name], entry) for name, entry in value.items() if name in hints})  # type: ignore[operator]
+        return _object_builder(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
-    return value
+        return kind
+    return _plain_builder(kind)
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
+def _object_builder(kind: Any) -> _Builder:
+    hints = typing.get_type_hints(kind)
+    # Filled in when the first value comes: a type may hold its own.
+    fields: dict[str, _Builder] = {}
+
+    def make(value: Any) -> Any:
+        if not fields:
+            fields.update({name: _builder(hint) for name, hint in hints.items()})
+        # A field that a newer engine wrote is dropped; one that an older engine did not write has its default.
+        return kind(**{name: fields[name](entry) for name, entry in value.items() if name in fields})
+
+    return make
 
 
-def _hints(kind: Any) -> dict[str, Any]:
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind)
-    return _HINTS[kind]
+def _plain_builder(kind: Any) -> _Builder:
+    def check(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+        return value
+
+    return check

@@ -198,3 +198,48 @@ def test_an_unhealthy_container_is_stopped_where_the_flag_says_so(fluyt: Program
 def test_a_health_flag_without_a_command_is_refused_by_name(fluyt: Program) -> None:
     ended = fluyt("run", "--rm", "--health-retries", "2", IMAGE, "true")
     assert (ended.code, "spec.health_check.args" in ended.err) == (125, True)
+
+
+def test_stop_all_ends_what_runs_and_what_waits_for_its_restart(fluyt: Program) -> None:
+    stays(fluyt, "one")
+    stays(fluyt, "two")
+    fluyt.ok("pause", "two")
+    fluyt.ok("run", "-d", "--name", "again", "--restart", "always", IMAGE, "false")
+    fluyt.ok("run", "--name", "over", IMAGE, "true")
+    fluyt.ok("create", "--name", "new", IMAGE, "true")
+    told = fluyt.ok("stop", "--all", "-t", "20").split()
+    ids = {name: inspected(fluyt, name)["id"] for name in ("one", "two", "again")}
+    assert sorted(told) == sorted(map(str, ids.values()))
+    assert fluyt.ok("ps", "-q") == ""
+    restarts = inspected(fluyt, "again")["restart_count"]
+    time.sleep(1)
+    assert (inspected(fluyt, "again")["restart_count"], fluyt.ok("ps", "-q")) == (restarts, "")
+    assert "CREATED" in str(inspected(fluyt, "new")["state"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "one")])
+def test_stop_takes_names_or_all(fluyt: Program, arguments: tuple[str, ...]) -> None:
+    assert fluyt("stop", *arguments).code == 125
+
+
+def test_ps_chooses_by_ports(fluyt: Program) -> None:
+    fluyt.ok("create", "--name", "published", "-p", "127.0.0.1::80", IMAGE, "true")
+    fluyt.ok("create", "--name", "exposed", "--expose", "53/udp", IMAGE, "true")
+    fluyt.ok("create", "--name", "neither", IMAGE, "true")
+
+    def names(*filters: str) -> list[str]:
+        flags = [part for one in filters for part in ("--filter", one)]
+        return [each["name"] for each in fluyt("ps", "-a", *flags, "--format", "json").objects]
+
+    assert names("publish=80") == ["published"]
+    assert names("publish=53/udp") == []
+    assert names("expose=53/udp") == ["exposed"]
+    assert names("expose=80", "expose=53/udp") == ["exposed", "published"]
+    wrong = fluyt("ps", "--filter", "publish=web")
+    assert (wrong.code, "filter.published_ports[0]" in wrong.err) == (1, True), wrong.err
+
+
+def test_stop_asks_for_more_containers_than_one_connection_takes(fluyt: Program) -> None:
+    stays(fluyt, "last")
+    ended = fluyt("stop", *(f"absent-{number}" for number in range(600)), "last")
+    assert (ended.code, ended.out, ended.err.count("there is no container")) == (1, "last\n", 600)

@@ -11,8 +11,10 @@ from fluytd.api.convert.health import from_health_states, to_health
 from fluytd.api.convert.mounts import to_mount_points
 from fluytd.api.convert.networks import from_ports, to_endpoint, to_port
 from fluytd.api.convert.values import from_duration, from_size, from_timestamp, timestamp_of, to_failure
+from fluytd.containers import port_filter
 from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
+from fluytd.containers.port_filter import PortRange
 from fluytd.containers.publishing import PortChanges
 from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
 from fluytd.containers.signals import parse_signal
@@ -29,6 +31,20 @@ _CONDITIONS: Final = {
     _WAIT.CONDITION_NEXT_EXIT: Condition.NEXT_EXIT,
     _WAIT.CONDITION_REMOVED: Condition.REMOVED,
 }
+#: Fields of a filter with any number of values.
+_LISTED: Final = (
+    "ids",
+    "names",
+    "labels",
+    "states",
+    "exit_codes",
+    "images",
+    "networks",
+    "volumes",
+    "health_states",
+    "published_ports",
+    "exposed_ports",
+)
 #: Most bytes of one chunk of output; far below a message's 1 MiB.
 MAX_CHUNK_BYTES: Final = 256 * 1024
 
@@ -112,7 +128,7 @@ def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.Output
 
 def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, int]) -> ContainerFilter:
     """The filter. `times`: when the containers named by `before_container` and `since_container` were made."""
-    for name in ("ids", "names", "labels", "states", "exit_codes", "images", "networks", "volumes", "health_states"):
+    for name in _LISTED:
         count = len(getattr(message, name))
         if count > MAX_FILTER_VALUES:
             raise LimitExceeded(
@@ -134,7 +150,14 @@ def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, 
         networks=frozenset(message.networks),
         volumes=frozenset(message.volumes),
         health_states=from_health_states(message.health_states),
+        published_ports=_ports(message, "published_ports"),
+        exposed_ports=_ports(message, "exposed_ports"),
     )
+
+
+def _ports(message: container_filter_pb2.ContainerFilter, name: str) -> tuple[PortRange, ...]:
+    texts = enumerate(getattr(message, name))
+    return tuple(port_filter.from_text(text, f"filter.{name}[{index}]") for index, text in texts)
 
 
 def _states(message: container_filter_pb2.ContainerFilter) -> list[State]:

@@ -1,12 +1,13 @@
-"""Log requests and records <-> messages. Pure."""
+"""Log requests and events <-> messages. Pure."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from fluyt.v1 import logs_pb2
 from fluyt.v1.types import output_pb2
-from fluytd.api.convert.values import from_timestamp, timestamp_of
+from fluytd.api.convert.values import from_timestamp
 from fluytd.errors import FieldInvalid
-from fluytd.logs.ports import LogRecord, ReadRange
+from fluytd.logs.ports import ReadRange
 from fluytd.logs.service import LogBatch, LogEnd, LogGap
 
 STREAMS: Final = {
@@ -14,10 +15,6 @@ STREAMS: Final = {
     "stderr": output_pb2.OUTPUT_STREAM_STDERR,
 }
 _STREAM_NAMES: Final = {value: name for name, value in STREAMS.items()}
-#: Most bytes of one record in a message; a longer line goes out in several.
-MAX_RECORD_BYTES: Final = 512 * 1024
-#: Most bytes of records in one message.
-MAX_BATCH_BYTES: Final = 256 * 1024
 
 
 def from_request(request: logs_pb2.ReadLogsRequest) -> tuple[ReadRange, frozenset[str]]:
@@ -36,37 +33,13 @@ def from_request(request: logs_pb2.ReadLogsRequest) -> tuple[ReadRange, frozense
     return wanted, frozenset(streams)
 
 
-def to_responses(event: LogBatch | LogGap | LogEnd) -> list[logs_pb2.ReadLogsResponse]:
-    """The messages of one event, each within the bound of a message."""
+def to_responses(event: LogBatch | LogGap | LogEnd) -> Sequence[logs_pb2.ReadLogsResponse | bytes]:
+    """The messages of one event; records come serialized from the core, each message within its bound."""
     match event:
         case LogGap(skipped_segments=count):
             return [logs_pb2.ReadLogsResponse(gap=logs_pb2.LogGap(skipped_segments=count))]
         case LogEnd(reason=reason, cursor=cursor):
             end = logs_pb2.LogEnd(reason=logs_pb2.LogEnd.Reason.Value(f"REASON_{reason.name}"), cursor=cursor)
             return [logs_pb2.ReadLogsResponse(end=end)]
-        case LogBatch(records=records):
-            return _batches([message for record in records for message in _to_records(record)])
-
-
-def _to_records(record: LogRecord) -> list[logs_pb2.LogRecord]:
-    data, time = record.data, timestamp_of(record.time_unix_nanos)
-    pieces = [data[at : at + MAX_RECORD_BYTES] for at in range(0, len(data), MAX_RECORD_BYTES)] or [b""]
-    messages = [logs_pb2.LogRecord(stream=STREAMS[record.stream], data=piece, time=time) for piece in pieces]
-    # Only the last piece has a place to go on from: a cursor stands between lines.
-    messages[-1].cursor = record.cursor
-    return messages
-
-
-def _batches(records: list[logs_pb2.LogRecord]) -> list[logs_pb2.ReadLogsResponse]:
-    responses: list[logs_pb2.ReadLogsResponse] = []
-    batch = logs_pb2.LogBatch()
-    size = 0
-    for record in records:
-        if batch.records and size + len(record.data) > MAX_BATCH_BYTES:
-            responses.append(logs_pb2.ReadLogsResponse(batch=batch))
-            batch, size = logs_pb2.LogBatch(), 0
-        batch.records.append(record)
-        size += len(record.data)
-    if batch.records:
-        responses.append(logs_pb2.ReadLogsResponse(batch=batch))
-    return responses
+        case LogBatch(messages=messages):
+            return messages

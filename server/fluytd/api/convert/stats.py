@@ -1,6 +1,6 @@
 """Figures and processes of containers -> messages. Pure."""
 
-from typing import Final
+from typing import Any, Final
 
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import stats_pb2
@@ -28,13 +28,13 @@ _SAME: Final = (
     "network_transmit_bytes",
     "oom_kill_count",
 )
-_PRESSURES: Final = ("cpu", "memory", "io")
 
 
 def to_stats(sample: Sample, host_memory_bytes: int) -> stats_pb2.ContainerStats:
     """The message; what the host does not count is 0."""
     stats = sample.stats
     usage = stats.memory_current_bytes or 0
+    same: dict[str, Any] = {name: getattr(stats, name) or 0 for name in _SAME}
     message = stats_pb2.ContainerStats(
         container_id=sample.container_id,
         time=timestamp_of(stats.time_unix_nanos),
@@ -43,12 +43,12 @@ def to_stats(sample: Sample, host_memory_bytes: int) -> stats_pb2.ContainerStats
         memory_limit_bytes=min(stats.memory_limit_bytes or host_memory_bytes, host_memory_bytes),
         swap_usage_bytes=stats.swap_current_bytes or 0,
         pids_count=stats.pids_current or 0,
+        **same,
     )
-    for name in _SAME:
-        setattr(message, name, getattr(stats, name) or 0)
-    pressures = {f"{name}_percent": getattr(stats, f"{name}_pressure_percent") for name in _PRESSURES}
-    if any(value is not None for value in pressures.values()):
-        message.pressure.CopyFrom(stats_pb2.Pressure(**{name: value or 0.0 for name, value in pressures.items()}))
+    cpu, memory, io = stats.cpu_pressure_percent, stats.memory_pressure_percent, stats.io_pressure_percent
+    if cpu is not None or memory is not None or io is not None:
+        pressure = stats_pb2.Pressure(cpu_percent=cpu or 0.0, memory_percent=memory or 0.0, io_percent=io or 0.0)
+        message.pressure.CopyFrom(pressure)
     return message
 
 

@@ -39,6 +39,8 @@ class ContainerFilter(_message.Message):
     BEFORE_TIME_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
+    PUBLISHED_PORTS_FIELD_NUMBER: _builtins.int
+    EXPOSED_PORTS_FIELD_NUMBER: _builtins.int
     before_container: _builtins.str
     """OPTIONAL. Only containers made before this one. Default: all."""
     since_container: _builtins.str
@@ -83,6 +85,16 @@ class ContainerFilter(_message.Message):
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Names of volumes, or targets of mounts, that they have. Default: all."""
 
+    @_builtins.property
+    def published_ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Ports inside that are published, or are asked to be: `80`, `53/udp`, `8000-8010/tcp`; TCP where none is
+        named, and of a range any one. Default: all.
+        """
+
+    @_builtins.property
+    def exposed_ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Ports that the image or the container's spec exposes, or that are published; written so too. Default: all."""
+
     def __init__(
         self,
         *,
@@ -98,10 +110,12 @@ class ContainerFilter(_message.Message):
         before_time: _timestamp_pb2.Timestamp | None = ...,
         networks: _abc.Iterable[_builtins.str] | None = ...,
         volumes: _abc.Iterable[_builtins.str] | None = ...,
+        published_ports: _abc.Iterable[_builtins.str] | None = ...,
+        exposed_ports: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_container", b"before_container", "before_time", b"before_time", "exit_codes", b"exit_codes", "health_states", b"health_states", "ids", b"ids", "images", b"images", "labels", b"labels", "names", b"names", "networks", b"networks", "since_container", b"since_container", "states", b"states", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_container", b"before_container", "before_time", b"before_time", "exit_codes", b"exit_codes", "exposed_ports", b"exposed_ports", "health_states", b"health_states", "ids", b"ids", "images", b"images", "labels", b"labels", "names", b"names", "networks", b"networks", "published_ports", b"published_ports", "since_container", b"since_container", "states", b"states", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
