@@ -71,10 +71,14 @@ class Firewalld(_OnMachine):
         (root / "bus.conf").write_text(_BUS.format(path=bus))
         shutil.copytree("/etc/firewalld", root / "etc")
         super().__init__(machine, root, "true", {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}"})
-        self._start("dbus-daemon", f"--config-file={root / 'bus.conf'}", "--nofork", "--nopidfile")
-        until_now(bus.exists, "the bus is there")
-        self._start("firewalld", "--nofork", "--nopid", "--system-config", str(root / "etc"))
-        until_now(lambda: self._run("firewall-cmd", "--state").returncode == 0, "firewalld runs")
+        try:
+            self._start("dbus-daemon", f"--config-file={root / 'bus.conf'}", "--nofork", "--nopidfile")
+            until_now(bus.exists, "the bus is there")
+            self._start("firewalld", "--nofork", "--nopid", "--system-config", str(root / "etc"))
+            until_now(lambda: self._run("firewall-cmd", "--state").returncode == 0, "firewalld runs")
+        except BaseException:
+            self.close()
+            raise
 
 
 class Ufw(_OnMachine):
@@ -88,4 +92,8 @@ class Ufw(_OnMachine):
         (root / "run").mkdir()
         mounts = (("ufw", "/etc/ufw"), ("default", "/etc/default/ufw"), ("run", "/run"))
         super().__init__(machine, root, "\n".join(f"mount --bind {root}/{name} {path}" for name, path in mounts), {})
-        self.run("ufw", "--force", "enable")
+        try:
+            self.run("ufw", "--force", "enable")
+        except BaseException:
+            self.close()
+            raise

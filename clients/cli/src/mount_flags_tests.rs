@@ -342,7 +342,8 @@ const TMPFS_ROWS: &[(&str, &str)] = &[
 #[test]
 fn every_row_means_what_it_means_to_docker() {
     type Parse = fn(&str) -> Result<types::Mount, Failure>;
-    let flags: [(&str, Parse, &[(&str, &str)]); 3] = [
+    type Rows = &'static [(&'static str, &'static str)];
+    let flags: [(&str, Parse, Rows); 3] = [
         ("-v", |text| parse_volume(text, "", here()), V_ROWS),
         ("--mount", |text| parse_mount(text, here()), MOUNT_ROWS),
         ("--tmpfs", parse_tmpfs, TMPFS_ROWS),
