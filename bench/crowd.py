@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -99,7 +100,16 @@ def throughput(ours: Ours, scratch: Path, rounds: int) -> list[Figure]:
     ]
     pairs["fluyt"] = (pids[0], pids[1])
     holder, podman, environment = _podman(scratch / "podman")
+    daemon, docker = _docker(scratch / "docker")
     try:
+        if docker:
+            quiet_run([*docker, "import", str(tar), REFERENCE], {})
+            dockers = []
+            for name in ("bench-a", "bench-b"):
+                quiet_run([*docker, "run", "-d", "--name", name, REFERENCE, "/bin/sleep", "100000"], {})
+                asked = [*docker, "inspect", name, "--format", "{{.State.Pid}}"]
+                dockers.append(int(subprocess.check_output(asked)))
+            pairs["docker"] = (dockers[0], dockers[1])
         quiet_run([*podman, "import", "-q", str(tar), REFERENCE], environment)
         theirs = []
         for name in ("bench-a", "bench-b"):
@@ -118,6 +128,11 @@ def throughput(ours: Ours, scratch: Path, rounds: int) -> list[Figure]:
                 quiet_run([*podman, "rm", "-f", "-t", "0", name], environment)
         holder.kill()
         holder.communicate()
+        if daemon is not None:
+            with suppress(RuntimeError):
+                quiet_run([*docker, "rm", "-f", "bench-a", "bench-b"], {})
+            daemon.terminate()
+            daemon.wait()
         for one in made:
             containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=one, force=True))
     section = "one container sends to another by TCP"
@@ -150,6 +165,22 @@ def _podman(home: Path) -> "tuple[subprocess.Popen[bytes], list[str], dict[str, 
     )
 
 
+def _docker(home: Path) -> "tuple[subprocess.Popen[bytes] | None, list[str]]":
+    """dockerd with roots of the run's own in the bench's network namespace, and its command line; none where it is not
+    installed."""
+    if shutil.which("dockerd") is None:
+        return None, []
+    home.mkdir()
+    socket = f"unix://{home}/docker.sock"
+    command = ["dockerd", "--data-root", f"{home}/data", "--exec-root", f"{home}/exec", "--pidfile", f"{home}/pid"]
+    command += ["-H", socket, "--storage-driver", "vfs", "--exec-opt", "native.cgroupdriver=cgroupfs"]
+    with (home / "log").open("wb") as log:
+        daemon = subprocess.Popen(["unshare", "--mount", *command], stdout=log, stderr=log)
+    docker = ["docker", "-H", socket]
+    _until(lambda: subprocess.run([*docker, "version"], capture_output=True, check=False).returncode == 0, "dockerd")
+    return daemon, docker
+
+
 def _sent(server: int, client: int) -> float:
     """Gbit per second that the server of iperf3 received."""
 
@@ -168,9 +199,9 @@ def _sent(server: int, client: int) -> float:
     return float(found["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+def _until(is_so: Callable[[], bool], what: str = "iperf3") -> None:
+    deadline = time.monotonic() + 30
     while not is_so():
         if time.monotonic() > deadline:
-            raise RuntimeError("iperf3 does not listen")
+            raise RuntimeError(f"{what} does not listen")
         time.sleep(0.02)

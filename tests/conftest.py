@@ -71,15 +71,19 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
         name: _program(name)
         for name in (
             "cargo",
+            "dbus-daemon",
             "docker-registry",
             "dockerd",
+            "firewalld",
             "git",
             "ip",
             "iptables",
+            "losetup",
             "nft",
             "openssl",
             "podman",
             "skopeo",
+            "ufw",
             "umoci",
         )
     },

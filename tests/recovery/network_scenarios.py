@@ -134,6 +134,8 @@ SCENARIOS = {
     "network.bridge.make": STARTING,
     "network.table.make": STARTING,
     "network.attach.link": STARTING,
+    "network.prepare.link": STARTING,
+    "network.prepare.linked": STARTING,
     "network.table.change": STARTING,
     "network.names.serve": STARTING,
     "network.attach.started": STARTING,

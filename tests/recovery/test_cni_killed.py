@@ -39,8 +39,7 @@ Step = Callable[[NetworkEngine], object]
 def lists(tmp_path_factory: pytest.TempPathFactory) -> Lists:
     """One list."""
     made = Lists(tmp_path_factory.mktemp("cni"))
-    # What leaves is not masqueraded: Debian 12's `bridge` forgets that rule where the namespace has gone.
-    made.write("front", made.bridge("front", ipMasq=False), PORTMAP)
+    made.write("front", made.bridge("front"), PORTMAP)
     return made
 
 
@@ -93,6 +92,7 @@ def connect(engine: NetworkEngine) -> None:
 SCENARIOS: dict[str, tuple[Step, Step]] = {
     "network.cni.record": (made, start_it),
     "network.cni.saved:2": (made, start_it),
+    "network.cni.saved:3": (made, start_it),
     "network.cni.add": (made, start_it),
     "network.cni.add:2": (made, start_it),
     "network.attach.started": (made, start_it),
@@ -138,6 +138,9 @@ def test_no_plugin_has_anything_of_what_nothing_owns_after(
 ) -> None:
     prepare, act = steps
     clear(engine)
+    # By the addresses that it answered `bridge` ends masquerading. Of an answer that was not recorded nobody knows.
+    is_recorded = failpoint != "network.cni.saved:2"
+    lists.write("front", lists.bridge("front", ipMasq=is_recorded), PORTMAP)
     prepare(engine)
     engine.channel.close()
     engine.process.terminate()
@@ -173,3 +176,38 @@ def test_a_plugin_that_outlives_the_daemon_is_waited_for(engine: NetworkEngine, 
     assert log.read_text().split() == ["ADD", "DEL"]
     delete(engine, NAME)
     engine.networks.DeleteNetwork(networks_pb2.DeleteNetworkRequest(network="slow"))
+
+
+def test_a_plugin_that_failed_as_the_daemon_died_is_told_again_by_the_next(
+    engine: NetworkEngine, lists: Lists, tmp_path: Path
+) -> None:
+    log, fails = tmp_path / "log", tmp_path / "fails"
+    fails.touch()
+    answer = '{"cniVersion": "0.4.0"}'
+    act = f"echo $CNI_COMMAND >> {log}; [ $CNI_COMMAND = ADD ] || [ ! -e {fails} ] || exit 1"
+    lists.script("flaky", f"{act}; [ $CNI_COMMAND != ADD ] || echo '{answer}'")
+    lists.write("flaky", {"type": "flaky"}, disableCheck=True)
+    clear(engine)
+    make_network(engine, "flaky", driver="cni")
+    create(engine, NAME, "sleep", "1000", attachments=on("flaky"))
+    engine.channel.close()
+    engine.process.terminate()
+    assert engine.process.wait(CALL_SECONDS) == 0
+    engine.start(FLUYT_FAILPOINT="network.cni.put_off")
+    start(engine, NAME)
+    with suppress(grpc.RpcError):
+        stop(engine, NAME)
+    assert engine.process.wait(CALL_SECONDS) == -signal.SIGKILL
+    engine.channel.close()
+    # The next fails once more, the one after it does not.
+    engine.start()
+    until_now(lambda: log.read_text().split() == ["ADD", "DEL", "DEL"], "it is told again")
+    engine.kill()
+    fails.unlink()
+    engine.start()
+    until_now(lambda: log.read_text().split() == ["ADD", "DEL", "DEL", "DEL"], "and by the next daemon")
+    engine.kill()
+    engine.start()
+    assert log.read_text().split() == ["ADD", "DEL", "DEL", "DEL"], "nothing is left of it"
+    delete(engine, NAME)
+    engine.networks.DeleteNetwork(networks_pb2.DeleteNetworkRequest(network="flaky"))

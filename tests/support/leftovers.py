@@ -16,12 +16,13 @@ from pathlib import Path
 from fluyt import builds
 from fluyt.v1 import containers_pb2, images_pb2, operations_pb2, volumes_pb2
 from fluyt.v1.types import container_pb2, operation_pb2
+from fluytd.containers.waiting import MAX_WAITING
 from tests.support.engine import Engine
 
 #: Most skeletons that wait below `prepared/`. Source: fluytd/containers/skeletons.py, READY_SKELETONS.
 MAX_PREPARED = 8
-#: Most supervisors that wait for starts. Source: fluytd/containers/supervisor.py, READY_SUPERVISORS.
-MAX_IDLE_SUPERVISORS = 4
+#: Most supervisors that wait for starts. Source: READY_SUPERVISORS of fluytd/containers/supervisor.py, and waiting.py.
+MAX_IDLE_SUPERVISORS = 4 + MAX_WAITING
 SUPERVISOR = "fluyt-supervisor"
 #: Argument of a supervisor that has no container yet. Source: rust_core/control/src/ready.rs.
 IDLE_ARGUMENT = "-" * 64

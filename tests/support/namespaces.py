@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from fluytd.containers.waiting import MAX_WAITING
 from tests.support.engine import Daemon, Engine
 
 T = TypeVar("T")
@@ -62,6 +64,13 @@ class Machine:
         return done.stdout
 
     def links(self) -> set[str]:
+        """Names of its interfaces but those that wait for a container to come, which are no more than may be."""
+        found = self.all_links()
+        waiting = {name for name in found if is_waiting(name)}
+        assert len(waiting) <= MAX_WAITING, waiting
+        return found - waiting
+
+    def all_links(self) -> set[str]:
         """Names of its interfaces."""
         return self.inside(lambda: {line.split(":")[0].strip() for line in _lines("/proc/thread-self/net/dev")[2:]})
 
@@ -82,6 +91,11 @@ class Machine:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def is_waiting(name: str) -> bool:
+    """Whether an interface of that name waits for a container to come."""
+    return re.fullmatch(r"f[0-9a-f]{6}_[0-9a-f]{7}", name) is not None
 
 
 def _lines(path: str) -> list[str]:

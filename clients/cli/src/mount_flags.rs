@@ -58,7 +58,7 @@ fn wrong(flag: &str, text: &str, what: impl std::fmt::Display, next: &str) -> Fa
 
 /// An absolute path of what may be a relative one; the engine's host is taken to be this one then.
 fn absolute(source: &str, here: &Path) -> String {
-    if source == "." || source == ".." || source.starts_with("./") || source.starts_with("../") {
+    if source.starts_with('.') {
         let mut path = here.to_path_buf();
         for part in source.split('/').filter(|part| !part.is_empty() && *part != ".") {
             if part == ".." {
@@ -115,7 +115,20 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
     }
     let mut mount = types::Mount { target: target.to_owned(), ..Default::default() };
     let (mut no_copy, mut spread) = (false, None);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
+    let mut groups = Vec::new();
+    for option in options.split(',').filter(|_| !options.is_empty()) {
+        let group = match option {
+            "ro" | "rw" => "ro or rw",
+            "z" | "Z" => "z or Z",
+            "consistent" | "cached" | "delegated" => "a consistency",
+            "nocopy" => "nocopy",
+            word if propagation(word).is_some() => "propagation",
+            _ => "",
+        };
+        if groups.contains(&group) {
+            return Err(fail(format!("{group} is given twice")));
+        }
+        groups.push(group);
         match option {
             "ro" => mount.read_only = true,
             // Labels are given by the engine's host; what macOS needs makes no difference here.
@@ -126,7 +139,6 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
             "nocopy" => no_copy = true,
             word => match propagation(word) {
                 Some(_) if !is_bind => return Err(fail(format!("{word} is for binds"))),
-                Some(_) if spread.is_some() => return Err(fail("propagation is given twice".to_owned())),
                 Some(found) => spread = Some(found),
                 None => {
                     return Err(fail(format!(
@@ -218,6 +230,12 @@ impl Keys {
                 self.of_kind.entry(kind).or_insert_with(|| key.clone());
             }
         }
+        if key.trim() != key || value.is_some_and(|value| value.trim() != value) {
+            return Err(format!("`{field}` has a blank about its key or its value"));
+        }
+        if value == Some("") {
+            return Err(format!("`{field}` has no value"));
+        }
         // Flags may stand alone or have a truth value.
         match key.as_str() {
             "readonly" | "ro" => return truth(&key, value).map(|is_set| self.read_only = is_set),
@@ -236,7 +254,7 @@ impl Keys {
             // Of Docker Desktop; it makes no difference on Linux.
             "consistency" => {}
             "bind-propagation" => {
-                let found = propagation(value).ok_or_else(|| format!("`{value}` is no propagation; there are rprivate, private, rshared, shared, rslave, slave"))?;
+                let found = propagation(&value.to_ascii_lowercase()).ok_or_else(|| format!("`{value}` is no propagation; there are rprivate, private, rshared, shared, rslave, slave"))?;
                 self.bind.propagation = found.into();
             }
             "bind-recursive" => value.clone_into(&mut self.bind_recursive),
@@ -297,6 +315,12 @@ impl Keys {
                 Source::Image(self.image)
             }
             _ => {
+                if self.source.is_empty() && self.read_only {
+                    return Err(
+                        "an anonymous volume cannot be readonly: it is empty, and nobody else has it"
+                            .to_owned(),
+                    );
+                }
                 if self.source.is_empty() && !self.volume.sub_path.is_empty() {
                     return Err("volume-subpath needs a source: an anonymous volume is empty".to_owned());
                 }
@@ -320,6 +344,9 @@ impl Keys {
             "disabled" => self.bind.non_recursive = true,
             "writable" | "readonly" if !self.read_only => {
                 return Err(format!("bind-recursive={} needs readonly", self.bind_recursive));
+            }
+            "readonly" if self.bind.propagation() != Propagation::Rprivate => {
+                return Err("bind-recursive=readonly needs bind-propagation=rprivate".to_owned());
             }
             "writable" => self.bind.recursive_read_only = Some(false),
             "readonly" => self.bind.recursive_read_only = Some(true),
@@ -363,6 +390,8 @@ fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
             None => match option {
                 "ro" => read_only = true,
                 "rw" => read_only = false,
+                // What it is without a word.
+                "defaults" | "async" | "atime" | "relatime" | "diratime" => {}
                 "noexec" => tmpfs.exec = false,
                 "nosuid" => tmpfs.suid = false,
                 "nodev" => tmpfs.dev = false,

@@ -124,7 +124,16 @@ fn protocol_name(protocol: TransportProtocol) -> &'static str {
 ///
 /// Source: docker run(1), --publish.
 pub fn parse_published(text: &str) -> Result<PublishedPort, String> {
+    let joined;
+    let text = if text.contains('=') {
+        joined = from_keys(text)?;
+        &joined
+    } else {
+        text
+    };
     let (rest, protocol) = match text.rsplit_once('/') {
+        // As Docker takes it.
+        Some((rest, "")) => (rest, TransportProtocol::Tcp),
         Some((rest, name)) => (rest, parse_protocol(name)?),
         None => (text, TransportProtocol::Tcp),
     };
@@ -135,7 +144,12 @@ pub fn parse_published(text: &str) -> Result<PublishedPort, String> {
         None => ("", left),
     };
     let (container_port, port_count) = parse_range(container)?;
-    let (host_port, host_count) = if host.is_empty() { (0, port_count) } else { parse_range(host)? };
+    let (host_port, host_count) = if matches!(host, "" | "0") { (0, port_count) } else { parse_range(host)? };
+    if host_count > 1 && port_count == 1 {
+        return Err(format!(
+            "`{text}`: {host_count} ports of the host for one of the container; name one, or none for any that is free"
+        ));
+    }
     if host_count != port_count {
         return Err(format!(
             "`{text}`: the ranges have {host_count} and {port_count} ports, and must have as many"
@@ -153,6 +167,28 @@ pub fn parse_published(text: &str) -> Result<PublishedPort, String> {
         protocol: protocol.into(),
         allowed_sources: Vec::new(),
     })
+}
+
+/// The same written as `published=8080,target=80,protocol=udp`.
+///
+/// Source: docker/cli `cli/command/container/opts.go`, convertToStandardNotation.
+fn from_keys(text: &str) -> Result<String, String> {
+    let (mut target, mut published, mut protocol) = ("", "", "tcp");
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("target", value)) => target = value,
+            Some(("published", value)) => published = value,
+            Some(("protocol", value)) => protocol = value,
+            // Of services: every container has the port by itself.
+            Some(("mode", "host" | "ingress")) => {}
+            _ => {
+                return Err(format!(
+                    "`{text}`: `{field}` is none of target=, published=, protocol= and mode=host"
+                ))
+            }
+        }
+    }
+    Ok(format!("{published}:{target}/{protocol}"))
 }
 
 fn parse_service(text: &str) -> Result<(u32, TransportProtocol), String> {
@@ -209,6 +245,13 @@ mod tests {
         assert_eq!(parts("[::1]::80/udp"), (own("::1"), 0, 80, 1, Udp));
         assert_eq!(parts("8000-8010:9000-9010"), (own(""), 8000, 9000, 11, Tcp));
         assert_eq!(parts("3000-3001"), (own(""), 0, 3000, 2, Tcp));
+        assert_eq!(parts("80/"), (own(""), 0, 80, 1, Tcp));
+        assert_eq!(parts(":80"), (own(""), 0, 80, 1, Tcp));
+        assert_eq!(parts("::80"), (own(""), 0, 80, 1, Tcp));
+        assert_eq!(parts("0:80"), (own(""), 0, 80, 1, Tcp));
+        assert_eq!(parts("2001:db8::1:8080:80"), (own("2001:db8::1"), 8080, 80, 1, Tcp));
+        assert_eq!(parts("published=8080,target=80,protocol=udp,mode=host"), (own(""), 8080, 80, 1, Udp));
+        assert_eq!(parts("target=80"), (own(""), 0, 80, 1, Tcp));
     }
 
     #[test]
@@ -219,9 +262,15 @@ mod tests {
             "x",
             "0",
             "65536",
-            "80/",
             "80/icmp",
+            "/tcp",
+            "127.0.0.1:80",
             "8000-8001:80",
+            "80:8000-8001",
+            "published=8080",
+            "target=80,host=1",
+            "target=80,",
+            "=80",
             "9-8",
             "+80",
             "-80",

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use control::NameSockets;
 
 use network::nft::{Element, Protocol, Table, Target};
 use network::plugin::{End, Execution};
-use network::{Attachment, Bridge, Cidr, Links, Netlink, NetworkError};
+use network::{Attachment, Bridge, Cidr, Links, Netlink, NetworkError, WaitingPair};
 use pyo3::prelude::*;
 
 use crate::error::raise;
@@ -122,6 +122,8 @@ pub(crate) struct Namespace {
     links: Links,
     /// None once they were taken, or where they were not asked for.
     names: Mutex<Option<NameSockets>>,
+    /// A pair that leads here and that the next attachment takes.
+    waiting: Mutex<Option<WaitingPair>>,
 }
 
 impl Namespace {
@@ -130,7 +132,16 @@ impl Namespace {
             raise(NetworkError::Io(errors::IoError::new("setsockopt", "", errno.raw_os_error())))
         };
         let netlink = Netlink::own(made.route).map_err(refused)?;
-        Ok(Self { namespace: made.namespace, links: Links::new(netlink), names: Mutex::new(made.names) })
+        Ok(Self {
+            namespace: made.namespace,
+            links: Links::new(netlink),
+            names: Mutex::new(made.names),
+            waiting: Mutex::new(None),
+        })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<WaitingPair>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sockets for names in it.
@@ -144,6 +155,10 @@ impl Namespace {
     fn route_by(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<()> {
         let spec = spec.extract::<AttachmentArgument>()?;
         py.detach(|| self.links.route_by(&spec.try_into()?)).map_err(raise)
+    }
+
+    fn stand_in(&self, py: Python<'_>, name: &str, addresses: Vec<String>) -> PyResult<()> {
+        py.detach(|| self.links.stand_in(name, &all(&addresses, str::parse::<Cidr>)?)).map_err(raise)
     }
 
     fn path(&self) -> String {
@@ -217,8 +232,18 @@ impl NetworkHost {
 
     fn attach(&self, py: Python<'_>, spec: &Bound<'_, PyAny>, namespace: &Namespace) -> PyResult<()> {
         let spec = spec.extract::<AttachmentArgument>()?;
-        py.detach(|| self.links.attach(&spec.try_into()?, namespace.namespace.as_fd(), &namespace.links))
-            .map_err(raise)
+        let waiting = namespace.waiting().take();
+        py.detach(|| {
+            self.links.attach(&spec.try_into()?, namespace.namespace.as_fd(), &namespace.links, waiting)
+        })
+        .map_err(raise)
+    }
+
+    fn make_waiting(&self, py: Python<'_>, host_name: &str, namespace: &Namespace) -> PyResult<()> {
+        let made =
+            py.detach(|| self.links.make_waiting(host_name, namespace.namespace.as_fd(), &namespace.links));
+        *namespace.waiting() = Some(made.map_err(raise)?);
+        Ok(())
     }
 
     fn remove_link(&self, py: Python<'_>, name: &str) -> PyResult<()> {

@@ -1,6 +1,6 @@
 //! `_core.volume`: the data of volumes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
@@ -63,9 +63,16 @@ fn unpack(py: Python<'_>, archive: &str, root_dir: &str, cancel: &CancelToken) -
     Ok((unpacked.entries, unpacked.bytes))
 }
 
+#[pyfunction]
+fn show(py: Python<'_>, kind: &str, source: &str, data: &str, is_read_only: bool) -> PyResult<i32> {
+    let shown = py.detach(|| volume::show(kind, source, data, is_read_only)).map_err(raise)?;
+    Ok(shown.into_raw_fd())
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(fill, module)?)?;
     module.add_function(wrap_pyfunction!(settle, module)?)?;
     module.add_function(wrap_pyfunction!(copy, module)?)?;
+    module.add_function(wrap_pyfunction!(show, module)?)?;
     module.add_function(wrap_pyfunction!(unpack, module)?)
 }

@@ -49,6 +49,11 @@ pub struct NameSockets {
 }
 
 impl Ready {
+    /// True if it has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.child.is_alive()
+    }
+
     /// The network namespace that it has made and that the container will have. To be called once, before the start.
     /// Blocking, `deadline` at most.
     ///
@@ -110,7 +115,8 @@ impl ReadySupervisors {
         Ok(())
     }
 
-    /// One that waits, of any kind if none is asked for, else one that is executed now.
+    /// One that waits, of any kind if none is asked for, else one that is executed now; `container_id` may be empty if it is
+    /// not known yet.
     pub(crate) fn take(
         &self,
         program: &Program,
@@ -125,7 +131,8 @@ impl ReadySupervisors {
                 place.map(|place| waiting.remove(place))
             };
             let Some((_, socket, child)) = found else {
-                return Self::execute(program, container_id, has_users.unwrap_or_default());
+                let argument = if container_id.is_empty() { PLACEHOLDER } else { container_id };
+                return Self::execute(program, argument, has_users.unwrap_or_default());
             };
             // Whatever ended one while it waited (a person, the kernel for lack of memory) must not fail a start.
             if child.is_alive() {

@@ -13,6 +13,8 @@ pub mod plugin;
 mod settings;
 
 pub use error::NetworkError;
-pub use link::{Attachment, Bridge, Cidr, Links, Port, MAX_INTERFACE_NAME_BYTES};
+pub use link::{
+    Attachment, Bridge, Cidr, Links, Port, WaitingPair, MAX_INTERFACE_NAME_BYTES, WAITING_INNER_NAME,
+};
 pub use netlink::Netlink;
 pub use settings::allow_forwarding;

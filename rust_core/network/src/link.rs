@@ -23,6 +23,8 @@ use crate::netlink::Netlink;
 
 /// The longest name of an interface. Source: linux/if.h, IFNAMSIZ with its NUL.
 pub const MAX_INTERFACE_NAME_BYTES: usize = 15;
+/// What the inner end of a pair is called until it is taken: the name that most containers want.
+pub const WAITING_INNER_NAME: &str = "eth0";
 /// Bits of an address.
 const IPV4_BITS: u8 = 32;
 const IPV6_BITS: u8 = 128;
@@ -106,6 +108,14 @@ pub struct Attachment {
     pub gateways: Vec<IpAddr>,
 }
 
+/// A veth pair that leads into a namespace and has no bridge and no container yet. It goes with that namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingPair {
+    host_name: String,
+    host_index: u32,
+    inner_index: u32,
+}
+
 /// An interface of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
@@ -171,8 +181,33 @@ impl Links {
         Ok(())
     }
 
+    /// A veth pair leads into the namespace, tied to nothing yet: both ends are down, the inner one has the name
+    /// [`WAITING_INNER_NAME`]. `namespace` and `inside` as in [`Links::attach`].
+    ///
+    /// # Errors
+    /// `KERNEL_FEATURE_MISSING` without veth; `IO_FAILED` (EEXIST: a name is taken). Nothing is left then.
+    pub fn make_waiting(
+        &self,
+        host_name: &str,
+        namespace: BorrowedFd<'_>,
+        inside: &Links,
+    ) -> Result<WaitingPair, NetworkError> {
+        let mut peer = LinkMessage::default();
+        peer.attributes.push(LinkAttribute::IfName(WAITING_INNER_NAME.to_owned()));
+        self.make_veth(host_name, LinkMessage::default(), peer, namespace)?;
+        let found = self.index(host_name).and_then(|host_index| {
+            let inner_index = inside.index(WAITING_INNER_NAME)?;
+            Ok(WaitingPair { host_name: host_name.to_owned(), host_index, inner_index })
+        });
+        found.inspect_err(|_| {
+            // As in `attach`.
+            let _ = self.remove(host_name);
+        })
+    }
+
     /// A veth pair ties the container's namespace to the bridge, and its end there is up, with addresses and routes.
-    /// `namespace` and `inside` are a descriptor of the namespace and the links in it. On failure nothing is left.
+    /// `namespace` and `inside` are a descriptor of the namespace and the links in it; `waiting` is a pair that leads there
+    /// already, and is taken if it is still there. On failure nothing is left.
     ///
     /// # Errors
     /// `KERNEL_FEATURE_MISSING` without veth; `IO_FAILED` (ENODEV: there is no such bridge; EEXIST: a name is taken).
@@ -181,9 +216,19 @@ impl Links {
         attachment: &Attachment,
         namespace: BorrowedFd<'_>,
         inside: &Links,
+        waiting: Option<WaitingPair>,
     ) -> Result<(), NetworkError> {
         let bridge = self.index(&attachment.bridge)?;
-        let made = self.make_pair(attachment, bridge, namespace).and_then(|()| inside.configure(attachment));
+        let mut is_there = false;
+        if let Some(pair) = waiting {
+            is_there = self.take_waiting(attachment, bridge, inside, &pair).inspect_err(|_| {
+                // As below.
+                let _ = self.remove(&pair.host_name);
+            })?;
+        }
+        let made = if is_there { Ok(()) } else { self.make_pair(attachment, bridge, namespace) }
+            .and_then(|()| self.set_up_port(&attachment.host_name))
+            .and_then(|()| inside.configure(attachment));
         made.inspect_err(|error| {
             if error.errno() == Errno::EXIST.raw_os_error() {
                 return; // the name is another's
@@ -191,6 +236,42 @@ impl Links {
             // What made the attachment fail is told; a pair that stays has no owner and is swept by its name.
             let _ = self.remove(&attachment.host_name);
         })
+    }
+
+    /// The pair is that of the attachment, its host end a port of the bridge; false if somebody has removed it.
+    fn take_waiting(
+        &self,
+        attachment: &Attachment,
+        bridge: u32,
+        inside: &Links,
+        pair: &WaitingPair,
+    ) -> Result<bool, NetworkError> {
+        let mut message = LinkMessage::default();
+        message.header.index = pair.host_index;
+        message.attributes.push(LinkAttribute::IfName(checked(&attachment.host_name)?));
+        message.attributes.push(LinkAttribute::Controller(bridge));
+        let mut inner = LinkMessage::default();
+        inner.header.index = pair.inner_index;
+        inner.attributes.push(LinkAttribute::Address(attachment.hardware_address.to_vec()));
+        if attachment.name != WAITING_INNER_NAME {
+            inner.attributes.push(LinkAttribute::IfName(checked(&attachment.name)?));
+        }
+        if attachment.mtu > 0 {
+            message.attributes.push(LinkAttribute::Mtu(attachment.mtu));
+            inner.attributes.push(LinkAttribute::Mtu(attachment.mtu));
+        }
+        match self.lock().request(RouteNetlinkMessage::SetLink(message), 0) {
+            Ok(()) => {}
+            Err(Errno::NODEV) => return Ok(false),
+            Err(errno) => return Err(NetworkError::refused("take veth", &attachment.host_name, errno)),
+        }
+        inside.change(RouteNetlinkMessage::SetLink(inner), 0, "take veth", &attachment.name).inspect_err(
+            |_| {
+                // As in `attach`: it has its new name already.
+                let _ = self.remove(&attachment.host_name);
+            },
+        )?;
+        Ok(true)
     }
 
     fn make_pair(
@@ -202,26 +283,40 @@ impl Links {
         let mut peer = LinkMessage::default();
         peer.attributes.push(LinkAttribute::IfName(checked(&attachment.name)?));
         peer.attributes.push(LinkAttribute::Address(attachment.hardware_address.to_vec()));
-        peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
         let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(checked(&attachment.host_name)?));
         message.attributes.push(LinkAttribute::Controller(bridge));
         if attachment.mtu > 0 {
             peer.attributes.push(LinkAttribute::Mtu(attachment.mtu));
             message.attributes.push(LinkAttribute::Mtu(attachment.mtu));
         }
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
+        self.make_veth(&attachment.host_name, message, peer, namespace)
+    }
+
+    fn make_veth(
+        &self,
+        host_name: &str,
+        mut host: LinkMessage,
+        mut peer: LinkMessage,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<(), NetworkError> {
+        peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+        host.attributes.push(LinkAttribute::IfName(checked(host_name)?));
+        host.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
-        match self.lock().request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL) {
-            Ok(()) => {}
-            Err(Errno::OPNOTSUPP) => return Err(NetworkError::FeatureMissing { feature: "veth" }),
-            Err(errno) => return Err(NetworkError::refused("make veth", &attachment.host_name, errno)),
+        match self.lock().request(RouteNetlinkMessage::NewLink(host), NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP) => Err(NetworkError::FeatureMissing { feature: "veth" }),
+            Err(errno) => Err(NetworkError::refused("make veth", host_name, errno)),
         }
+    }
+
+    /// The port of a bridge is up.
+    fn set_up_port(&self, name: &str) -> Result<(), NetworkError> {
         // A port of a bridge speaks for nobody: it comes up only once it is one, without an address of its own.
         let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(attachment.host_name.clone()));
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         message.attributes.push(link_local(In6AddrGenMode::None));
         // Where frames of bridges pass through nftables (br_netfilter), a container's way to itself by a published port
         // leads back to the port that it came from.
@@ -231,7 +326,7 @@ impl Links {
         ]));
         set_up(&mut message);
         // Only RTM_NEWLINK takes what belongs to the port.
-        self.change(RouteNetlinkMessage::NewLink(message), 0, "set up", &attachment.host_name)
+        self.change(RouteNetlinkMessage::NewLink(message), 0, "set up", name)
     }
 
     /// The interface of that name has addresses and routes.
@@ -263,6 +358,24 @@ impl Links {
     /// `IO_FAILED`.
     pub fn route_by(&self, attachment: &Attachment) -> Result<(), NetworkError> {
         self.configure(&Attachment { addresses: Vec::new(), ..attachment.clone() })
+    }
+
+    /// A link of that name with these addresses is there, tied to nothing: for who looks at what a namespace had that has
+    /// gone.
+    ///
+    /// # Errors
+    /// `KERNEL_FEATURE_MISSING` without veth; `IO_FAILED` (EEXIST: the name is taken).
+    pub fn stand_in(&self, name: &str, addresses: &[Cidr]) -> Result<(), NetworkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(checked(name)?));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]));
+        match self.lock().request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => return Err(NetworkError::FeatureMissing { feature: "veth" }),
+            Err(errno) => return Err(NetworkError::refused("make veth", name, errno)),
+        }
+        let index = self.index(name)?;
+        addresses.iter().try_for_each(|address| self.add_address(index, *address, name))
     }
 
     /// The interface is gone, and with one end of a veth pair the other. Idempotent.

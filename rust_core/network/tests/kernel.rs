@@ -165,8 +165,8 @@ fn a_container_is_tied_to_a_bridge_and_let_go() {
             addresses: vec!["10.9.0.2/24".parse().expect("v4"), "fd00:9::2/64".parse().expect("v6")],
             gateways: vec!["10.9.0.1".parse().expect("v4"), "fd00:9::1".parse().expect("v6")],
         };
-        links.attach(&attachment, made.namespace.as_fd(), &inside).expect("attached");
-        links.attach(&attachment, made.namespace.as_fd(), &inside).expect_err("the name is taken");
+        links.attach(&attachment, made.namespace.as_fd(), &inside, None).expect("attached");
+        links.attach(&attachment, made.namespace.as_fd(), &inside, None).expect_err("the name is taken");
         let ports = links.list().expect("a list");
         let of = |name: &str| ports.iter().find(|port| port.name == name).cloned();
         assert_eq!(
@@ -208,6 +208,88 @@ fn a_container_is_tied_to_a_bridge_and_let_go() {
         links.remove("f0123456789abcd").expect("removed");
         links.remove("f0123456789abcd").expect("it has gone");
         assert!(!links.list().expect("a list").iter().any(|port| port.name.starts_with('f')));
+    });
+}
+
+#[test]
+fn a_pair_that_waits_is_taken_under_its_new_names_and_replaced_where_somebody_removed_it() {
+    in_namespace(|| {
+        let links = Links::open().expect("netlink");
+        let bridge = Bridge {
+            name: "br0".into(),
+            hardware_address: [2, 0x46, 10, 9, 0, 1],
+            mtu: 0,
+            addresses: vec!["10.9.0.1/24".parse().expect("v4")],
+        };
+        links.make_bridge(&bridge).expect("the bridge");
+        for (name, mtu, is_removed) in [("eth0", 0, false), ("lan", 1400, false), ("eth0", 0, true)] {
+            let made = sys::network::new_namespace().expect("a container's namespace");
+            let inside = Links::new(network::Netlink::own(made.route).expect("its socket"));
+            let pair = links.make_waiting("f_waits", made.namespace.as_fd(), &inside).expect("it waits");
+            links.make_waiting("f_waits", made.namespace.as_fd(), &inside).expect_err("the name is taken");
+            assert!(output("ip", &["link", "show", "f_waits"]).contains("state DOWN"));
+            if is_removed {
+                links.remove("f_waits").expect("by somebody");
+            }
+            let attachment = Attachment {
+                bridge: "br0".into(),
+                host_name: "f0".into(),
+                name: name.into(),
+                hardware_address: [2, 0x46, 10, 9, 0, 2],
+                mtu,
+                addresses: vec!["10.9.0.2/24".parse().expect("v4")],
+                gateways: vec!["10.9.0.1".parse().expect("v4")],
+            };
+            links.attach(&attachment, made.namespace.as_fd(), &inside, Some(pair)).expect("attached");
+            let ports = links.list().expect("a list");
+            assert!(!ports.iter().any(|port| port.name == "f_waits"), "{ports:?}");
+            let details = output("ip", &["-d", "link", "show", "f0"]);
+            let shown_mtu = format!("mtu {}", if mtu == 0 { 1500 } else { mtu });
+            for part in ["hairpin on", "master br0", "UP", &shown_mtu, "addrgenmode none"] {
+                assert!(details.contains(part), "{part}: {details}");
+            }
+            let namespace = made.namespace.as_fd();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).expect("setns");
+                    let routes = output("ip", &["route"]);
+                    assert!(routes.contains(&format!("default via 10.9.0.1 dev {name}")), "{routes}");
+                    let shown = output("ip", &["link"]);
+                    assert!(shown.contains("02:46:0a:09:00:02") && shown.contains(&shown_mtu), "{shown}");
+                });
+            });
+            links.remove("f0").expect("removed");
+        }
+    });
+}
+
+#[test]
+fn a_pair_that_waited_is_gone_where_it_could_not_be_taken() {
+    in_namespace(|| {
+        let links = Links::open().expect("netlink");
+        let made = sys::network::new_namespace().expect("a container's namespace");
+        let inside = Links::new(network::Netlink::own(made.route).expect("its socket"));
+        links
+            .make_bridge(&Bridge {
+                name: "br0".into(),
+                hardware_address: [2, 0x46, 10, 9, 0, 1],
+                mtu: 0,
+                addresses: Vec::new(),
+            })
+            .expect("the bridge");
+        let pair = links.make_waiting("f_waits", made.namespace.as_fd(), &inside).expect("it waits");
+        let attachment = Attachment {
+            bridge: "br0".into(),
+            host_name: "f0".into(),
+            name: "lo".into(),
+            hardware_address: [2, 0x46, 10, 9, 0, 2],
+            mtu: 0,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+        };
+        links.attach(&attachment, made.namespace.as_fd(), &inside, Some(pair)).expect_err("there is a lo");
+        let left: Vec<String> = links.list().expect("a list").into_iter().map(|port| port.name).collect();
+        assert!(!left.iter().any(|name| name.starts_with('f')), "{left:?}");
     });
 }
 

@@ -9,10 +9,12 @@ mod copy;
 mod data;
 mod error;
 mod fill;
+mod shown;
 mod tree;
 mod unpack;
 
 pub use copy::{copy_tree, Copied, MAX_COPIED_DEPTH, MAX_COPIED_ENTRIES};
 pub use error::VolumeError;
 pub use fill::{fill_from_image, settle, Filled};
+pub use shown::show;
 pub use unpack::{unpack, Unpacked};

@@ -11,6 +11,9 @@ class Namespace:
 
     def route_by(self, spec: AttachmentSpec) -> None:
         """The interface of `spec.name` that is there has the routes of `spec`. Raises IO_FAILED. Blocking."""
+    def stand_in(self, name: str, addresses: Sequence[str]) -> None:
+        """A link of that name with these addresses (CIDR) is in it, tied to nothing: for a namespace that is made in the
+        place of one that has gone. Raises KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED. Blocking."""
     def path(self) -> str:
         """Where other programs find it, as long as this object lives."""
 
@@ -54,8 +57,11 @@ class NetworkHost:
         KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED. Blocking (well below a millisecond)."""
     def attach(self, spec: AttachmentSpec, namespace: Namespace) -> None:
         """A veth pair leads from the bridge into the namespace, and its end there is up, with addresses and routes. On
-        failure nothing is left. Raises KERNEL_FEATURE_MISSING, IO_FAILED (errno 19: no such bridge; 17: a name is taken).
-        Blocking (about a millisecond)."""
+        failure nothing is left. A pair of `make_waiting` is taken. Raises KERNEL_FEATURE_MISSING, IO_FAILED (errno 19: no
+        such bridge; 17: a name is taken). Blocking (about a millisecond)."""
+    def make_waiting(self, host_name: str, namespace: Namespace) -> None:
+        """A veth pair leads into the namespace, both ends down and tied to nothing; the first `attach` there takes it. It
+        goes with the namespace. Raises KERNEL_FEATURE_MISSING, IO_FAILED. Blocking (about a millisecond)."""
     def remove_link(self, name: str) -> None:
         """The interface is gone, a veth pair with both ends. Idempotent. Raises IO_FAILED. Blocking (20 ms for a veth)."""
     def list_links(self) -> list[str]:

@@ -144,6 +144,8 @@ class ReadySupervisor:
     def namespace(self, timeout_millis: int, serves_names: bool) -> Namespace:
         """The network namespace that the container will have, with sockets in it for names if it `serves_names`. To be
         called once, before the start. Raises SUPERVISOR_LOST, IO_FAILED. Blocking (until it is made)."""
+    def is_alive(self) -> bool:
+        """True if it has not ended, and has neither a container nor been closed."""
     def close(self) -> None:
         """It ends, unless it was given its container. Idempotent. Blocking (until it has ended)."""
 
@@ -157,7 +159,8 @@ class SupervisorHost:
         """`count` supervisors (8 at most) wait for the next starts, which then need not execute any; `has_users`: of
         containers that are in a user namespace. They end with this object or its process. Raises IO_FAILED. Blocking (half a millisecond each)."""
     def take_ready(self, container_id: str, has_users: bool) -> ReadySupervisor:
-        """One that waits, for a container whose network is made before its start; `has_users` as `prepare`. Raises IO_FAILED. Blocking."""
+        """One that waits, for a container (empty: not known yet) whose network is made before its start; `has_users` as
+        `prepare`. Raises IO_FAILED. Blocking."""
     def open_namespace(self, host_pid: int, timeout_millis: int) -> Namespace:
         """The network namespace of a process. Raises IO_FAILED (errno 2: it has ended), SUPERVISOR_LOST. Blocking."""
     def start(

@@ -19,6 +19,10 @@ def copy(from_dir: str, to_dir: str, cancel: CancelToken) -> tuple[int, int]:
     """The empty directory has all that the other has: (entries, bytes). Content is shared where the file system can, else
     copied without holes. Raises LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED, CANCELLED. Blocking."""
 
+def show(kind: str, source: str, data: str, is_read_only: bool) -> int:
+    """A detached mount of that file system, in no namespace, without set-user-id, devices and programs: the caller's
+    descriptor, which it goes with. Raises FIELD_INVALID, KERNEL_FEATURE_MISSING, IO_FAILED. Blocking."""
+
 def unpack(archive: str, root_dir: str, cancel: CancelToken) -> tuple[int, int]:
     """The entries of the tar (plain, gzip or zstd) stand below the directory, which others may be changing: (entries,
     bytes of files). No name leads out of it. Raises LAYER_CORRUPT, LAYER_REJECTED, LIMIT_EXCEEDED, STORAGE_FULL,

@@ -72,6 +72,7 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
     runtime, host = await base.workers.run(_runtime, base)
+    base.undo.push_async_callback(base.workers.run, runtime.close)
     service: ContainerService
     names = _name_sources(base.config)
     networks = network_parts_of(

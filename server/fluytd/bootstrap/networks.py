@@ -1,6 +1,8 @@
 """Networks: which there are, and what containers do with them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fluytd._core import resolver
@@ -18,9 +20,26 @@ from fluytd.networks.sockets import SocketPorts
 from fluytd.networks.table import NetworkTable
 from fluytd.state.cni import StoredPluginAttachments
 from fluytd.state.networks import NetworkRecords
+from fluytd.workers import Workers
 
 #: Digits of the engine's id in the names of its interfaces.
 _TAG_CHARS = 6
+
+
+async def keep_telling(plugins: PluginNetworks, workers: Workers) -> None:
+    """Plugins that failed to take away what they gave are told again when it is time, until cancelled."""
+    loop, has_more = asyncio.get_running_loop(), asyncio.Event()
+
+    def note() -> None:
+        loop.call_soon_threadsafe(has_more.set)
+
+    plugins.on_put_off = note
+    while True:
+        has_more.clear()
+        delay = await workers.run(plugins.retry)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await has_more.wait()
 
 
 @dataclass(frozen=True)
@@ -49,11 +68,11 @@ def network_parts_of(
     kernel = CoreKernel(config.nft_table, runtime.open_namespace)
     tag = base.identity.replace("-", "")[:_TAG_CHARS]
     names = Names(resolver.Resolver(), servers)  # type: ignore[arg-type] # its namespaces are the core's
-    plugins = PluginNetworks(_plugins(config), StoredPluginAttachments(base.database))
+    plugins = PluginNetworks(_plugins(config), StoredPluginAttachments(base.database), runtime.new_namespace)
     attachments = Attachments(
         table, kernel, SocketPorts(), names, plugins, link_prefix=f"f{tag}", publish_address=config.publish_address
     )
-    runtime.attach = attachments.attach
+    runtime.attach, runtime.make_waiting = attachments.attach, attachments.make_waiting
     service = NetworkService(
         table=table,
         kernel=kernel,

@@ -10,6 +10,7 @@ from fluytd import _core
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.containers import ContainerParts
 from fluytd.bootstrap.images import ImageParts
+from fluytd.bootstrap.networks import keep_telling
 from fluytd.checks.records import RecordRepairer
 from fluytd.checks.repair import Repairer
 from fluytd.checks.service import StorageChecker, Stored
@@ -79,6 +80,7 @@ def begin(base: Base, containers: ContainerParts, volumes: VolumeService, upkeep
     background(base.undo, volumes.ctx.meter.run())
     background(base.undo, upkeep.collection.run(base.config.image_collection_interval_seconds))
     background(base.undo, containers.meter.run())
+    background(base.undo, keep_telling(containers.networks.plugins, base.workers))
 
 
 def background(undo: AsyncExitStack, work: Coroutine[None, None, None]) -> None:

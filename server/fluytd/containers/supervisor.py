@@ -15,6 +15,7 @@ from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Ending, ExecProcess, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
+from fluytd.containers.waiting import WaitingSupervisors
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed, KernelFeatureMissing
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
@@ -47,6 +48,9 @@ class CoreRuntime:
         self._has_users = has_users
         #: Gives a container's network namespace its interfaces; set once networks are known.
         self.attach: Callable[[Container, Namespace], None] = _no_networks
+        #: Makes an interface in a namespace that has no container yet.
+        self.make_waiting: Callable[[Namespace], None] = lambda _: None
+        self._waiting = WaitingSupervisors(self._make_waiting)
         self._host = process.SupervisorHost(str(supervisor_path))
         self._run_dirs = run_root / "containers"
         self._settings = settings
@@ -59,7 +63,18 @@ class CoreRuntime:
     def prepare(self) -> None:
         """See `ports.Runtime.prepare`."""
         failpoints.hit("container.prepare.supervisors")
+        self._waiting.fill()
         self._host.prepare(READY_SUPERVISORS, self._has_users)
+
+    def _make_waiting(self) -> tuple[process.ReadySupervisor, Namespace]:
+        ready = self._host.take_ready("", self._has_users)
+        try:
+            namespace = ready.namespace(START_TIMEOUT_MILLIS, serves_names=True)
+            self.make_waiting(namespace)
+        except BaseException:
+            ready.close()
+            raise
+        return ready, namespace
 
     def run_dir(self, container_id: str) -> str:
         """Absolute path of a container's run directory."""
@@ -115,12 +130,37 @@ class CoreRuntime:
         joined: list[process.Supervisor] = [*others]  # type: ignore[list-item] # as in `exec`
         if not container.endpoints:
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
-        ready = self._host.take_ready(container.id, spec.ids is not None)
+        ready, namespace = self._with_namespace(container, has_users=spec.ids is not None)
         try:
-            serves_names = any(endpoint.has_names for endpoint in container.endpoints)
-            self.attach(container, ready.namespace(START_TIMEOUT_MILLIS, serves_names))
+            self.attach(container, namespace)
             failpoints.hit("network.attach.started")
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS, ready)
+        finally:
+            ready.close()
+
+    def _with_namespace(self, container: Container, *, has_users: bool) -> tuple[process.ReadySupervisor, Namespace]:
+        """A supervisor for a container on networks, and the namespace that it has made."""
+        # Plugins want a namespace that they find empty.
+        fits = has_users == self._has_users and all(endpoint.is_bridged for endpoint in container.endpoints)
+        if fits and (waiting := self._waiting.take()) is not None:
+            return waiting
+        ready = self._host.take_ready(container.id, has_users)
+        try:
+            serves_names = any(endpoint.has_names for endpoint in container.endpoints)
+            return ready, ready.namespace(START_TIMEOUT_MILLIS, serves_names)
+        except BaseException:
+            ready.close()
+            raise
+
+    def close(self) -> None:
+        """No supervisor waits any more with an interface. Containers run on. Blocking."""
+        self._waiting.close()
+
+    def new_namespace(self) -> Namespace:
+        """A network namespace of nobody; it goes with what is returned. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        ready = self._host.take_ready("", has_users=False)
+        try:
+            return ready.namespace(START_TIMEOUT_MILLIS, serves_names=False)
         finally:
             ready.close()
 

@@ -34,6 +34,8 @@ from fluytd.networks.table import NetworkEntry, NetworkTable
 
 _log = logging.getLogger(__name__)
 
+#: In the name of an interface that waits for a container, behind the engine's prefix.
+WAITING_MARK: Final = "_"
 _IPV6: Final = 6
 _IPV4: Final = 4
 
@@ -133,6 +135,12 @@ class Attachments:
             [],
         )
 
+    def make_waiting(self, namespace: Namespace) -> None:
+        """An interface waits in the namespace, of no container yet: the first `attach` there takes it. By its name the
+        next daemon knows the host's end as one of this engine's, and removes it. Raises KERNEL_FEATURE_MISSING,
+        IO_FAILED. Blocking."""
+        self._kernel.make_waiting(f"{self._prefix}{WAITING_MARK}{secrets.token_hex(4)[1:]}", namespace)
+
     def _attach(self, container: Container, endpoint: Endpoint, namespace: Namespace) -> Endpoint:
         """The endpoint as it is now: what plugins gave it is not known before."""
         entry = self._table.get(endpoint.network_id)
@@ -149,6 +157,7 @@ class Attachments:
         self._joined[container.id].endpoints = endpoints
         for endpoint in endpoints:
             self._entry(endpoint).endpoints[container.id] = endpoint
+        self._names.put(container, [one for one in endpoints if not one.is_bridged])
         self.on_addresses(replace(container, endpoints=endpoints))
 
     def detach(self, container_id: str) -> None:
@@ -383,6 +392,7 @@ class Attachments:
                 host_interface="",
                 aliases=attachment.aliases,
                 driver=network.driver,
+                has_names=True,
             )
         holder = f"container {container.name}"
         ipv4 = entry.take(holder, _IPV4, attachment.ipv4_address)

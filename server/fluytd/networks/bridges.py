@@ -67,6 +67,12 @@ class CoreKernel:
                 self._bridges.discard(spec.bridge)
             raise
 
+    def make_waiting(self, name: str, namespace: Namespace) -> None:
+        """See `ports.Kernel.make_waiting`."""
+        failpoints.hit("network.prepare.link")
+        self._opened().make_waiting(name, namespace)  # type: ignore[arg-type] # as above
+        failpoints.hit("network.prepare.linked")
+
     def open_namespace(self, host_pid: int) -> Namespace:
         """See `ports.Kernel.open_namespace`."""
         return self._open_namespace(host_pid, NAMESPACE_TIMEOUT_MILLIS)

@@ -15,6 +15,10 @@ class Namespace(Protocol):
     def route_by(self, spec: AttachmentSpec) -> None:
         """The interface that is there has these routes. Raises IO_FAILED. Blocking."""
 
+    def stand_in(self, name: str, addresses: Sequence[str]) -> None:
+        """A link of that name with these addresses is in it, tied to nothing. Raises KERNEL_FEATURE_MISSING,
+        FIELD_INVALID, IO_FAILED. Blocking."""
+
     def path(self) -> str:
         """Where other programs find it, as long as this lives. Never blocks."""
 
@@ -53,6 +57,10 @@ class Kernel(Protocol):
     def attach(self, spec: AttachmentSpec, namespace: Namespace) -> None:
         """A veth pair leads from the bridge into the namespace. Raises KERNEL_FEATURE_MISSING, IO_FAILED; nothing is
         left then."""
+
+    def make_waiting(self, name: str, namespace: Namespace) -> None:
+        """A veth pair with a host end of this name leads into the namespace. It waits for the next `attach` there, and
+        goes with the namespace. Raises KERNEL_FEATURE_MISSING, IO_FAILED."""
 
     def open_namespace(self, host_pid: int) -> Namespace:
         """The network namespace of a process. Raises IO_FAILED, SUPERVISOR_LOST."""

@@ -57,6 +57,16 @@ class Volume:
         return self.driver == LOCAL_DRIVER
 
     @property
+    def is_memory(self) -> bool:
+        """Each container has a new and empty one."""
+        return self.is_local and self.driver_options.get("type") in {"tmpfs", "ramfs"}
+
+    @property
+    def is_read_only(self) -> bool:
+        """Nobody writes to it."""
+        return self.is_local and "ro" in self.driver_options.get("o", "").split(",")
+
+    @property
     def has_data_here(self) -> bool:
         """Its data is in its directory, and not what its options name or a driver keeps."""
         return self.is_local and not self.driver_options

@@ -65,15 +65,16 @@ class VolumeDirectories(Protocol):
     def settle(self, volume_id: str) -> bool:
         """What `fill` made ready is in place, also after a crash; True if there was something."""
 
-    def copy(self, source_id: str, volume_id: str, cancel: CancelToken) -> None:
-        """The empty volume has the other's data. Raises LIMIT_EXCEEDED, CANCELLED besides."""
+    def copy(self, source: Volume, volume_id: str, cancel: CancelToken) -> None:
+        """The empty volume, a directory, has the other's data. Raises LIMIT_EXCEEDED, CANCELLED, KERNEL_FEATURE_MISSING
+        besides."""
 
     def archive(self, volume: Volume, cancel: CancelToken) -> Archive:
-        """Its data as tar."""
+        """Its data as tar. Raises KERNEL_FEATURE_MISSING besides."""
 
-    def unpack(self, archive_fd: int, volume_id: str, cancel: CancelToken) -> int:
+    def unpack(self, archive_fd: int, volume: Volume, cancel: CancelToken) -> int:
         """The tar in the open file is part of its data; the number of entries. Raises LAYER_CORRUPT, LAYER_REJECTED,
-        LIMIT_EXCEEDED, CANCELLED besides."""
+        LIMIT_EXCEEDED, CANCELLED, KERNEL_FEATURE_MISSING besides."""
 
     def usage(self, volume_id: str) -> tuple[int, bool]:
         """(bytes of its data, whether that is only a lower bound); (0, False) if it is not there."""

@@ -240,7 +240,8 @@ class VolumeService:
         return replace(pruned, reclaimed_bytes=freed)
 
     async def clone(self, source: str, name: str, labels: dict[str, str]) -> Volume:
-        """A volume of this name has all that the other holds now; without labels of its own it has the other's.
+        """A volume of this name has all that the other holds now; without labels of its own it has the other's. What
+        options name is copied into a directory; the copy of memory is memory.
 
         Cancelled, it leaves nothing, and has ended on return. Raises VOLUME_NOT_FOUND, VOLUME_EXISTS, FIELD_INVALID,
         LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED: nothing is left then.
@@ -248,14 +249,17 @@ class VolumeService:
         if not name:
             raise FieldInvalid(field="name", rule="must be given")
         origin = self._ready(source)
-        check_has_data(origin)
-        wish = VolumeWish(name, origin.driver, origin.driver_options, labels or origin.labels, origin.limit_bytes)
+        check_is_local(origin)
+        options = origin.driver_options if origin.is_memory else {}
+        wish = VolumeWish(name, origin.driver, options, labels or origin.labels, origin.limit_bytes)
         check(self.ctx, wish)
         cancel = self.ctx.directories.new_cancel_token()
 
         async def fill(volume: Volume) -> None:
+            if origin.is_memory:
+                return
             failpoints.hit("volume.clone.copy")
-            await self.ctx.workers.run_transfer(self.ctx.directories.copy, origin.id, volume.id, cancel)
+            await self.ctx.workers.run_transfer(self.ctx.directories.copy, origin, volume.id, cancel)
 
         async def work() -> Volume:
             # The source's lock keeps it from being deleted; it is taken first, since nobody waits for a source with a
@@ -307,10 +311,12 @@ class VolumeService:
             async with entry.lock:
                 volume = self._ready(name)
                 check_has_data(volume)
+                if volume.is_read_only:
+                    raise FieldInvalid(field="options.name", rule=f"the options of volume {volume.name} say ro")
                 failpoints.hit("volume.import.unpack")
                 try:
                     unpack = self.ctx.directories.unpack
-                    count = await self.ctx.workers.run_transfer(unpack, archive_fd, volume.id, cancel)
+                    count = await self.ctx.workers.run_transfer(unpack, archive_fd, volume, cancel)
                 finally:
                     self.ctx.meter.note_change(volume.id)
                 return volume, count
@@ -347,8 +353,16 @@ def check(ctx: VolumeContext, wish: VolumeWish, at: str = "") -> None:
         raise KernelFeatureMissing(feature="project_quota", kernel_release=platform.release())
 
 
+def check_is_local(volume: Volume) -> None:
+    """Raises FIELD_INVALID for a volume whose data another program keeps."""
+    if not volume.is_local:
+        rule = f"volume {volume.name} is kept by its driver {volume.driver}, which alone can copy it"
+        raise FieldInvalid(field="name", rule=rule)
+
+
 def check_has_data(volume: Volume) -> None:
-    """Raises FIELD_INVALID for a volume whose data the engine reaches in containers only."""
-    if not volume.has_data_here:
-        rule = f"volume {volume.name} is what its options or its driver show to containers, and nothing else"
+    """Raises FIELD_INVALID for a volume that has no data but in containers, or none that the engine keeps."""
+    check_is_local(volume)
+    if volume.is_memory:
+        rule = f"volume {volume.name} is memory: each container that runs with it has its own, and nobody else any"
         raise FieldInvalid(field="name", rule=rule)

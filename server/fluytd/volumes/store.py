@@ -7,7 +7,8 @@ D/volumes/<id>/_data/      what containers see, owned by whoever they say
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import changes, host
 from fluytd._core import volume as core
 from fluytd._core.layer import LayerStore
+from fluytd.containers.model import MountedVolume
+from fluytd.containers.volume_mounts import volume_mount
 from fluytd.errors import EngineError, IoFailed, StorageFull
 from fluytd.operations.ports import CancelToken
 from fluytd.volumes.model import Volume
@@ -69,20 +72,46 @@ class CoreVolumeDirectories:
         """See `ports.VolumeDirectories.settle`."""
         return core.settle(f"{self._root}/{volume_id}")
 
-    def copy(self, source_id: str, volume_id: str, cancel: CancelToken) -> None:
+    def copy(self, source: Volume, volume_id: str, cancel: CancelToken) -> None:
         """See `ports.VolumeDirectories.copy`."""
-        core.copy(self.data_path(source_id), self.data_path(volume_id), _token(cancel))
+        with self._opened(source) as path:
+            core.copy(path, self.data_path(volume_id), _token(cancel))
 
     def archive(self, volume: Volume, cancel: CancelToken) -> Archive:
         """See `ports.VolumeDirectories.archive`."""
-        tree = changes.TreeArchive(self.data_path(volume.id), [], volume.name, self._layers)
-        return _Archive(tree, _token(cancel))
+        with ExitStack() as opened:
+            path = opened.enter_context(self._opened(volume))
+            tree = changes.TreeArchive(path, [], volume.name, self._layers)
+            return _Archive(tree, _token(cancel), opened.pop_all())
 
-    def unpack(self, archive_fd: int, volume_id: str, cancel: CancelToken) -> int:
+    def unpack(self, archive_fd: int, volume: Volume, cancel: CancelToken) -> int:
         """See `ports.VolumeDirectories.unpack`."""
         os.lseek(archive_fd, 0, os.SEEK_SET)
-        entries, _ = core.unpack(f"/proc/self/fd/{archive_fd}", self.data_path(volume_id), _token(cancel))
+        with self._opened(volume) as path:
+            entries, _ = core.unpack(f"/proc/self/fd/{archive_fd}", path, _token(cancel))
         return entries
+
+    @contextmanager
+    def _opened(self, volume: Volume) -> Iterator[str]:
+        """Where the volume's data is found inside the block: its directory, or what its options name, mounted in no
+        namespace and gone with a descriptor of this process. Raises KERNEL_FEATURE_MISSING, IO_FAILED. Blocking."""
+        if not volume.driver_options:
+            yield self.data_path(volume.id)
+            return
+        use = MountedVolume("/", volume.id, volume.name, volume.driver, dict(volume.driver_options))
+        mount = volume_mount(use, str(self._root), {})
+        if mount.kind == "bind":
+            try:
+                fd = os.open(mount.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise _failed("open", mount.source, error) from error
+        else:
+            fd = core.show(mount.file_system, mount.source, mount.data, mount.is_read_only)
+        try:
+            # The last part of the path is no link: what follows none takes it.
+            yield f"/proc/self/fd/{fd}/."
+        finally:
+            os.close(fd)
 
     def usage(self, volume_id: str) -> tuple[int, bool]:
         """See `ports.VolumeDirectories.usage`."""
@@ -104,9 +133,10 @@ class CoreVolumeDirectories:
 class _Archive:
     """Implements `ports.Archive`."""
 
-    def __init__(self, tree: changes.TreeArchive, cancel: CoreCancelToken) -> None:
+    def __init__(self, tree: changes.TreeArchive, cancel: CoreCancelToken, opened: ExitStack) -> None:
         self._tree = tree
         self._cancel = cancel
+        self._opened = opened
 
     def read(self, max_bytes: int) -> bytes:
         """See `ports.Archive.read`."""
@@ -115,6 +145,7 @@ class _Archive:
     def close(self) -> None:
         """See `ports.Archive.close`."""
         self._tree.close()
+        self._opened.close()
 
     @property
     def entry_count(self) -> int:

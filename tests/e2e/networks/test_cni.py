@@ -194,8 +194,6 @@ def test_a_daemon_that_comes_up_asks_plugins_and_takes_all_away_at_the_end(
 
 
 def test_what_ended_while_no_daemon_looked_is_taken_away(engine: NetworkEngine, lists: Lists) -> None:
-    # Debian 12's `bridge` forgets to end masquerading where the namespace has gone.
-    lists.write("front", lists.bridge("front", ipMasq=False), PORTMAP)
     make(engine)
     create(engine, "short", "sleep", "1000", attachments=on("front"), published_ports=[port(80, 8085)])
     running = start(engine, "short")
@@ -272,3 +270,34 @@ def test_what_is_the_plugins_affair_is_refused(engine: NetworkEngine) -> None:
     make(engine, "named", conflist="front")
     one = served(engine, "one", SERVE, attachments=on("named"))
     assert one.networks[0].ipv4_address.startswith("10.66.0.")
+
+
+def test_a_plugin_that_fails_to_take_away_is_told_again(engine: NetworkEngine, lists: Lists, tmp_path: Path) -> None:
+    log, fails = tmp_path / "log", tmp_path / "fails"
+    fails.touch()
+    lists.script(
+        "flaky",
+        f"echo $CNI_COMMAND $(ls -d /proc/self/root$CNI_NETNS) >> {log}\n"
+        f"[ $CNI_COMMAND = DEL ] && [ -e {fails} ] && rm {fails} && exit 1\n"
+        '[ $CNI_COMMAND != ADD ] || echo "$given" | sed \'s/.*"prevResult"://; s/}$//\'',
+    )
+    lists.write("front", lists.bridge("front"), {"type": "flaky"})
+    make(engine)
+    served(engine, "web", attachments=on("front"))
+    stop(engine, "web")
+    until_now(lambda: log.read_text().count("DEL") == 2, "it is told a second time")
+    # Both times it found a namespace, and what others had given was taken away at once.
+    assert [len(line.split()) for line in log.read_text().splitlines()] == [2, 2, 2]
+    assert lists.leased("front") == set()
+
+
+def test_containers_find_each_other_by_name_on_a_network_of_plugins(engine: NetworkEngine) -> None:
+    make(engine)
+    served(engine, "web", attachments=on("front", aliases=["store"]))
+    for name in ("web", "store", "web.front"):
+        out, code = shell(engine, f"wget -qO- http://{name}/", attachments=on("front"))
+        assert (out.strip(), code) == ("web", 0), name
+    engine.kill()
+    engine.start()
+    out, _ = shell(engine, "wget -qO- http://web/", attachments=on("front"))
+    assert out.strip() == "web"

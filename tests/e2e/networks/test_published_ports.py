@@ -236,3 +236,11 @@ def test_a_daemon_that_was_killed_goes_on_to_hold_and_serve_ports(
     request.timeout.seconds = 0
     engine.containers.RestartContainer(request)
     assert get(engine, "web").published_ports == before.published_ports
+
+
+def test_the_hosts_ipv6_loopback_refuses_at_once_so_that_who_asks_for_localhost_goes_on(engine: NetworkEngine) -> None:
+    # Why it does not answer: docs/decisions/0023.
+    make_network(engine, "six", enable_ipv6=True)
+    served(engine, "web", attachments=on("six"), published_ports=[port(80, 8161)])
+    assert is_refused(engine.host, "::1", 8161, patience=20)
+    assert fetch(engine.host, "localhost", 8161) == "web"

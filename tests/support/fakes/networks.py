@@ -19,14 +19,22 @@ from fluytd.networks.table import NetworkTable
 PREFIX = "f123456"
 
 
+@dataclass
 class FakeNamespace:
     """A namespace that nothing runs in."""
+
+    where: str = "/proc/1/fd/3"
+    #: Addresses of links that stand in, by name.
+    links: dict[str, list[str]] = field(default_factory=dict)
 
     def route_by(self, spec: AttachmentSpec) -> None:
         """Nothing."""
 
+    def stand_in(self, name: str, addresses: Sequence[str]) -> None:
+        self.links[name] = [*addresses]
+
     def path(self) -> str:
-        return "/proc/1/fd/3"
+        return self.where
 
 
 @dataclass
@@ -54,6 +62,9 @@ class FakeKernel:
             raise IoFailed(operation="attach", path=spec.name, errno=5)
         assert spec.bridge in self.bridges
         self.links[spec.host_name] = spec
+
+    def make_waiting(self, name: str, namespace: Namespace) -> None:
+        raise NotImplementedError
 
     def open_namespace(self, host_pid: int) -> Namespace:
         return FakeNamespace()
@@ -167,6 +178,8 @@ class FakePlugins:
     answers: dict[tuple[str, str], FakePluginEnd] = field(default_factory=dict)
     #: (command, type, what it read) of each execution.
     executed: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    #: What each found as its namespace.
+    namespaces: list[str] = field(default_factory=list)
 
     def read_list(self, name: str) -> str:
         return self.lists[name]
@@ -177,6 +190,7 @@ class FakePlugins:
     def run(self, kind: str, environment: Mapping[str, str], config: bytes, file_name: str) -> FakePluginEnd:
         command = environment["CNI_COMMAND"]
         self.executed.append((command, kind, json.loads(config)))
+        self.namespaces.append(environment["CNI_NETNS"])
         return self.answers.get((command, kind), FakePluginEnd(b""))
 
     def forget(self, file_name: str) -> None:
@@ -219,5 +233,5 @@ def attachments(
     for network in (default_network(), *others):
         table.add(network)
     names = Names(resolver or FakeResolver(), lambda _: ["192.0.2.53"])
-    plugins = PluginNetworks(FakePlugins(), FakePluginRecords())
+    plugins = PluginNetworks(FakePlugins(), FakePluginRecords(), FakeNamespace)
     return Attachments(table, kernel or FakeKernel(), host_ports or FakeHostPorts(), names, plugins, link_prefix=PREFIX)

@@ -1,5 +1,6 @@
 """What is read of CNI's lists and of plugins' answers, and what plugins are given."""
 
+import asyncio
 import json
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from fluytd.errors import CniPluginFailed, FieldInvalid, IoFailed
 from fluytd.networks.cni import model
-from fluytd.networks.cni.attachments import PluginNetworks
+from fluytd.networks.cni.attachments import RETRY_SECONDS, PluginNetworks
 from fluytd.networks.cni.model import MAX_PLUGINS, MAX_RESULT_ADDRESSES, MAX_RESULT_INTERFACES, parse_list, parse_result
 from fluytd.networks.cni.plugins import MAX_CONFLIST_BYTES, MAX_CONFLISTS, CorePlugins
 from fluytd.networks.model import Endpoint, Network, PublishedPort
@@ -31,7 +32,7 @@ def made(text: str) -> tuple[PluginNetworks, FakePlugins, FakePluginRecords]:
     plugins, records = FakePlugins(lists={"front": text}), FakePluginRecords()
     for kind in ("first", "second"):
         plugins.answers["ADD", kind] = FakePluginEnd(json.dumps(ANSWER).encode())
-    return PluginNetworks(plugins, records), plugins, records
+    return PluginNetworks(plugins, records, FakeNamespace), plugins, records
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,6 @@ def test_each_plugin_is_given_its_part_and_the_answer_so_far() -> None:
     plugins.executed.clear()
     # What stands in the directory by then has no part in it.
     plugins.lists["front"] = listed({"type": "other"})
-    plugins.answers["DEL", "second"] = FakePluginEnd(b"", code=1)
     service.remove("c" * 64)
     assert [(command, kind) for command, kind, _ in plugins.executed] == [("DEL", "second"), ("DEL", "first")]
     assert all(given["prevResult"] == ANSWER for _, _, given in plugins.executed)
@@ -122,11 +122,104 @@ def test_the_record_stands_before_the_first_plugin_and_stays_until_it_is_removed
     plugins.answers["ADD", "second"] = FakePluginEnd(b'{"msg": "no"}', code=3)
     with pytest.raises(CniPluginFailed, match="exit code 3: no"):
         service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
-    assert [one.result for one in records.saved.values()] == [""]
+    # What the first gave is known, and that it is not all.
+    assert [(json.loads(one.result), one.is_partial) for one in records.saved.values()] == [(ANSWER, True)]
+    assert not service.is_complete("c" * 64, NETWORK.id)
     service.sweep(["c" * 64])
     assert len(records.saved) == 1
     service.sweep([])
     assert records.saved == {}
+
+
+class Clock:
+    """Seconds, as a test wants them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+
+def failing(clock: Clock, records: FakePluginRecords | None = None) -> tuple[PluginNetworks, FakePlugins]:
+    """A service whose plugin `second` fails at DEL."""
+    plugins = FakePlugins(lists={"front": listed({"type": "first"}, {"type": "second"})})
+    plugins.answers["ADD", "first"] = plugins.answers["ADD", "second"] = FakePluginEnd(json.dumps(ANSWER).encode())
+    plugins.answers["DEL", "second"] = FakePluginEnd(b"", code=1)
+    return PluginNetworks(plugins, records or FakePluginRecords(), FakeNamespace, clock.now), plugins
+
+
+def test_a_plugin_that_fails_to_take_away_is_told_again_and_finds_the_namespace_until_it_does_not_fail() -> None:
+    clock, told = Clock(), []
+    records = FakePluginRecords()
+    service, plugins = failing(clock, records)
+    service.on_put_off = lambda: told.append(clock.seconds)
+    namespace = FakeNamespace("/proc/1/fd/77")
+    service.add("c" * 64, NETWORK, ENDPOINT, [], namespace)
+    plugins.executed.clear()
+    service.remove("c" * 64)
+    assert told == [0.0]
+    assert [one.failed_count for one in records.saved.values()] == [1]
+    service.remove("c" * 64)  # it is nobody's any more
+    assert len(plugins.executed) == 2
+    assert service.retry() == RETRY_SECONDS[0]
+    clock.seconds = RETRY_SECONDS[0]
+    assert service.retry() == RETRY_SECONDS[1]
+    assert [(command, kind) for command, kind, _ in plugins.executed] == [("DEL", "second"), ("DEL", "first")] * 2
+    del plugins.answers["DEL", "second"]
+    clock.seconds += RETRY_SECONDS[1]
+    assert service.retry() is None
+    assert records.saved == {}
+    assert set(plugins.namespaces[2:]) == {namespace.path()}
+
+
+def test_after_so_many_failures_it_is_let_be() -> None:
+    clock, records = Clock(), FakePluginRecords()
+    service, plugins = failing(clock, records)
+    service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    plugins.executed.clear()
+    service.remove("c" * 64)
+    while (delay := service.retry()) is not None:
+        clock.seconds += delay
+    assert len(plugins.executed) == 2 * (len(RETRY_SECONDS) + 1)
+    assert clock.seconds == sum(RETRY_SECONDS)
+    assert records.saved == {}
+
+
+def test_the_next_daemon_goes_on_to_tell_it_and_has_a_link_of_the_addresses_in_place_of_the_namespace() -> None:
+    clock, records = Clock(), FakePluginRecords()
+    service, _ = failing(clock, records)
+    service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    service.remove("c" * 64)
+    made: list[FakeNamespace] = []
+
+    def new() -> FakeNamespace:
+        made.append(FakeNamespace("/proc/1/fd/99"))
+        return made[-1]
+
+    plugins = FakePlugins()
+    later = PluginNetworks(plugins, records, new, clock.now)
+    asyncio.run(later.load())
+    assert not later.is_complete("c" * 64, NETWORK.id)
+    later.sweep([])
+    assert [kind for _, kind, _ in plugins.executed] == ["second", "first"]
+    assert [one.links for one in made] == [{"eth0": ["10.1.0.9/24"]}]
+    assert set(plugins.namespaces) == {"/proc/1/fd/99"}
+    assert records.saved == {}
+
+
+def test_a_container_that_starts_again_does_not_wait_for_what_fails() -> None:
+    clock, records = Clock(), FakePluginRecords()
+    service, plugins = failing(clock, records)
+    service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    service.remove("c" * 64)
+    plugins.executed.clear()
+    service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    assert [command for command, _, _ in plugins.executed] == ["DEL", "DEL", "ADD", "ADD"]
+    assert service.is_complete("c" * 64, NETWORK.id)
+    clock.seconds = sum(RETRY_SECONDS)
+    assert service.retry() is None
+    assert [one.failed_count for one in records.saved.values()] == [0]
 
 
 def test_a_source_of_a_port_is_refused() -> None:

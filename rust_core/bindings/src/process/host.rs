@@ -114,6 +114,10 @@ impl ReadySupervisor {
         Namespace::new(made)
     }
 
+    fn is_alive(&self) -> bool {
+        self.lock().as_ref().is_some_and(control::Ready::is_alive)
+    }
+
     fn close(&self, py: Python<'_>) {
         let ready = self.lock().take();
         py.detach(|| drop(ready));

@@ -38,13 +38,22 @@ class PluginAttachment:
     config: str
     #: Arguments of capabilities, JSON.
     capabilities: str = "{}"
-    #: What the last plugin answered, JSON; empty until all have.
+    #: What the last plugin answered, JSON; empty until one has.
     result: str = ""
+    #: Not all have answered.
+    is_partial: bool = False
+    #: Plugins have been told to take it away, and one of them failed so often.
+    failed_count: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
         """Container and network."""
         return self.container_id, self.network_id
+
+    @property
+    def is_ending(self) -> bool:
+        """It is nobody's any more, but plugins may have something of it."""
+        return self.failed_count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,25 @@ def error_of(output: bytes) -> str:
     return ": ".join(part for part in parts if isinstance(part, str) and part)
 
 
+def addresses_of(text: str) -> list[str]:
+    """The addresses that a container had by the plugins' answer, with prefix length; none by what is no answer."""
+    try:
+        result = parse_result(text.encode())
+        interfaces = result.get("interfaces") or []
+        return [
+            ipaddress.ip_interface(str(entry.get("address"))).with_prefixlen
+            for entry in result.get("ips") or []
+            if _is_inside(entry, interfaces)
+        ]
+    except ValueError:
+        return []
+
+
+def _is_inside(entry: Mapping[str, Any], interfaces: Sequence[Mapping[str, Any]]) -> bool:
+    index = entry.get("interface")
+    return not isinstance(index, int) or (0 <= index < len(interfaces) and bool(interfaces[index].get("sandbox")))
+
+
 def with_result(endpoint: Endpoint, text: str) -> Endpoint:
     """The endpoint as the plugins' last answer has it: the first address of each family in the container. Raises
     ValueError for addresses that are none."""
@@ -163,8 +191,7 @@ def with_result(endpoint: Endpoint, text: str) -> Endpoint:
     interfaces = result.get("interfaces") or []
     addresses, gateways = {4: "", 6: ""}, {4: "", 6: ""}
     for entry in result.get("ips") or []:
-        index = entry.get("interface")
-        if isinstance(index, int) and not (0 <= index < len(interfaces) and interfaces[index].get("sandbox")):
+        if not _is_inside(entry, interfaces):
             continue  # an address of the host
         address = ipaddress.ip_interface(str(entry.get("address")))
         if addresses[address.version]:
