@@ -12,7 +12,7 @@ from tests.support import leftovers, repositories
 REFERENCE = "made/half:1"
 DOCKERFILE = b"""FROM busybox:1
 COPY half /half
-RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half
+RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half; echo told; sleep 0.5
 """
 
 
@@ -31,6 +31,7 @@ def prune(engine: CrashedEngine) -> None:
     """Everything that builds keep for later ones goes."""
     with suppress(errors.Unavailable):
         builds.prune_cache(engine.channel, all=True)
+        builds.prune_history(engine.channel, all=True)
 
 
 def build_again(engine: CrashedEngine) -> None:
@@ -44,6 +45,9 @@ def build_again(engine: CrashedEngine) -> None:
     whole_then_removed(engine, REFERENCE)
     prune(engine)
     assert not list(builds.list_cache(engine.channel))
+    assert not list(builds.list_builds(engine.channel))
+    for name in ("build_history", "build_mounts"):
+        assert not list((engine.root / "data" / name).iterdir()), name
 
 
 def build_of_a_repository(engine: CrashedEngine) -> None:
@@ -85,6 +89,10 @@ PRUNING = Scenario(prune, build_again, build)
 SCENARIOS = {
     "build.context.save": BUILDING,
     "build.source.fetch": FETCHING,
+    "build.history.record": BUILDING,
+    "build.history.output": BUILDING,
+    "build.history.delete": PRUNING,
+    "build.mount.delete": PRUNING,
     "build.mount.write": BUILDING,
     "build.run.directories": BUILDING,
     "build.run.start": BUILDING,

@@ -220,8 +220,40 @@ def read_log(
     return iterate(builds_pb2_grpc.BuildServiceStub(connection).ReadBuildLog(request))
 
 
+def list_builds(connection: grpc.Channel) -> Iterator[builds_pb2.Build]:
+    """Builds that run and the last ones that ended, begun last first, fetched page by page, without their steps."""
+    stub = builds_pb2_grpc.BuildServiceStub(connection)
+    token = ""
+    while True:
+        with translated():
+            page = stub.ListBuilds(builds_pb2.ListBuildsRequest(page_token=token))
+        yield from page.builds
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def get_build(connection: grpc.Channel, build_id: str) -> builds_pb2.Build:
+    """One build with its steps; its output is that of `read_log`."""
+    with translated():
+        answer: builds_pb2.GetBuildResponse = builds_pb2_grpc.BuildServiceStub(connection).GetBuild(
+            builds_pb2.GetBuildRequest(id=build_id)
+        )
+    return answer.build
+
+
+def prune_history(
+    connection: grpc.Channel, build_ids: Iterable[str] = (), *, all: bool = False, request_id: str = ""
+) -> list[str]:
+    """These builds, or all that have ended, are forgotten with their output; returns their ids."""
+    request = builds_pb2.PruneBuildHistoryRequest(ids=list(build_ids), all=all, request_id=request_id)
+    with translated():
+        answer = builds_pb2_grpc.BuildServiceStub(connection).PruneBuildHistory(request)
+    return list(answer.deleted)
+
+
 def list_cache(connection: grpc.Channel) -> Iterator[builds_pb2.BuildCacheRecord]:
-    """The records of the build cache, last used first, fetched page by page."""
+    """What is kept for later builds, last used first, fetched page by page."""
     stub = builds_pb2_grpc.BuildServiceStub(connection)
     token = ""
     while True:

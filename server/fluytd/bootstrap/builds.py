@@ -10,8 +10,11 @@ from fluytd.bootstrap.images import ImageParts
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.executor import Executor
 from fluytd.builds.finding import Places
+from fluytd.builds.history import BuildHistory
+from fluytd.builds.history_files import BuildHistoryFiles
 from fluytd.builds.image import ImageMaker
 from fluytd.builds.layers import LayerKeeper
+from fluytd.builds.log import MAX_LOG_BYTES
 from fluytd.builds.mounts import StepMounts
 from fluytd.builds.service import BuildService
 from fluytd.builds.solver import Shop
@@ -30,7 +33,8 @@ class BuildParts:
     service: BuildService
 
     async def found_again(self) -> None:
-        """The results of earlier daemons' steps are known."""
+        """Builds of earlier daemons and the results of their steps are known."""
+        await self.service.history.open()
         await self.service.cache.open()
         await self.service.contexts.expire()
 
@@ -50,6 +54,7 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock)
     proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     here = await workers.run(host_platform)
+    history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)
     tools = SourceTools(
         executor, images.registry, trees, workers, mounts.scratch, mounts.private, host.remove_tree, proxies
     )
@@ -62,5 +67,6 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
         images.pusher,
         images.collector,
         workers,
+        BuildHistory(history_files, base.clock.now_unix_nanos, max_log_bytes=MAX_LOG_BYTES),
     )
     return BuildParts(service)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluytd.containers.spec import ResourcesSpec, RlimitSpec
+from fluytd.errors import Failure
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import ImageLayer
 from fluytd.images.platforms import Platform
+from fluytd.operations.model import BuildResult, BuildStep, OperationState
 from fluytd.registries.model import Credentials
 
 #: Secrets of one build together. Source: Docker's bound of a secret.
@@ -62,7 +64,8 @@ class BuildRequest:
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    platform: Platform | None = None
+    #: Several make an index; none: the host's.
+    platforms: tuple[Platform, ...] = ()
     no_cache: bool = False
     no_cache_stages: frozenset[str] = frozenset()
     pull: bool = False
@@ -108,21 +111,51 @@ class CachedLayer:
 
 @dataclass(frozen=True, slots=True)
 class CacheRecord:
-    """The result of a step under its key."""
+    """The result of a step under its key, or the directory of a cache mount under its name."""
 
     key: str
-    #: The step's instruction, shortened.
+    #: The step's instruction, shortened, or the id of the mount.
     description: str
     #: None: it changed nothing.
     layer: CachedLayer | None
     create_time_unix_nanos: int
     use_time_unix_nanos: int
     use_count: int = 0
+    #: It is the directory of a cache mount.
+    is_mount: bool = False
+    mount_size_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its own layer, blob and tree."""
+        """Bytes of its own layer, blob and tree, or of its directory."""
+        if self.is_mount:
+            return self.mount_size_bytes
         return 0 if self.layer is None else self.layer.size_bytes + self.layer.descriptor.size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildEntry:
+    """A build as the history tells it: what was asked for, how it stands, what came out."""
+
+    #: That of its operation.
+    id: str
+    create_time_unix_nanos: int
+    references: tuple[str, ...] = ()
+    dockerfile_path: str = ""
+    target: str = ""
+    #: `os/architecture[/variant]`.
+    platforms: tuple[str, ...] = ()
+    state: OperationState = OperationState.RUNNING
+    end_time_unix_nanos: int | None = None
+    steps: tuple[BuildStep, ...] = ()
+    result: BuildResult | None = None
+    failure: Failure | None = None
+    log_size_bytes: int = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Nothing of it changes any more."""
+        return self.state is not OperationState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,19 @@ from fluytd.builds.dockerfile.plan import make_plan
 from fluytd.builds.dockerfile.resolve import missing_bases, resolve
 from fluytd.builds.dockerfile.source import Finding
 from fluytd.builds.dockerfile.steps import Plan, Request, ResolvedBuild
-from fluytd.builds.finding import Finder, Places
+from fluytd.builds.finding import DEFAULT_DOCKERFILE, Finder, Places
+from fluytd.builds.history import BuildHistory
 from fluytd.builds.image import ImageMaker
-from fluytd.builds.log import BuildLog, BuildLogs, LogPiece
-from fluytd.builds.model import BuildRequest, CacheRecord
+from fluytd.builds.log import BuildLog, LogPiece
+from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord
 from fluytd.builds.progress import Steps
 from fluytd.builds.solver import Job, Shop, Solver
 from fluytd.builds.sources import BuildSources, SourceTools
-from fluytd.errors import OperationNotFound
+from fluytd.errors import Cancelled, EngineError, OperationNotFound
 from fluytd.gc.collect import Collector
 from fluytd.images.platforms import Platform
 from fluytd.images.push import Pusher
-from fluytd.operations.model import BuildResult, Operation, OperationKind, PruneResult
+from fluytd.operations.model import BuildResult, Operation, OperationKind, OperationState, PruneResult
 from fluytd.operations.service import OperationHandle, OperationService
 from fluytd.workers import Workers
 
@@ -47,10 +48,11 @@ class BuildService:
         pusher: Pusher,
         collector: Collector,
         workers: Workers,
+        history: BuildHistory,
     ) -> None:
         """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
         self.contexts = places.contexts
-        self.logs = BuildLogs()
+        self.history = history
         self._operations = operations
         self._places = places
         self._shop = shop
@@ -69,17 +71,37 @@ class BuildService:
         """The build has begun. Raises REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure."""
 
         async def work(handle: OperationHandle) -> BuildResult:
-            log = self.logs.begin(handle.operation_id)
             try:
-                return await self._build(request, log, handle)
+                return await self._told(request, handle)
             finally:
-                log.end()
                 await self.cache.trim(self._collector)
 
         subject = request.references[0].familiar if request.references else "image"
         return await self._operations.begin(
             OperationKind.BUILD_IMAGE, subject, work, request_id=request_id, actor=actor
         )
+
+    async def _told(self, request: BuildRequest, handle: OperationHandle) -> BuildResult:
+        """The build, and how it went, on record."""
+        build_id = handle.operation_id
+        log = await self.history.begin(entry_of(request, build_id, self._shop.clock.now_unix_nanos()))
+        try:
+            result = await self._build(request, log, handle)
+        except Cancelled as error:
+            if self._operations.get(build_id).is_cancel_requested:
+                await self.history.end(build_id, OperationState.CANCELLED, error=error)
+            else:
+                await self.history.leave(build_id)
+            raise
+        except EngineError as error:
+            await self.history.end(build_id, OperationState.FAILED, error=error)
+            raise
+        except BaseException:
+            # A bug, which the operation tells with its incident id; or the end of the daemon.
+            await self.history.leave(build_id)
+            raise
+        await self.history.end(build_id, OperationState.SUCCEEDED, result=result)
+        return result
 
     async def _build(self, request: BuildRequest, log: BuildLog, handle: OperationHandle) -> BuildResult:
         async with AsyncExitStack() as undo:
@@ -98,6 +120,7 @@ class BuildService:
                     await finder.find(origin)
             steps = Steps(graph.places(build), self._shop.clock)
             handle.track(steps.snapshot)
+            self.history.track(handle.operation_id, steps)
             job = Job(request, build, file, finder.images, finder.folders, steps, log, sources, lease, hold, handle)
             outcome = await Solver(self._shop, job).solve()
             handle.update(steps.snapshot())
@@ -117,7 +140,7 @@ class BuildService:
         return Request(
             # An image is for every processor of an architecture, whatever this one has beyond it.
             build_platform=Platform.normalised(here.os, here.architecture),
-            target_platform=request.platform,
+            target_platform=request.platforms[0] if request.platforms else None,
             build_args=request.build_args,
             target=request.target,
             named_contexts=frozenset(request.named_contexts),
@@ -133,7 +156,7 @@ class BuildService:
 
     async def follow_log(self, operation_id: str, position: int) -> AsyncIterator[LogPiece]:
         """Yields what the steps of a build write, from a position on, until it ended. Raises OPERATION_NOT_FOUND."""
-        log = self.logs.get(operation_id)
+        log = await self.history.log(operation_id)
         if log is None:
             operation = self._operations.get(operation_id)
             if operation.kind is not OperationKind.BUILD_IMAGE:
@@ -142,17 +165,35 @@ class BuildService:
         async for piece in log.follow(position):
             yield piece
 
-    def doomed(self, unused_nanos: int, keep_bytes: int) -> list[CacheRecord]:
-        """Records unused for so long, those unused longest first, as many as must go for `keep_bytes` to be kept."""
+    async def records(self) -> list[CacheRecord]:
+        """Everything that is kept for later builds, last used first: results of steps, and cache mounts."""
+        found = [*self.cache.records(), *await self._shop.mounts.list_caches()]
+        return sorted(found, key=lambda one: (-one.use_time_unix_nanos, one.key))
+
+    def is_in_use(self, record: CacheRecord) -> bool:
+        """A build that runs now stands on it."""
+        used = self._shop.mounts.is_in_use if record.is_mount else self.cache.is_in_use
+        return used(record.key)
+
+    async def doomed(self, unused_nanos: int, keep_bytes: int, *, takes_shared: bool) -> list[CacheRecord]:
+        """Records unused for so long, those unused longest first, as many as must go for `keep_bytes` to be kept.
+
+        `takes_shared`: also those whose layer an image has, which frees nothing.
+        """
         latest = self._shop.clock.now_unix_nanos() - unused_nanos
-        size_bytes = self.cache.size_bytes
+        records = await self.records()
+        size_bytes = sum(record.size_bytes for record in records)
         found: list[CacheRecord] = []
-        for record in reversed(self.cache.records()):
+        for record in reversed(records):
             if record.use_time_unix_nanos > latest or (keep_bytes and size_bytes <= keep_bytes):
                 break
-            found.append(record)
-            size_bytes -= record.size_bytes
+            if takes_shared or not self._is_shared(record):
+                found.append(record)
+                size_bytes -= record.size_bytes
         return found
+
+    def _is_shared(self, record: CacheRecord) -> bool:
+        return record.layer is not None and self._places.catalogue.table.has_layer(record.layer.layer_id)
 
     async def prune(
         self,
@@ -166,10 +207,13 @@ class BuildService:
         """The deletion of these records, and of contexts unused for so long, has begun; what a build uses stays."""
 
         async def work(handle: OperationHandle) -> PruneResult:
-            gone = [record for record in doomed if not self.cache.is_in_use(record.key)]
+            gone = [record for record in doomed if not self.is_in_use(record)]
             size_bytes = sum(record.size_bytes for record in gone)
             if not dry_run:
                 size_bytes = await self.cache.delete(gone, self._collector)
+                for record in gone:
+                    if record.is_mount and await self._shop.mounts.delete_cache(record.key):
+                        size_bytes += record.size_bytes
                 await self.contexts.expire(unused_seconds)
             names = tuple(record.key for record in gone[:MAX_LISTED])
             return PruneResult(names, size_bytes, len(gone))
@@ -177,6 +221,18 @@ class BuildService:
         return await self._operations.begin(
             OperationKind.PRUNE_BUILD_CACHE, "build cache", work, request_id=request_id, actor=actor
         )
+
+
+def entry_of(request: BuildRequest, build_id: str, now_unix_nanos: int) -> BuildEntry:
+    """A build that has just begun; nothing of its arguments and secrets."""
+    return BuildEntry(
+        id=str(build_id),
+        create_time_unix_nanos=now_unix_nanos,
+        references=tuple(reference.familiar for reference in request.references),
+        dockerfile_path=request.dockerfile_path or DEFAULT_DOCKERFILE,
+        target=request.target,
+        platforms=tuple(str(platform) for platform in request.platforms),
+    )
 
 
 def _planned(text: bytes, file: str, wanted: Request) -> Plan:

@@ -1211,7 +1211,7 @@ class PruneBuildCacheRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
-    """OPTIONAL. Also records of layers that an image has, and cache mounts. Default: false."""
+    """OPTIONAL. Also records of layers that an image has, which frees nothing. Default: false."""
     keep_bytes: _builtins.int
     """OPTIONAL. Stop once no more than so many bytes are kept. Default: 0."""
     dry_run: _builtins.bool

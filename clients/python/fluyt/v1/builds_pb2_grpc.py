@@ -135,7 +135,7 @@ class BuildServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBuildCache(self, request, context):
-        """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+        """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

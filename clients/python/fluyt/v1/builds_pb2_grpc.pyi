@@ -63,7 +63,7 @@ class BuildServiceStub:
     on.
     """
     ListBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]
-    """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+    """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
     """
     PruneBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]
@@ -106,7 +106,7 @@ class BuildServiceAsyncStub(BuildServiceStub):
     on.
     """
     ListBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]  # type: ignore[assignment]
-    """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+    """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
     """
     PruneBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]  # type: ignore[assignment]
@@ -181,7 +181,7 @@ class BuildServiceServicer:
         request: _builds_pb2.ListBuildCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_builds_pb2.ListBuildCacheResponse, _abc.Awaitable[_builds_pb2.ListBuildCacheResponse]]:
-        """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+        """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
         """
 

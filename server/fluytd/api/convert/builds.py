@@ -4,16 +4,19 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fluyt.v1 import builds_pb2
+from fluyt.v1.types import operation_pb2
 from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.confinement import from_resources
 from fluytd.api.convert.images import from_platform
-from fluytd.api.convert.values import from_timestamp, to_timestamp
+from fluytd.api.convert.operations import to_build_result, to_build_step, to_platform
+from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
     MAX_LABELS,
     MAX_NAMED_CONTEXTS,
     MAX_REFERENCES,
     MAX_SECRETS_BYTES,
+    BuildEntry,
     BuildRequest,
     CacheRecord,
     ContextSource,
@@ -27,6 +30,7 @@ from fluytd.containers.spec import RlimitSpec
 from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.platforms import Platform
+from fluytd.operations.model import BuildStepState
 
 _NETWORKS: Final = frozenset({"", "default", "none", "host"})
 _KINDS: Final = {
@@ -35,6 +39,7 @@ _KINDS: Final = {
     builds_pb2.ContextEntry.KIND_SYMLINK: "symlink",
 }
 _CACHE_ONLY: Final = builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY
+_CACHE_MOUNT: Final = builds_pb2.BuildCacheRecord.KIND_CACHE_MOUNT
 _DIGEST_BYTES: Final = 32
 _NANOS: Final = 1_000_000_000
 
@@ -56,7 +61,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         target=message.target,
         build_args=dict(message.build_args),
         labels=dict(message.labels),
-        platform=_platform(message),
+        platforms=_platforms(message),
         no_cache=message.no_cache,
         no_cache_stages=frozenset(message.no_cache_stages),
         pull=message.pull,
@@ -121,8 +126,9 @@ def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
     return (from_timestamp(message.source_date, "source_date") or 0) // _NANOS
 
 
-def _platform(message: builds_pb2.BuildImageRequest) -> Platform | None:
-    return from_platform(message.platforms[0], "platforms[0]") if message.platforms else None
+def _platforms(message: builds_pb2.BuildImageRequest) -> tuple[Platform, ...]:
+    found = (from_platform(one, f"platforms[{index}]") for index, one in enumerate(message.platforms))
+    return tuple(dict.fromkeys(found))
 
 
 def _reference(text: str, index: int) -> ImageReference:
@@ -197,12 +203,33 @@ def to_log(piece: LogPiece) -> builds_pb2.ReadBuildLogResponse:
     )
 
 
+def to_build(entry: BuildEntry, *, has_steps: bool) -> builds_pb2.Build:
+    """A build of the history."""
+    platforms = (to_platform(text) for text in entry.platforms)
+    return builds_pb2.Build(
+        id=entry.id,
+        state=operation_pb2.Operation.State.Value(f"STATE_{entry.state.value}"),
+        create_time=to_timestamp(entry.create_time_unix_nanos),
+        end_time=to_timestamp(entry.end_time_unix_nanos),
+        references=entry.references,
+        dockerfile_path=entry.dockerfile_path,
+        target=entry.target,
+        platforms=[platform for platform in platforms if platform is not None],
+        steps=[to_build_step(step) for step in entry.steps] if has_steps else (),
+        step_count=len(entry.steps),
+        cached_step_count=sum(step.state is BuildStepState.CACHED for step in entry.steps),
+        result=to_build_result(entry.result) if entry.result is not None else None,
+        failure=to_failure(entry.failure),
+        log_size_bytes=entry.log_size_bytes,
+    )
+
+
 def to_records(records: Sequence[CacheRecord], in_use: Sequence[bool]) -> list[builds_pb2.BuildCacheRecord]:
     """Records of the cache."""
     return [
         builds_pb2.BuildCacheRecord(
             id=record.key,
-            kind=builds_pb2.BuildCacheRecord.KIND_STEP,
+            kind=_CACHE_MOUNT if record.is_mount else builds_pb2.BuildCacheRecord.KIND_STEP,
             description=record.description,
             size_bytes=record.size_bytes,
             create_time=to_timestamp(record.create_time_unix_nanos),
