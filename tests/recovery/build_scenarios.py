@@ -12,7 +12,8 @@ from tests.support import leftovers, repositories
 REFERENCE = "made/half:1"
 DOCKERFILE = b"""FROM busybox:1
 COPY half /half
-RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half; echo told; sleep 0.5
+RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half
+RUN echo told; sleep 0.5
 """
 
 

@@ -13,7 +13,7 @@ import grpc
 from fluyt import operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import operation_pb2, registry_auth_pb2
+from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2
 
 #: Bytes of one chunk: what the engine takes at most.
 CHUNK_BYTES: Final = 512 * 1024
@@ -145,6 +145,11 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    platforms: Iterable[platform_pb2.Platform] = (),
+    provenance: builds_pb2.ProvenanceSpec | None = None,
+    sbom: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    index_annotations: Mapping[str, str] | None = None,
     request_id: str = "",
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
@@ -159,6 +164,10 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        platforms: several make an index; none: the host's.
+        provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
+        annotations: of the manifest of each platform.
+        index_annotations: of the index.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -183,6 +192,11 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        platforms=list(platforms),
+        provenance_spec=provenance,
+        sbom=sbom,
+        annotations=dict(annotations or {}),
+        index_annotations=dict(index_annotations or {}),
         request_id=request_id,
     )
     return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)

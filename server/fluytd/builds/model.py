@@ -18,6 +18,13 @@ MAX_SECRETS_BYTES: Final = 500 * 1024
 MAX_NAMED_CONTEXTS: Final = 64
 MAX_REFERENCES: Final = 64
 MAX_LABELS: Final = 1_000
+#: Platforms of one build.
+MAX_PLATFORMS: Final = 16
+#: Annotations of a manifest or index, and their bytes.
+MAX_ANNOTATIONS: Final = 1_000
+MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
+#: Of the URI of who builds.
+MAX_BUILDER_ID_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,15 @@ class ImageSource:
 
 
 ContextSource = UploadedSource | GitContext | HttpContext | ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceWish:
+    """What a provenance attestation is to tell."""
+
+    is_max: bool = False
+    is_v1: bool = False
+    builder_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +103,17 @@ class BuildRequest:
     is_filtered: bool = False
     #: Seconds since 1970; None: times as they are.
     source_date_seconds: int | None = None
+    #: None: no provenance is added.
+    provenance: ProvenanceWish | None = None
+    sbom: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    index_annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def makes_index(self) -> bool:
+        """What comes out is an index of images."""
+        is_attested = self.provenance is not None or self.sbom
+        return len(self.platforms) > 1 or is_attested or bool(self.index_annotations)
 
 
 @dataclass(frozen=True, slots=True)

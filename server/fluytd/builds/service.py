@@ -3,10 +3,13 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
+from fluytd.builds.attestations import Attestation, Making, Material
+from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.dockerfile.parse import parse
 from fluytd.builds.dockerfile.plan import make_plan
@@ -14,15 +17,19 @@ from fluytd.builds.dockerfile.resolve import missing_bases, resolve
 from fluytd.builds.dockerfile.source import Finding
 from fluytd.builds.dockerfile.steps import Plan, Request, ResolvedBuild
 from fluytd.builds.finding import DEFAULT_DOCKERFILE, Finder, Places
+from fluytd.builds.graph import StepPlace
 from fluytd.builds.history import BuildHistory
 from fluytd.builds.image import ImageMaker
 from fluytd.builds.log import BuildLog, LogPiece
-from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord
+from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, UploadedSource
 from fluytd.builds.progress import Steps
 from fluytd.builds.solver import Job, Shop, Solver
 from fluytd.builds.sources import BuildSources, SourceTools
 from fluytd.errors import Cancelled, EngineError, OperationNotFound
 from fluytd.gc.collect import Collector
+from fluytd.ids import Digest
+from fluytd.images.assemble import run_all
+from fluytd.images.config import ImageConfig
 from fluytd.images.platforms import Platform
 from fluytd.images.push import Pusher
 from fluytd.operations.model import BuildResult, Operation, OperationKind, OperationState, PruneResult
@@ -33,6 +40,20 @@ _log = logging.getLogger(__name__)
 
 #: Names of deleted records that a result lists.
 MAX_LISTED: Final = 1_000
+_NANOS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is built for one platform."""
+
+    build: ResolvedBuild
+    places: tuple[tuple[StepPlace, ...], ...]
+
+    @property
+    def config(self) -> ImageConfig:
+        """That of the image."""
+        return next(stage.config for stage in self.build.stages if stage.index == self.build.target)
 
 
 class BuildService:
@@ -49,8 +70,10 @@ class BuildService:
         collector: Collector,
         workers: Workers,
         history: BuildHistory,
+        attestor: Attestor,
     ) -> None:
         """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
+        self._attestor = attestor
         self.contexts = places.contexts
         self.history = history
         self._operations = operations
@@ -104,43 +127,118 @@ class BuildService:
         return result
 
     async def _build(self, request: BuildRequest, log: BuildLog, handle: OperationHandle) -> BuildResult:
+        start = self._shop.clock.now_unix_nanos()
         async with AsyncExitStack() as undo:
             hold = undo.enter_context(self.cache.using())
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
             sources = BuildSources(self._source_tools, undo, request.secrets, handle)
             finder = Finder(self._places, self._shop, request, sources, lease, handle)
             file, text = await finder.dockerfile()
-            plan = await self._workers.run(_planned, text, file, self._wanted(request))
-            build = await self._resolved(plan, finder)
-            warnings = tuple(_warning(one, file) for one in build.warnings)
+            targets = await self._targets(request, text, file, finder)
+            warnings = tuple(dict.fromkeys(_warning(one, file) for target in targets for one in target.build.warnings))
             if request.check_only:
                 return BuildResult("", "", (), warnings)
-            for stage in build.stages:
-                for origin in stage.origins:
-                    await finder.find(origin)
-            steps = Steps(graph.places(build), self._shop.clock)
+            for target in targets:
+                for stage in target.build.stages:
+                    for origin in stage.origins:
+                        await finder.find(origin)
+            steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
             self.history.track(handle.operation_id, steps)
-            job = Job(request, build, file, finder.images, finder.folders, steps, log, sources, lease, hold, handle)
-            outcome = await Solver(self._shop, job).solve()
+            solvers = [
+                Solver(
+                    self._shop,
+                    Job(
+                        request,
+                        target.build,
+                        target.places,
+                        file,
+                        finder.images,
+                        finder.folders,
+                        steps,
+                        log,
+                        sources,
+                        lease,
+                        hold,
+                        handle,
+                    ),
+                )
+                for target in targets
+            ]
+            outcomes = await run_all([solver.solve() for solver in solvers])
             handle.update(steps.snapshot())
             if not request.keeps_image:
                 return BuildResult("", "", (), warnings)
-            target = next(stage for stage in build.stages if stage.index == build.target)
-            image = await self._maker.make(outcome, target.config, request.references, lease, handle)
+            made = [
+                await self._maker.stage(outcome, target.config, request.annotations, lease)
+                for target, outcome in zip(targets, outcomes, strict=True)
+            ]
+            if request.makes_index:
+                making = self._making(request, file, text, finder, steps, handle.operation_id, start)
+                attested: dict[Digest, Attestation] = {}
+                for image in made:
+                    found = await self._attestor.attest(request, making, image, handle.cancel_token)
+                    if found is not None:
+                        attested[image.manifest.digest] = found
+                made = await self._maker.listed(made, attested, request.index_annotations, lease)
+            images = await self._maker.publish(made, request.references, handle)
         written = [reference.with_default_tag() for reference in request.references]
         if request.pushes:
             failpoints.hit("build.push")
             await self._pusher.push_built(written, request.auths, handle)
         names = tuple(str(reference) for reference in written)
-        return BuildResult(image.id, image.manifest.digest, names, warnings)
+        return BuildResult(images[0].id, made[0].target.digest, names, warnings)
 
-    def _wanted(self, request: BuildRequest) -> Request:
+    async def _targets(self, request: BuildRequest, text: bytes, file: str, finder: Finder) -> list[Target]:
+        """What is built, for each platform."""
+        found: list[Target] = []
+        for platform in request.platforms or (None,):
+            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform))
+            build = await self._resolved(plan, finder)
+            after = found[-1].places[-1][-1].number if found else 0
+            shown = str(platform) if len(request.platforms) > 1 else ""
+            found.append(Target(build, graph.places(build, after, shown)))
+        return found
+
+    def _making(
+        self, request: BuildRequest, file: str, text: bytes, finder: Finder, steps: Steps, build_id: str, start: int
+    ) -> Making:
+        """How the images of this build were made; the end is now."""
+        end = self._shop.clock.now_unix_nanos()
+        if request.source_date_seconds is not None:
+            end = start = min(start, request.source_date_seconds * _NANOS)
+        here = self._places.platform
+        materials = {
+            (material.uri, material.digest): material
+            for material in (
+                *finder.image_materials(),
+                *(Material(one.uri, one.digest) for one in finder.sources.fetched if one.uri),
+            )
+        }
+        arguments = {f"build-arg:{name}": value for name, value in request.build_args.items()}
+        arguments |= {f"label:{name}": value for name, value in request.labels.items()}
+        arguments |= {"target": request.target} if request.target else {}
+        is_local = isinstance(request.context, UploadedSource)
+        return Making(
+            build_id=build_id,
+            start_unix_nanos=start,
+            end_unix_nanos=end,
+            build_platform=Platform.normalised(here.os, here.architecture),
+            dockerfile_path=file,
+            dockerfile=text,
+            arguments=arguments,
+            local_contexts=("context", "dockerfile") if is_local else (),
+            source=finder.source_material(),
+            materials=tuple(materials[key] for key in sorted(materials)),
+            steps=steps.snapshot().steps,
+        )
+
+    def _wanted(self, request: BuildRequest, platform: Platform | None) -> Request:
         here = self._places.platform
         return Request(
             # An image is for every processor of an architecture, whatever this one has beyond it.
             build_platform=Platform.normalised(here.os, here.architecture),
-            target_platform=request.platforms[0] if request.platforms else None,
+            target_platform=platform,
             build_args=request.build_args,
             target=request.target,
             named_contexts=frozenset(request.named_contexts),

@@ -24,6 +24,7 @@ from fluytd.errors import BuildStepFailed, Cancelled, EngineError
 from fluytd.gc.leases import Lease
 from fluytd.images.assemble import run_all
 from fluytd.images.model import Image, ImageLayer
+from fluytd.images.platforms import Platform
 from fluytd.images.ports import StoredLayer
 from fluytd.operations.model import BuildStepState
 from fluytd.operations.service import OperationHandle
@@ -44,6 +45,8 @@ class Shop:
     mounts: StepMounts
     cache: BuildCache
     clock: Clock
+    #: Whether this host runs programs of a platform.
+    can_run: Callable[[Platform], Awaitable[bool]]
     #: One at a time makes the result of a key, over all builds.
     flights: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
@@ -61,6 +64,8 @@ class Job:
 
     request: BuildRequest
     build: ResolvedBuild
+    #: Where its steps stand among those of all platforms.
+    places: tuple[tuple[StepPlace, ...], ...]
     #: What errors call the Dockerfile.
     file: str
     #: The images behind FROM and --from, by their place in the file.
@@ -107,8 +112,7 @@ class Solver:
 
     async def solve(self) -> Outcome:
         """All needed stages have ended; the outcome of the target. Raises BUILD_STEP_FAILED, CANCELLED."""
-        places = graph.places(self.job.build)
-        for stage, own in zip(self.job.build.stages, places, strict=True):
+        for stage, own in zip(self.job.build.stages, self.job.places, strict=True):
             self._stages[stage.index] = asyncio.ensure_future(self._stage(stage, own))
         await run_all(list(self._stages.values()))
         return self._stages[self.job.build.target].result()

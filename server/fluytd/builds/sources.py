@@ -57,6 +57,7 @@ _MAX_NAME_BYTES: Final = 255
 #: Nobody: no more than any user of the host could do.
 _NOBODY: Final = 65534
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA1_DIGITS: Final = 40
 _FILE_MODE: Final = 0o600
 _REGISTRY_FAILURES: Final = ("REGISTRY_", "REFERENCE_INVALID")
 
@@ -68,6 +69,9 @@ class Fetched:
     tree: FileTree
     #: What stands for it in a cache key where its files do not: empty, the files do.
     identity: str = ""
+    #: What it is, for provenance: a URI without secrets, and the commit or digest as (algorithm, hex).
+    uri: str = ""
+    digest: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,11 @@ class BuildSources:
                 found = self._fetched[source] = await fetch
             return found
 
+    @property
+    def fetched(self) -> list[Fetched]:
+        """All that was fetched so far."""
+        return list(self._fetched.values())
+
     async def _room(self, kind: str, owner: int) -> Path:
         path = self._tools.scratch / f"{randomness.token_hex(16)}-{kind}"
         self._undo.push_async_callback(self._tools.workers.run_transfer, self._tools.remove_tree, str(path))
@@ -137,7 +146,9 @@ class BuildSources:
         if source.checksum and source.checksum != digest:
             raise BuildSourceChanged(source=shown, expected=source.checksum, actual=digest)
         await self._tools.workers.run(_give_file, path, modified or 0)
-        return Fetched(await self._tools.trees.of_directory(str(room), shown, ""))
+        tree = await self._tools.trees.of_directory(str(room), shown, "")
+        algorithm, _, value = digest.partition(":")
+        return Fetched(tree, uri=shown, digest=(algorithm, value))
 
     async def _git(self, source: GitSource) -> Fetched:
         step = clone_step(
@@ -160,7 +171,9 @@ class BuildSources:
         tree = await self._tools.trees.of_directory(str(room / "tree"), step.shown, source.subdir)
         # Files of .git are other ones each time; the commit is what they hold.
         parts = (step.shown, commit, source.subdir, str(source.with_submodules)) if source.keeps_git_dir else ()
-        return Fetched(tree, self._tools.trees.key_of(parts) if parts else "")
+        ref = "#".join(part for part in (step.shown, source.ref) if part)
+        algorithm = "sha1" if len(commit) == _SHA1_DIGITS else "sha256"
+        return Fetched(tree, self._tools.trees.key_of(parts) if parts else "", ref, (algorithm, commit))
 
     async def _clone(self, step: CloneStep, room: Path, owner: int) -> None:
         tools = self._tools

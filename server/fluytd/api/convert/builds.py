@@ -1,6 +1,6 @@
 """Builds <-> messages. What is not built yet is refused by its field."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fluyt.v1 import builds_pb2
@@ -12,8 +12,12 @@ from fluytd.api.convert.operations import to_build_result, to_build_step, to_pla
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
+    MAX_ANNOTATIONS,
+    MAX_ANNOTATIONS_BYTES,
+    MAX_BUILDER_ID_CHARS,
     MAX_LABELS,
     MAX_NAMED_CONTEXTS,
+    MAX_PLATFORMS,
     MAX_REFERENCES,
     MAX_SECRETS_BYTES,
     BuildEntry,
@@ -23,6 +27,7 @@ from fluytd.builds.model import (
     GitContext,
     HttpContext,
     ImageSource,
+    ProvenanceWish,
     UploadedSource,
 )
 from fluytd.builds.ports import OfferedEntry
@@ -77,6 +82,10 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         check_only=message.check_only,
         is_filtered=message.is_filtered,
         source_date_seconds=_seconds(message),
+        provenance=_provenance(message),
+        sbom=message.sbom,
+        annotations=dict(message.annotations),
+        index_annotations=dict(message.index_annotations),
     )
 
 
@@ -95,9 +104,6 @@ def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
     unbuilt = {
         "cache_from": message.cache_from,
         "cache_to": message.cache_to,
-        "provenance": message.provenance,
-        "sbom": message.sbom,
-        "platforms[1]": len(message.platforms) > 1,
     }
     for name, is_given in unbuilt.items():
         if is_given:
@@ -110,7 +116,10 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
         "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
         "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
         "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
+        "MAX_PLATFORMS": (MAX_PLATFORMS, len(message.platforms), "platforms"),
     }
+    _check_annotations(message.annotations, "annotations")
+    _check_annotations(message.index_annotations, "index_annotations")
     for limit, (value, actual, field) in sizes.items():
         if actual > value:
             raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
@@ -120,6 +129,33 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
         raise FieldInvalid(field="shm_size_bytes", rule="must not be negative")
 
 
+def _check_annotations(annotations: Mapping[str, str], field: str) -> None:
+    if "" in annotations:
+        raise FieldInvalid(field=field, rule="must have no empty name")
+    size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in annotations.items())
+    for limit, value, actual in (
+        ("MAX_ANNOTATIONS", MAX_ANNOTATIONS, len(annotations)),
+        ("MAX_ANNOTATIONS_BYTES", MAX_ANNOTATIONS_BYTES, size_bytes),
+    ):
+        if actual > value:
+            raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
+
+
+def _provenance(message: builds_pb2.BuildImageRequest) -> ProvenanceWish | None:
+    if not message.HasField("provenance_spec"):
+        return ProvenanceWish() if message.provenance else None
+    spec = message.provenance_spec
+    if len(spec.builder_id) > MAX_BUILDER_ID_CHARS:
+        raise FieldInvalid(
+            field="provenance_spec.builder_id", rule=f"must have at most {MAX_BUILDER_ID_CHARS} characters"
+        )
+    return ProvenanceWish(
+        is_max=spec.mode == builds_pb2.ProvenanceSpec.MODE_MAX,
+        is_v1=spec.version == builds_pb2.ProvenanceSpec.VERSION_V1,
+        builder_id=spec.builder_id,
+    )
+
+
 def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
     if not message.HasField("source_date"):
         return None
@@ -127,7 +163,11 @@ def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
 
 
 def _platforms(message: builds_pb2.BuildImageRequest) -> tuple[Platform, ...]:
-    found = (from_platform(one, f"platforms[{index}]") for index, one in enumerate(message.platforms))
+    """Without a variant an image is for every processor of its architecture, whatever this one has beyond it."""
+    found: list[Platform] = []
+    for index, one in enumerate(message.platforms):
+        wanted = from_platform(one, f"platforms[{index}]")
+        found.append(Platform.normalised(wanted.os, wanted.architecture, one.variant, wanted.os_version))
     return tuple(dict.fromkeys(found))
 
 
