@@ -200,6 +200,11 @@ class BuildSources:
         if code != 0:
             detail = without(output.decode(errors="replace"), step.hidden)
             raise BuildSourceUnavailable(source=step.shown, detail=_one_line(detail) or f"git ended with {code}")
+        # It may have ended before it was looked at for the last time.
+        size_bytes, count = await tools.workers.run_transfer(_measured, str(room))
+        error = _beyond(size_bytes, count, 0, step.shown)
+        if error is not None:
+            raise error
 
 
 def _command(step: CloneStep, room: Path, config: Path, owner: int, proxies: Proxies) -> Command:
@@ -241,19 +246,28 @@ async def _watched(tools: SourceTools, room: Path, room_id: str, shown: str, ove
         await asyncio.sleep(1)
         begun = loop.time()
         size_bytes, count = await tools.workers.run_transfer(_measured, str(room))
-        limits = {
-            "MAX_GIT_BYTES": (MAX_GIT_BYTES, size_bytes),
-            "MAX_GIT_ENTRIES": (MAX_GIT_ENTRIES, count),
-            "MAX_GIT_SECONDS": (MAX_GIT_SECONDS, int(begun - start)),
-        }
-        for limit, (value, actual) in limits.items():
-            if actual > value:
-                over.append(LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=shown))
+        error = _beyond(size_bytes, count, int(begun - start), shown)
+        if error is not None:
+            over.append(error)
+            break
         # Counting takes a tenth of the time at most.
         await asyncio.sleep(10 * (loop.time() - begun))
     while True:
         await tools.executor.kill(room_id)
         await asyncio.sleep(1)
+
+
+def _beyond(size_bytes: int, count: int, seconds: int, shown: str) -> EngineError | None:
+    """What a clone has too much of."""
+    limits = {
+        "MAX_GIT_BYTES": (MAX_GIT_BYTES, size_bytes),
+        "MAX_GIT_ENTRIES": (MAX_GIT_ENTRIES, count),
+        "MAX_GIT_SECONDS": (MAX_GIT_SECONDS, seconds),
+    }
+    for limit, (value, actual) in limits.items():
+        if actual > value:
+            return LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=shown)
+    return None
 
 
 def _measured(path: str) -> tuple[int, int]:
