@@ -1,7 +1,8 @@
 """Random small Dockerfiles of what Docker and buildah both define, and what an image of one comes to.
 
 Left out, since the two differ by intent: WORKDIR and COPY without --chown after USER (who owns what they make), what
-RUN writes below a VOLUME, the directory that VOLUME makes, ONBUILD, and anything of BuildKit's own.
+RUN writes below a VOLUME, the directory that VOLUME makes, ENV and ARG of one name, ONBUILD, and anything of
+BuildKit's own.
 """
 
 import json
@@ -54,7 +55,7 @@ _CONFIG = st.one_of(
     st.builds("ENV {}={}".format, st.sampled_from("ABC"), _QUOTED),
     st.builds("ENV A={} B={}".format, _QUOTED, _QUOTED),
     st.builds("LABEL {}={}".format, st.sampled_from(["k", "org.example.k", '"with space"']), _QUOTED),
-    st.builds("ARG C={}\nENV FROM_ARG=$C".format, _QUOTED),
+    st.builds("ARG D={}\nENV FROM_ARG=$D".format, _QUOTED),
     st.builds("WORKDIR {}".format, st.sampled_from(["/w", "rel", "/x/v$A", "..", "/w/../v"])),
     st.builds("EXPOSE {}".format, st.sampled_from(["80", "53/udp", "80 81"])),
     st.builds("STOPSIGNAL {}".format, st.sampled_from(["SIGINT", "9"])),

@@ -18,7 +18,7 @@ from tests.support.engine import Engine
 from tests.support.wait import until_now
 
 #: Dockerfiles that are built by both; FLUYT_TEST_STEPS asks for more.
-COUNT = int(os.environ.get("FLUYT_TEST_STEPS", "8"))
+COUNT = int(os.environ.get("FLUYT_TEST_STEPS", "6"))
 #: The suite takes the same ones every time.
 SUITE_SEED = 20261126
 SETTINGS = settings(

@@ -200,10 +200,15 @@ def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntr
         if kind is None:
             raise FieldInvalid(field=f"offer.entries[{index}].kind", rule="must be file, directory or symlink")
         digests = entry.chunk_digests
-        if any(len(digest) != _DIGEST_BYTES for digest in digests):
+        joined = b"".join(digests)
+        # One that has the right length in all is looked at again only where there are several.
+        if len(joined) != _DIGEST_BYTES * len(digests) or (
+            len(digests) > 1 and any(len(digest) != _DIGEST_BYTES for digest in digests)
+        ):
             raise FieldInvalid(field=f"offer.entries[{index}].chunk_digests", rule="must have 32 bytes each")
         if entry.size_bytes < 0:
             raise FieldInvalid(field=f"offer.entries[{index}].size_bytes", rule="must not be negative")
+        time = entry.modify_time
         found.append(
             OfferedEntry(
                 entry.path,
@@ -211,10 +216,10 @@ def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntr
                 entry.mode,
                 entry.uid,
                 entry.gid,
-                entry.modify_time.seconds,
-                max(0, min(entry.modify_time.nanos, _NANOS - 1)),
+                time.seconds,
+                max(0, min(time.nanos, _NANOS - 1)),
                 entry.link_target,
-                b"".join(digests),
+                joined,
                 entry.size_bytes,
             )
         )
