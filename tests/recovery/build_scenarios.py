@@ -81,9 +81,35 @@ def pushed_again(engine: CrashedEngine) -> None:
     build_again(engine)
 
 
+def build_attested(engine: CrashedEngine) -> None:
+    """An image with a list of packages is built and attested."""
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    (folder / "packages").write_text("Package: half\nVersion: 1\n")
+    with suppress(errors.Unavailable):
+        builds.build(
+            engine.channel,
+            folder,
+            dockerfile_text=b"FROM busybox:1\nCOPY half /half\nCOPY packages /var/lib/dpkg/status.d/half\n",
+            references=[REFERENCE],
+            provenance=builds_pb2.ProvenanceSpec(),
+            sbom=True,
+        )
+
+
+def attested_again(engine: CrashedEngine) -> None:
+    """The same build succeeds, and all that was staged for the killed one is gone with it."""
+    build_attested(engine)
+    whole_then_removed(engine, REFERENCE)
+    assert not list((engine.root / "data" / "build_scratch").iterdir())
+    build_again(engine)
+
+
 BUILDING = Scenario(build, build_again)
 PUSHING = Scenario(build_and_push, pushed_again)
 FETCHING = Scenario(build_of_a_repository, build_again)
+ATTESTING = Scenario(build_attested, attested_again)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
@@ -104,6 +130,8 @@ SCENARIOS = {
     "build.cache.delete": PRUNING,
     "build.config.stage": BUILDING,
     "build.manifest.stage": BUILDING,
+    "build.packages.write": ATTESTING,
+    "build.index.stage": ATTESTING,
     "build.blobs.publish": BUILDING,
     "build.layers.publish": BUILDING,
     "build.push": PUSHING,
