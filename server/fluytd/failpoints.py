@@ -118,6 +118,8 @@ CATALOGUE: dict[str, str] = {
     "network.cni.forget": "the removal of the record, all plugins have been told",
     "network.sweep.link": "the removal of an interface that nothing owns",
     "recovery.apply": "each action of a recovery",
+    "build.cache.export": "the staging of the list of records of a cache that is sent to a registry",
+    "build.cache.fetch": "the fetching of a step's layer from a cache elsewhere",
     "build.cache.record": "the record of a step's result",
     "build.cache.delete": "the removal of records of step results",
     "build.config.stage": "the staging of the config of a built image",

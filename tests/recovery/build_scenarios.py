@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from typing import Any
 
 from fluyt import builds, errors
 from fluyt.v1 import builds_pb2, images_pb2
@@ -106,10 +107,38 @@ def attested_again(engine: CrashedEngine) -> None:
     build_again(engine)
 
 
+def build_and_export(engine: CrashedEngine) -> None:
+    """An image is built and the results of its steps written to a registry."""
+    with suppress(errors.Unavailable):
+        _build_with(engine, cache_to=f"{engine.registry}/cache:1")
+
+
+def export_then_prune(engine: CrashedEngine) -> None:
+    """The results of a build's steps are in a registry alone."""
+    build_and_export(engine)
+    prune(engine)
+
+
+def build_from_cache(engine: CrashedEngine) -> None:
+    """An image is built of results of a registry."""
+    with suppress(errors.Unavailable):
+        _build_with(engine, cache_from=[f"{engine.registry}/cache:1"])
+
+
+def _build_with(engine: CrashedEngine, **options: Any) -> None:
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    os.utime(folder / "half", (1_000_000_000, 1_000_000_000))
+    builds.build(engine.channel, folder, dockerfile_text=DOCKERFILE, references=[REFERENCE], **options)
+
+
 BUILDING = Scenario(build, build_again)
 PUSHING = Scenario(build_and_push, pushed_again)
 FETCHING = Scenario(build_of_a_repository, build_again)
 ATTESTING = Scenario(build_attested, attested_again)
+EXPORTING = Scenario(build_and_export, build_again)
+TAKING = Scenario(build_from_cache, build_again, export_then_prune)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
@@ -126,6 +155,8 @@ SCENARIOS = {
     "build.run.release": BUILDING,
     "build.layer.store": BUILDING,
     "build.layer.publish": BUILDING,
+    "build.cache.export": EXPORTING,
+    "build.cache.fetch": TAKING,
     "build.cache.record": BUILDING,
     "build.cache.delete": PRUNING,
     "build.config.stage": BUILDING,

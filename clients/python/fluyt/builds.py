@@ -150,6 +150,8 @@ def build(
     sbom: bool = False,
     annotations: Mapping[str, str] | None = None,
     index_annotations: Mapping[str, str] | None = None,
+    cache_from: Iterable[str] = (),
+    cache_to: str = "",
     request_id: str = "",
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
@@ -168,6 +170,8 @@ def build(
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
         annotations: of the manifest of each platform.
         index_annotations: of the index.
+        cache_from: references of caches in registries whose results serve where the engine has none.
+        cache_to: reference under which the results of this build are written as such a cache.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -197,6 +201,8 @@ def build(
         sbom=sbom,
         annotations=dict(annotations or {}),
         index_annotations=dict(index_annotations or {}),
+        cache_from=list(cache_from),
+        cache_to=cache_to,
         request_id=request_id,
     )
     return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)

@@ -10,6 +10,7 @@ from fluytd.bootstrap.images import ImageParts
 from fluytd.builds import probe
 from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
+from fluytd.builds.cache_exchange import CacheExchange
 from fluytd.builds.executor import Executor
 from fluytd.builds.finding import Places
 from fluytd.builds.history import BuildHistory
@@ -58,7 +59,8 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     async def can_run(wanted: Platform) -> bool:
         return await workers.run(probe.can_run, here, wanted)
 
-    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run)
+    exchange = CacheExchange(images.registry, images.registry, images.ingester, images.blobs)
+    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange)
     proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)
     tools = SourceTools(

@@ -20,6 +20,8 @@ MAX_REFERENCES: Final = 64
 MAX_LABELS: Final = 1_000
 #: Platforms of one build.
 MAX_PLATFORMS: Final = 16
+#: Caches that one build reads.
+MAX_CACHES: Final = 16
 #: Annotations of a manifest or index, and their bytes.
 MAX_ANNOTATIONS: Final = 1_000
 MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
@@ -108,6 +110,9 @@ class BuildRequest:
     sbom: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     index_annotations: Mapping[str, str] = field(default_factory=dict)
+    #: Caches of registries that are read, and the one that is written.
+    cache_from: tuple[ImageReference, ...] = ()
+    cache_to: ImageReference | None = None
 
     @property
     def makes_index(self) -> bool:

@@ -34,6 +34,7 @@ from fluytd.images.platforms import Platform
 from fluytd.images.push import Pusher
 from fluytd.operations.model import BuildResult, Operation, OperationKind, OperationState, PruneResult
 from fluytd.operations.service import OperationHandle, OperationService
+from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,16 @@ class BuildService:
     async def _build(self, request: BuildRequest, log: BuildLog, handle: OperationHandle) -> BuildResult:
         start = self._shop.clock.now_unix_nanos()
         async with AsyncExitStack() as undo:
-            hold = undo.enter_context(self.cache.using())
+            hold_key = undo.enter_context(self.cache.using())
+            held: dict[str, None] = {}
+
+            def hold(key: str) -> None:
+                held[key] = None
+                hold_key(key)
+
+            # Once the lease below has ended.
+            spent: dict[Digest, int] = {}
+            undo.push_async_callback(self._collector.sweep, spent, {})
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
             sources = BuildSources(self._source_tools, undo, request.secrets, handle)
             finder = Finder(self._places, self._shop, request, sources, lease, handle)
@@ -142,6 +152,8 @@ class BuildService:
                 for stage in target.build.stages:
                     for origin in stage.origins:
                         await finder.find(origin)
+            foreign, lost = await self._shop.exchange.load(request.cache_from, request.auths, lease, handle)
+            warnings += tuple(lost)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
             self.history.track(handle.operation_id, steps)
@@ -159,6 +171,7 @@ class BuildService:
                         log,
                         sources,
                         lease,
+                        foreign,
                         hold,
                         handle,
                     ),
@@ -167,6 +180,11 @@ class BuildService:
             ]
             outcomes = await run_all([solver.solve() for solver in solvers])
             handle.update(steps.snapshot())
+            if request.cache_to is not None:
+                records = [record for key in held if (record := self.cache.get(key)) is not None]
+                auth = request.auths.get(request.cache_to.domain, Credentials())
+                config = await self._shop.exchange.export(records, request.cache_to, auth, lease, handle)
+                spent[config.digest] = config.size_bytes
             if not request.keeps_image:
                 return BuildResult("", "", (), warnings)
             made = [

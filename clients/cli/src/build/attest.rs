@@ -106,6 +106,30 @@ fn annotate(wishes: &mut Wishes, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The reference of `--cache-from` and `--cache-to`.
+pub fn parse_cache(text: &str) -> Result<String, String> {
+    if !text.contains('=') {
+        return Ok(text.to_owned());
+    }
+    let (mut kind, mut reference) = (None, None);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("type", value)) => kind = Some(value),
+            Some(("ref", value)) if !value.is_empty() => reference = Some(value),
+            // Every step of the build is written, as Docker's mode=max does.
+            Some(("mode", "max")) => {}
+            _ => return Err(format!("`{part}` is not known: write type=registry,ref=REFERENCE")),
+        }
+    }
+    match (kind, reference) {
+        (Some("registry"), Some(reference)) => Ok(reference.to_owned()),
+        (Some("registry") | None, _) => Err("write type=registry,ref=REFERENCE".to_owned()),
+        (Some(other), _) => {
+            Err(format!("type={other} is not built: caches go to a registry (type=registry,ref=REFERENCE)"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +153,20 @@ mod tests {
             assert!(provenance(wrong).is_err(), "{wrong}");
         }
         assert!(sbom("generator=image").is_err());
+    }
+
+    #[test]
+    fn caches_are_in_registries() {
+        for text in
+            ["host/cache:1", "type=registry,ref=host/cache:1", "ref=host/cache:1,mode=max,type=registry"]
+        {
+            assert_eq!(parse_cache(text).unwrap(), "host/cache:1", "{text}");
+        }
+        for wrong in
+            ["type=local,dest=x", "type=registry", "ref=a", "type=registry,ref=a,mode=min", "type=inline"]
+        {
+            assert!(parse_cache(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

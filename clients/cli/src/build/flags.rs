@@ -67,6 +67,12 @@ pub struct BuildCommand {
     /// Use no cached result of this stage
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Cache in a registry to take results from: a reference, or type=registry,ref=REFERENCE
+    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
+    pub cache_from: Vec<String>,
+    /// Reference in a registry to write results to, as with --cache-from
+    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
+    pub cache_to: Option<String>,
     /// Resolve base images anew
     #[arg(long)]
     pub pull: bool,

@@ -72,6 +72,8 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         check_only: command.check,
         source_date: flags::source_date()?,
         is_filtered: true,
+        cache_from: command.cache_from.clone(),
+        cache_to: command.cache_to.clone().unwrap_or_default(),
         provenance_spec: wishes.provenance,
         sbom: wishes.sbom,
         annotations: wishes.annotations,
@@ -125,6 +127,8 @@ async fn auths(
     registries.extend(
         bases(&String::from_utf8_lossy(dockerfile)).map(|base| credentials::registry_of(base).to_owned()),
     );
+    let caches = command.cache_from.iter().chain(&command.cache_to);
+    registries.extend(caches.map(|cache| credentials::registry_of(cache).to_owned()));
     registries.sort();
     registries.dedup();
     let config = credentials::Config::load()?;

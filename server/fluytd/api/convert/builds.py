@@ -1,4 +1,4 @@
-"""Builds <-> messages. What is not built yet is refused by its field."""
+"""Builds <-> messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -15,6 +15,7 @@ from fluytd.builds.model import (
     MAX_ANNOTATIONS,
     MAX_ANNOTATIONS_BYTES,
     MAX_BUILDER_ID_CHARS,
+    MAX_CACHES,
     MAX_LABELS,
     MAX_NAMED_CONTEXTS,
     MAX_PLATFORMS,
@@ -32,7 +33,7 @@ from fluytd.builds.model import (
 )
 from fluytd.builds.ports import OfferedEntry
 from fluytd.containers.spec import RlimitSpec
-from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.platforms import Platform
 from fluytd.operations.model import BuildStepState
@@ -50,8 +51,7 @@ _NANOS: Final = 1_000_000_000
 
 
 def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
-    """Raises FIELD_INVALID, FIELD_NOT_BUILT, LIMIT_EXCEEDED, REFERENCE_INVALID."""
-    _refuse_unbuilt(message)
+    """Raises FIELD_INVALID, LIMIT_EXCEEDED, REFERENCE_INVALID."""
     _check_sizes(message)
     if message.network_mode not in _NETWORKS:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
@@ -86,6 +86,8 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         sbom=message.sbom,
         annotations=dict(message.annotations),
         index_annotations=dict(message.index_annotations),
+        cache_from=tuple(ImageReference.parse(text).with_default_tag() for text in message.cache_from),
+        cache_to=_cache_to(message.cache_to),
     )
 
 
@@ -100,22 +102,13 @@ def refuse_files_of_host(message: builds_pb2.BuildImageRequest) -> None:
             raise FieldInvalid(field=f"{name}.git_url", rule=rule)
 
 
-def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
-    unbuilt = {
-        "cache_from": message.cache_from,
-        "cache_to": message.cache_to,
-    }
-    for name, is_given in unbuilt.items():
-        if is_given:
-            raise FieldNotBuilt(field=name)
-
-
 def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
     sizes = {
         "MAX_SECRETS_BYTES": (MAX_SECRETS_BYTES, sum(map(len, message.secrets.values())), "secrets"),
         "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
         "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
         "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
+        "MAX_CACHES": (MAX_CACHES, len(message.cache_from), "cache_from"),
         "MAX_PLATFORMS": (MAX_PLATFORMS, len(message.platforms), "platforms"),
     }
     _check_annotations(message.annotations, "annotations")
@@ -127,6 +120,15 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
         raise FieldInvalid(field="output.push", rule="needs an image with references")
     if message.shm_size_bytes < 0:
         raise FieldInvalid(field="shm_size_bytes", rule="must not be negative")
+
+
+def _cache_to(text: str) -> ImageReference | None:
+    if not text:
+        return None
+    reference = ImageReference.parse(text).with_default_tag()
+    if reference.digest is not None:
+        raise FieldInvalid(field="cache_to", rule="must have no digest: the cache's is not known before")
+    return reference
 
 
 def _check_annotations(annotations: Mapping[str, str], field: str) -> None:
