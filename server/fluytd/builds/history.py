@@ -78,11 +78,17 @@ class BuildHistory:
 
     async def begin(self, entry: BuildEntry) -> BuildLog:
         """The build is on record; returns where its output goes. Raises STORAGE_FULL, IO_FAILED."""
-        await self._files.save(entry)
-        self._entries[entry.id] = entry
+        # Before anything is waited for: the caller that began the build may read its output at once.
         running = _Running(self._logs.begin(entry.id))
         running.log.tee = lambda piece: running.pending.extend(frame(piece))
+        self._entries[entry.id] = entry
         self._running[entry.id] = running
+        try:
+            await self._files.save(entry)
+        except EngineError:
+            running.log.end()
+            del self._running[entry.id], self._entries[entry.id]
+            raise
         running.flusher = asyncio.ensure_future(self._flush_until_ended(entry.id, running))
         return running.log
 
