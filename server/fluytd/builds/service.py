@@ -1,9 +1,10 @@
 """Builds: from a request to an operation that carries it out, and the cache as callers see it. No transport."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fluytd import failpoints
@@ -23,13 +24,15 @@ from fluytd.builds.image import ImageMaker
 from fluytd.builds.log import BuildLog, LogPiece
 from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, UploadedSource
 from fluytd.builds.progress import Steps
-from fluytd.builds.solver import Job, Shop, Solver
+from fluytd.builds.solver import MAX_STEPS_AT_ONCE, Job, Shop, Solver
 from fluytd.builds.sources import BuildSources, SourceTools
 from fluytd.errors import Cancelled, EngineError, OperationNotFound
 from fluytd.gc.collect import Collector
+from fluytd.gc.leases import Lease
 from fluytd.ids import Digest
 from fluytd.images.assemble import run_all
 from fluytd.images.config import ImageConfig
+from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.push import Pusher
 from fluytd.operations.model import BuildResult, Operation, OperationKind, OperationState, PruneResult
@@ -120,8 +123,11 @@ class BuildService:
         except EngineError as error:
             await self.history.end(build_id, OperationState.FAILED, error=error)
             raise
+        except Exception:
+            # A bug, which the operation tells with its incident id.
+            await self.history.end(build_id, OperationState.FAILED)
+            raise
         except BaseException:
-            # A bug, which the operation tells with its incident id; or the end of the daemon.
             await self.history.leave(build_id)
             raise
         await self.history.end(build_id, OperationState.SUCCEEDED, result=result)
@@ -157,55 +163,62 @@ class BuildService:
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
             self.history.track(handle.operation_id, steps)
-            solvers = [
-                Solver(
-                    self._shop,
-                    Job(
-                        request,
-                        target.build,
-                        target.places,
-                        file,
-                        finder.images,
-                        finder.folders,
-                        steps,
-                        log,
-                        sources,
-                        lease,
-                        foreign,
-                        hold,
-                        handle,
-                    ),
+            # Of all platforms together.
+            slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
+            jobs = [
+                Job(
+                    request,
+                    target.build,
+                    target.places,
+                    file,
+                    finder.images,
+                    finder.folders,
+                    steps,
+                    log,
+                    sources,
+                    lease,
+                    foreign,
+                    hold,
+                    handle,
                 )
                 for target in targets
             ]
-            outcomes = await run_all([solver.solve() for solver in solvers])
+            outcomes = await run_all([Solver(self._shop, job, slots).solve() for job in jobs])
             handle.update(steps.snapshot())
+            result = BuildResult("", "", (), warnings)
+            if request.keeps_image:
+                staged = [
+                    await self._maker.stage(outcome, target.config, request.annotations, lease)
+                    for target, outcome in zip(targets, outcomes, strict=True)
+                ]
+                if request.makes_index:
+                    making = self._making(request, file, text, finder, steps, handle.operation_id, start)
+                    staged = await self._listed(request, making, staged, lease, handle)
+                images = await self._maker.publish(staged, request.references, handle)
+                result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
             if request.cache_to is not None:
                 records = [record for key in held if (record := self.cache.get(key)) is not None]
                 auth = request.auths.get(request.cache_to.domain, Credentials())
                 config = await self._shop.exchange.export(records, request.cache_to, auth, lease, handle)
                 spent[config.digest] = config.size_bytes
-            if not request.keeps_image:
-                return BuildResult("", "", (), warnings)
-            made = [
-                await self._maker.stage(outcome, target.config, request.annotations, lease)
-                for target, outcome in zip(targets, outcomes, strict=True)
-            ]
-            if request.makes_index:
-                making = self._making(request, file, text, finder, steps, handle.operation_id, start)
-                attested: dict[Digest, Attestation] = {}
-                for image in made:
-                    found = await self._attestor.attest(request, making, image, handle.cancel_token)
-                    if found is not None:
-                        attested[image.manifest.digest] = found
-                made = await self._maker.listed(made, attested, request.index_annotations, lease)
-            images = await self._maker.publish(made, request.references, handle)
+        if not request.keeps_image:
+            return result
         written = [reference.with_default_tag() for reference in request.references]
         if request.pushes:
             failpoints.hit("build.push")
             await self._pusher.push_built(written, request.auths, handle)
-        names = tuple(str(reference) for reference in written)
-        return BuildResult(images[0].id, made[0].target.digest, names, warnings)
+        return replace(result, references=tuple(str(reference) for reference in written))
+
+    async def _listed(
+        self, request: BuildRequest, making: Making, images: list[Image], lease: Lease, handle: OperationHandle
+    ) -> list[Image]:
+        """The images as an index lists them, with what is attested of them."""
+        attested: dict[Digest, Attestation] = {}
+        for image in images:
+            found = await self._attestor.attest(request, making, image, handle.cancel_token)
+            if found is not None:
+                attested[image.manifest.digest] = found
+        return await self._maker.listed(images, attested, request.index_annotations, lease)
 
     async def _targets(self, request: BuildRequest, text: bytes, file: str, finder: Finder) -> list[Target]:
         """What is built, for each platform."""

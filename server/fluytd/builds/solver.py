@@ -110,10 +110,11 @@ class Outcome:
 class Solver:
     """Carries out one build."""
 
-    def __init__(self, shop: Shop, job: Job) -> None:
+    def __init__(self, shop: Shop, job: Job, slots: asyncio.Semaphore) -> None:
+        """`slots`: of all that builds for the same caller at once."""
         self.shop = shop
         self.job = job
-        self._slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
+        self._slots = slots
         self._stages: dict[int, asyncio.Task[Outcome]] = {}
         self._trees: dict[tuple[str, ...], FileTree] = {}
 
