@@ -9,6 +9,7 @@ R/builds/<room>/<n>               a secret, below the run root, which is a file 
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from collections import Counter, defaultdict
@@ -27,6 +28,8 @@ from fluytd.containers.spec import BindSpec, TmpfsSpec
 from fluytd.errors import BuildSecretMissing, FieldNotBuilt, IoFailed
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 _PRIVATE = 0o700
 #: Of a cache's id, as lists show it.
@@ -59,6 +62,8 @@ class StepMounts:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._private: set[str] = set()
         self._used: Counter[str] = Counter()
+        #: A cache was mounted since the bound was last looked after.
+        self._has_grown = False
         for stale in (self._secrets, self._scratch):
             remove_tree(str(stale))
             stale.mkdir(mode=_PRIVATE, parents=True)
@@ -142,6 +147,7 @@ class StepMounts:
             undo.callback(self._private.discard, f"{name}-{number}")
         path = self._caches / f"{name}-{number}"
         self._used[path.name] += 1
+        self._has_grown = True
         undo.callback(self._unused, path.name)
         async with self._locks[f"{name}-{number} made"]:
             if not await self._workers.run(path.exists):
@@ -207,6 +213,20 @@ class StepMounts:
             )
             found.append(record)
         return found
+
+    async def trim(self, max_bytes: int) -> None:
+        """Caches of at most so many bytes are kept, those unused longest go; nothing is looked at that nobody used."""
+        if not self._has_grown:
+            return
+        self._has_grown = False
+        records = await self.list_caches()
+        size_bytes = sum(record.size_bytes for record in records)
+        for record in sorted(records, key=lambda one: one.use_time_unix_nanos):
+            if size_bytes <= max_bytes:
+                return
+            if await self.delete_cache(record.key):
+                size_bytes -= record.size_bytes
+                _log.info("the caches of RUN gave up %s, %d bytes", record.description, record.size_bytes)
 
     async def delete_cache(self, name: str) -> bool:
         """The cache is gone, unless a step has it mounted, which is answered by False. Raises IO_FAILED."""

@@ -102,6 +102,7 @@ class BuildService:
                 return await self._told(request, handle)
             finally:
                 await self.cache.trim(self._collector)
+                await self._shop.mounts.trim(self.cache.max_bytes)
 
         subject = request.references[0].familiar if request.references else "image"
         return await self._operations.begin(

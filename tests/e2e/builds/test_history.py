@@ -140,3 +140,24 @@ def test_a_prune_leaves_what_images_have_unless_all_is_said(engine: Engine, tmp_
     assert before["RUN echo lonely > /f"] in gone
     assert before["RUN echo shared > /f"] not in gone
     assert before["RUN echo shared > /f"] in builds.prune_cache(engine.channel, all=True).deleted
+
+
+def test_cache_mounts_are_bounded(tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "engine").mkdir()
+    with Engine(tmp_path / "engine", options=["--build-cache-max-bytes", "3000000"]) as engine:
+        engine.load(image_files.oci_archive({BASE: images.busybox_image()}))
+
+        def fill(name: str) -> None:
+            line = f"RUN --mount=type=cache,id={name},target=/c head -c 1200000 /dev/zero > /c/f\n"
+            build(engine, tmp_path / "context", "FROM busybox:1\n" + line)
+
+        def kept() -> set[str]:
+            found = builds.list_cache(engine.channel)
+            return {one.description.removeprefix("cache mount ") for one in found if one.kind == CACHE_MOUNT}
+
+        fill("first")
+        fill("second")
+        assert kept() == {"first", "second"}
+        fill("third")
+        assert kept() == {"second", "third"}
