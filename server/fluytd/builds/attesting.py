@@ -41,21 +41,12 @@ class Attestor:
 
         Raises LIMIT_EXCEEDED (MAX_PACKAGE_DATABASE_BYTES, MAX_PACKAGES), IO_FAILED, CANCELLED.
         """
-        made: list[tuple[str, bytes]] = []
-        manifest, platform = image.manifest.digest, image.config.platform
-        names = [reference.with_default_tag() for reference in request.references]
+        found: tuple[list[Package], Mapping[str, str]] | None = None
         if request.sbom:
             tree = await self.trees.of_layers([layer.layer_id for layer in image.layers], "the image")
-            found, system = await self._packages(tree, cancel)
-            name = names[0].familiar if names else ""
-            document = attestations.spdx(name, manifest, found, system, making.end_unix_nanos, self.tool)
-            made.append(
-                (attestations.SPDX, attestations.statement(attestations.SPDX, document, names, manifest, platform))
-            )
-        if request.provenance is not None:
-            kind, predicate = attestations.provenance(making, request.provenance)
-            made.append((kind, attestations.statement(kind, predicate, names, manifest, platform)))
-        return attestations.attestation(made) if made else None
+            found = await self._packages(tree, cancel)
+        # Of tens of thousands of packages: longer than the event loop may be held.
+        return await self.workers.run_transfer(_attested, request, making, image, found, self.tool)
 
     async def _packages(self, tree: FileTree, cancel: CancelToken) -> tuple[list[Package], Mapping[str, str]]:
         found: list[Package] = []
@@ -63,7 +54,7 @@ class Attestor:
         if status is not None:
             found += await self.workers.run(packages.dpkg, status)
         for text in await self._folder(tree, packages.DPKG_STATUS_FOLDER, cancel):
-            found += packages.dpkg(text, needs_status=False)
+            found += await self.workers.run(packages.dpkg, text, needs_status=False)
         installed = await self._read(tree, packages.APK_INSTALLED)
         if installed is not None:
             found += await self.workers.run(packages.apk, installed)
@@ -91,6 +82,28 @@ class Attestor:
             return await self.workers.run_transfer(_files, target)
         finally:
             await self.workers.run_transfer(self.remove_tree, str(target))
+
+
+def _attested(
+    request: BuildRequest,
+    making: Making,
+    image: Image,
+    found: tuple[list[Package], Mapping[str, str]] | None,
+    tool: str,
+) -> Attestation | None:
+    made: list[tuple[str, bytes]] = []
+    manifest, platform = image.manifest.digest, image.config.platform
+    names = [reference.with_default_tag() for reference in request.references]
+    if found is not None:
+        listed, system = found
+        name = names[0].familiar if names else ""
+        document = attestations.spdx(name, manifest, listed, system, making.end_unix_nanos, tool)
+        data = attestations.statement(attestations.SPDX, document, names, manifest, platform)
+        made.append((attestations.SPDX, data))
+    if request.provenance is not None:
+        kind, predicate = attestations.provenance(making, request.provenance)
+        made.append((kind, attestations.statement(kind, predicate, names, manifest, platform)))
+    return attestations.attestation(made) if made else None
 
 
 def _files(folder: Path) -> list[bytes]:
