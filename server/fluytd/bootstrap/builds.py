@@ -59,7 +59,7 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     async def can_run(wanted: Platform) -> bool:
         return await workers.run(probe.can_run, here, wanted)
 
-    exchange = CacheExchange(images.registry, images.registry, images.ingester, images.blobs)
+    exchange = CacheExchange(images.registry, images.registry, images.ingester, images.blobs, images.collector)
     shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange)
     proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)

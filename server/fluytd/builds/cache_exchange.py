@@ -14,6 +14,7 @@ from fluytd.builds import cache_document
 from fluytd.builds.model import CacheRecord
 from fluytd.content.ports import Blobs
 from fluytd.errors import Cancelled, EngineError, SizeMismatch
+from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Lease
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.assemble import run_all
@@ -43,6 +44,7 @@ class CacheExchange:
     target: PushRegistry
     ingester: Ingester
     blobs: Blobs
+    collector: Collector
     #: Blobs that are sent at once.
     blobs_at_once: int = 4
 
@@ -50,7 +52,6 @@ class CacheExchange:
         self,
         references: Sequence[ImageReference],
         auths: Mapping[str, Credentials],
-        lease: Lease,
         handle: OperationHandle,
     ) -> tuple[dict[str, ForeignRecord], list[str]]:
         """The records of these caches by key, an earlier one's first, and why others could not be had. Raises
@@ -60,7 +61,7 @@ class CacheExchange:
         for reference in references:
             auth = auths.get(reference.domain, Credentials())
             try:
-                records = await self._load(reference, auth, lease, handle)
+                records = await self._load(reference, auth, handle)
             except Cancelled:
                 raise
             except EngineError as error:
@@ -71,17 +72,17 @@ class CacheExchange:
         return found, reasons
 
     async def _load(
-        self, reference: ImageReference, auth: Credentials, lease: Lease, handle: OperationHandle
+        self, reference: ImageReference, auth: Credentials, handle: OperationHandle
     ) -> dict[str, CacheRecord]:
         subject = reference.familiar
         manifest = await self.registry.fetch_manifest(
             reference.domain, reference.path, reference.registry_reference, handle.cancel_token, auth
         )
         config, layers = cache_document.parse_manifest(manifest.data, subject)
-        await lease.add([config.digest])
         source = _source(config, reference, auth)
-        await self.ingester.fetch_blob(source, self.ingester.new_counters(), handle.cancel_token)
-        data = await self.blobs.read(config.digest, MAX_CONFIG_BYTES)
+        async with self.collector.passing([config.digest]):
+            await self.ingester.fetch_blob(source, self.ingester.new_counters(), handle.cancel_token)
+            data = await self.blobs.read(config.digest, MAX_CONFIG_BYTES)
         if len(data) != config.size_bytes:
             raise SizeMismatch(digest=config.digest, expected_bytes=config.size_bytes, actual_bytes=len(data))
         return cache_document.parse_config(data, layers, subject)
@@ -103,14 +104,9 @@ class CacheExchange:
         return StoredLayer(descriptor.digest, descriptor.size_bytes, layer.diff_id, descriptor.media_type, stored)
 
     async def export(
-        self,
-        records: Sequence[CacheRecord],
-        reference: ImageReference,
-        auth: Credentials,
-        lease: Lease,
-        handle: OperationHandle,
-    ) -> Descriptor:
-        """The registry has these records under the reference; returns the config, a blob that nothing needs any more.
+        self, records: Sequence[CacheRecord], reference: ImageReference, auth: Credentials, handle: OperationHandle
+    ) -> None:
+        """The registry has these records under the reference; here nothing is left of what was made for it.
 
         The caller holds a lease on the layers. Raises LIMIT_EXCEEDED, BLOB_NOT_FOUND, and as `PushRegistry`.
         """
@@ -120,11 +116,24 @@ class CacheExchange:
         layers = cache_document.layers_of(records)
         manifest = cache_document.manifest(data, layers)
         check_size(len(manifest), "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, subject)
-        config = Descriptor(cache_document.CONFIG_TYPE, Digest.of(data), len(data))
-        await lease.add([config.digest])
-        failpoints.hit("build.cache.export")
-        await self.blobs.stage(data, config.digest)
-        await self.blobs.publish([config.digest])
+        digest = Digest.of(data)
+        try:
+            async with self.collector.passing([digest]):
+                failpoints.hit("build.cache.export")
+                await self.blobs.stage(data, digest)
+                await self.blobs.publish([digest])
+                await self._send([*(layer.digest for layer in layers), digest], manifest, reference, auth, handle)
+        finally:
+            await self.collector.sweep({digest: len(data)}, {})
+
+    async def _send(
+        self,
+        digests: Sequence[Digest],
+        manifest: bytes,
+        reference: ImageReference,
+        auth: Credentials,
+        handle: OperationHandle,
+    ) -> None:
         to = Destination(reference.domain, reference.path, auth)
         bound = asyncio.Semaphore(self.blobs_at_once)
 
@@ -134,10 +143,9 @@ class CacheExchange:
                 counters = self.target.new_upload_counters()
                 await self.target.push_blob(to, digest, "", counters, handle.cancel_token)
 
-        await run_all([send(one.digest) for one in (*layers, config)])
+        await run_all([send(digest) for digest in digests])
         handle.check()
         await self.target.push_manifest(to, reference.registry_reference, OCI_MANIFEST, manifest, handle.cancel_token)
-        return config
 
 
 def _source(descriptor: Descriptor, reference: ImageReference, auth: Credentials) -> Source:

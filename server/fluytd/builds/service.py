@@ -144,9 +144,6 @@ class BuildService:
                 held[key] = None
                 hold_key(key)
 
-            # Once the lease below has ended.
-            spent: dict[Digest, int] = {}
-            undo.push_async_callback(self._collector.sweep, spent, {})
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
             sources = BuildSources(self._source_tools, undo, request.secrets, handle)
             finder = Finder(self._places, self._shop, request, sources, lease, handle)
@@ -159,7 +156,7 @@ class BuildService:
                 for stage in target.build.stages:
                     for origin in stage.origins:
                         await finder.find(origin)
-            foreign, lost = await self._shop.exchange.load(request.cache_from, request.auths, lease, handle)
+            foreign, lost = await self._shop.exchange.load(request.cache_from, request.auths, handle)
             warnings += tuple(lost)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
@@ -200,8 +197,7 @@ class BuildService:
             if request.cache_to is not None:
                 records = [record for key in held if (record := self.cache.get(key)) is not None]
                 auth = request.auths.get(request.cache_to.domain, Credentials())
-                config = await self._shop.exchange.export(records, request.cache_to, auth, lease, handle)
-                spent[config.digest] = config.size_bytes
+                await self._shop.exchange.export(records, request.cache_to, auth, handle)
         if not request.keeps_image:
             return result
         written = [reference.with_default_tag() for reference in request.references]

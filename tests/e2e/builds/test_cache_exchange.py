@@ -64,6 +64,7 @@ def test_another_engine_takes_results_from_a_cache(
     assert "cache/nothing:1" in warning
     look = "cat /random /work/f; ls -d /etc/group /gone 2>/dev/null; true"
     assert shell(other, second, look) == shell(engine, first, look)
+    assert list((other.root / "data" / "ingest").iterdir()) == []
     # What came is a record as any other now.
     assert {one.id for one in records(other)} <= {one.id for one in records(engine)}
     third = build(other, folder, DOCKERFILE)
