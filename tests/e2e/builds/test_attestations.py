@@ -11,6 +11,7 @@ from fluyt import builds, images
 from fluyt.v1 import builds_pb2, images_pb2
 from tests.e2e.builds.steps import Built, build, context, refused, shell
 from tests.e2e.builds.test_judges import run
+from tests.support import repositories
 from tests.support.engine import Engine
 from tests.support.registry import RealRegistry
 
@@ -203,3 +204,16 @@ def test_other_tools_read_an_attested_image(engine: Engine, tmp_path: Path) -> N
         assert f"blobs/sha256/{digest.removeprefix('sha256:')}" in names
     told = json.loads(run("skopeo", "inspect", "--config", f"oci-archive:{archive}"))
     assert told["architecture"] == "amd64"
+
+
+@pytest.mark.needs("git")
+def test_provenance_tells_repositories_by_their_commit(engine: Engine, tmp_path: Path) -> None:
+    commit = repositories.make(tmp_path / "work", {"Dockerfile": "FROM busybox:1\nCOPY f /f\n", "f": "x\n"})
+    source = builds_pb2.BuildSource(git_url=f"file://{tmp_path}/work#main")
+    built = build(engine, source, provenance=MAX)
+    (data,) = statements(engine, built).values()
+    repository = {"uri": f"file://{tmp_path}/work#main", "digest": {"sha1": commit}}
+    invocation = data["predicate"]["invocation"]
+    assert invocation["configSource"] == repository | {"entryPoint": "Dockerfile"}
+    assert "locals" not in invocation["parameters"]
+    assert repository in data["predicate"]["materials"]
