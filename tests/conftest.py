@@ -70,6 +70,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     **{
         name: _program(name)
         for name in (
+            "buildah",
             "cargo",
             "dbus-daemon",
             "docker-registry",

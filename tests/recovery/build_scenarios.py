@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from typing import Any
 
 from fluyt import builds, errors
 from fluyt.v1 import builds_pb2, images_pb2
@@ -13,6 +14,7 @@ REFERENCE = "made/half:1"
 DOCKERFILE = b"""FROM busybox:1
 COPY half /half
 RUN --mount=type=cache,target=/cache --mount=type=bind,source=half,target=/mounted cat /mounted > /cache/half
+RUN echo told; sleep 0.5
 """
 
 
@@ -31,6 +33,7 @@ def prune(engine: CrashedEngine) -> None:
     """Everything that builds keep for later ones goes."""
     with suppress(errors.Unavailable):
         builds.prune_cache(engine.channel, all=True)
+        builds.prune_history(engine.channel, all=True)
 
 
 def build_again(engine: CrashedEngine) -> None:
@@ -44,6 +47,9 @@ def build_again(engine: CrashedEngine) -> None:
     whole_then_removed(engine, REFERENCE)
     prune(engine)
     assert not list(builds.list_cache(engine.channel))
+    assert not list(builds.list_builds(engine.channel))
+    for name in ("build_history", "build_mounts"):
+        assert not list((engine.root / "data" / name).iterdir()), name
 
 
 def build_of_a_repository(engine: CrashedEngine) -> None:
@@ -76,25 +82,87 @@ def pushed_again(engine: CrashedEngine) -> None:
     build_again(engine)
 
 
+def build_attested(engine: CrashedEngine) -> None:
+    """An image with a list of packages is built and attested."""
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    (folder / "packages").write_text("Package: half\nVersion: 1\n")
+    with suppress(errors.Unavailable):
+        builds.build(
+            engine.channel,
+            folder,
+            dockerfile_text=b"FROM busybox:1\nCOPY half /half\nCOPY packages /var/lib/dpkg/status.d/half\n",
+            references=[REFERENCE],
+            provenance=builds_pb2.ProvenanceSpec(),
+            sbom=True,
+        )
+
+
+def attested_again(engine: CrashedEngine) -> None:
+    """The same build succeeds, and all that was staged for the killed one is gone with it."""
+    build_attested(engine)
+    whole_then_removed(engine, REFERENCE)
+    assert not list((engine.root / "data" / "build_scratch").iterdir())
+    build_again(engine)
+
+
+def build_and_export(engine: CrashedEngine) -> None:
+    """An image is built and the results of its steps written to a registry."""
+    with suppress(errors.Unavailable):
+        _build_with(engine, cache_to=f"{engine.registry}/cache:1")
+
+
+def export_then_prune(engine: CrashedEngine) -> None:
+    """The results of a build's steps are in a registry alone."""
+    build_and_export(engine)
+    prune(engine)
+
+
+def build_from_cache(engine: CrashedEngine) -> None:
+    """An image is built of results of a registry."""
+    with suppress(errors.Unavailable):
+        _build_with(engine, cache_from=[f"{engine.registry}/cache:1"])
+
+
+def _build_with(engine: CrashedEngine, **options: Any) -> None:
+    folder = engine.root / "context"
+    folder.mkdir(exist_ok=True)
+    (folder / "half").write_text("whole\n")
+    os.utime(folder / "half", (1_000_000_000, 1_000_000_000))
+    builds.build(engine.channel, folder, dockerfile_text=DOCKERFILE, references=[REFERENCE], **options)
+
+
 BUILDING = Scenario(build, build_again)
 PUSHING = Scenario(build_and_push, pushed_again)
 FETCHING = Scenario(build_of_a_repository, build_again)
+ATTESTING = Scenario(build_attested, attested_again)
+EXPORTING = Scenario(build_and_export, build_again)
+TAKING = Scenario(build_from_cache, build_again, export_then_prune)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
     "build.context.save": BUILDING,
     "build.source.fetch": FETCHING,
+    "build.history.record": BUILDING,
+    "build.history.output": BUILDING,
+    "build.history.delete": PRUNING,
+    "build.mount.delete": PRUNING,
     "build.mount.write": BUILDING,
     "build.run.directories": BUILDING,
     "build.run.start": BUILDING,
     "build.run.release": BUILDING,
     "build.layer.store": BUILDING,
     "build.layer.publish": BUILDING,
+    "build.cache.export": EXPORTING,
+    "build.cache.fetch": TAKING,
     "build.cache.record": BUILDING,
     "build.cache.delete": PRUNING,
     "build.config.stage": BUILDING,
     "build.manifest.stage": BUILDING,
+    "build.packages.write": ATTESTING,
+    "build.index.stage": ATTESTING,
     "build.blobs.publish": BUILDING,
     "build.layers.publish": BUILDING,
     "build.push": PUSHING,

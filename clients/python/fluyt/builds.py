@@ -13,7 +13,7 @@ import grpc
 from fluyt import operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import operation_pb2, registry_auth_pb2
+from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2
 
 #: Bytes of one chunk: what the engine takes at most.
 CHUNK_BYTES: Final = 512 * 1024
@@ -145,6 +145,13 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    platforms: Iterable[platform_pb2.Platform] = (),
+    provenance: builds_pb2.ProvenanceSpec | None = None,
+    sbom: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    index_annotations: Mapping[str, str] | None = None,
+    cache_from: Iterable[str] = (),
+    cache_to: str = "",
     request_id: str = "",
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
@@ -159,6 +166,12 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        platforms: several make an index; none: the host's.
+        provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
+        annotations: of the manifest of each platform.
+        index_annotations: of the index.
+        cache_from: references of caches in registries whose results serve where the engine has none.
+        cache_to: reference under which the results of this build are written as such a cache.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -183,6 +196,13 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        platforms=list(platforms),
+        provenance_spec=provenance,
+        sbom=sbom,
+        annotations=dict(annotations or {}),
+        index_annotations=dict(index_annotations or {}),
+        cache_from=list(cache_from),
+        cache_to=cache_to,
         request_id=request_id,
     )
     return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)
@@ -220,8 +240,40 @@ def read_log(
     return iterate(builds_pb2_grpc.BuildServiceStub(connection).ReadBuildLog(request))
 
 
+def list_builds(connection: grpc.Channel) -> Iterator[builds_pb2.Build]:
+    """Builds that run and the last ones that ended, begun last first, fetched page by page, without their steps."""
+    stub = builds_pb2_grpc.BuildServiceStub(connection)
+    token = ""
+    while True:
+        with translated():
+            page = stub.ListBuilds(builds_pb2.ListBuildsRequest(page_token=token))
+        yield from page.builds
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def get_build(connection: grpc.Channel, build_id: str) -> builds_pb2.Build:
+    """One build with its steps; its output is that of `read_log`."""
+    with translated():
+        answer: builds_pb2.GetBuildResponse = builds_pb2_grpc.BuildServiceStub(connection).GetBuild(
+            builds_pb2.GetBuildRequest(id=build_id)
+        )
+    return answer.build
+
+
+def prune_history(
+    connection: grpc.Channel, build_ids: Iterable[str] = (), *, all: bool = False, request_id: str = ""
+) -> list[str]:
+    """These builds, or all that have ended, are forgotten with their output; returns their ids."""
+    request = builds_pb2.PruneBuildHistoryRequest(ids=list(build_ids), all=all, request_id=request_id)
+    with translated():
+        answer = builds_pb2_grpc.BuildServiceStub(connection).PruneBuildHistory(request)
+    return list(answer.deleted)
+
+
 def list_cache(connection: grpc.Channel) -> Iterator[builds_pb2.BuildCacheRecord]:
-    """The records of the build cache, last used first, fetched page by page."""
+    """What is kept for later builds, last used first, fetched page by page."""
     stub = builds_pb2_grpc.BuildServiceStub(connection)
     token = ""
     while True:

@@ -75,12 +75,38 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
             async for piece in pieces:
                 yield convert.to_log(piece)
 
+    async def ListBuilds(self, request: builds_pb2.ListBuildsRequest, context: Any) -> builds_pb2.ListBuildsResponse:
+        limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+        entries, after = self._builds.history.entries(), from_page_token(request.page_token)
+        if after:
+            ids = [entry.id for entry in entries]
+            if after not in ids:
+                raise FieldInvalid(field="page_token", rule="its build is gone; begin with the first page")
+            entries = entries[ids.index(after) + 1 :]
+        page = entries[:limit]
+        response = builds_pb2.ListBuildsResponse(builds=[convert.to_build(entry, has_steps=False) for entry in page])
+        if len(entries) > limit:
+            response.next_page_token = to_page_token(page[-1].id)
+        return response
+
+    async def GetBuild(self, request: builds_pb2.GetBuildRequest, context: Any) -> builds_pb2.GetBuildResponse:
+        return builds_pb2.GetBuildResponse(build=convert.to_build(self._builds.history.get(request.id), has_steps=True))
+
+    async def PruneBuildHistory(
+        self, request: builds_pb2.PruneBuildHistoryRequest, context: Any
+    ) -> builds_pb2.PruneBuildHistoryResponse:
+        if len(request.ids) > MAX_PAGE_SIZE:
+            raise FieldInvalid(field="ids", rule=f"must be at most {MAX_PAGE_SIZE}")
+        history = self._builds.history
+        ids = [*request.ids, *(history.ended_ids() if request.all else ())]
+        return builds_pb2.PruneBuildHistoryResponse(deleted=await history.delete(ids))
+
     async def ListBuildCache(
         self, request: builds_pb2.ListBuildCacheRequest, context: Any
     ) -> builds_pb2.ListBuildCacheResponse:
         limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
-        cache, after = self._builds.cache, from_page_token(request.page_token)
-        records = cache.records()
+        after = from_page_token(request.page_token)
+        records = await self._builds.records()
         if after:
             keys = [record.key for record in records]
             if after not in keys:
@@ -88,7 +114,7 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
             records = records[keys.index(after) + 1 :]
         page = records[:limit]
         response = builds_pb2.ListBuildCacheResponse(
-            records=convert.to_records(page, [cache.is_in_use(record.key) for record in page])
+            records=convert.to_records(page, [self._builds.is_in_use(record) for record in page])
         )
         if len(records) > limit:
             response.next_page_token = to_page_token(page[-1].key)
@@ -102,7 +128,7 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
         unused_nanos = request.unused_for.seconds * _NANOS + request.unused_for.nanos
         if unused_nanos < 0:
             raise FieldInvalid(field="unused_for", rule="must not be negative")
-        doomed = self._builds.doomed(unused_nanos, request.keep_bytes)
+        doomed = await self._builds.doomed(unused_nanos, request.keep_bytes, takes_shared=request.all)
         operation = await self._builds.prune(
             doomed,
             unused_seconds=unused_nanos / _NANOS,

@@ -2,22 +2,28 @@
 
 from dataclasses import dataclass
 
-from fluytd import roots
+from fluytd import __version__, roots
 from fluytd._core import host
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.containers import ContainerParts
 from fluytd.bootstrap.images import ImageParts
+from fluytd.builds import probe
+from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
+from fluytd.builds.cache_exchange import CacheExchange
 from fluytd.builds.executor import Executor
 from fluytd.builds.finding import Places
+from fluytd.builds.history import BuildHistory
+from fluytd.builds.history_files import BuildHistoryFiles
 from fluytd.builds.image import ImageMaker
 from fluytd.builds.layers import LayerKeeper
+from fluytd.builds.log import MAX_LOG_BYTES
 from fluytd.builds.mounts import StepMounts
 from fluytd.builds.service import BuildService
 from fluytd.builds.solver import Shop
 from fluytd.builds.sources import SourceTools
 from fluytd.builds.store import CoreContexts, CoreTrees
-from fluytd.images.platforms import host_platform
+from fluytd.images.platforms import Platform, host_platform
 from fluytd.logs.ports import ReadRange
 from fluytd.registries.model import Proxies
 from fluytd.state.builds import BuildCacheRows
@@ -30,7 +36,8 @@ class BuildParts:
     service: BuildService
 
     async def found_again(self) -> None:
-        """The results of earlier daemons' steps are known."""
+        """Builds of earlier daemons and the results of their steps are known."""
+        await self.service.history.open()
         await self.service.cache.open()
         await self.service.contexts.expire()
 
@@ -47,9 +54,15 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     keeper = LayerKeeper(images.blobs, images.layers, images.ingester, images.collector, cache, base.clock)
     ctx = containers.service.ctx
     executor = Executor(ctx, lambda log_dir: containers.readers.follow(log_dir, ReadRange()))
-    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock)
-    proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     here = await workers.run(host_platform)
+
+    async def can_run(wanted: Platform) -> bool:
+        return await workers.run(probe.can_run, here, wanted)
+
+    exchange = CacheExchange(images.registry, images.registry, images.ingester, images.blobs, images.collector)
+    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange)
+    proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
+    history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)
     tools = SourceTools(
         executor, images.registry, trees, workers, mounts.scratch, mounts.private, host.remove_tree, proxies
     )
@@ -62,5 +75,7 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
         images.pusher,
         images.collector,
         workers,
+        BuildHistory(history_files, base.clock.now_unix_nanos, max_log_bytes=MAX_LOG_BYTES),
+        Attestor(trees, workers, mounts.scratch, host.remove_tree, f"fluyt-{__version__}"),
     )
     return BuildParts(service)

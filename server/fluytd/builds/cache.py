@@ -27,7 +27,7 @@ class BuildCache:
         """`max_bytes`: bound of what the records' layers take, blobs and trees."""
         self._store = records
         self._clock = clock
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._records: dict[str, CacheRecord] = {}
         self._blobs: Counter[str] = Counter()
         self._layers: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class BuildCache:
         found: list[CacheRecord] = []
         size, count = self.size_bytes, len(self._records)
         for record in reversed(self.records()):
-            if size <= self._max_bytes and count <= MAX_CACHE_RECORDS:
+            if size <= self.max_bytes and count <= MAX_CACHE_RECORDS:
                 break
             if not self.is_in_use(record.key):
                 found.append(record)

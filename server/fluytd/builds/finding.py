@@ -4,6 +4,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from fluytd.builds.attestations import Material, image_material
 from fluytd.builds.dockerfile import config as configs
 from fluytd.builds.dockerfile.git import parse_git_context
 from fluytd.builds.dockerfile.limits import MAX_DOCKERFILE_BYTES
@@ -65,6 +66,7 @@ class Finder:
     images: dict[Origin, Image] = field(default_factory=dict)
     folders: dict[Origin, FileTree] = field(default_factory=dict)
     configs: dict[Base, ImageConfig] = field(default_factory=dict)
+    _source: Material | None = None
 
     async def dockerfile(self) -> tuple[str, bytes]:
         """The Dockerfile's name and text; the main context is found, without what its ignore file leaves out.
@@ -75,6 +77,9 @@ class Finder:
         request = self.request
         path = request.dockerfile_path or DEFAULT_DOCKERFILE
         whole = await self._folder(request.context, "context")
+        if isinstance(request.context, GitContext | HttpContext):
+            (first,) = self.sources.fetched
+            self._source = Material(first.uri, first.digest)
         text = request.dockerfile
         if text is None and whole is not None and isinstance(request.context, HttpContext):
             text = await self._read(whole, _LONE_FILE)
@@ -126,6 +131,24 @@ class Finder:
                 record = await self.shop.keeper.keep(stored, (), key, f"context {url}", self.lease, cancel)
         layers = [record.layer.layer_id] if record.layer is not None else []
         return await trees.of_layers(layers, "the build context")
+
+    def image_materials(self) -> list[Material]:
+        """The images that were found, as provenance tells them."""
+        found: list[Material] = []
+        for origin, image in self.images.items():
+            reference = getattr(origin, "reference", "")
+            source = self.request.named_contexts.get(getattr(origin, "name", ""))
+            if isinstance(source, ImageSource):
+                reference = source.reference
+            elif isinstance(origin, BuildContext) and isinstance(self.request.context, ImageSource):
+                reference = self.request.context.reference
+            if reference:
+                found.append(image_material(reference, image.target.digest, image.config.platform))
+        return found
+
+    def source_material(self) -> Material | None:
+        """The main context where it was fetched; None for one that was uploaded."""
+        return self._source
 
     async def config(self, base: ImageOrigin | NamedContext) -> ImageConfig:
         """What a stage begins with that stands on it."""

@@ -41,12 +41,17 @@ class StepPlace:
     line: int
 
 
-def places(build: ResolvedBuild) -> tuple[tuple[StepPlace, ...], ...]:
-    """For each needed stage, in order: its FROM, then its steps."""
+def places(build: ResolvedBuild, after: int = 0, platform: str = "") -> tuple[tuple[StepPlace, ...], ...]:
+    """For each needed stage, in order: its FROM, then its steps.
+
+    Args:
+        after: the number of the last step before them.
+        platform: which of several the build is for; empty for the only one.
+    """
     found: list[tuple[StepPlace, ...]] = []
-    number = 0
+    number = after
     for stage in build.stages:
-        name = stage.name or str(stage.index)
+        name = " ".join(part for part in (platform, stage.name or str(stage.index)) if part)
         lines = [(f"FROM {base_text(stage)}", _from_line(build, stage))]
         lines += [(step.title, step.source.start.line) for step in stage.steps]
         own: list[StepPlace] = []

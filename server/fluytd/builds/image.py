@@ -1,10 +1,13 @@
 """From the outcome of the target stage to an image: config and manifest written, all of it visible, named last."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fluytd import failpoints
+from fluytd.builds import attestations
+from fluytd.builds.attestations import Attestation
 from fluytd.builds.graph import rfc3339
 from fluytd.builds.solver import Outcome
 from fluytd.clock import Clock
@@ -19,7 +22,8 @@ from fluytd.images.assemble import Assembler, possible_layer_ids
 from fluytd.images.catalogue import Addition, Catalogue
 from fluytd.images.commit import ABOUT_THE_MAKING, as_oci, whole_history
 from fluytd.images.config import ImageConfig
-from fluytd.images.manifests import OCI_MANIFEST, Descriptor
+from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
+from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor
 from fluytd.images.model import Image, ImageLayer
 from fluytd.operations.service import OperationHandle
 
@@ -53,17 +57,10 @@ class ImageMaker:
     collector: Collector
     clock: Clock
 
-    async def make(
-        self,
-        outcome: Outcome,
-        config: ImageConfig,
-        references: tuple[ImageReference, ...],
-        lease: Lease,
-        handle: OperationHandle,
-    ) -> Image:
-        """The image is here, whole, and has these references; the same outcome gives the same image.
+    async def stage(self, outcome: Outcome, config: ImageConfig, annotations: Mapping[str, str], lease: Lease) -> Image:
+        """Config and manifest are staged; the same outcome gives the same image.
 
-        Raises STORAGE_FULL, IO_FAILED, LIMIT_EXCEEDED, CANCELLED.
+        Raises STORAGE_FULL, IO_FAILED, LIMIT_EXCEEDED.
         """
         layers = tuple(as_oci(layer) for layer in outcome.layers)
         data = config_bytes(outcome, config)
@@ -72,12 +69,15 @@ class ImageMaker:
         await lease.add([config_digest, *possible_layer_ids(parsed)])
         failpoints.hit("build.config.stage")
         await self.blobs.stage(data, config_digest)
-        manifest_data = write_manifest.manifest(config_digest, len(data), [layer.descriptor for layer in layers])
+        manifest_data = write_manifest.manifest(
+            config_digest, len(data), [layer.descriptor for layer in layers], annotations
+        )
+        check_size(len(manifest_data), "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, "the manifest of the build")
         manifest = Descriptor(OCI_MANIFEST, Digest.of(manifest_data), len(manifest_data))
         await lease.add([manifest.digest])
         failpoints.hit("build.manifest.stage")
         await self.blobs.stage(manifest_data, manifest.digest)
-        image = Image(
+        return Image(
             id=config_digest,
             manifest=manifest,
             target=manifest,
@@ -86,18 +86,59 @@ class ImageMaker:
             layers=layers,
             create_time_unix_nanos=self.clock.now_unix_nanos(),
         )
+
+    async def listed(
+        self,
+        images: Sequence[Image],
+        attested: Mapping[Digest, Attestation],
+        annotations: Mapping[str, str],
+        lease: Lease,
+    ) -> list[Image]:
+        """The images as one index lists them with what is attested of them, all of it staged.
+
+        Raises STORAGE_FULL, IO_FAILED, LIMIT_EXCEEDED.
+        """
+        platforms = [(image.manifest, image.config.platform) for image in images]
+        data = attestations.index(platforms, attested, annotations)
+        check_size(len(data), "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, "the index of the build")
+        index = Descriptor(OCI_INDEX, Digest.of(data), len(data))
+        held = {digest: text for one in attested.values() for digest, text in one.data.items()}
+        for digest, text in (*held.items(), (index.digest, data)):
+            await lease.add([digest])
+            failpoints.hit("build.index.stage")
+            await self.blobs.stage(text, digest)
+        return [
+            replace(
+                image,
+                target=index,
+                ways=((index,),),
+                attested=tuple(
+                    one.listed_in(index.digest) for one in (attested.get(image.manifest.digest),) if one is not None
+                ),
+            )
+            for image in images
+        ]
+
+    async def publish(
+        self, images: Sequence[Image], references: Sequence[ImageReference], handle: OperationHandle
+    ) -> list[Image]:
+        """The images are here, whole, and have these references. Raises STORAGE_FULL, IO_FAILED, CANCELLED."""
         handle.check()
         names = tuple(dict.fromkeys(str(reference.with_default_tag()) for reference in references))
+        listed = {image.manifest.digest: image.ways[0] for image in images if image.ways}
         async with self.collector.unless_added() as published:
-            published.append(image)
-            await self.assembler.publish([image], "build")
+            published.extend(images)
+            await self.assembler.publish(images, "build")
             failpoints.hit("build.record")
-            fact = ImageBuilt(image.id, names)
             added = await self.catalogue.add(
-                [Addition(image=image, names=names, repo_digests=(), fact=fact)], handle.actor
+                [
+                    Addition(image=image, names=names, repo_digests=(), fact=ImageBuilt(image.id, names), listed=listed)
+                    for image in images
+                ],
+                handle.actor,
             )
         await self.collector.sweep_replaced(added.replaced)
-        return added.images[0]
+        return list(added.images)
 
 
 def config_bytes(outcome: Outcome, config: ImageConfig) -> bytes:

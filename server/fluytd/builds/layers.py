@@ -43,6 +43,7 @@ class LayerKeeper:
         description: str,
         lease: Lease,
         cancel: CancelToken,
+        create_time_unix_nanos: int | None = None,
     ) -> CacheRecord:
         """The layer is visible and its record stands, durable together with its content; None is a step that changed
         nothing. Raises LAYER_REJECTED, LIMIT_EXCEEDED (MAX_LAYERS), STORAGE_FULL, IO_FAILED, CANCELLED."""
@@ -50,8 +51,10 @@ class LayerKeeper:
         if stored is not None and stored.diff_id != EMPTY_DIFF_ID:
             layer = await self._publish(stored, below, lease, cancel)
         now = self.clock.now_unix_nanos()
+        # One that came from elsewhere keeps its time, so that the image is the same as there.
+        made = now if create_time_unix_nanos is None else min(create_time_unix_nanos, now)
         own = CachedLayer.of(layer) if layer is not None else None
-        record = CacheRecord(key, one_line(description)[:_DESCRIPTION_CHARS], own, now, now)
+        record = CacheRecord(key, one_line(description)[:_DESCRIPTION_CHARS], own, made, now)
         await self.cache.add(record)
         if stored is not None and layer is None:
             async with self.collector.passing([stored.digest]):

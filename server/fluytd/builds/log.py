@@ -1,8 +1,12 @@
-"""What the steps of builds write, for those who watch: bounded, numbered by bytes, kept for the last builds."""
+"""What the steps of builds write, for those who watch: bounded, numbered by bytes, kept for the last builds.
+
+On disk it is a row of frames: step, stream (0 stdout, 1 stderr), time, offset, size (little endian), then the bytes.
+"""
 
 import asyncio
+import struct
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +16,8 @@ MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 MAX_LOGS: Final = 32
 #: Bytes of one piece.
 MAX_PIECE_BYTES: Final = 64 * 1024
+_FRAME: Final = struct.Struct("<IBQQI")
+_STREAMS: Final = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,26 @@ class LogPiece:
         return self.offset_bytes + len(self.data)
 
 
+def frame(piece: LogPiece) -> bytes:
+    """The piece as it stands on disk."""
+    head = _FRAME.pack(
+        piece.step, _STREAMS.index(piece.stream), piece.time_unix_nanos, piece.offset_bytes, len(piece.data)
+    )
+    return head + piece.data
+
+
+def frames(data: bytes) -> Iterator[LogPiece]:
+    """The pieces in `data`, up to the first that is not whole or is none."""
+    at = 0
+    while at + _FRAME.size <= len(data):
+        step, stream, time_unix_nanos, offset_bytes, size = _FRAME.unpack_from(data, at)
+        at += _FRAME.size
+        if size > MAX_PIECE_BYTES or at + size > len(data) or stream >= len(_STREAMS):
+            return
+        yield LogPiece(step, _STREAMS[stream], time_unix_nanos, data[at : at + size], offset_bytes)
+        at += size
+
+
 class BuildLog:
     """The output of one build. Belongs to the event loop."""
 
@@ -41,17 +67,46 @@ class BuildLog:
         self._end_bytes = 0
         self._changed = asyncio.Event()
         self.is_ended = False
+        #: Gets each piece as it is written.
+        self.tee: Callable[[LogPiece], None] | None = None
+
+    @classmethod
+    def read(cls, data: bytes) -> "BuildLog":
+        """The output of a build that has ended, from its frames."""
+        log = cls()
+        log._pieces.extend(frames(data))
+        log._kept_bytes = sum(len(piece.data) for piece in log._pieces)
+        log._end_bytes = log._pieces[-1].end_bytes if log._pieces else 0
+        log._drop()
+        log.is_ended = True
+        return log
+
+    @property
+    def pieces(self) -> tuple[LogPiece, ...]:
+        """What is kept, the oldest first."""
+        return tuple(self._pieces)
+
+    @property
+    def end_bytes(self) -> int:
+        """Bytes that were written in all."""
+        return self._end_bytes
 
     def write(self, step: int, stream: str, time_unix_nanos: int, data: bytes) -> None:
         """The step has written this. Never blocks."""
         for start in range(0, len(data), MAX_PIECE_BYTES):
             part = data[start : start + MAX_PIECE_BYTES]
-            self._pieces.append(LogPiece(step, stream, time_unix_nanos, part, self._end_bytes))
+            piece = LogPiece(step, stream, time_unix_nanos, part, self._end_bytes)
+            self._pieces.append(piece)
             self._end_bytes += len(part)
             self._kept_bytes += len(part)
+            if self.tee is not None:
+                self.tee(piece)
+        self._drop()
+        self._wake()
+
+    def _drop(self) -> None:
         while self._kept_bytes > MAX_LOG_BYTES and len(self._pieces) > 1:
             self._kept_bytes -= len(self._pieces.popleft().data)
-        self._wake()
 
     def end(self) -> None:
         """Nothing more comes. Idempotent."""
@@ -103,3 +158,7 @@ class BuildLogs:
     def get(self, operation_id: str) -> BuildLog | None:
         """The log of an operation; None if there is none, or none any more."""
         return self._logs.get(operation_id)
+
+    def forget(self, operation_id: str) -> None:
+        """There is no log of the operation any more. Idempotent."""
+        self._logs.pop(operation_id, None)

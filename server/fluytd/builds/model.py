@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluytd.containers.spec import ResourcesSpec, RlimitSpec
+from fluytd.errors import Failure
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.manifests import Descriptor
 from fluytd.images.model import ImageLayer
 from fluytd.images.platforms import Platform
+from fluytd.operations.model import BuildResult, BuildStep, OperationState
 from fluytd.registries.model import Credentials
 
 #: Secrets of one build together. Source: Docker's bound of a secret.
@@ -16,6 +18,15 @@ MAX_SECRETS_BYTES: Final = 500 * 1024
 MAX_NAMED_CONTEXTS: Final = 64
 MAX_REFERENCES: Final = 64
 MAX_LABELS: Final = 1_000
+#: Platforms of one build.
+MAX_PLATFORMS: Final = 16
+#: Caches that one build reads.
+MAX_CACHES: Final = 16
+#: Annotations of a manifest or index, and their bytes.
+MAX_ANNOTATIONS: Final = 1_000
+MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
+#: Of the URI of who builds.
+MAX_BUILDER_ID_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,15 @@ class ImageSource:
 ContextSource = UploadedSource | GitContext | HttpContext | ImageSource
 
 
+@dataclass(frozen=True, slots=True)
+class ProvenanceWish:
+    """What a provenance attestation is to tell."""
+
+    is_max: bool = False
+    is_v1: bool = False
+    builder_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """Everything a caller may ask of a build that this engine builds; the rest is refused at the API."""
@@ -62,7 +82,8 @@ class BuildRequest:
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    platform: Platform | None = None
+    #: Several make an index; none: the host's.
+    platforms: tuple[Platform, ...] = ()
     no_cache: bool = False
     no_cache_stages: frozenset[str] = frozenset()
     pull: bool = False
@@ -84,6 +105,20 @@ class BuildRequest:
     is_filtered: bool = False
     #: Seconds since 1970; None: times as they are.
     source_date_seconds: int | None = None
+    #: None: no provenance is added.
+    provenance: ProvenanceWish | None = None
+    sbom: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    index_annotations: Mapping[str, str] = field(default_factory=dict)
+    #: Caches of registries that are read, and the one that is written.
+    cache_from: tuple[ImageReference, ...] = ()
+    cache_to: ImageReference | None = None
+
+    @property
+    def makes_index(self) -> bool:
+        """What comes out is an index of images."""
+        is_attested = self.provenance is not None or self.sbom
+        return len(self.platforms) > 1 or is_attested or bool(self.index_annotations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +143,51 @@ class CachedLayer:
 
 @dataclass(frozen=True, slots=True)
 class CacheRecord:
-    """The result of a step under its key."""
+    """The result of a step under its key, or the directory of a cache mount under its name."""
 
     key: str
-    #: The step's instruction, shortened.
+    #: The step's instruction, shortened, or the id of the mount.
     description: str
     #: None: it changed nothing.
     layer: CachedLayer | None
     create_time_unix_nanos: int
     use_time_unix_nanos: int
     use_count: int = 0
+    #: It is the directory of a cache mount.
+    is_mount: bool = False
+    mount_size_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its own layer, blob and tree."""
+        """Bytes of its own layer, blob and tree, or of its directory."""
+        if self.is_mount:
+            return self.mount_size_bytes
         return 0 if self.layer is None else self.layer.size_bytes + self.layer.descriptor.size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildEntry:
+    """A build as the history tells it: what was asked for, how it stands, what came out."""
+
+    #: That of its operation.
+    id: str
+    create_time_unix_nanos: int
+    references: tuple[str, ...] = ()
+    dockerfile_path: str = ""
+    target: str = ""
+    #: `os/architecture[/variant]`.
+    platforms: tuple[str, ...] = ()
+    state: OperationState = OperationState.RUNNING
+    end_time_unix_nanos: int | None = None
+    steps: tuple[BuildStep, ...] = ()
+    result: BuildResult | None = None
+    failure: Failure | None = None
+    log_size_bytes: int = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Nothing of it changes any more."""
+        return self.state is not OperationState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)

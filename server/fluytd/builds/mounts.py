@@ -2,30 +2,38 @@
 
 <room>/mounts/<n>                 a copy of what a bind shows, for this step alone (case B21)
 D/build_mounts/<digest of id>-<n> a cache; its name is made of the id, which is never a path (case Z07)
+D/build_mounts/<digest of id>.id  that id, for people; written before the first cache of it
 R/builds/<room>/<n>               a secret, below the run root, which is a file system in memory; gone with the step
 """
 
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds.dockerfile.origins import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
 from fluytd.builds.dockerfile.steps import RunStep
+from fluytd.builds.model import CacheRecord
 from fluytd.builds.ports import Selection, Trees
 from fluytd.containers.spec import BindSpec, TmpfsSpec
 from fluytd.errors import BuildSecretMissing, FieldNotBuilt, IoFailed
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers
 
+_log = logging.getLogger(__name__)
+
 _PRIVATE = 0o700
+#: Of a cache's id, as lists show it.
+_ID_CHARS: Final = 200
 
 
 @dataclass(slots=True)
@@ -53,6 +61,9 @@ class StepMounts:
         self._remove_tree = remove_tree
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._private: set[str] = set()
+        self._used: Counter[str] = Counter()
+        #: A cache was mounted since the bound was last looked after.
+        self._has_grown = False
         for stale in (self._secrets, self._scratch):
             remove_tree(str(stale))
             stale.mkdir(mode=_PRIVATE, parents=True)
@@ -135,10 +146,14 @@ class StepMounts:
             self._private.add(f"{name}-{number}")
             undo.callback(self._private.discard, f"{name}-{number}")
         path = self._caches / f"{name}-{number}"
+        self._used[path.name] += 1
+        self._has_grown = True
+        undo.callback(self._unused, path.name)
         async with self._locks[f"{name}-{number} made"]:
             if not await self._workers.run(path.exists):
                 part = path.with_suffix(".part")
                 failpoints.hit("build.mount.write")
+                await self._workers.run(_write_id, self._caches / f"{name}.id", mount.id)
                 await self._workers.run(_make_directory, part)
                 if selection is not None:
                     await self._trees.write(selection, str(part), cancel)
@@ -170,24 +185,103 @@ class StepMounts:
         await self._workers.run(_write, path, value, mount.mode, mount.uid, mount.gid)
         mounted.binds.append(BindSpec(mount.target, str(path), read_only=True))
 
-    async def list_caches(self) -> list[tuple[str, int, float]]:
-        """(name, bytes, time of last use) of each cache. Blocking work runs on a thread."""
+    def _unused(self, name: str) -> None:
+        self._used[name] -= 1
+        if not self._used[name]:
+            del self._used[name]
+
+    def is_in_use(self, name: str) -> bool:
+        """A step has the cache mounted now."""
+        return name in self._used
+
+    async def list_caches(self) -> list[CacheRecord]:
+        """The caches that are kept, with their sizes. Blocking work runs on a thread."""
         return await self._workers.run_transfer(self._list_caches)
 
-    def _list_caches(self) -> list[tuple[str, int, float]]:
-        found: list[tuple[str, int, float]] = []
+    def _list_caches(self) -> list[CacheRecord]:
+        found: list[CacheRecord] = []
         for entry in sorted(os.scandir(self._caches), key=lambda one: one.name):
-            size = 0
-            for directory, _, names in os.walk(entry.path):
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        size += os.lstat(f"{directory}/{name}").st_size
-            found.append((entry.name, size, entry.stat().st_mtime))
+            name, _, number = entry.name.partition("-")
+            if not number.isdecimal() or not entry.is_dir(follow_symlinks=False):
+                continue
+            status = entry.stat(follow_symlinks=False)
+            size_bytes = _size_of(entry.path)
+            text = _read_id(self._caches / f"{name}.id")
+            made = (status.st_mtime_ns, status.st_mtime_ns)
+            record = CacheRecord(
+                entry.name, f"cache mount {text}"[:_ID_CHARS], None, *made, is_mount=True, mount_size_bytes=size_bytes
+            )
+            found.append(record)
         return found
 
-    async def delete_cache(self, name: str) -> None:
-        """The cache is gone. Idempotent; one that a step uses is made anew by the next."""
-        await self._workers.run_transfer(self._remove_tree, str(self._caches / name))
+    async def trim(self, max_bytes: int) -> None:
+        """Caches of at most so many bytes are kept, those unused longest go; nothing is looked at that nobody used."""
+        if not self._has_grown:
+            return
+        self._has_grown = False
+        records = await self.list_caches()
+        size_bytes = sum(record.size_bytes for record in records)
+        for record in sorted(records, key=lambda one: one.use_time_unix_nanos):
+            if size_bytes <= max_bytes:
+                return
+            if await self.delete_cache(record.key):
+                size_bytes -= record.size_bytes
+                _log.info("the caches of RUN gave up %s, %d bytes", record.description, record.size_bytes)
+
+    async def delete_cache(self, name: str) -> bool:
+        """The cache is gone, unless a step has it mounted, which is answered by False. Raises IO_FAILED."""
+        async with self._locks[f"{name} made"]:
+            if self.is_in_use(name):
+                return False
+            failpoints.hit("build.mount.delete")
+            # Gone at once: a step that comes meanwhile makes it anew, and the next start removes what is left.
+            gone = self._caches / f"{name}.gone.part"
+            await self._workers.run(_renamed, self._caches / name, gone)
+        await self._workers.run_transfer(self._remove_tree, str(gone))
+        prefix = name.partition("-")[0]
+        await self._workers.run(_drop_id, self._caches, prefix)
+        return True
+
+
+def _size_of(path: str) -> int:
+    """Bytes of the files below; of what goes meanwhile nothing is counted."""
+    size_bytes = 0
+    for _, _, names, fd in os.fwalk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size_bytes += os.lstat(name, dir_fd=fd).st_size
+    return size_bytes
+
+
+def _write_id(path: Path, text: str) -> None:
+    try:
+        path.write_bytes(os.fsencode(text)[:_ID_CHARS])
+    except OSError as error:
+        raise IoFailed(operation="write", path=str(path), errno=error.errno) from error
+
+
+def _read_id(path: Path) -> str:
+    """The id of a cache; empty for one that was made before ids were kept."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise IoFailed(operation="read", path=str(path), errno=error.errno) from error
+
+
+def _renamed(path: Path, to: Path) -> None:
+    try:
+        path.rename(to)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise IoFailed(operation="rename", path=str(path), errno=error.errno) from error
+
+
+def _drop_id(caches: Path, prefix: str) -> None:
+    if not any(caches.glob(f"{prefix}-*")):
+        (caches / f"{prefix}.id").unlink(missing_ok=True)
 
 
 def _make_directory(path: Path) -> None:

@@ -5,7 +5,7 @@ Calls that are coroutines run on worker threads; those that may take long take a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fluytd.builds.model import CacheRecord
 from fluytd.images.commit import Tree
@@ -138,9 +138,8 @@ class Layering(Protocol):
         """See `images.ports.Ingester.finish_layer`."""
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedEntry:
-    """One entry of a context as a caller offers it."""
+class OfferedEntry(NamedTuple):
+    """One entry of a context as a caller offers it; a tuple, since contexts have tens of thousands."""
 
     path: bytes
     #: `file`, `directory`, `symlink`.

@@ -10,7 +10,7 @@ from fluytd.builds.dockerfile.steps import RunStep
 from fluytd.builds.executor import Command, network_of
 from fluytd.builds.graph import StepPlace
 from fluytd.builds.ports import Selection, Wanted
-from fluytd.errors import BuildCommandFailed, EngineError, FieldNotBuilt
+from fluytd.errors import BuildCommandFailed, BuildPlatformNotRun, EngineError, FieldNotBuilt
 from fluytd.images.ports import StoredLayer
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ async def _run(
 ) -> StoredLayer:
     shop, job = solver.shop, solver.job
     request, handle = job.request, job.handle
+    platform = step.config.platform
+    if not await shop.can_run(platform):
+        raise BuildPlatformNotRun(platform=str(platform))
     room_id = shop.executor.new_room()
     mode = step.network if step.network != "default" else request.network_mode
     ids = [layer.layer_id for layer in outcome.layers]

@@ -1,37 +1,63 @@
 """Builds: from a request to an operation that carries it out, and the cache as callers see it. No transport."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
+from fluytd.builds.attestations import Attestation, Making, Material
+from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.dockerfile.parse import parse
 from fluytd.builds.dockerfile.plan import make_plan
 from fluytd.builds.dockerfile.resolve import missing_bases, resolve
 from fluytd.builds.dockerfile.source import Finding
 from fluytd.builds.dockerfile.steps import Plan, Request, ResolvedBuild
-from fluytd.builds.finding import Finder, Places
+from fluytd.builds.finding import DEFAULT_DOCKERFILE, Finder, Places
+from fluytd.builds.graph import StepPlace
+from fluytd.builds.history import BuildHistory
 from fluytd.builds.image import ImageMaker
-from fluytd.builds.log import BuildLog, BuildLogs, LogPiece
-from fluytd.builds.model import BuildRequest, CacheRecord
+from fluytd.builds.log import BuildLog, LogPiece
+from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, UploadedSource
 from fluytd.builds.progress import Steps
-from fluytd.builds.solver import Job, Shop, Solver
+from fluytd.builds.solver import MAX_STEPS_AT_ONCE, Job, Shop, Solver
 from fluytd.builds.sources import BuildSources, SourceTools
-from fluytd.errors import OperationNotFound
+from fluytd.errors import Cancelled, EngineError, OperationNotFound
 from fluytd.gc.collect import Collector
+from fluytd.gc.leases import Lease
+from fluytd.ids import Digest
+from fluytd.images.assemble import run_all
+from fluytd.images.config import ImageConfig
+from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.push import Pusher
-from fluytd.operations.model import BuildResult, Operation, OperationKind, PruneResult
+from fluytd.operations.model import BuildResult, Operation, OperationKind, OperationState, PruneResult
 from fluytd.operations.service import OperationHandle, OperationService
+from fluytd.registries.model import Credentials
 from fluytd.workers import Workers
 
 _log = logging.getLogger(__name__)
 
 #: Names of deleted records that a result lists.
 MAX_LISTED: Final = 1_000
+_NANOS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is built for one platform."""
+
+    build: ResolvedBuild
+    places: tuple[tuple[StepPlace, ...], ...]
+
+    @property
+    def config(self) -> ImageConfig:
+        """That of the image."""
+        return next(stage.config for stage in self.build.stages if stage.index == self.build.target)
 
 
 class BuildService:
@@ -47,10 +73,13 @@ class BuildService:
         pusher: Pusher,
         collector: Collector,
         workers: Workers,
+        history: BuildHistory,
+        attestor: Attestor,
     ) -> None:
         """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
+        self._attestor = attestor
         self.contexts = places.contexts
-        self.logs = BuildLogs()
+        self.history = history
         self._operations = operations
         self._places = places
         self._shop = shop
@@ -69,55 +98,175 @@ class BuildService:
         """The build has begun. Raises REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure."""
 
         async def work(handle: OperationHandle) -> BuildResult:
-            log = self.logs.begin(handle.operation_id)
             try:
-                return await self._build(request, log, handle)
+                return await self._told(request, handle)
             finally:
-                log.end()
                 await self.cache.trim(self._collector)
+                await self._shop.mounts.trim(self.cache.max_bytes)
 
         subject = request.references[0].familiar if request.references else "image"
         return await self._operations.begin(
             OperationKind.BUILD_IMAGE, subject, work, request_id=request_id, actor=actor
         )
 
+    async def _told(self, request: BuildRequest, handle: OperationHandle) -> BuildResult:
+        """The build, and how it went, on record."""
+        build_id = handle.operation_id
+        log = await self.history.begin(entry_of(request, build_id, self._shop.clock.now_unix_nanos()))
+        try:
+            result = await self._build(request, log, handle)
+        except Cancelled as error:
+            if self._operations.get(build_id).is_cancel_requested:
+                await self.history.end(build_id, OperationState.CANCELLED, error=error)
+            else:
+                await self.history.leave(build_id)
+            raise
+        except EngineError as error:
+            await self.history.end(build_id, OperationState.FAILED, error=error)
+            raise
+        except Exception:
+            # A bug, which the operation tells with its incident id.
+            await self.history.end(build_id, OperationState.FAILED)
+            raise
+        except BaseException:
+            await self.history.leave(build_id)
+            raise
+        await self.history.end(build_id, OperationState.SUCCEEDED, result=result)
+        return result
+
     async def _build(self, request: BuildRequest, log: BuildLog, handle: OperationHandle) -> BuildResult:
+        start = self._shop.clock.now_unix_nanos()
         async with AsyncExitStack() as undo:
-            hold = undo.enter_context(self.cache.using())
+            hold_key = undo.enter_context(self.cache.using())
+            held: dict[str, None] = {}
+
+            def hold(key: str) -> None:
+                held[key] = None
+                hold_key(key)
+
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
             sources = BuildSources(self._source_tools, undo, request.secrets, handle)
             finder = Finder(self._places, self._shop, request, sources, lease, handle)
             file, text = await finder.dockerfile()
-            plan = await self._workers.run(_planned, text, file, self._wanted(request))
-            build = await self._resolved(plan, finder)
-            warnings = tuple(_warning(one, file) for one in build.warnings)
+            targets = await self._targets(request, text, file, finder)
+            warnings = tuple(dict.fromkeys(_warning(one, file) for target in targets for one in target.build.warnings))
             if request.check_only:
                 return BuildResult("", "", (), warnings)
-            for stage in build.stages:
-                for origin in stage.origins:
-                    await finder.find(origin)
-            steps = Steps(graph.places(build), self._shop.clock)
+            for target in targets:
+                for stage in target.build.stages:
+                    for origin in stage.origins:
+                        await finder.find(origin)
+            foreign, lost = await self._shop.exchange.load(request.cache_from, request.auths, handle)
+            warnings += tuple(lost)
+            steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
-            job = Job(request, build, file, finder.images, finder.folders, steps, log, sources, lease, hold, handle)
-            outcome = await Solver(self._shop, job).solve()
+            self.history.track(handle.operation_id, steps)
+            # Of all platforms together.
+            slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
+            jobs = [
+                Job(
+                    request,
+                    target.build,
+                    target.places,
+                    file,
+                    finder.images,
+                    finder.folders,
+                    steps,
+                    log,
+                    sources,
+                    lease,
+                    foreign,
+                    hold,
+                    handle,
+                )
+                for target in targets
+            ]
+            outcomes = await run_all([Solver(self._shop, job, slots).solve() for job in jobs])
             handle.update(steps.snapshot())
-            if not request.keeps_image:
-                return BuildResult("", "", (), warnings)
-            target = next(stage for stage in build.stages if stage.index == build.target)
-            image = await self._maker.make(outcome, target.config, request.references, lease, handle)
+            result = BuildResult("", "", (), warnings)
+            if request.keeps_image:
+                staged = [
+                    await self._maker.stage(outcome, target.config, request.annotations, lease)
+                    for target, outcome in zip(targets, outcomes, strict=True)
+                ]
+                if request.makes_index:
+                    making = self._making(request, file, text, finder, steps, handle.operation_id, start)
+                    staged = await self._listed(request, making, staged, lease, handle)
+                images = await self._maker.publish(staged, request.references, handle)
+                result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
+            if request.cache_to is not None:
+                records = [record for key in held if (record := self.cache.get(key)) is not None]
+                auth = request.auths.get(request.cache_to.domain, Credentials())
+                await self._shop.exchange.export(records, request.cache_to, auth, handle)
+        if not request.keeps_image:
+            return result
         written = [reference.with_default_tag() for reference in request.references]
         if request.pushes:
             failpoints.hit("build.push")
             await self._pusher.push_built(written, request.auths, handle)
-        names = tuple(str(reference) for reference in written)
-        return BuildResult(image.id, image.manifest.digest, names, warnings)
+        return replace(result, references=tuple(str(reference) for reference in written))
 
-    def _wanted(self, request: BuildRequest) -> Request:
+    async def _listed(
+        self, request: BuildRequest, making: Making, images: list[Image], lease: Lease, handle: OperationHandle
+    ) -> list[Image]:
+        """The images as an index lists them, with what is attested of them."""
+        attested: dict[Digest, Attestation] = {}
+        for image in images:
+            found = await self._attestor.attest(request, making, image, handle.cancel_token)
+            if found is not None:
+                attested[image.manifest.digest] = found
+        return await self._maker.listed(images, attested, request.index_annotations, lease)
+
+    async def _targets(self, request: BuildRequest, text: bytes, file: str, finder: Finder) -> list[Target]:
+        """What is built, for each platform."""
+        found: list[Target] = []
+        for platform in request.platforms or (None,):
+            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform))
+            build = await self._resolved(plan, finder)
+            after = found[-1].places[-1][-1].number if found else 0
+            shown = str(platform) if len(request.platforms) > 1 else ""
+            found.append(Target(build, graph.places(build, after, shown)))
+        return found
+
+    def _making(
+        self, request: BuildRequest, file: str, text: bytes, finder: Finder, steps: Steps, build_id: str, start: int
+    ) -> Making:
+        """How the images of this build were made; the end is now."""
+        end = self._shop.clock.now_unix_nanos()
+        if request.source_date_seconds is not None:
+            end = start = min(start, request.source_date_seconds * _NANOS)
+        here = self._places.platform
+        materials = {
+            (material.uri, material.digest): material
+            for material in (
+                *finder.image_materials(),
+                *(Material(one.uri, one.digest) for one in finder.sources.fetched if one.uri),
+            )
+        }
+        arguments = {f"build-arg:{name}": value for name, value in request.build_args.items()}
+        arguments |= {f"label:{name}": value for name, value in request.labels.items()}
+        arguments |= {"target": request.target} if request.target else {}
+        is_local = isinstance(request.context, UploadedSource)
+        return Making(
+            build_id=build_id,
+            start_unix_nanos=start,
+            end_unix_nanos=end,
+            build_platform=Platform.normalised(here.os, here.architecture),
+            dockerfile_path=file,
+            dockerfile=text,
+            arguments=arguments,
+            local_contexts=("context", "dockerfile") if is_local else (),
+            source=finder.source_material(),
+            materials=tuple(materials[key] for key in sorted(materials)),
+            steps=steps.snapshot().steps,
+        )
+
+    def _wanted(self, request: BuildRequest, platform: Platform | None) -> Request:
         here = self._places.platform
         return Request(
             # An image is for every processor of an architecture, whatever this one has beyond it.
             build_platform=Platform.normalised(here.os, here.architecture),
-            target_platform=request.platform,
+            target_platform=platform,
             build_args=request.build_args,
             target=request.target,
             named_contexts=frozenset(request.named_contexts),
@@ -133,7 +282,7 @@ class BuildService:
 
     async def follow_log(self, operation_id: str, position: int) -> AsyncIterator[LogPiece]:
         """Yields what the steps of a build write, from a position on, until it ended. Raises OPERATION_NOT_FOUND."""
-        log = self.logs.get(operation_id)
+        log = await self.history.log(operation_id)
         if log is None:
             operation = self._operations.get(operation_id)
             if operation.kind is not OperationKind.BUILD_IMAGE:
@@ -142,17 +291,35 @@ class BuildService:
         async for piece in log.follow(position):
             yield piece
 
-    def doomed(self, unused_nanos: int, keep_bytes: int) -> list[CacheRecord]:
-        """Records unused for so long, those unused longest first, as many as must go for `keep_bytes` to be kept."""
+    async def records(self) -> list[CacheRecord]:
+        """Everything that is kept for later builds, last used first: results of steps, and cache mounts."""
+        found = [*self.cache.records(), *await self._shop.mounts.list_caches()]
+        return sorted(found, key=lambda one: (-one.use_time_unix_nanos, one.key))
+
+    def is_in_use(self, record: CacheRecord) -> bool:
+        """A build that runs now stands on it."""
+        used = self._shop.mounts.is_in_use if record.is_mount else self.cache.is_in_use
+        return used(record.key)
+
+    async def doomed(self, unused_nanos: int, keep_bytes: int, *, takes_shared: bool) -> list[CacheRecord]:
+        """Records unused for so long, those unused longest first, as many as must go for `keep_bytes` to be kept.
+
+        `takes_shared`: also those whose layer an image has, which frees nothing.
+        """
         latest = self._shop.clock.now_unix_nanos() - unused_nanos
-        size_bytes = self.cache.size_bytes
+        records = await self.records()
+        size_bytes = sum(record.size_bytes for record in records)
         found: list[CacheRecord] = []
-        for record in reversed(self.cache.records()):
+        for record in reversed(records):
             if record.use_time_unix_nanos > latest or (keep_bytes and size_bytes <= keep_bytes):
                 break
-            found.append(record)
-            size_bytes -= record.size_bytes
+            if takes_shared or not self._is_shared(record):
+                found.append(record)
+                size_bytes -= record.size_bytes
         return found
+
+    def _is_shared(self, record: CacheRecord) -> bool:
+        return record.layer is not None and self._places.catalogue.table.has_layer(record.layer.layer_id)
 
     async def prune(
         self,
@@ -166,10 +333,13 @@ class BuildService:
         """The deletion of these records, and of contexts unused for so long, has begun; what a build uses stays."""
 
         async def work(handle: OperationHandle) -> PruneResult:
-            gone = [record for record in doomed if not self.cache.is_in_use(record.key)]
+            gone = [record for record in doomed if not self.is_in_use(record)]
             size_bytes = sum(record.size_bytes for record in gone)
             if not dry_run:
                 size_bytes = await self.cache.delete(gone, self._collector)
+                for record in gone:
+                    if record.is_mount and await self._shop.mounts.delete_cache(record.key):
+                        size_bytes += record.size_bytes
                 await self.contexts.expire(unused_seconds)
             names = tuple(record.key for record in gone[:MAX_LISTED])
             return PruneResult(names, size_bytes, len(gone))
@@ -177,6 +347,18 @@ class BuildService:
         return await self._operations.begin(
             OperationKind.PRUNE_BUILD_CACHE, "build cache", work, request_id=request_id, actor=actor
         )
+
+
+def entry_of(request: BuildRequest, build_id: str, now_unix_nanos: int) -> BuildEntry:
+    """A build that has just begun; nothing of its arguments and secrets."""
+    return BuildEntry(
+        id=str(build_id),
+        create_time_unix_nanos=now_unix_nanos,
+        references=tuple(reference.familiar for reference in request.references),
+        dockerfile_path=request.dockerfile_path or DEFAULT_DOCKERFILE,
+        target=request.target,
+        platforms=tuple(str(platform) for platform in request.platforms),
+    )
 
 
 def _planned(text: bytes, file: str, wanted: Request) -> Plan:

@@ -1,6 +1,7 @@
 """Carrying out a resolved build: stages at the same time where they can be, each step from the cache if it can be."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from fluytd.builds import copying, graph, running
 from fluytd.builds.cache import BuildCache
+from fluytd.builds.cache_exchange import CacheExchange, ForeignRecord
 from fluytd.builds.dockerfile.origins import BuildContext, NamedContext, Origin, Scratch, StageOutput
 from fluytd.builds.dockerfile.steps import CopyStep, ResolvedBuild, ResolvedStage, RunStep, Step, WorkdirStep
 from fluytd.builds.executor import Executor
@@ -24,9 +26,12 @@ from fluytd.errors import BuildStepFailed, Cancelled, EngineError
 from fluytd.gc.leases import Lease
 from fluytd.images.assemble import run_all
 from fluytd.images.model import Image, ImageLayer
+from fluytd.images.platforms import Platform
 from fluytd.images.ports import StoredLayer
 from fluytd.operations.model import BuildStepState
 from fluytd.operations.service import OperationHandle
+
+_log = logging.getLogger(__name__)
 
 #: Steps of one build that are carried out at once.
 MAX_STEPS_AT_ONCE: Final = 4
@@ -44,6 +49,9 @@ class Shop:
     mounts: StepMounts
     cache: BuildCache
     clock: Clock
+    #: Whether this host runs programs of a platform.
+    can_run: Callable[[Platform], Awaitable[bool]]
+    exchange: CacheExchange
     #: One at a time makes the result of a key, over all builds.
     flights: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
@@ -61,6 +69,8 @@ class Job:
 
     request: BuildRequest
     build: ResolvedBuild
+    #: Where its steps stand among those of all platforms.
+    places: tuple[tuple[StepPlace, ...], ...]
     #: What errors call the Dockerfile.
     file: str
     #: The images behind FROM and --from, by their place in the file.
@@ -72,6 +82,8 @@ class Job:
     #: What is fetched from elsewhere.
     sources: BuildSources
     lease: Lease
+    #: Records of caches elsewhere, by key.
+    foreign: Mapping[str, ForeignRecord]
     #: Says of a cache key that the build stands on it.
     hold: Callable[[str], None]
     handle: OperationHandle
@@ -98,17 +110,17 @@ class Outcome:
 class Solver:
     """Carries out one build."""
 
-    def __init__(self, shop: Shop, job: Job) -> None:
+    def __init__(self, shop: Shop, job: Job, slots: asyncio.Semaphore) -> None:
+        """`slots`: of all that builds for the same caller at once."""
         self.shop = shop
         self.job = job
-        self._slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
+        self._slots = slots
         self._stages: dict[int, asyncio.Task[Outcome]] = {}
         self._trees: dict[tuple[str, ...], FileTree] = {}
 
     async def solve(self) -> Outcome:
         """All needed stages have ended; the outcome of the target. Raises BUILD_STEP_FAILED, CANCELLED."""
-        places = graph.places(self.job.build)
-        for stage, own in zip(self.job.build.stages, places, strict=True):
+        for stage, own in zip(self.job.build.stages, self.job.places, strict=True):
             self._stages[stage.index] = asyncio.ensure_future(self._stage(stage, own))
         await run_all(list(self._stages.values()))
         return self._stages[self.job.build.target].result()
@@ -197,12 +209,36 @@ class Solver:
                         self.job.hold(key)
                         return await cache.used(record), True
             async with self._slots:
+                if not _skips_cache(request, stage):
+                    found = await self._foreign(place, key, outcome)
+                    if found is not None:
+                        return found, True
                 stored = await make()
                 made = await self.shop.keeper.keep(
                     stored, outcome.layers, key, place.title, self.job.lease, self.job.handle.cancel_token
                 )
                 self.job.hold(key)
                 return made, False
+
+    async def _foreign(self, place: StepPlace, key: str, outcome: Outcome) -> CacheRecord | None:
+        """The result of a step from a cache elsewhere; None if none has it, or it cannot be had any more."""
+        foreign = self.job.foreign.get(key)
+        if foreign is None:
+            return None
+        job = self.job
+        try:
+            stored = await self.shop.exchange.fetch(foreign, job.lease, job.handle)
+        except Cancelled:
+            raise
+        except EngineError as error:
+            _log.warning("step %s is carried out, since its cached layer cannot be had: %s", place.number, error)
+            return None
+        time = foreign.record.create_time_unix_nanos
+        made = await self.shop.keeper.keep(
+            stored, outcome.layers, key, place.title, job.lease, job.handle.cancel_token, time
+        )
+        job.hold(key)
+        return made
 
     async def tree_of_layers(self, layers: tuple[ImageLayer, ...], name: str) -> FileTree:
         """These layers as one tree."""

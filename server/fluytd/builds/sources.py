@@ -57,6 +57,7 @@ _MAX_NAME_BYTES: Final = 255
 #: Nobody: no more than any user of the host could do.
 _NOBODY: Final = 65534
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA1_DIGITS: Final = 40
 _FILE_MODE: Final = 0o600
 _REGISTRY_FAILURES: Final = ("REGISTRY_", "REFERENCE_INVALID")
 
@@ -68,6 +69,9 @@ class Fetched:
     tree: FileTree
     #: What stands for it in a cache key where its files do not: empty, the files do.
     identity: str = ""
+    #: What it is, for provenance: a URI without secrets, and the commit or digest as (algorithm, hex).
+    uri: str = ""
+    digest: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,11 @@ class BuildSources:
                 found = self._fetched[source] = await fetch
             return found
 
+    @property
+    def fetched(self) -> list[Fetched]:
+        """All that was fetched so far."""
+        return list(self._fetched.values())
+
     async def _room(self, kind: str, owner: int) -> Path:
         path = self._tools.scratch / f"{randomness.token_hex(16)}-{kind}"
         self._undo.push_async_callback(self._tools.workers.run_transfer, self._tools.remove_tree, str(path))
@@ -137,7 +146,9 @@ class BuildSources:
         if source.checksum and source.checksum != digest:
             raise BuildSourceChanged(source=shown, expected=source.checksum, actual=digest)
         await self._tools.workers.run(_give_file, path, modified or 0)
-        return Fetched(await self._tools.trees.of_directory(str(room), shown, ""))
+        tree = await self._tools.trees.of_directory(str(room), shown, "")
+        algorithm, _, value = digest.partition(":")
+        return Fetched(tree, uri=shown, digest=(algorithm, value))
 
     async def _git(self, source: GitSource) -> Fetched:
         step = clone_step(
@@ -160,7 +171,9 @@ class BuildSources:
         tree = await self._tools.trees.of_directory(str(room / "tree"), step.shown, source.subdir)
         # Files of .git are other ones each time; the commit is what they hold.
         parts = (step.shown, commit, source.subdir, str(source.with_submodules)) if source.keeps_git_dir else ()
-        return Fetched(tree, self._tools.trees.key_of(parts) if parts else "")
+        ref = "#".join(part for part in (step.shown, source.ref) if part)
+        algorithm = "sha1" if len(commit) == _SHA1_DIGITS else "sha256"
+        return Fetched(tree, self._tools.trees.key_of(parts) if parts else "", ref, (algorithm, commit))
 
     async def _clone(self, step: CloneStep, room: Path, owner: int) -> None:
         tools = self._tools
@@ -187,6 +200,11 @@ class BuildSources:
         if code != 0:
             detail = without(output.decode(errors="replace"), step.hidden)
             raise BuildSourceUnavailable(source=step.shown, detail=_one_line(detail) or f"git ended with {code}")
+        # It may have ended before it was looked at for the last time.
+        size_bytes, count = await tools.workers.run_transfer(_measured, str(room))
+        error = _beyond(size_bytes, count, 0, step.shown)
+        if error is not None:
+            raise error
 
 
 def _command(step: CloneStep, room: Path, config: Path, owner: int, proxies: Proxies) -> Command:
@@ -228,19 +246,28 @@ async def _watched(tools: SourceTools, room: Path, room_id: str, shown: str, ove
         await asyncio.sleep(1)
         begun = loop.time()
         size_bytes, count = await tools.workers.run_transfer(_measured, str(room))
-        limits = {
-            "MAX_GIT_BYTES": (MAX_GIT_BYTES, size_bytes),
-            "MAX_GIT_ENTRIES": (MAX_GIT_ENTRIES, count),
-            "MAX_GIT_SECONDS": (MAX_GIT_SECONDS, int(begun - start)),
-        }
-        for limit, (value, actual) in limits.items():
-            if actual > value:
-                over.append(LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=shown))
+        error = _beyond(size_bytes, count, int(begun - start), shown)
+        if error is not None:
+            over.append(error)
+            break
         # Counting takes a tenth of the time at most.
         await asyncio.sleep(10 * (loop.time() - begun))
     while True:
         await tools.executor.kill(room_id)
         await asyncio.sleep(1)
+
+
+def _beyond(size_bytes: int, count: int, seconds: int, shown: str) -> EngineError | None:
+    """What a clone has too much of."""
+    limits = {
+        "MAX_GIT_BYTES": (MAX_GIT_BYTES, size_bytes),
+        "MAX_GIT_ENTRIES": (MAX_GIT_ENTRIES, count),
+        "MAX_GIT_SECONDS": (MAX_GIT_SECONDS, seconds),
+    }
+    for limit, (value, actual) in limits.items():
+        if actual > value:
+            return LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=shown)
+    return None
 
 
 def _measured(path: str) -> tuple[int, int]:

@@ -179,18 +179,8 @@ class CoreContexts:
 
     def _offer(self, context_id: str, entries: Sequence[OfferedEntry]) -> None:
         context = self._entries(context_id, makes=True)
-        for entry in entries:
-            context.add(
-                entry.path,
-                entry.kind,
-                entry.mode,
-                entry.uid,
-                entry.gid,
-                (entry.mtime_seconds, entry.mtime_nanos),
-                entry.link_target,
-                entry.chunk_digests,
-                entry.size_bytes,
-            )
+        for path, kind, mode, uid, gid, seconds, nanos, target, digests, size_bytes in entries:
+            context.add(path, kind, mode, uid, gid, (seconds, nanos), target, digests, size_bytes)
 
     def _entries(self, context_id: str, *, makes: bool = False) -> build.ContextEntries:
         if _CONTEXT_ID.fullmatch(context_id) is None:

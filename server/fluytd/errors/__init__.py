@@ -24,6 +24,7 @@ from fluytd.errors.base import (
 from fluytd.errors.builds import (
     BuildCommandFailed,
     BuildCopyRejected,
+    BuildPlatformNotRun,
     BuildSecretMissing,
     BuildSourceChanged,
     BuildSourceNotFound,
@@ -141,6 +142,7 @@ __all__ = [
     "BlobNotFound",
     "BuildCommandFailed",
     "BuildCopyRejected",
+    "BuildPlatformNotRun",
     "BuildSecretMissing",
     "BuildSourceChanged",
     "BuildSourceNotFound",

@@ -63,6 +63,16 @@ class BuildCommandFailed(
     """A command of RUN that ended with another code than 0; it is the cause of BUILD_STEP_FAILED."""
 
 
+class BuildPlatformNotRun(
+    WrongState,
+    reason="BUILD_PLATFORM_NOT_RUN",
+    keys="platform",
+    text="this host runs no programs of {platform}, which RUN needs",
+    next_step="Use a stage FROM --platform=$BUILDPLATFORM, or register an emulator with binfmt_misc (flag F).",
+):
+    """A RUN for a platform that neither this processor nor an emulator runs; it is the cause of BUILD_STEP_FAILED."""
+
+
 class BuildSourceNotFound(
     NotFound,
     reason="BUILD_SOURCE_NOT_FOUND",

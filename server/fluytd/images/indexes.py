@@ -1,6 +1,6 @@
 """Indexes that are kept: read whole where all that they name is here, or made of what is here. It stores nothing."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,11 +10,11 @@ from fluytd.ids import Digest
 from fluytd.images import index_file, manifests
 from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
 from fluytd.images.manifests import MAX_INDEX_DEPTH, MAX_INDEX_ENTRIES, OCI_INDEX, Descriptor, Index, Manifest
-from fluytd.images.model import Image
+from fluytd.images.model import Attested, Image
 from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
 
-#: Most attestations of one index that are asked for elsewhere, since they are never stored here.
+#: Most attestations of one index that are asked for elsewhere, since only those that were made here are kept.
 MAX_ATTESTATIONS_ASKED: Final = 64
 
 
@@ -47,22 +47,27 @@ async def read_whole(
 ) -> list[Document]:
     """The indexes below `target`, the innermost first and itself last, if every manifest that they name is of `images`.
 
-    Empty if one is not, or if the index is not kept. An attestation is no image and never stored; it counts as there
-    where `is_there` says so. Raises LIMIT_EXCEEDED (MAX_INDEX_DEPTH, MAX_INDEX_ENTRIES).
+    Empty if one is not, or if the index is not kept. An attestation is no image; one that was made here stands in the
+    answer before the index, as a manifest whose layers are its statements, and any other counts as there where
+    `is_there` says so. Raises LIMIT_EXCEEDED (MAX_INDEX_DEPTH, MAX_INDEX_ENTRIES).
     """
     descriptor = next((way[0] for image in images if (way := image.way(target)) is not None), None)
     if descriptor is None:
         return []
-    walk = _Walk(blobs, {image.manifest.digest for image in images}, is_there)
+    attested = {one.manifest.digest: one for image in images for one in image.attested}
+    walk = _Walk(blobs, {image.manifest.digest for image in images}, attested, is_there)
     return list(walk.found.values()) if await walk.is_whole(descriptor, 1) else []
 
 
 class _Walk:
     """Down one index."""
 
-    def __init__(self, blobs: Blobs, present: set[Digest], is_there: IsThere) -> None:
+    def __init__(
+        self, blobs: Blobs, present: set[Digest], attested: Mapping[Digest, Attested], is_there: IsThere
+    ) -> None:
         self._blobs = blobs
         self._present = present
+        self._attested = attested
         self._is_there = is_there
         self._asked = 0
         self._entry_count = 0
@@ -91,8 +96,18 @@ class _Walk:
             return True
         if entry.is_index:
             return await self.is_whole(entry, depth + 1)
+        own = self._attested.get(entry.digest)
+        if own is not None:
+            self.found[entry.digest] = await _attestation(self._blobs, own)
+            return True
         self._asked += entry.is_attestation
         return entry.is_attestation and self._asked <= MAX_ATTESTATIONS_ASKED and await self._is_there(entry)
+
+
+async def _attestation(blobs: Blobs, own: Attested) -> Document:
+    """A manifest of attestations that was made here. Raises BLOB_NOT_FOUND."""
+    data = await blobs.read(own.manifest.digest, MAX_MANIFEST_BYTES)
+    return Document(own.manifest, data, Manifest(own.manifest.media_type, own.blobs[0], own.blobs[1:]))
 
 
 def made(images: Sequence[Image]) -> Document:

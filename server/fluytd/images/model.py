@@ -31,6 +31,17 @@ class ImageLayer:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What an index says about an image beside the image: a manifest of attestations that the engine made and keeps."""
+
+    #: The index that lists it.
+    index: Digest
+    manifest: Descriptor
+    #: Its config, then its statements.
+    blobs: tuple[Descriptor, ...]
+
+
 @dataclass(frozen=True)
 class Image:
     """One image of one platform that is whole: each blob and layer of it is visible."""
@@ -49,6 +60,8 @@ class Image:
     version: int = 1
     #: By which indexes it came, of those that are kept for it; none where its manifest alone was asked for.
     ways: tuple[Way, ...] = ()
+    #: Attestations that its indexes list, of those that were made here.
+    attested: tuple[Attested, ...] = ()
 
     def way(self, target: Digest) -> Way | None:
         """The indexes from `target` down to its manifest; None where they are not kept for it."""
@@ -77,8 +90,11 @@ class Image:
 
     @cached_property
     def blob_sizes(self) -> dict[Digest, int]:
-        """Bytes of every blob that is kept for it, each once: its content, and the indexes by which it came."""
-        return self.content_sizes | {index.digest: index.size_bytes for way in self.ways for index in way}
+        """Bytes of every blob that is kept for it, each once: its content, the indexes by which it came, and what was
+        attested of it."""
+        beside = [index for way in self.ways for index in way]
+        beside += [blob for one in self.attested for blob in (one.manifest, *one.blobs)]
+        return self.content_sizes | {blob.digest: blob.size_bytes for blob in beside}
 
     @property
     def blob_digests(self) -> tuple[Digest, ...]:

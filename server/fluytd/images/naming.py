@@ -71,8 +71,9 @@ class _Work:
         for image_id, image in changes.images.items():
             wanted = self._targets(image)
             ways = tuple(way for way in image.ways if way[0].digest in wanted)
-            if ways != image.ways:
-                changes.images[image_id] = replace(image, ways=ways)
+            attested = tuple(one for one in image.attested if one.index in wanted)
+            if (ways, attested) != (image.ways, image.attested):
+                changes.images[image_id] = replace(image, ways=ways, attested=attested)
         return changes
 
     def _stays(self, image_id: str, reference: str, addition: Addition) -> bool:
@@ -107,12 +108,15 @@ class _Work:
         if before is None:
             return image
         # Indexes lead to one manifest: an image that came anew by another one has left them.
-        kept = before.ways if before.manifest.digest == image.manifest.digest else ()
+        is_same = before.manifest.digest == image.manifest.digest
+        kept = before.ways if is_same else ()
+        attested = before.attested if is_same else ()
         return replace(
             image,
             create_time_unix_nanos=before.create_time_unix_nanos,
             version=before.version + (image.id not in self._changes.images),
             ways=tuple({way[0].digest: way for way in (*kept, *image.ways)}.values()),
+            attested=tuple({(a.index, a.manifest.digest): a for a in (*attested, *image.attested)}.values()),
         )
 
     def _targets(self, image: Image) -> set[Digest]:

@@ -16,7 +16,7 @@ from fluytd.images import index_file
 from fluytd.images.archive import DOCKER_LISTING, MAX_ARCHIVE_IMAGES, OCI_INDEX_FILE, OCI_LAYOUT_FILE
 from fluytd.images.documents import MAX_MANIFEST_BYTES, check_size
 from fluytd.images.indexes import Document, made, of_platforms
-from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST
+from fluytd.images.manifests import OCI_INDEX, OCI_MANIFEST, Manifest
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
@@ -107,6 +107,10 @@ def layout(saved: Sequence[Saved], wholes: Mapping[Digest, Sequence[Document]] |
         for document in (*came, shown):
             name = blob_name(document.descriptor.digest)
             blobs[name] = ArchiveFile(name, len(document.data), document.data)
+            if isinstance(document.parsed, Manifest):
+                for blob in (document.parsed.config, *document.parsed.layers):
+                    own = ArchiveFile(blob_name(blob.digest), blob.size_bytes, digest=blob.digest)
+                    blobs.setdefault(own.name, own)
         as_it_came = came[-1].descriptor.digest if came and not is_shown else None
         entries.append(index_file.entry(shown.descriptor, None, one.name, as_it_came=as_it_came))
     listing = [_docker_entry(image, names[image_id]) for image_id, image in by_id.items()]

@@ -14,21 +14,26 @@ from fluytd.images.platforms import Platform
 _NANOS = 1_000_000_000
 
 
-def manifest(config_digest: Digest, config_size_bytes: int, layers: Sequence[Descriptor]) -> bytes:
+def manifest(
+    config_digest: Digest,
+    config_size_bytes: int,
+    layers: Sequence[Descriptor],
+    annotations: Mapping[str, str] | None = None,
+) -> bytes:
     """An OCI manifest over a config and its layers, lowest first."""
-    return _dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size_bytes},
-            "layers": [_layer(layer) for layer in layers],
-        }
-    )
+    values: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size_bytes},
+        "layers": [_layer(layer) for layer in layers],
+    }
+    return _dump(values | ({"annotations": dict(sorted(annotations.items()))} if annotations else {}))
 
 
 def _layer(layer: Descriptor) -> dict[str, object]:
     named: dict[str, object] = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size_bytes}
-    return named | ({"urls": list(layer.urls)} if layer.urls else {})
+    named |= {"urls": list(layer.urls)} if layer.urls else {}
+    return named | ({"annotations": dict(layer.annotations)} if layer.annotations else {})
 
 
 def config(

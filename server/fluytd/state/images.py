@@ -8,7 +8,7 @@ from fluytd.errors import DataCorruptOnDisk, EngineError, Failure
 from fluytd.ids import Digest
 from fluytd.images import config as configs
 from fluytd.images.manifests import Descriptor
-from fluytd.images.model import Image, ImageLayer
+from fluytd.images.model import Attested, Image, ImageLayer
 from fluytd.images.table import Name
 from fluytd.state.db import Transaction
 
@@ -19,6 +19,10 @@ def save(txn: Transaction, image: Image) -> None:
         "manifest": _dump(image.manifest),
         "target": _dump(image.target),
         "ways": [[_dump(index) for index in way] for way in image.ways],
+        "attested": [
+            {"index": one.index, "manifest": _dump(one.manifest), "blobs": [_dump(blob) for blob in one.blobs]}
+            for one in image.attested
+        ],
         "config": image.config_text,
         "layers": [
             {
@@ -154,6 +158,10 @@ def _image(image_id: str, version: int, create_time: int, record: str) -> Image:
             version=version,
             # Records of the first version have none.
             ways=tuple(tuple(map(_load, way)) for way in values.get("ways", ())),
+            attested=tuple(
+                Attested(Digest.parse(one["index"]), _load(one["manifest"]), tuple(map(_load, one["blobs"])))
+                for one in values.get("attested", ())
+            ),
         )
     except (KeyError, TypeError, ValueError, EngineError) as error:
         raise DataCorruptOnDisk(path=f"state.db: image {image_id}", detail=str(error)) from error

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import blake3
 import pytest
 
 from fluyt import builds, errors
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
+from fluyt.v1.types import platform_pb2
 from tests.e2e.builds.steps import build, context, refused, shell
 from tests.support.engine import Engine
 
@@ -133,25 +135,25 @@ def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -
     assert engine.run("named:1", "cat", "/main", "/side")[0] == b"main\nother\n"
 
 
-@pytest.mark.parametrize("field", ["cache_from", "cache_to", "provenance", "sbom", "platforms"])
-def test_what_is_not_built_says_so_by_its_field(engine: Engine, field: str) -> None:
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"cache_from": [f"registry:5000/cache:{number}" for number in range(17)]}, "MAX_CACHES"),
+        ({"platforms": [platform_pb2.Platform(os="linux", architecture=f"a{n}") for n in range(17)]}, "MAX_PLATFORMS"),
+        ({"annotations": {str(number): "" for number in range(1_001)}}, "MAX_ANNOTATIONS"),
+        ({"index_annotations": {"a": "x" * 300_000}}, "MAX_ANNOTATIONS_BYTES"),
+        ({"cache_to": "registry:5000/cache@sha256:" + "0" * 64}, "cache_to"),
+        ({"provenance_spec": builds_pb2.ProvenanceSpec(builder_id="x" * 1_025)}, "provenance_spec.builder_id"),
+    ],
+)
+def test_wishes_beyond_a_bound_are_refused_by_its_name(engine: Engine, fields: dict[str, Any], limit: str) -> None:
     request = builds_pb2.BuildImageRequest(
-        context=builds_pb2.BuildSource(context_id="0" * 32), dockerfile=b"FROM scratch"
+        context=builds_pb2.BuildSource(context_id="0" * 32), dockerfile=b"FROM scratch", **fields
     )
-    match field:
-        case "cache_from":
-            request.cache_from.append("a")
-        case "platforms":
-            request.platforms.add()
-            request.platforms.add()
-        case "cache_to":
-            request.cache_to = "a"
-        case _:
-            setattr(request, field, True)
     with pytest.raises(errors.FluytError) as caught:
-        builds.followed(engine.channel, builds.begin(engine.channel, request))
-    assert caught.value.reason == "FIELD_NOT_BUILT"
-    assert field in caught.value.metadata["field"]
+        builds.begin(engine.channel, request)
+    assert caught.value.reason in {"LIMIT_EXCEEDED", "FIELD_INVALID"}
+    assert limit in caught.value.metadata.values()
 
 
 def test_a_push_needs_references_and_an_image(engine: Engine) -> None:

@@ -18,7 +18,9 @@ const STEP_CHARS: usize = 60;
 
 /// `fluyt builder`
 #[derive(Subcommand, Debug)]
-#[command(after_help = "Examples:\n  fluyt builder du\n  fluyt builder prune -f --keep-storage 2g")]
+#[command(
+    after_help = "Examples:\n  fluyt builder du\n  fluyt builder prune -f --keep-storage 2g\n  fluyt builder history ls"
+)]
 pub enum Command {
     /// List what is kept, last used first
     Du {
@@ -26,9 +28,12 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Builds that run and the last ones that ended
+    #[command(subcommand)]
+    History(super::history::Command),
     /// Delete what is kept and no build uses
     Prune {
-        /// Also what images still need for their cache
+        /// Also records of layers that an image has, which frees nothing
         #[arg(short, long)]
         all: bool,
         /// Ask nothing
@@ -53,6 +58,7 @@ pub enum Command {
 pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Du { format } => usage(channel, format).await,
+        Command::History(command) => super::history::run(channel, command).await,
         Command::Prune { all, force, dry_run, keep_storage, unused_for } => {
             if !force && !dry_run && !confirm("This will remove the build cache that no build uses.")? {
                 return Ok(1);

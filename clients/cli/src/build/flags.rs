@@ -67,10 +67,16 @@ pub struct BuildCommand {
     /// Use no cached result of this stage
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Cache in a registry to take results from: a reference, or type=registry,ref=REFERENCE
+    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
+    pub cache_from: Vec<String>,
+    /// Reference in a registry to write results to, as with --cache-from
+    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
+    pub cache_to: Option<String>,
     /// Resolve base images anew
     #[arg(long)]
     pub pull: bool,
-    /// Platform of the image
+    /// Platform of the image; several make an index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platform: Vec<String>,
     /// Network of RUN: default, none or host
@@ -121,6 +127,18 @@ pub struct BuildCommand {
     /// Where the result goes: a folder, `-` for a tar, or type=image|registry|oci|docker|local|tar|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
     pub output: Vec<Output>,
+    /// Attest how the image was made: true, mode=min or max, version=v0.2 or v1, builder-id=URI
+    #[arg(long, value_name = "PROVENANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Attest the packages of dpkg and apk in the image, as SPDX
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// What is attested: type=provenance[,mode=max] or type=sbom
+    #[arg(long, value_name = "type=TYPE")]
+    pub attest: Vec<String>,
+    /// Annotation, [manifest:|index:]NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
     /// Only check the Dockerfile; exit code 1 if there are warnings
     #[arg(long)]
     pub check: bool,

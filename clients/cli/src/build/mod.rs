@@ -1,8 +1,10 @@
 //! `fluyt build` and `fluyt builder`: a folder, an archive or a repository becomes an image.
 
+mod attest;
 mod cache;
 mod context;
 mod flags;
+mod history;
 mod output;
 mod show;
 mod walk;
@@ -38,6 +40,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let push = command.push || command.output.contains(&Output::Registry);
     let is_cache_only =
         !command.output.is_empty() && command.output.iter().all(|one| *one == Output::CacheOnly);
+    let wishes = attest::wishes(&command)?;
     let request = BuildImageRequest {
         context: Some(context::send(channel.clone(), found.context, is_quiet).await?),
         named_contexts: named_contexts(&channel, &command, is_quiet).await?,
@@ -69,6 +72,12 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         check_only: command.check,
         source_date: flags::source_date()?,
         is_filtered: true,
+        cache_from: command.cache_from.clone(),
+        cache_to: command.cache_to.clone().unwrap_or_default(),
+        provenance_spec: wishes.provenance,
+        sbom: wishes.sbom,
+        annotations: wishes.annotations,
+        index_annotations: wishes.index_annotations,
         ..Default::default()
     };
     let answer = BuildServiceClient::new(channel.clone()).build_image(request).await?.into_inner();
@@ -118,6 +127,8 @@ async fn auths(
     registries.extend(
         bases(&String::from_utf8_lossy(dockerfile)).map(|base| credentials::registry_of(base).to_owned()),
     );
+    let caches = command.cache_from.iter().chain(&command.cache_to);
+    registries.extend(caches.map(|cache| credentials::registry_of(cache).to_owned()));
     registries.sort();
     registries.dedup();
     let config = credentials::Config::load()?;

@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fluyt.v1.types import failure_pb2 as fluyt_dot_v1_dot_types_dot_failure__pb2
 from fluyt.v1.types import operation_pb2 as fluyt_dot_v1_dot_types_dot_operation__pb2
 from fluyt.v1.types import platform_pb2 as fluyt_dot_v1_dot_types_dot_platform__pb2
 from fluyt.v1.types import registry_auth_pb2 as fluyt_dot_v1_dot_types_dot_registry__auth__pb2
@@ -30,7 +31,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66luyt/v1/builds.proto\x12\x08\x66luyt.v1\x1a\x1e\x66luyt/v1/types/operation.proto\x1a\x1d\x66luyt/v1/types/platform.proto\x1a\"fluyt/v1/types/registry_auth.proto\x1a\x1e\x66luyt/v1/types/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x0b\x42uildSource\x12\x14\n\ncontext_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07git_url\x18\x02 \x01(\tH\x00\x12\x12\n\x08http_url\x18\x03 \x01(\tH\x00\x12\x0f\n\x05image\x18\x04 \x01(\tH\x00\x42\x08\n\x06source\"\x90\x01\n\x0f\x42uildOutputSpec\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.fluyt.v1.BuildOutputSpec.Kind\x12\x0c\n\x04push\x18\x02 \x01(\x08\"A\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_IMAGE\x10\x01\x12\x13\n\x0fKIND_CACHE_ONLY\x10\x02\"\xca\t\n\x11\x42uildImageRequest\x12&\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x15.fluyt.v1.BuildSource\x12\x46\n\x0enamed_contexts\x18\x02 \x03(\x0b\x32..fluyt.v1.BuildImageRequest.NamedContextsEntry\x12\x17\n\x0f\x64ockerfile_path\x18\x03 \x01(\t\x12\x12\n\ndockerfile\x18\x04 \x01(\x0c\x12\x12\n\nreferences\x18\x05 \x03(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12>\n\nbuild_args\x18\x07 \x03(\x0b\x32*.fluyt.v1.BuildImageRequest.BuildArgsEntry\x12\x37\n\x06labels\x18\x08 \x03(\x0b\x32\'.fluyt.v1.BuildImageRequest.LabelsEntry\x12+\n\tplatforms\x18\t \x03(\x0b\x32\x18.fluyt.v1.types.Platform\x12\x10\n\x08no_cache\x18\n \x01(\x08\x12\x17\n\x0fno_cache_stages\x18\x0b \x03(\t\x12\x0c\n\x04pull\x18\x0c \x01(\x08\x12\x14\n\x0cnetwork_mode\x18\r \x01(\t\x12\x13\n\x0b\x65xtra_hosts\x18\x0e \x03(\t\x12,\n\tresources\x18\x0f \x01(\x0b\x32\x19.fluyt.v1.types.Resources\x12\'\n\x07rlimits\x18\x10 \x03(\x0b\x32\x16.fluyt.v1.types.Rlimit\x12\x16\n\x0eshm_size_bytes\x18\x11 \x01(\x03\x12)\n\x06output\x18\x12 \x01(\x0b\x32\x19.fluyt.v1.BuildOutputSpec\x12\x35\n\x05\x61uths\x18\x13 \x03(\x0b\x32&.fluyt.v1.BuildImageRequest.AuthsEntry\x12\x39\n\x07secrets\x18\x14 \x03(\x0b\x32(.fluyt.v1.BuildImageRequest.SecretsEntry\x12\x12\n\ncache_from\x18\x15 \x03(\t\x12\x10\n\x08\x63\x61\x63he_to\x18\x16 \x01(\t\x12\x12\n\ncheck_only\x18\x17 \x01(\x08\x12/\n\x0bsource_date\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprovenance\x18\x19 \x01(\x08\x12\x0c\n\x04sbom\x18\x1a \x01(\x08\x12\x12\n\nrequest_id\x18\x1b \x01(\t\x12\x13\n\x0bis_filtered\x18\x1c \x01(\x08\x1aK\n\x12NamedContextsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.fluyt.v1.BuildSource:\x02\x38\x01\x1a\x30\n\x0e\x42uildArgsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aJ\n\nAuthsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.fluyt.v1.types.RegistryAuth:\x02\x38\x01\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"B\n\x12\x42uildImageResponse\x12,\n\toperation\x18\x01 \x01(\x0b\x32\x19.fluyt.v1.types.Operation\";\n\x11UploadContextOpen\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xb3\x02\n\x0c\x43ontextEntry\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.fluyt.v1.ContextEntry.Kind\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12\x0b\n\x03uid\x18\x04 \x01(\r\x12\x0b\n\x03gid\x18\x05 \x01(\r\x12/\n\x0bmodify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x07 \x01(\x0c\x12\x15\n\rchunk_digests\x18\x08 \x03(\x0c\x12\x12\n\nsize_bytes\x18\t \x01(\x03\"Q\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_FILE\x10\x01\x12\x12\n\x0eKIND_DIRECTORY\x10\x02\x12\x10\n\x0cKIND_SYMLINK\x10\x03\"7\n\x0c\x43ontextOffer\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.fluyt.v1.ContextEntry\"\x85\x01\n\x14UploadContextRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.fluyt.v1.UploadContextOpenH\x00\x12\'\n\x05offer\x18\x02 \x01(\x0b\x32\x16.fluyt.v1.ContextOfferH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"a\n\x15UploadContextResponse\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x1d\n\x15missing_chunk_digests\x18\x02 \x03(\x0c\x12\x15\n\rmissing_count\x18\x03 \x01(\x03\"C\n\x13ReadBuildLogRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0eposition_bytes\x18\x02 \x01(\x03\"\x87\x01\n\x14ReadBuildLogResponse\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x11\n\tis_stderr\x18\x02 \x01(\x08\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x16\n\x0eposition_bytes\x18\x05 \x01(\x03\"\x9a\x03\n\x10\x42uildCacheRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.fluyt.v1.BuildCacheRecord.Kind\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tuse_count\x18\x07 \x01(\x03\x12\x11\n\tis_in_use\x18\x08 \x01(\x08\x12\x14\n\x0clayer_digest\x18\t \x01(\t\x12\x0f\n\x07\x64iff_id\x18\n \x01(\t\x12\x10\n\x08\x63hain_id\x18\x0b \x01(\t\"d\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_STEP\x10\x01\x12\x14\n\x10KIND_CACHE_MOUNT\x10\x02\x12\x10\n\x0cKIND_CONTEXT\x10\x03\x12\x0f\n\x0bKIND_SOURCE\x10\x04\">\n\x15ListBuildCacheRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x16ListBuildCacheResponse\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.fluyt.v1.BuildCacheRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x16PruneBuildCacheRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12-\n\nunused_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkeep_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"G\n\x17PruneBuildCacheResponse\x12,\n\toperation\x18\x01 \x01(\x0b\x32\x19.fluyt.v1.types.Operation2\xa9\x03\n\x0c\x42uildService\x12G\n\nBuildImage\x12\x1b.fluyt.v1.BuildImageRequest\x1a\x1c.fluyt.v1.BuildImageResponse\x12R\n\rUploadContext\x12\x1e.fluyt.v1.UploadContextRequest\x1a\x1f.fluyt.v1.UploadContextResponse(\x01\x12O\n\x0cReadBuildLog\x12\x1d.fluyt.v1.ReadBuildLogRequest\x1a\x1e.fluyt.v1.ReadBuildLogResponse0\x01\x12S\n\x0eListBuildCache\x12\x1f.fluyt.v1.ListBuildCacheRequest\x1a .fluyt.v1.ListBuildCacheResponse\x12V\n\x0fPruneBuildCache\x12 .fluyt.v1.PruneBuildCacheRequest\x1a!.fluyt.v1.PruneBuildCacheResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66luyt/v1/builds.proto\x12\x08\x66luyt.v1\x1a\x1c\x66luyt/v1/types/failure.proto\x1a\x1e\x66luyt/v1/types/operation.proto\x1a\x1d\x66luyt/v1/types/platform.proto\x1a\"fluyt/v1/types/registry_auth.proto\x1a\x1e\x66luyt/v1/types/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x0b\x42uildSource\x12\x14\n\ncontext_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07git_url\x18\x02 \x01(\tH\x00\x12\x12\n\x08http_url\x18\x03 \x01(\tH\x00\x12\x0f\n\x05image\x18\x04 \x01(\tH\x00\x42\x08\n\x06source\"\x90\x01\n\x0f\x42uildOutputSpec\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.fluyt.v1.BuildOutputSpec.Kind\x12\x0c\n\x04push\x18\x02 \x01(\x08\"A\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_IMAGE\x10\x01\x12\x13\n\x0fKIND_CACHE_ONLY\x10\x02\"\xfb\x0b\n\x11\x42uildImageRequest\x12&\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x15.fluyt.v1.BuildSource\x12\x46\n\x0enamed_contexts\x18\x02 \x03(\x0b\x32..fluyt.v1.BuildImageRequest.NamedContextsEntry\x12\x17\n\x0f\x64ockerfile_path\x18\x03 \x01(\t\x12\x12\n\ndockerfile\x18\x04 \x01(\x0c\x12\x12\n\nreferences\x18\x05 \x03(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12>\n\nbuild_args\x18\x07 \x03(\x0b\x32*.fluyt.v1.BuildImageRequest.BuildArgsEntry\x12\x37\n\x06labels\x18\x08 \x03(\x0b\x32\'.fluyt.v1.BuildImageRequest.LabelsEntry\x12+\n\tplatforms\x18\t \x03(\x0b\x32\x18.fluyt.v1.types.Platform\x12\x10\n\x08no_cache\x18\n \x01(\x08\x12\x17\n\x0fno_cache_stages\x18\x0b \x03(\t\x12\x0c\n\x04pull\x18\x0c \x01(\x08\x12\x14\n\x0cnetwork_mode\x18\r \x01(\t\x12\x13\n\x0b\x65xtra_hosts\x18\x0e \x03(\t\x12,\n\tresources\x18\x0f \x01(\x0b\x32\x19.fluyt.v1.types.Resources\x12\'\n\x07rlimits\x18\x10 \x03(\x0b\x32\x16.fluyt.v1.types.Rlimit\x12\x16\n\x0eshm_size_bytes\x18\x11 \x01(\x03\x12)\n\x06output\x18\x12 \x01(\x0b\x32\x19.fluyt.v1.BuildOutputSpec\x12\x35\n\x05\x61uths\x18\x13 \x03(\x0b\x32&.fluyt.v1.BuildImageRequest.AuthsEntry\x12\x39\n\x07secrets\x18\x14 \x03(\x0b\x32(.fluyt.v1.BuildImageRequest.SecretsEntry\x12\x12\n\ncache_from\x18\x15 \x03(\t\x12\x10\n\x08\x63\x61\x63he_to\x18\x16 \x01(\t\x12\x12\n\ncheck_only\x18\x17 \x01(\x08\x12/\n\x0bsource_date\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprovenance\x18\x19 \x01(\x08\x12\x0c\n\x04sbom\x18\x1a \x01(\x08\x12\x12\n\nrequest_id\x18\x1b \x01(\t\x12\x13\n\x0bis_filtered\x18\x1c \x01(\x08\x12\x31\n\x0fprovenance_spec\x18\x1d \x01(\x0b\x32\x18.fluyt.v1.ProvenanceSpec\x12\x41\n\x0b\x61nnotations\x18\x1e \x03(\x0b\x32,.fluyt.v1.BuildImageRequest.AnnotationsEntry\x12L\n\x11index_annotations\x18\x1f \x03(\x0b\x32\x31.fluyt.v1.BuildImageRequest.IndexAnnotationsEntry\x1aK\n\x12NamedContextsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.fluyt.v1.BuildSource:\x02\x38\x01\x1a\x30\n\x0e\x42uildArgsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aJ\n\nAuthsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.fluyt.v1.types.RegistryAuth:\x02\x38\x01\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15IndexAnnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x84\x02\n\x0eProvenanceSpec\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1d.fluyt.v1.ProvenanceSpec.Mode\x12\x31\n\x07version\x18\x02 \x01(\x0e\x32 .fluyt.v1.ProvenanceSpec.Version\x12\x12\n\nbuilder_id\x18\x03 \x01(\t\"8\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08MODE_MIN\x10\x01\x12\x0c\n\x08MODE_MAX\x10\x02\"D\n\x07Version\x12\x17\n\x13VERSION_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERSION_V0_2\x10\x01\x12\x0e\n\nVERSION_V1\x10\x02\"B\n\x12\x42uildImageResponse\x12,\n\toperation\x18\x01 \x01(\x0b\x32\x19.fluyt.v1.types.Operation\";\n\x11UploadContextOpen\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xb3\x02\n\x0c\x43ontextEntry\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.fluyt.v1.ContextEntry.Kind\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12\x0b\n\x03uid\x18\x04 \x01(\r\x12\x0b\n\x03gid\x18\x05 \x01(\r\x12/\n\x0bmodify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x07 \x01(\x0c\x12\x15\n\rchunk_digests\x18\x08 \x03(\x0c\x12\x12\n\nsize_bytes\x18\t \x01(\x03\"Q\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_FILE\x10\x01\x12\x12\n\x0eKIND_DIRECTORY\x10\x02\x12\x10\n\x0cKIND_SYMLINK\x10\x03\"7\n\x0c\x43ontextOffer\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.fluyt.v1.ContextEntry\"\x85\x01\n\x14UploadContextRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.fluyt.v1.UploadContextOpenH\x00\x12\'\n\x05offer\x18\x02 \x01(\x0b\x32\x16.fluyt.v1.ContextOfferH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"a\n\x15UploadContextResponse\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x1d\n\x15missing_chunk_digests\x18\x02 \x03(\x0c\x12\x15\n\rmissing_count\x18\x03 \x01(\x03\"C\n\x13ReadBuildLogRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0eposition_bytes\x18\x02 \x01(\x03\"\x87\x01\n\x14ReadBuildLogResponse\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x11\n\tis_stderr\x18\x02 \x01(\x08\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x16\n\x0eposition_bytes\x18\x05 \x01(\x03\"\xd4\x03\n\x05\x42uild\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.fluyt.v1.types.Operation.State\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreferences\x18\x05 \x03(\t\x12\x17\n\x0f\x64ockerfile_path\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12+\n\tplatforms\x18\x08 \x03(\x0b\x32\x18.fluyt.v1.types.Platform\x12(\n\x05steps\x18\t \x03(\x0b\x32\x19.fluyt.v1.types.BuildStep\x12\x12\n\nstep_count\x18\n \x01(\x05\x12\x19\n\x11\x63\x61\x63hed_step_count\x18\x0b \x01(\x05\x12+\n\x06result\x18\x0c \x01(\x0b\x32\x1b.fluyt.v1.types.BuildResult\x12(\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32\x17.fluyt.v1.types.Failure\x12\x16\n\x0elog_size_bytes\x18\x0e \x01(\x03\":\n\x11ListBuildsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x12ListBuildsResponse\x12\x1f\n\x06\x62uilds\x18\x01 \x03(\x0b\x32\x0f.fluyt.v1.Build\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetBuildRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x10GetBuildResponse\x12\x1e\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x0f.fluyt.v1.Build\"H\n\x18PruneBuildHistoryRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\",\n\x19PruneBuildHistoryResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x03(\t\"\x9a\x03\n\x10\x42uildCacheRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.fluyt.v1.BuildCacheRecord.Kind\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tuse_count\x18\x07 \x01(\x03\x12\x11\n\tis_in_use\x18\x08 \x01(\x08\x12\x14\n\x0clayer_digest\x18\t \x01(\t\x12\x0f\n\x07\x64iff_id\x18\n \x01(\t\x12\x10\n\x08\x63hain_id\x18\x0b \x01(\t\"d\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_STEP\x10\x01\x12\x14\n\x10KIND_CACHE_MOUNT\x10\x02\x12\x10\n\x0cKIND_CONTEXT\x10\x03\x12\x0f\n\x0bKIND_SOURCE\x10\x04\">\n\x15ListBuildCacheRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x16ListBuildCacheResponse\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.fluyt.v1.BuildCacheRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x16PruneBuildCacheRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12-\n\nunused_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkeep_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"G\n\x17PruneBuildCacheResponse\x12,\n\toperation\x18\x01 \x01(\x0b\x32\x19.fluyt.v1.types.Operation2\x93\x05\n\x0c\x42uildService\x12G\n\nBuildImage\x12\x1b.fluyt.v1.BuildImageRequest\x1a\x1c.fluyt.v1.BuildImageResponse\x12R\n\rUploadContext\x12\x1e.fluyt.v1.UploadContextRequest\x1a\x1f.fluyt.v1.UploadContextResponse(\x01\x12O\n\x0cReadBuildLog\x12\x1d.fluyt.v1.ReadBuildLogRequest\x1a\x1e.fluyt.v1.ReadBuildLogResponse0\x01\x12G\n\nListBuilds\x12\x1b.fluyt.v1.ListBuildsRequest\x1a\x1c.fluyt.v1.ListBuildsResponse\x12\x41\n\x08GetBuild\x12\x19.fluyt.v1.GetBuildRequest\x1a\x1a.fluyt.v1.GetBuildResponse\x12\\\n\x11PruneBuildHistory\x12\".fluyt.v1.PruneBuildHistoryRequest\x1a#.fluyt.v1.PruneBuildHistoryResponse\x12S\n\x0eListBuildCache\x12\x1f.fluyt.v1.ListBuildCacheRequest\x1a .fluyt.v1.ListBuildCacheResponse\x12V\n\x0fPruneBuildCache\x12 .fluyt.v1.PruneBuildCacheRequest\x1a!.fluyt.v1.PruneBuildCacheResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,54 +48,82 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUILDIMAGEREQUEST_AUTHSENTRY']._serialized_options = b'8\001'
   _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._loaded_options = None
   _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._serialized_options = b'8\001'
-  _globals['_BUILDSOURCE']._serialized_start=231
-  _globals['_BUILDSOURCE']._serialized_end=332
-  _globals['_BUILDOUTPUTSPEC']._serialized_start=335
-  _globals['_BUILDOUTPUTSPEC']._serialized_end=479
-  _globals['_BUILDOUTPUTSPEC_KIND']._serialized_start=414
-  _globals['_BUILDOUTPUTSPEC_KIND']._serialized_end=479
-  _globals['_BUILDIMAGEREQUEST']._serialized_start=482
-  _globals['_BUILDIMAGEREQUEST']._serialized_end=1708
-  _globals['_BUILDIMAGEREQUEST_NAMEDCONTEXTSENTRY']._serialized_start=1412
-  _globals['_BUILDIMAGEREQUEST_NAMEDCONTEXTSENTRY']._serialized_end=1487
-  _globals['_BUILDIMAGEREQUEST_BUILDARGSENTRY']._serialized_start=1489
-  _globals['_BUILDIMAGEREQUEST_BUILDARGSENTRY']._serialized_end=1537
-  _globals['_BUILDIMAGEREQUEST_LABELSENTRY']._serialized_start=1539
-  _globals['_BUILDIMAGEREQUEST_LABELSENTRY']._serialized_end=1584
-  _globals['_BUILDIMAGEREQUEST_AUTHSENTRY']._serialized_start=1586
-  _globals['_BUILDIMAGEREQUEST_AUTHSENTRY']._serialized_end=1660
-  _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._serialized_start=1662
-  _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._serialized_end=1708
-  _globals['_BUILDIMAGERESPONSE']._serialized_start=1710
-  _globals['_BUILDIMAGERESPONSE']._serialized_end=1776
-  _globals['_UPLOADCONTEXTOPEN']._serialized_start=1778
-  _globals['_UPLOADCONTEXTOPEN']._serialized_end=1837
-  _globals['_CONTEXTENTRY']._serialized_start=1840
-  _globals['_CONTEXTENTRY']._serialized_end=2147
-  _globals['_CONTEXTENTRY_KIND']._serialized_start=2066
-  _globals['_CONTEXTENTRY_KIND']._serialized_end=2147
-  _globals['_CONTEXTOFFER']._serialized_start=2149
-  _globals['_CONTEXTOFFER']._serialized_end=2204
-  _globals['_UPLOADCONTEXTREQUEST']._serialized_start=2207
-  _globals['_UPLOADCONTEXTREQUEST']._serialized_end=2340
-  _globals['_UPLOADCONTEXTRESPONSE']._serialized_start=2342
-  _globals['_UPLOADCONTEXTRESPONSE']._serialized_end=2439
-  _globals['_READBUILDLOGREQUEST']._serialized_start=2441
-  _globals['_READBUILDLOGREQUEST']._serialized_end=2508
-  _globals['_READBUILDLOGRESPONSE']._serialized_start=2511
-  _globals['_READBUILDLOGRESPONSE']._serialized_end=2646
-  _globals['_BUILDCACHERECORD']._serialized_start=2649
-  _globals['_BUILDCACHERECORD']._serialized_end=3059
-  _globals['_BUILDCACHERECORD_KIND']._serialized_start=2959
-  _globals['_BUILDCACHERECORD_KIND']._serialized_end=3059
-  _globals['_LISTBUILDCACHEREQUEST']._serialized_start=3061
-  _globals['_LISTBUILDCACHEREQUEST']._serialized_end=3123
-  _globals['_LISTBUILDCACHERESPONSE']._serialized_start=3125
-  _globals['_LISTBUILDCACHERESPONSE']._serialized_end=3219
-  _globals['_PRUNEBUILDCACHEREQUEST']._serialized_start=3222
-  _globals['_PRUNEBUILDCACHEREQUEST']._serialized_end=3363
-  _globals['_PRUNEBUILDCACHERESPONSE']._serialized_start=3365
-  _globals['_PRUNEBUILDCACHERESPONSE']._serialized_end=3436
-  _globals['_BUILDSERVICE']._serialized_start=3439
-  _globals['_BUILDSERVICE']._serialized_end=3864
+  _globals['_BUILDIMAGEREQUEST_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_BUILDIMAGEREQUEST_ANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_BUILDIMAGEREQUEST_INDEXANNOTATIONSENTRY']._loaded_options = None
+  _globals['_BUILDIMAGEREQUEST_INDEXANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_BUILDSOURCE']._serialized_start=261
+  _globals['_BUILDSOURCE']._serialized_end=362
+  _globals['_BUILDOUTPUTSPEC']._serialized_start=365
+  _globals['_BUILDOUTPUTSPEC']._serialized_end=509
+  _globals['_BUILDOUTPUTSPEC_KIND']._serialized_start=444
+  _globals['_BUILDOUTPUTSPEC_KIND']._serialized_end=509
+  _globals['_BUILDIMAGEREQUEST']._serialized_start=512
+  _globals['_BUILDIMAGEREQUEST']._serialized_end=2043
+  _globals['_BUILDIMAGEREQUEST_NAMEDCONTEXTSENTRY']._serialized_start=1638
+  _globals['_BUILDIMAGEREQUEST_NAMEDCONTEXTSENTRY']._serialized_end=1713
+  _globals['_BUILDIMAGEREQUEST_BUILDARGSENTRY']._serialized_start=1715
+  _globals['_BUILDIMAGEREQUEST_BUILDARGSENTRY']._serialized_end=1763
+  _globals['_BUILDIMAGEREQUEST_LABELSENTRY']._serialized_start=1765
+  _globals['_BUILDIMAGEREQUEST_LABELSENTRY']._serialized_end=1810
+  _globals['_BUILDIMAGEREQUEST_AUTHSENTRY']._serialized_start=1812
+  _globals['_BUILDIMAGEREQUEST_AUTHSENTRY']._serialized_end=1886
+  _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._serialized_start=1888
+  _globals['_BUILDIMAGEREQUEST_SECRETSENTRY']._serialized_end=1934
+  _globals['_BUILDIMAGEREQUEST_ANNOTATIONSENTRY']._serialized_start=1936
+  _globals['_BUILDIMAGEREQUEST_ANNOTATIONSENTRY']._serialized_end=1986
+  _globals['_BUILDIMAGEREQUEST_INDEXANNOTATIONSENTRY']._serialized_start=1988
+  _globals['_BUILDIMAGEREQUEST_INDEXANNOTATIONSENTRY']._serialized_end=2043
+  _globals['_PROVENANCESPEC']._serialized_start=2046
+  _globals['_PROVENANCESPEC']._serialized_end=2306
+  _globals['_PROVENANCESPEC_MODE']._serialized_start=2180
+  _globals['_PROVENANCESPEC_MODE']._serialized_end=2236
+  _globals['_PROVENANCESPEC_VERSION']._serialized_start=2238
+  _globals['_PROVENANCESPEC_VERSION']._serialized_end=2306
+  _globals['_BUILDIMAGERESPONSE']._serialized_start=2308
+  _globals['_BUILDIMAGERESPONSE']._serialized_end=2374
+  _globals['_UPLOADCONTEXTOPEN']._serialized_start=2376
+  _globals['_UPLOADCONTEXTOPEN']._serialized_end=2435
+  _globals['_CONTEXTENTRY']._serialized_start=2438
+  _globals['_CONTEXTENTRY']._serialized_end=2745
+  _globals['_CONTEXTENTRY_KIND']._serialized_start=2664
+  _globals['_CONTEXTENTRY_KIND']._serialized_end=2745
+  _globals['_CONTEXTOFFER']._serialized_start=2747
+  _globals['_CONTEXTOFFER']._serialized_end=2802
+  _globals['_UPLOADCONTEXTREQUEST']._serialized_start=2805
+  _globals['_UPLOADCONTEXTREQUEST']._serialized_end=2938
+  _globals['_UPLOADCONTEXTRESPONSE']._serialized_start=2940
+  _globals['_UPLOADCONTEXTRESPONSE']._serialized_end=3037
+  _globals['_READBUILDLOGREQUEST']._serialized_start=3039
+  _globals['_READBUILDLOGREQUEST']._serialized_end=3106
+  _globals['_READBUILDLOGRESPONSE']._serialized_start=3109
+  _globals['_READBUILDLOGRESPONSE']._serialized_end=3244
+  _globals['_BUILD']._serialized_start=3247
+  _globals['_BUILD']._serialized_end=3715
+  _globals['_LISTBUILDSREQUEST']._serialized_start=3717
+  _globals['_LISTBUILDSREQUEST']._serialized_end=3775
+  _globals['_LISTBUILDSRESPONSE']._serialized_start=3777
+  _globals['_LISTBUILDSRESPONSE']._serialized_end=3855
+  _globals['_GETBUILDREQUEST']._serialized_start=3857
+  _globals['_GETBUILDREQUEST']._serialized_end=3886
+  _globals['_GETBUILDRESPONSE']._serialized_start=3888
+  _globals['_GETBUILDRESPONSE']._serialized_end=3938
+  _globals['_PRUNEBUILDHISTORYREQUEST']._serialized_start=3940
+  _globals['_PRUNEBUILDHISTORYREQUEST']._serialized_end=4012
+  _globals['_PRUNEBUILDHISTORYRESPONSE']._serialized_start=4014
+  _globals['_PRUNEBUILDHISTORYRESPONSE']._serialized_end=4058
+  _globals['_BUILDCACHERECORD']._serialized_start=4061
+  _globals['_BUILDCACHERECORD']._serialized_end=4471
+  _globals['_BUILDCACHERECORD_KIND']._serialized_start=4371
+  _globals['_BUILDCACHERECORD_KIND']._serialized_end=4471
+  _globals['_LISTBUILDCACHEREQUEST']._serialized_start=4473
+  _globals['_LISTBUILDCACHEREQUEST']._serialized_end=4535
+  _globals['_LISTBUILDCACHERESPONSE']._serialized_start=4537
+  _globals['_LISTBUILDCACHERESPONSE']._serialized_end=4631
+  _globals['_PRUNEBUILDCACHEREQUEST']._serialized_start=4634
+  _globals['_PRUNEBUILDCACHEREQUEST']._serialized_end=4775
+  _globals['_PRUNEBUILDCACHERESPONSE']._serialized_start=4777
+  _globals['_PRUNEBUILDCACHERESPONSE']._serialized_end=4848
+  _globals['_BUILDSERVICE']._serialized_start=4851
+  _globals['_BUILDSERVICE']._serialized_end=5510
 # @@protoc_insertion_point(module_scope)

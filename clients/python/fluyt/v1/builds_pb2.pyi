@@ -4,6 +4,7 @@ isort:skip_file
 Builds: from a context and a Dockerfile to an image."""
 
 from collections import abc as _abc
+from fluyt.v1.types import failure_pb2 as _failure_pb2
 from fluyt.v1.types import operation_pb2 as _operation_pb2
 from fluyt.v1.types import platform_pb2 as _platform_pb2
 from fluyt.v1.types import registry_auth_pb2 as _registry_auth_pb2
@@ -218,6 +219,46 @@ class BuildImageRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class IndexAnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CONTEXT_FIELD_NUMBER: _builtins.int
     NAMED_CONTEXTS_FIELD_NUMBER: _builtins.int
     DOCKERFILE_PATH_FIELD_NUMBER: _builtins.int
@@ -246,6 +287,9 @@ class BuildImageRequest(_message.Message):
     SBOM_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IS_FILTERED_FIELD_NUMBER: _builtins.int
+    PROVENANCE_SPEC_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    INDEX_ANNOTATIONS_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -267,7 +311,7 @@ class BuildImageRequest(_message.Message):
     provenance: _builtins.bool
     """OPTIONAL. Add a provenance attestation. Default: false."""
     sbom: _builtins.bool
-    """OPTIONAL. Add a bill of materials. Default: false."""
+    """OPTIONAL. Add a bill of materials (SPDX) of the packages of dpkg and apk. Default: false."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     is_filtered: _builtins.bool
@@ -336,6 +380,18 @@ class BuildImageRequest(_message.Message):
         as they are.
         """
 
+    @_builtins.property
+    def provenance_spec(self) -> Global___ProvenanceSpec:
+        """OPTIONAL. What a provenance attestation tells; given, one is added. Default: as `provenance`, MODE_MIN."""
+
+    @_builtins.property
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """OPTIONAL. Annotations of the manifest of each platform. Default: none."""
+
+    @_builtins.property
+    def index_annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """OPTIONAL. Annotations of the index, where there is one. Default: none."""
+
     def __init__(
         self,
         *,
@@ -367,14 +423,93 @@ class BuildImageRequest(_message.Message):
         sbom: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         is_filtered: _builtins.bool = ...,
+        provenance_spec: Global___ProvenanceSpec | None = ...,
+        annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        index_annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "resources", b"resources", "source_date", b"source_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BuildImageRequest: _TypeAlias = BuildImageRequest  # noqa: Y015
+
+@_typing.final
+class ProvenanceSpec(_message.Message):
+    """What a provenance attestation tells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProvenanceSpec._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MODE_UNSPECIFIED: ProvenanceSpec._Mode.ValueType  # 0
+        """As MODE_MIN."""
+        MODE_MIN: ProvenanceSpec._Mode.ValueType  # 1
+        """What it was built of, and when; neither build arguments nor the Dockerfile."""
+        MODE_MAX: ProvenanceSpec._Mode.ValueType  # 2
+        """All of it: build arguments, labels, the Dockerfile and the steps."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """How much."""
+
+    MODE_UNSPECIFIED: ProvenanceSpec.Mode.ValueType  # 0
+    """As MODE_MIN."""
+    MODE_MIN: ProvenanceSpec.Mode.ValueType  # 1
+    """What it was built of, and when; neither build arguments nor the Dockerfile."""
+    MODE_MAX: ProvenanceSpec.Mode.ValueType  # 2
+    """All of it: build arguments, labels, the Dockerfile and the steps."""
+
+    class _Version:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VersionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProvenanceSpec._Version.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERSION_UNSPECIFIED: ProvenanceSpec._Version.ValueType  # 0
+        """As VERSION_V0_2."""
+        VERSION_V0_2: ProvenanceSpec._Version.ValueType  # 1
+        """https://slsa.dev/provenance/v0.2"""
+        VERSION_V1: ProvenanceSpec._Version.ValueType  # 2
+        """https://slsa.dev/provenance/v1"""
+
+    class Version(_Version, metaclass=_VersionEnumTypeWrapper):
+        """Versions of SLSA's provenance."""
+
+    VERSION_UNSPECIFIED: ProvenanceSpec.Version.ValueType  # 0
+    """As VERSION_V0_2."""
+    VERSION_V0_2: ProvenanceSpec.Version.ValueType  # 1
+    """https://slsa.dev/provenance/v0.2"""
+    VERSION_V1: ProvenanceSpec.Version.ValueType  # 2
+    """https://slsa.dev/provenance/v1"""
+
+    MODE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BUILDER_ID_FIELD_NUMBER: _builtins.int
+    mode: Global___ProvenanceSpec.Mode.ValueType
+    """OPTIONAL. How much. Default: MODE_MIN."""
+    version: Global___ProvenanceSpec.Version.ValueType
+    """OPTIONAL. Which version. Default: v0.2, as BuildKit."""
+    builder_id: _builtins.str
+    """OPTIONAL. URI of who builds. Default: empty."""
+    def __init__(
+        self,
+        *,
+        mode: Global___ProvenanceSpec.Mode.ValueType = ...,
+        version: Global___ProvenanceSpec.Version.ValueType = ...,
+        builder_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builder_id", b"builder_id", "mode", b"mode", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenanceSpec: _TypeAlias = ProvenanceSpec  # noqa: Y015
 
 @_typing.final
 class BuildImageResponse(_message.Message):
@@ -670,6 +805,250 @@ class ReadBuildLogResponse(_message.Message):
 Global___ReadBuildLogResponse: _TypeAlias = ReadBuildLogResponse  # noqa: Y015
 
 @_typing.final
+class Build(_message.Message):
+    """A build that runs or has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    DOCKERFILE_PATH_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PLATFORMS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
+    CACHED_STEP_COUNT_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    LOG_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """OUTPUT_ONLY. Its id: that of its operation."""
+    state: _operation_pb2.Operation.State.ValueType
+    """OUTPUT_ONLY. Where it stands."""
+    dockerfile_path: _builtins.str
+    """OUTPUT_ONLY. Path of the Dockerfile."""
+    target: _builtins.str
+    """OUTPUT_ONLY. The stage that was asked for; empty for the last one."""
+    step_count: _builtins.int
+    """OUTPUT_ONLY. How many steps it has, a count."""
+    cached_step_count: _builtins.int
+    """OUTPUT_ONLY. How many of them came from the cache, a count."""
+    log_size_bytes: _builtins.int
+    """OUTPUT_ONLY. Bytes of output that its steps wrote."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """OUTPUT_ONLY. When it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """OUTPUT_ONLY. When it ended; absent before that."""
+
+    @_builtins.property
+    def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OUTPUT_ONLY. The references that were asked for."""
+
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedCompositeFieldContainer[_platform_pb2.Platform]:
+        """OUTPUT_ONLY. The platforms that were asked for; empty for the host's."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.BuildStep]:
+        """OUTPUT_ONLY. Its steps; empty in a list."""
+
+    @_builtins.property
+    def result(self) -> _operation_pb2.BuildResult:
+        """OUTPUT_ONLY. What came out; absent unless it has SUCCEEDED."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """OUTPUT_ONLY. Why it failed; absent unless FAILED or CANCELLED."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: _operation_pb2.Operation.State.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        references: _abc.Iterable[_builtins.str] | None = ...,
+        dockerfile_path: _builtins.str = ...,
+        target: _builtins.str = ...,
+        platforms: _abc.Iterable[_platform_pb2.Platform] | None = ...,
+        steps: _abc.Iterable[_operation_pb2.BuildStep] | None = ...,
+        step_count: _builtins.int = ...,
+        cached_step_count: _builtins.int = ...,
+        result: _operation_pb2.BuildResult | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        log_size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_step_count", b"cached_step_count", "create_time", b"create_time", "dockerfile_path", b"dockerfile_path", "end_time", b"end_time", "failure", b"failure", "id", b"id", "log_size_bytes", b"log_size_bytes", "platforms", b"platforms", "references", b"references", "result", b"result", "state", b"state", "step_count", b"step_count", "steps", b"steps", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Build: _TypeAlias = Build  # noqa: Y015
+
+@_typing.final
+class ListBuildsRequest(_message.Message):
+    """Request of ListBuilds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """OPTIONAL. Most builds in the answer, up to 1,000. Default: 0, 100."""
+    page_token: _builtins.str
+    """OPTIONAL. `next_page_token` of the page before. Default: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBuildsRequest: _TypeAlias = ListBuildsRequest  # noqa: Y015
+
+@_typing.final
+class ListBuildsResponse(_message.Message):
+    """Response of ListBuilds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """OUTPUT_ONLY. Token of the next page; empty on the last one."""
+    @_builtins.property
+    def builds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Build]:
+        """OUTPUT_ONLY. The builds."""
+
+    def __init__(
+        self,
+        *,
+        builds: _abc.Iterable[Global___Build] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builds", b"builds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBuildsResponse: _TypeAlias = ListBuildsResponse  # noqa: Y015
+
+@_typing.final
+class GetBuildRequest(_message.Message):
+    """Request of GetBuild."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """REQUIRED. Its id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBuildRequest: _TypeAlias = GetBuildRequest  # noqa: Y015
+
+@_typing.final
+class GetBuildResponse(_message.Message):
+    """Response of GetBuild."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def build(self) -> Global___Build:
+        """OUTPUT_ONLY. The build."""
+
+    def __init__(
+        self,
+        *,
+        build: Global___Build | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["build", b"build"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBuildResponse: _TypeAlias = GetBuildResponse  # noqa: Y015
+
+@_typing.final
+class PruneBuildHistoryRequest(_message.Message):
+    """Request of PruneBuildHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """OPTIONAL. Every build that has ended. Default: false."""
+    request_id: _builtins.str
+    """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Ids of builds that have ended, at most 1,000. Default: none."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "ids", b"ids", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneBuildHistoryRequest: _TypeAlias = PruneBuildHistoryRequest  # noqa: Y015
+
+@_typing.final
+class PruneBuildHistoryResponse(_message.Message):
+    """Response of PruneBuildHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OUTPUT_ONLY. Ids of builds that are gone."""
+
+    def __init__(
+        self,
+        *,
+        deleted: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneBuildHistoryResponse: _TypeAlias = PruneBuildHistoryResponse  # noqa: Y015
+
+@_typing.final
 class BuildCacheRecord(_message.Message):
     """One record of the build cache."""
 
@@ -832,7 +1211,7 @@ class PruneBuildCacheRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
-    """OPTIONAL. Also records that images still need for their cache. Default: false."""
+    """OPTIONAL. Also records of layers that an image has, which frees nothing. Default: false."""
     keep_bytes: _builtins.int
     """OPTIONAL. Stop once no more than so many bytes are kept. Default: 0."""
     dry_run: _builtins.bool

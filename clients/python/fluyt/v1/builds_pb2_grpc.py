@@ -50,6 +50,21 @@ class BuildServiceStub:
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.FromString,
                 _registered_method=True)
+        self.ListBuilds = channel.unary_unary(
+                '/fluyt.v1.BuildService/ListBuilds',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildsRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.ListBuildsResponse.FromString,
+                _registered_method=True)
+        self.GetBuild = channel.unary_unary(
+                '/fluyt.v1.BuildService/GetBuild',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.GetBuildRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.GetBuildResponse.FromString,
+                _registered_method=True)
+        self.PruneBuildHistory = channel.unary_unary(
+                '/fluyt.v1.BuildService/PruneBuildHistory',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryResponse.FromString,
+                _registered_method=True)
         self.ListBuildCache = channel.unary_unary(
                 '/fluyt.v1.BuildService/ListBuildCache',
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheRequest.SerializeToString,
@@ -87,15 +102,40 @@ class BuildServiceServicer:
 
     def ReadBuildLog(self, request, context):
         """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
-        is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+        is kept (see ListBuilds), also over restarts, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
         stream alone. The stream ends once the build has ended and all was sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBuilds(self, request, context):
+        """Lists builds that run and the last ones that ended (100 are kept), begun last first, without their steps. State
+        needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBuild(self, request, context):
+        """Answers one build with its steps. State needed: it is kept. State after: unchanged. Idempotent. Cancel: nothing is
+        left to undo.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneBuildHistory(self, request, context):
+        """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
+        they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
+        on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBuildCache(self, request, context):
-        """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+        """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -127,6 +167,21 @@ def add_BuildServiceServicer_to_server(servicer, server):
                     servicer.ReadBuildLog,
                     request_deserializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.SerializeToString,
+            ),
+            'ListBuilds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBuilds,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.ListBuildsRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildsResponse.SerializeToString,
+            ),
+            'GetBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBuild,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.GetBuildRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.GetBuildResponse.SerializeToString,
+            ),
+            'PruneBuildHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneBuildHistory,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryResponse.SerializeToString,
             ),
             'ListBuildCache': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBuildCache,
@@ -221,6 +276,87 @@ class BuildService:
             '/fluyt.v1.BuildService/ReadBuildLog',
             fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.SerializeToString,
             fluyt_dot_v1_dot_builds__pb2.ReadBuildLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBuilds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.BuildService/ListBuilds',
+            fluyt_dot_v1_dot_builds__pb2.ListBuildsRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.ListBuildsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.BuildService/GetBuild',
+            fluyt_dot_v1_dot_builds__pb2.GetBuildRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.GetBuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneBuildHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fluyt.v1.BuildService/PruneBuildHistory',
+            fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.PruneBuildHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

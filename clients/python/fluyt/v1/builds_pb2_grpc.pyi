@@ -46,11 +46,24 @@ class BuildServiceStub:
     """
     ReadBuildLog: _grpc.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]
     """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
-    is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+    is kept (see ListBuilds), also over restarts, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
     stream alone. The stream ends once the build has ended and all was sent.
     """
+    ListBuilds: _grpc.UnaryUnaryMultiCallable[_builds_pb2.ListBuildsRequest, _builds_pb2.ListBuildsResponse]
+    """Lists builds that run and the last ones that ended (100 are kept), begun last first, without their steps. State
+    needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo.
+    """
+    GetBuild: _grpc.UnaryUnaryMultiCallable[_builds_pb2.GetBuildRequest, _builds_pb2.GetBuildResponse]
+    """Answers one build with its steps. State needed: it is kept. State after: unchanged. Idempotent. Cancel: nothing is
+    left to undo.
+    """
+    PruneBuildHistory: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildHistoryRequest, _builds_pb2.PruneBuildHistoryResponse]
+    """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
+    they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
+    on.
+    """
     ListBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]
-    """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+    """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
     """
     PruneBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]
@@ -76,11 +89,24 @@ class BuildServiceAsyncStub(BuildServiceStub):
     """
     ReadBuildLog: _aio.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]  # type: ignore[assignment]
     """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
-    is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+    is kept (see ListBuilds), also over restarts, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
     stream alone. The stream ends once the build has ended and all was sent.
     """
+    ListBuilds: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildsRequest, _builds_pb2.ListBuildsResponse]  # type: ignore[assignment]
+    """Lists builds that run and the last ones that ended (100 are kept), begun last first, without their steps. State
+    needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo.
+    """
+    GetBuild: _aio.UnaryUnaryMultiCallable[_builds_pb2.GetBuildRequest, _builds_pb2.GetBuildResponse]  # type: ignore[assignment]
+    """Answers one build with its steps. State needed: it is kept. State after: unchanged. Idempotent. Cancel: nothing is
+    left to undo.
+    """
+    PruneBuildHistory: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildHistoryRequest, _builds_pb2.PruneBuildHistoryResponse]  # type: ignore[assignment]
+    """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
+    they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
+    on.
+    """
     ListBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]  # type: ignore[assignment]
-    """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+    """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
     """
     PruneBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]  # type: ignore[assignment]
@@ -118,8 +144,36 @@ class BuildServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_builds_pb2.ReadBuildLogResponse], _abc.AsyncIterator[_builds_pb2.ReadBuildLogResponse]]:
         """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
-        is kept, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
+        is kept (see ListBuilds), also over restarts, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
         stream alone. The stream ends once the build has ended and all was sent.
+        """
+
+    def ListBuilds(
+        self,
+        request: _builds_pb2.ListBuildsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_builds_pb2.ListBuildsResponse, _abc.Awaitable[_builds_pb2.ListBuildsResponse]]:
+        """Lists builds that run and the last ones that ended (100 are kept), begun last first, without their steps. State
+        needed: none. State after: unchanged. Idempotent. Cancel: nothing is left to undo.
+        """
+
+    def GetBuild(
+        self,
+        request: _builds_pb2.GetBuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_builds_pb2.GetBuildResponse, _abc.Awaitable[_builds_pb2.GetBuildResponse]]:
+        """Answers one build with its steps. State needed: it is kept. State after: unchanged. Idempotent. Cancel: nothing is
+        left to undo.
+        """
+
+    def PruneBuildHistory(
+        self,
+        request: _builds_pb2.PruneBuildHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_builds_pb2.PruneBuildHistoryResponse, _abc.Awaitable[_builds_pb2.PruneBuildHistoryResponse]]:
+        """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
+        they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
+        on.
         """
 
     def ListBuildCache(
@@ -127,7 +181,7 @@ class BuildServiceServicer:
         request: _builds_pb2.ListBuildCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_builds_pb2.ListBuildCacheResponse, _abc.Awaitable[_builds_pb2.ListBuildCacheResponse]]:
-        """Lists the records of the build cache, last used first. State needed: none. State after: unchanged. Idempotent.
+        """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
         """
 

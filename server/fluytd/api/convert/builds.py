@@ -1,32 +1,42 @@
-"""Builds <-> messages. What is not built yet is refused by its field."""
+"""Builds <-> messages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fluyt.v1 import builds_pb2
+from fluyt.v1.types import operation_pb2
 from fluytd.api.convert.auth import from_auth
 from fluytd.api.convert.confinement import from_resources
 from fluytd.api.convert.images import from_platform
-from fluytd.api.convert.values import from_timestamp, to_timestamp
+from fluytd.api.convert.operations import to_build_result, to_build_step, to_platform
+from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
+    MAX_ANNOTATIONS,
+    MAX_ANNOTATIONS_BYTES,
+    MAX_BUILDER_ID_CHARS,
+    MAX_CACHES,
     MAX_LABELS,
     MAX_NAMED_CONTEXTS,
+    MAX_PLATFORMS,
     MAX_REFERENCES,
     MAX_SECRETS_BYTES,
+    BuildEntry,
     BuildRequest,
     CacheRecord,
     ContextSource,
     GitContext,
     HttpContext,
     ImageSource,
+    ProvenanceWish,
     UploadedSource,
 )
 from fluytd.builds.ports import OfferedEntry
 from fluytd.containers.spec import RlimitSpec
-from fluytd.errors import FieldInvalid, FieldNotBuilt, LimitExceeded
+from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.platforms import Platform
+from fluytd.operations.model import BuildStepState
 
 _NETWORKS: Final = frozenset({"", "default", "none", "host"})
 _KINDS: Final = {
@@ -35,13 +45,13 @@ _KINDS: Final = {
     builds_pb2.ContextEntry.KIND_SYMLINK: "symlink",
 }
 _CACHE_ONLY: Final = builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY
+_CACHE_MOUNT: Final = builds_pb2.BuildCacheRecord.KIND_CACHE_MOUNT
 _DIGEST_BYTES: Final = 32
 _NANOS: Final = 1_000_000_000
 
 
 def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
-    """Raises FIELD_INVALID, FIELD_NOT_BUILT, LIMIT_EXCEEDED, REFERENCE_INVALID."""
-    _refuse_unbuilt(message)
+    """Raises FIELD_INVALID, LIMIT_EXCEEDED, REFERENCE_INVALID."""
     _check_sizes(message)
     if message.network_mode not in _NETWORKS:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
@@ -56,7 +66,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         target=message.target,
         build_args=dict(message.build_args),
         labels=dict(message.labels),
-        platform=_platform(message),
+        platforms=_platforms(message),
         no_cache=message.no_cache,
         no_cache_stages=frozenset(message.no_cache_stages),
         pull=message.pull,
@@ -72,6 +82,12 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         check_only=message.check_only,
         is_filtered=message.is_filtered,
         source_date_seconds=_seconds(message),
+        provenance=_provenance(message),
+        sbom=message.sbom,
+        annotations=dict(message.annotations),
+        index_annotations=dict(message.index_annotations),
+        cache_from=tuple(ImageReference.parse(text).with_default_tag() for text in message.cache_from),
+        cache_to=_cache_to(message.cache_to),
     )
 
 
@@ -86,26 +102,17 @@ def refuse_files_of_host(message: builds_pb2.BuildImageRequest) -> None:
             raise FieldInvalid(field=f"{name}.git_url", rule=rule)
 
 
-def _refuse_unbuilt(message: builds_pb2.BuildImageRequest) -> None:
-    unbuilt = {
-        "cache_from": message.cache_from,
-        "cache_to": message.cache_to,
-        "provenance": message.provenance,
-        "sbom": message.sbom,
-        "platforms[1]": len(message.platforms) > 1,
-    }
-    for name, is_given in unbuilt.items():
-        if is_given:
-            raise FieldNotBuilt(field=name)
-
-
 def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
     sizes = {
         "MAX_SECRETS_BYTES": (MAX_SECRETS_BYTES, sum(map(len, message.secrets.values())), "secrets"),
         "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
         "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
         "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
+        "MAX_CACHES": (MAX_CACHES, len(message.cache_from), "cache_from"),
+        "MAX_PLATFORMS": (MAX_PLATFORMS, len(message.platforms), "platforms"),
     }
+    _check_annotations(message.annotations, "annotations")
+    _check_annotations(message.index_annotations, "index_annotations")
     for limit, (value, actual, field) in sizes.items():
         if actual > value:
             raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
@@ -115,14 +122,55 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
         raise FieldInvalid(field="shm_size_bytes", rule="must not be negative")
 
 
+def _cache_to(text: str) -> ImageReference | None:
+    if not text:
+        return None
+    reference = ImageReference.parse(text).with_default_tag()
+    if reference.digest is not None:
+        raise FieldInvalid(field="cache_to", rule="must have no digest: the cache's is not known before")
+    return reference
+
+
+def _check_annotations(annotations: Mapping[str, str], field: str) -> None:
+    if "" in annotations:
+        raise FieldInvalid(field=field, rule="must have no empty name")
+    size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in annotations.items())
+    for limit, value, actual in (
+        ("MAX_ANNOTATIONS", MAX_ANNOTATIONS, len(annotations)),
+        ("MAX_ANNOTATIONS_BYTES", MAX_ANNOTATIONS_BYTES, size_bytes),
+    ):
+        if actual > value:
+            raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
+
+
+def _provenance(message: builds_pb2.BuildImageRequest) -> ProvenanceWish | None:
+    if not message.HasField("provenance_spec"):
+        return ProvenanceWish() if message.provenance else None
+    spec = message.provenance_spec
+    if len(spec.builder_id) > MAX_BUILDER_ID_CHARS:
+        raise FieldInvalid(
+            field="provenance_spec.builder_id", rule=f"must have at most {MAX_BUILDER_ID_CHARS} characters"
+        )
+    return ProvenanceWish(
+        is_max=spec.mode == builds_pb2.ProvenanceSpec.MODE_MAX,
+        is_v1=spec.version == builds_pb2.ProvenanceSpec.VERSION_V1,
+        builder_id=spec.builder_id,
+    )
+
+
 def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
     if not message.HasField("source_date"):
         return None
     return (from_timestamp(message.source_date, "source_date") or 0) // _NANOS
 
 
-def _platform(message: builds_pb2.BuildImageRequest) -> Platform | None:
-    return from_platform(message.platforms[0], "platforms[0]") if message.platforms else None
+def _platforms(message: builds_pb2.BuildImageRequest) -> tuple[Platform, ...]:
+    """Without a variant an image is for every processor of its architecture, whatever this one has beyond it."""
+    found: list[Platform] = []
+    for index, one in enumerate(message.platforms):
+        wanted = from_platform(one, f"platforms[{index}]")
+        found.append(Platform.normalised(wanted.os, wanted.architecture, one.variant, wanted.os_version))
+    return tuple(dict.fromkeys(found))
 
 
 def _reference(text: str, index: int) -> ImageReference:
@@ -154,10 +202,15 @@ def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntr
         if kind is None:
             raise FieldInvalid(field=f"offer.entries[{index}].kind", rule="must be file, directory or symlink")
         digests = entry.chunk_digests
-        if any(len(digest) != _DIGEST_BYTES for digest in digests):
+        joined = b"".join(digests)
+        # One that has the right length in all is looked at again only where there are several.
+        if len(joined) != _DIGEST_BYTES * len(digests) or (
+            len(digests) > 1 and any(len(digest) != _DIGEST_BYTES for digest in digests)
+        ):
             raise FieldInvalid(field=f"offer.entries[{index}].chunk_digests", rule="must have 32 bytes each")
         if entry.size_bytes < 0:
             raise FieldInvalid(field=f"offer.entries[{index}].size_bytes", rule="must not be negative")
+        time = entry.modify_time
         found.append(
             OfferedEntry(
                 entry.path,
@@ -165,10 +218,10 @@ def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntr
                 entry.mode,
                 entry.uid,
                 entry.gid,
-                entry.modify_time.seconds,
-                max(0, min(entry.modify_time.nanos, _NANOS - 1)),
+                time.seconds,
+                max(0, min(time.nanos, _NANOS - 1)),
                 entry.link_target,
-                b"".join(digests),
+                joined,
                 entry.size_bytes,
             )
         )
@@ -197,12 +250,33 @@ def to_log(piece: LogPiece) -> builds_pb2.ReadBuildLogResponse:
     )
 
 
+def to_build(entry: BuildEntry, *, has_steps: bool) -> builds_pb2.Build:
+    """A build of the history."""
+    platforms = (to_platform(text) for text in entry.platforms)
+    return builds_pb2.Build(
+        id=entry.id,
+        state=operation_pb2.Operation.State.Value(f"STATE_{entry.state.value}"),
+        create_time=to_timestamp(entry.create_time_unix_nanos),
+        end_time=to_timestamp(entry.end_time_unix_nanos),
+        references=entry.references,
+        dockerfile_path=entry.dockerfile_path,
+        target=entry.target,
+        platforms=[platform for platform in platforms if platform is not None],
+        steps=[to_build_step(step) for step in entry.steps] if has_steps else (),
+        step_count=len(entry.steps),
+        cached_step_count=sum(step.state is BuildStepState.CACHED for step in entry.steps),
+        result=to_build_result(entry.result) if entry.result is not None else None,
+        failure=to_failure(entry.failure),
+        log_size_bytes=entry.log_size_bytes,
+    )
+
+
 def to_records(records: Sequence[CacheRecord], in_use: Sequence[bool]) -> list[builds_pb2.BuildCacheRecord]:
     """Records of the cache."""
     return [
         builds_pb2.BuildCacheRecord(
             id=record.key,
-            kind=builds_pb2.BuildCacheRecord.KIND_STEP,
+            kind=_CACHE_MOUNT if record.is_mount else builds_pb2.BuildCacheRecord.KIND_STEP,
             description=record.description,
             size_bytes=record.size_bytes,
             create_time=to_timestamp(record.create_time_unix_nanos),

@@ -77,7 +77,7 @@ def _set_progress(message: operation_pb2.Operation, progress: Progress) -> None:
             )
         case BuildProgress():
             message.build_progress.CopyFrom(
-                operation_pb2.BuildProgress(steps=[_to_build_step(step) for step in progress.steps])
+                operation_pb2.BuildProgress(steps=[to_build_step(step) for step in progress.steps])
             )
         case PruneProgress():
             message.prune_progress.CopyFrom(
@@ -87,7 +87,8 @@ def _set_progress(message: operation_pb2.Operation, progress: Progress) -> None:
             )
 
 
-def _to_build_step(step: BuildStep) -> operation_pb2.BuildStep:
+def to_build_step(step: BuildStep) -> operation_pb2.BuildStep:
+    """The message of a step of a build."""
     return operation_pb2.BuildStep(
         number=step.number,
         stage=step.stage,
@@ -96,6 +97,16 @@ def _to_build_step(step: BuildStep) -> operation_pb2.BuildStep:
         state=operation_pb2.BuildStep.State.Value(f"STATE_{step.state.value}"),
         start_time=to_timestamp(step.start_time_unix_nanos),
         end_time=to_timestamp(step.end_time_unix_nanos),
+    )
+
+
+def to_build_result(result: BuildResult) -> operation_pb2.BuildResult:
+    """The message of what a build brought."""
+    return operation_pb2.BuildResult(
+        image_id=result.image_id,
+        manifest_digest=result.manifest_digest,
+        references=result.references,
+        warnings=result.warnings,
     )
 
 
@@ -133,14 +144,7 @@ def _set_result(message: operation_pb2.Operation, result: Result) -> None:
         case LoadResult():
             message.load_result.CopyFrom(operation_pb2.LoadResult(images=to_loaded_images(result)))
         case BuildResult():
-            message.build_result.CopyFrom(
-                operation_pb2.BuildResult(
-                    image_id=result.image_id,
-                    manifest_digest=result.manifest_digest,
-                    references=result.references,
-                    warnings=result.warnings,
-                )
-            )
+            message.build_result.CopyFrom(to_build_result(result))
         case PruneResult():
             message.prune_result.CopyFrom(
                 operation_pb2.PruneResult(
