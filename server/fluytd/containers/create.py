@@ -85,7 +85,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         image=image,
         resolved=resolve(spec, image, container_id, namespaces.host_name(spec, ctx.host.hostname, find)),
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
-        ids=user_ids.chosen(spec, others, ctx.id_settings, ctx.table.id_ranges),
+        ids=user_ids.chosen(spec, image, others, ctx.id_settings, ctx.table.id_ranges),
     )
     entry = ctx.table.add(container)
     try:

@@ -99,6 +99,8 @@ class ImageFacts:
     exposed_ports: tuple[str, ...] = ()
     #: Paths inside, as the image spells them, that want a volume.
     volumes: tuple[str, ...] = ()
+    #: The highest user or group that something in it belongs to, as far as that was recorded.
+    max_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
