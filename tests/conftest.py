@@ -73,6 +73,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
             "cargo",
             "docker-registry",
             "dockerd",
+            "gcc",
             "git",
             "ip",
             "iptables",
