@@ -189,7 +189,7 @@ def table(audits: dict[str, list[Finding]]) -> list[str]:
         "keys": named("add to session", "id of session", "request", prefix="key "),
         "kinds of sockets": count("socket "),
         "sockets of virtual machines": named("AF_VSOCK STREAM", prefix="socket "),
-        "files of /proc with bytes": count("read /proc/"),
+        "files of /proc that can be read": count("read /proc/"),
         "files of /proc and /sys open to be written": count("write "),
         "devices open to be written": count("device /dev/"),
         "cgroups writable": named("/sys/fs/cgroup/", prefix="write "),

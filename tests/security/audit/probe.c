@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LAST_CALL = 480, WATCHDOG_MILLIS = 150, LAST_FAMILY = 46, PATH_BYTES = 4096, MAX_DEPTH = 24 };
+enum { LAST_CALL = 480, WATCHDOG_MILLIS = 600, LAST_FAMILY = 46, PATH_BYTES = 4096, MAX_DEPTH = 24 };
 
 static const char *name_of(int error) {
     const char *name = strerrorname_np(error);
@@ -244,10 +244,11 @@ static const char *opened(const char *path, int flags) {
     int fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     const char *answer = answer_of(fd);
     if (fd >= 0 && (flags & O_ACCMODE) == O_RDONLY) {
-        // Masked files are another's, or empty: what matters is whether bytes come.
+        // A mask is /dev/null in a file's place. What has no bytes at this moment may have some at the next.
         char byte;
-        ssize_t length = read(fd, &byte, 1);
-        answer = length < 0 ? name_of(errno) : length == 0 ? "empty" : "ok";
+        struct stat status;
+        if (read(fd, &byte, 1) < 0) answer = name_of(errno);
+        else if (!fstat(fd, &status) && S_ISCHR(status.st_mode)) answer = "masked";
     }
     if (fd >= 0) close(fd);
     return answer;
