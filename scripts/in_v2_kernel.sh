@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 checkout=$PWD
 
-scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static
+scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor
 machine=.build/v2-kernel
 mkdir -p $machine
 if [ ! -e $machine/vmlinuz ]; then
@@ -46,6 +46,7 @@ mkdir /memory/upper /memory/work
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
 for place in proc sys dev; do mount --move /\$place /root/\$place; done
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+mount -t securityfs securityfs /root/sys/kernel/security
 mount -t devpts devpts /root/dev/pts 2>/dev/null || { mkdir -p /root/dev/pts; mount -t devpts devpts /root/dev/pts; }
 mkdir -p /root/dev/shm
 for place in tmp run dev/shm; do mount -t tmpfs tmpfs /root/\$place; done

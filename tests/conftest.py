@@ -17,6 +17,7 @@ import pytest
 
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
+from fluytd.host import probe
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _SKIP_PREFIX: Final = "needs "
@@ -64,12 +65,14 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),
+    "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{
         name: _program(name)
         for name in (
+            "apparmor_parser",
             "cargo",
             "docker-registry",
             "dockerd",
