@@ -45,11 +45,6 @@ def auto(size: int = 0, **kinds: Any) -> security_pb2.NamespacesSpec:
     return security_pb2.NamespacesSpec(user=USERS(mode=USERS.MODE_AUTO, size=size), **kinds)
 
 
-def unsaid() -> security_pb2.NamespacesSpec:
-    """Nothing is said of users."""
-    return security_pb2.NamespacesSpec()
-
-
 def host_ids(pid: int) -> tuple[int, int]:
     """First id outside and number of ids of a process."""
     inside, outside, count = map(int, Path(f"/proc/{pid}/uid_map").read_text().split())
@@ -245,23 +240,27 @@ def test_the_ids_of_a_container_and_what_holds_unasked_are_told(engine: Engine, 
 
 def test_an_image_with_files_of_ids_that_do_not_fit_is_refused_by_the_id(engine: Engine) -> None:
     image = load(engine, tarball.file("etc/high", b"x", uid=70_000, gid=1_048_575))
-    told = output(
-        engine, image, "stat -c %u:%g /etc/high; chown 1:1 /etc/high; stat -c %u:%g /etc/high", namespaces=unsaid()
-    )
-    assert told.split() == ["70000:1048575", "1:1"]
     code, reason, metadata = refused_run(engine, "true", image=image, namespaces=auto(65_536))
     assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
     assert "id 1048575" in metadata["rule"]
     higher = load(engine, tarball.file("etc/high", b"x", uid=3_000_000))
-    # By the engine's own setting: nobody said auto.
-    with_default = refused_run(engine, "true", image=higher, namespaces=unsaid())
-    assert "id 3000000" in with_default[2]["rule"]
     assert output(engine, higher, "stat -c %u /etc/high", namespaces=auto(3_000_001)) == "3000000"
     assert output(engine, higher, "stat -c %u /etc/high", namespaces=HOST_USERS) == "3000000"
     # What a commit adds counts too.
     container = ended(engine, "touch /x && chown 90000 /x", namespaces=auto(100_000))
     commit(engine, container, "mapped:high")
     assert "id 90000" in refused_run(engine, "true", image="mapped:high", namespaces=auto(65_536))[2]["rule"]
+
+
+def test_an_image_gets_as_many_ids_as_its_files_need_where_nothing_is_said(tmp_path: Path) -> None:
+    with Engine(tmp_path, options=["--default-userns", "auto"]) as engine:
+        image = load(engine, tarball.file("etc/high", b"x", uid=70_000, gid=1_048_575))
+        script = "stat -c %u:%g /etc/high; chown 1:1 /etc/high; stat -c %u:%g /etc/high"
+        assert output(engine, image, script).split() == ["70000:1048575", "1:1"]
+        higher = load(engine, tarball.file("etc/high", b"x", uid=3_000_000))
+        code, reason, metadata = refused_run(engine, "true", image=higher)
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
+        assert "id 3000000" in metadata["rule"]
 
 
 def test_what_needs_the_hosts_users_has_them_and_is_refused_together_with_others(engine: Engine) -> None:

@@ -89,6 +89,11 @@ def test_the_setting_holds_where_nothing_is_said() -> None:
 def test_a_host_that_cannot_is_told_of_where_it_was_asked() -> None:
     cannot = replace(SETTINGS, obstacle="no such mounts")
     assert choose(spec_of(), settings=cannot) is None
+    assert [one.has_own_users for one in (SETTINGS, cannot, replace(SETTINGS, default=UsersMode.HOST))] == [
+        True,
+        False,
+        False,
+    ]
     with pytest.raises(FieldInvalid, match="no such mounts"):
         choose(spec_of(UsersMode.AUTO), settings=cannot)
 
