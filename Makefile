@@ -7,7 +7,7 @@ VENV := .build/venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,9 +34,13 @@ test-rust: ## The core's and the command line's own tests (needs setup-test once
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
 	@$(PYTEST) tests
 
-test-v2: setup-test ## Limits of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
+test-v2: setup-test ## Limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
-	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py
+	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py \
+	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py
+
+test-host-users: setup-test ## Containers and attacks once more where containers have the host's users (minutes)
+	@FLUYT_TEST_USERNS=host $(PYTEST) tests/e2e/containers tests/e2e/execs tests/security
 
 test-weakened: setup-test ## Run each attack of tests/security against a build that lacks the fence which stops it (minutes)
 	@scripts/weakened.sh
