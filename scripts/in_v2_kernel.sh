@@ -55,7 +55,12 @@ cp /command /root/run/command
 # Processes stand in a group of their own: a group that gives controllers on may hold none.
 mkdir /root/sys/fs/cgroup/init
 echo 1 >/root/sys/fs/cgroup/init/cgroup.procs
-exec chroot /root /bin/bash -c '
+mkdir -p /root/dev/net
+mknod /root/dev/net/tun c 10 200
+# The root of the mount namespace is the machine's, as after any boot: a process that is chrooted may make no user namespace.
+cd /root
+mount --move . /
+exec chroot . /bin/bash -c '
     echo \$\$ >/sys/fs/cgroup/init/cgroup.procs
     for controller in \$(cat /sys/fs/cgroup/cgroup.controllers); do echo +\$controller >/sys/fs/cgroup/cgroup.subtree_control; done
     cd "$checkout"
