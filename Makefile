@@ -7,7 +7,7 @@ VENV := .build/venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-weakened fuzz soak lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ example: setup-test ## Pull a Debian root file system from a real local registry
 	@$(PY) examples/limits_from_registry.py
 
 test: setup-test ## Run every test this host can run, then list what was skipped and why
-	@$(MAKE) --no-print-directory lint test-rust test-python
+	@$(MAKE) --no-print-directory lint audit test-rust test-python
 
 test-rust: ## The core's and the command line's own tests (needs setup-test once)
 	@export FLUYT_SUPERVISOR=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor FLUYT_SUPERVISOR_PREBUILT=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor
@@ -34,9 +34,13 @@ test-rust: ## The core's and the command line's own tests (needs setup-test once
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
 	@$(PYTEST) tests
 
-test-v2: setup-test ## Limits of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
+test-v2: setup-test ## Limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
-	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py
+	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py \
+	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py
+
+test-host-users: setup-test ## Containers and attacks once more where containers have the host's users (minutes)
+	@FLUYT_TEST_USERNS=host $(PYTEST) tests/e2e/containers tests/e2e/execs tests/security
 
 test-weakened: setup-test ## Run each attack of tests/security against a build that lacks the fence which stops it (minutes)
 	@scripts/weakened.sh
@@ -47,6 +51,9 @@ fuzz: setup-test ## Damage the kept inputs of tests/data/fuzz for FLUYT_FUZZ_SEC
 
 soak: setup-test ## Drive containers at random for thousands of steps, killing daemon and supervisors (FLUYT_TEST_STEPS, FLUYT_TEST_SEED)
 	@FLUYT_TEST_SEED=$${FLUYT_TEST_SEED:-$$RANDOM} FLUYT_TEST_STEPS=$${FLUYT_TEST_STEPS:-5000} $(PYTEST) tests/recovery/test_lives.py -s
+
+audit: ## Licences, sources and duplicates of crates; advisories where their data can be had
+	@scripts/audit.sh
 
 lint: ## rustfmt, clippy, ruff, mypy, stubtest
 	@cargo fmt --all --check
@@ -67,11 +74,13 @@ proto: ## Regenerate the Python messages and the frozen descriptor from proto/
 errors: ## Regenerate docs/errors.md from the catalogue
 	@PYTHONPATH=server $(PY) -m fluytd.errors > docs/errors.md
 
-lock: ## Pin requirements/dev.in anew into requirements/dev.txt
+lock: ## Pin requirements/*.in anew into requirements/*.txt
 	@$(PY) -m venv .build/lock
 	.build/lock/bin/pip install --quiet pip-tools
 	.build/lock/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/dev.txt requirements/dev.in
+	.build/lock/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/audit.txt requirements/audit.in
 
 bench: setup ## Time this engine beside every peer that is installed, in one run
 	@cargo build --quiet --release --locked -p fluyt-cli --example bench_client

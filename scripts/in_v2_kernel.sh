@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 checkout=$PWD
 
-scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static
+scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor
 machine=.build/v2-kernel
 mkdir -p $machine
 if [ ! -e $machine/vmlinuz ]; then
@@ -46,6 +46,7 @@ mkdir /memory/upper /memory/work
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
 for place in proc sys dev; do mount --move /\$place /root/\$place; done
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+mount -t securityfs securityfs /root/sys/kernel/security
 mount -t devpts devpts /root/dev/pts 2>/dev/null || { mkdir -p /root/dev/pts; mount -t devpts devpts /root/dev/pts; }
 mkdir -p /root/dev/shm
 for place in tmp run dev/shm; do mount -t tmpfs tmpfs /root/\$place; done
@@ -54,7 +55,12 @@ cp /command /root/run/command
 # Processes stand in a group of their own: a group that gives controllers on may hold none.
 mkdir /root/sys/fs/cgroup/init
 echo 1 >/root/sys/fs/cgroup/init/cgroup.procs
-exec chroot /root /bin/bash -c '
+mkdir -p /root/dev/net
+mknod /root/dev/net/tun c 10 200
+# The root of the mount namespace is the machine's, as after any boot: a process that is chrooted may make no user namespace.
+cd /root
+mount --move . /
+exec chroot . /bin/bash -c '
     echo \$\$ >/sys/fs/cgroup/init/cgroup.procs
     for controller in \$(cat /sys/fs/cgroup/cgroup.controllers); do echo +\$controller >/sys/fs/cgroup/cgroup.subtree_control; done
     cd "$checkout"

@@ -17,6 +17,7 @@ import pytest
 
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
+from fluytd.host import probe
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _SKIP_PREFIX: Final = "needs "
@@ -64,6 +65,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),
+    "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
@@ -71,11 +73,13 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
         name: _program(name)
         for name in (
             "buildah",
+            "apparmor_parser",
             "cargo",
             "dbus-daemon",
             "docker-registry",
             "dockerd",
             "firewalld",
+            "gcc",
             "git",
             "ip",
             "iptables",

@@ -57,7 +57,7 @@ class Config:
     default_network: str = "bridge"
     #: Users of a container whose caller says nothing: `auto` for a range of ids of its own where the host allows it, or
     #: `host`.
-    default_userns: str = "host"
+    default_userns: str = "auto"
     #: The ids of the host that containers get: the first, how many there are, and how many one gets that asks for no
     #: number. The default lies where systemd has containers. Source: systemd, "Users, Groups, UIDs and GIDs".
     userns_first_id: int = 2**30

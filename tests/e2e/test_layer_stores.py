@@ -10,6 +10,7 @@ import pytest
 from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc, images_pb2
 from tests.support import image_files, images, tarball
 from tests.support.engine import PATIENCE_SECONDS, Engine
+from tests.support.inside import touch
 
 pytestmark = pytest.mark.needs("erofs")
 
@@ -87,7 +88,7 @@ def test_a_container_on_erofs_layers_outlives_the_daemon_that_mounted_them(tmp_p
     pid = engine.start_container("two:1", "old", "sh", "-c", script).host_pid
     engine.kill()
     # Nothing of these files was read before, and who mounted them is dead.
-    Path(f"/proc/{pid}/root/go").touch()
+    touch(pid, "/go")
     engine.start()
     with engine:
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -138,6 +138,13 @@ def processes_of(engine: Engine) -> list[Process]:
     return list(found.values())
 
 
+def idle_supervisors(found: Iterable[Process]) -> set[int]:
+    """Those of the processes that wait for starts. One that waits for a container with users of its own has a child
+    that keeps the user namespace for it."""
+    waiting = {process.pid: process.parent for process in found if process.is_idle}
+    return {pid for pid, parent in waiting.items() if parent not in waiting}
+
+
 def all_processes() -> Iterator[Process]:
     """Every process of the host, lowest pid first."""
     for pid in sorted(int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()):
@@ -192,11 +199,8 @@ def _processes(engine: Engine, live: dict[str, container_pb2.Container]) -> Iter
     found = processes_of(engine)
     supervisors = [process for process in found if process.is_supervisor and not process.is_idle]
     owned = {process.pid for process in supervisors if set(process.arguments[1:2]) <= live.keys()}
-    waiting = {process.pid for process in found if process.is_idle}
-    # One that waits for a container in a user namespace has a child that keeps the namespace for it.
-    idle = waiting - {process.pid for process in found if process.parent in waiting}
-    if len(idle) > MAX_IDLE_SUPERVISORS:
-        yield f"{len(idle)} idle supervisors"
+    if (count := len(idle_supervisors(found))) > MAX_IDLE_SUPERVISORS:
+        yield f"{count} idle supervisors"
     for process in found:
         is_of_live = any(f"/{engine.cgroup_parent}/{name}" in process.groups for name in live)
         if process.pid not in owned and not process.is_idle and not is_of_live:

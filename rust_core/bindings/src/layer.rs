@@ -17,6 +17,7 @@ pub(crate) struct LayerInfo {
     diff_id: String,
     size_bytes: u64,
     entry_count: u64,
+    max_id: u32,
     depends_on_lower: bool,
     kind: String,
     stored_bytes: u64,
@@ -49,6 +50,7 @@ impl From<layer::LayerInfo> for LayerInfo {
             diff_id: info.diff_id.to_string(),
             size_bytes: info.size_bytes,
             entry_count: info.entry_count,
+            max_id: info.max_id,
             stored_bytes: info.stored_bytes,
             kind: info.kind,
         }

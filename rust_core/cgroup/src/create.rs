@@ -7,12 +7,13 @@ use rustix::fs::{mkdirat, openat, unlinkat, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use sys::failpoint;
 
+use crate::device_program;
 use crate::files::{self, io};
 use crate::group::Member;
 use crate::prepare::fill_cpuset;
 use crate::{
-    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceAccess, DeviceControl, Group,
-    IfAbsent, Limits, Mode as HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
+    CgroupError, CgroupHost, CheckedLimits, Clamp, CurrentMemory, DeviceAccess, DeviceControl, DeviceRule,
+    Group, IfAbsent, Limits, Mode as HostMode, PlannedWrite, Report, Version, DEFAULT_DEVICE_RULES,
     MAX_DEVICE_RULES,
 };
 
@@ -94,6 +95,11 @@ impl CgroupHost {
             group.report.clamps.extend(clamp);
         }
         group.report.devices = self.control_devices(group, access)?;
+        if group.report.devices == DeviceControl::NotEnforced {
+            let (limit, requested) = ("devices", "the default devices".to_owned());
+            let (given, reason) = ("nodes of /dev", "no program that judges devices can be installed");
+            group.report.clamps.push(Clamp { limit, requested, given, reason });
+        }
         failpoint::hit("cgroup.limited");
         Ok(())
     }
@@ -153,7 +159,7 @@ impl CgroupHost {
         };
         let home = self.layout().home("devices");
         let Some(member) = group.members.iter().find(|member| Some(member.hierarchy) == home) else {
-            return Ok(DeviceControl::NotEnforced);
+            return judge_devices(group, further);
         };
         let below = Path::new(&group.name);
         let rejected = |file: &str, value: &str, errno: Errno| CgroupError::LimitRejected {
@@ -172,6 +178,25 @@ impl CgroupHost {
         DEFAULT_DEVICE_RULES.into_iter().try_for_each(write)?;
         further.iter().try_for_each(|rule| write(&rule.to_string()))?;
         Ok(DeviceControl::Enforced)
+    }
+}
+
+/// A program judges the uses of devices, as the v2 tree has no file for that.
+fn judge_devices(group: &Group, further: &[DeviceRule]) -> Result<DeviceControl, CgroupError> {
+    let Some(member) = group.members.iter().find(|member| member.version == Version::V2) else {
+        return Ok(DeviceControl::NotEnforced);
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(member.parent.as_fd(), &group.name, flags, Mode::empty())
+        .map_err(|errno| io("openat", &member.path, errno))?;
+    let default: Vec<DeviceRule> = DEFAULT_DEVICE_RULES.iter().filter_map(|rule| rule.parse().ok()).collect();
+    debug_assert_eq!(default.len(), DEFAULT_DEVICE_RULES.len());
+    let program = device_program::program(default.iter().chain(further));
+    match sys::cgroup_device::install(directory.as_fd(), &program) {
+        Ok(()) => Ok(DeviceControl::Enforced),
+        // A kernel without such programs, or a daemon without rights on the host.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => Ok(DeviceControl::NotEnforced),
+        Err(errno) => Err(io("bpf", &member.path, errno)),
     }
 }
 

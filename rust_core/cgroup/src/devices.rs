@@ -1,6 +1,7 @@
 //! Which device files a group may open.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The most rules of a group besides the default ones.
 pub const MAX_DEVICE_RULES: usize = 1024;
@@ -47,6 +48,37 @@ impl fmt::Display for DeviceRule {
     }
 }
 
+/// A text that is no rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoRule;
+
+impl FromStr for DeviceRule {
+    type Err = NoRule;
+
+    /// As `devices.allow` takes it.
+    fn from_str(text: &str) -> Result<Self, NoRule> {
+        let mut words = text.split(' ');
+        let (Some(kind), Some(numbers), Some(access), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(NoRule);
+        };
+        let kind = match kind {
+            "b" => DeviceKind::Block,
+            "c" => DeviceKind::Character,
+            _ => return Err(NoRule),
+        };
+        let number = |text: &str| match text {
+            "*" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| NoRule),
+        };
+        let (major, minor) = numbers.split_once(':').ok_or(NoRule)?;
+        let has = |letter| access.contains(letter);
+        let (major, minor) = (number(major)?, number(minor)?);
+        Ok(Self { kind, major, minor, read: has('r'), write: has('w'), make: has('m') })
+    }
+}
+
 /// Which devices the processes of a group may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceAccess {
@@ -63,8 +95,8 @@ pub enum DeviceControl {
     Enforced,
     /// Every device: the container is privileged.
     Unrestricted,
-    /// The host's v2 tree controls devices by a BPF program, which is not installed: the capabilities and the
-    /// container's own /dev are all that stands between it and a device.
+    /// The host's v2 tree controls devices by a BPF program, which this kernel or our rights do not allow: the
+    /// capabilities and the container's own /dev are all that stands between it and a device.
     NotEnforced,
 }
 
@@ -86,3 +118,18 @@ pub const DEFAULT_DEVICE_RULES: [&str; 11] = [
     "c 5:2 rwm",
     "c 136:* rwm",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_read_as_it_is_written() {
+        for text in DEFAULT_DEVICE_RULES {
+            assert_eq!(text.parse::<DeviceRule>().unwrap().to_string(), text);
+        }
+        for text in ["", "c", "c 1:3", "x 1:3 r", "c 1 r", "c 1:3 r r", "c -1:3 r", "c 1:x r"] {
+            assert_eq!(text.parse::<DeviceRule>(), Err(NoRule), "{text}");
+        }
+    }
+}

@@ -8,6 +8,7 @@
 
 mod block_io;
 mod create;
+mod device_program;
 mod devices;
 mod error;
 mod files;
@@ -28,7 +29,7 @@ mod v2;
 
 pub use block_io::{IoDevice, MAX_IO_DEVICES, MAX_IO_WEIGHT, MIN_IO_WEIGHT};
 pub use devices::{
-    DeviceAccess, DeviceControl, DeviceKind, DeviceRule, DEFAULT_DEVICE_RULES, MAX_DEVICE_RULES,
+    DeviceAccess, DeviceControl, DeviceKind, DeviceRule, NoRule, DEFAULT_DEVICE_RULES, MAX_DEVICE_RULES,
 };
 pub use error::CgroupError;
 pub use files::MAX_CONTROL_FILE_BYTES;

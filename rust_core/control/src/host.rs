@@ -2,18 +2,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cgroup::CgroupHost;
 use errors::IoError;
-use process::seccomp::Profile;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::Serialize;
 
 use crate::error::ControlError;
 use crate::exec::Exec;
+use crate::filters::FilterCache;
 use crate::groups::Groups;
 use crate::handle::{wait_readable, Supervisor};
 use crate::peer;
@@ -25,18 +25,13 @@ use crate::wire::{Report, Request, MAX_JOINED, MAX_PLAN_BYTES, PROTOCOL_VERSION}
 
 /// How long a supervisor that was found may take to say what it runs.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Compiled filters that are kept, the oldest given up first.
-pub const MAX_CACHED_FILTERS: usize = 16;
-
-/// A profile, the capabilities it depends on, and what they compile to.
-type CachedFilters = (Profile, Vec<String>, Arc<Vec<Vec<u8>>>);
 
 /// Starts supervisors from one opened program. One per daemon; shared between threads.
 #[derive(Debug)]
 pub struct SupervisorHost {
     program: Program,
     groups: CgroupHost,
-    filters: Mutex<Vec<CachedFilters>>,
+    filters: FilterCache,
     ready: ReadySupervisors,
 }
 
@@ -52,7 +47,7 @@ impl SupervisorHost {
         Ok(Self {
             program,
             groups: CgroupHost::open()?,
-            filters: Mutex::new(Vec::new()),
+            filters: FilterCache::default(),
             ready: ReadySupervisors::default(),
         })
     }
@@ -101,7 +96,7 @@ impl SupervisorHost {
                 subject: "joined containers".to_owned(),
             });
         }
-        let filters = self.filters(&start.profile()?, &start.capabilities)?;
+        let filters = self.filters.take(&start.profile()?, &start.capabilities)?;
         let plan = start.plan(filters.to_vec())?;
         let memory = sealed_plan(&start.container_id, &plan)?;
 
@@ -199,24 +194,9 @@ impl SupervisorHost {
     /// # Errors
     /// `FIELD_INVALID`, `LIMIT_EXCEEDED`, `IO_FAILED`; `SUPERVISOR_LOST` if it has gone.
     pub fn exec(&self, supervisor: &Supervisor, start: &ExecStart) -> Result<Arc<Exec>, ControlError> {
-        let filters = self.filters(&start.profile()?, &start.capabilities)?;
+        let filters = self.filters.take(&start.profile()?, &start.capabilities)?;
         let memory = sealed_plan(&start.id, &start.spec(filters.to_vec()))?;
         supervisor.begin_exec(start, memory.as_fd())
-    }
-
-    fn filters(&self, profile: &Profile, capabilities: &[String]) -> Result<Arc<Vec<Vec<u8>>>, ControlError> {
-        let mut cache = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, filters)) =
-            cache.iter().find(|(cached, names, _)| cached == profile && *names == capabilities)
-        {
-            return Ok(Arc::clone(filters));
-        }
-        let filters = Arc::new(process::seccomp::compile(profile, capabilities)?);
-        if cache.len() == MAX_CACHED_FILTERS {
-            cache.remove(0);
-        }
-        cache.push((profile.clone(), capabilities.to_vec(), Arc::clone(&filters)));
-        Ok(filters)
     }
 }
 

@@ -20,6 +20,7 @@
 pub mod error;
 pub mod exec;
 pub mod exit_record;
+mod filters;
 mod groups;
 pub mod handle;
 pub mod host;

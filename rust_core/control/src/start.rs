@@ -104,6 +104,8 @@ pub struct ContainerStart {
     pub seccomp_profile: String,
     /// No process gains privileges by execve.
     pub no_new_privileges: bool,
+    /// Name of a loaded AppArmor profile; empty for none.
+    pub apparmor_profile: String,
     /// setrlimit(2) by name.
     pub rlimits: Vec<Rlimit>,
     /// Hidden paths inside.
@@ -198,6 +200,7 @@ impl ContainerStart {
             cgroup: CgroupJoin::default(),
             terminal: size_of(self.terminal),
             ids: self.ids.map(|(first_id, count)| Ids { first_id, count, joined: self.ids_joined }),
+            apparmor_profile: self.apparmor_profile.clone(),
         };
         Ok(Plan {
             container_id: self.container_id.clone(),
@@ -254,6 +257,8 @@ pub struct ExecStart {
     pub seccomp_profile: String,
     /// No process gains privileges by execve.
     pub no_new_privileges: bool,
+    /// Name of a loaded AppArmor profile; empty for none.
+    pub apparmor_profile: String,
     /// setrlimit(2) by name.
     pub rlimits: Vec<Rlimit>,
     /// -1000 to 1000.
@@ -281,6 +286,7 @@ impl ExecStart {
             rlimits: self.rlimits.clone(),
             oom_score_adj: self.oom_score_adj,
             terminal: size_of(self.terminal),
+            apparmor_profile: self.apparmor_profile.clone(),
         }
     }
 

@@ -23,6 +23,7 @@ fn exec(args: &[&str]) -> ExecStart {
         capabilities: owned(&process::capabilities::default_names()),
         seccomp_profile: "default".to_owned(),
         no_new_privileges: false,
+        apparmor_profile: String::new(),
         rlimits: Vec::new(),
         oom_score_adj: None,
         open_stdin: false,

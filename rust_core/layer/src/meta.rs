@@ -19,6 +19,8 @@ pub struct LayerInfo {
     pub size_bytes: u64,
     /// Entries of the archive that were applied.
     pub entry_count: u64,
+    /// The highest user or group that an entry belongs to; 0 in layers stored before this was recorded.
+    pub max_id: u32,
     /// What it takes from the layers below.
     pub facts: Facts,
     /// How the blob it came from was compressed.
@@ -45,6 +47,9 @@ pub(crate) struct Meta {
     pub diff_id: Digest,
     pub size_bytes: u64,
     pub entry_count: u64,
+    /// Absent in layers stored before this was recorded.
+    #[serde(default)]
+    pub max_id: u32,
     pub compression: Compression,
     /// The kernel's boot id when the layer was staged: what was staged before the last boot and never published may
     /// have lost its data, and is not believed.
@@ -65,6 +70,7 @@ impl Meta {
             diff_id: self.diff_id,
             size_bytes: self.size_bytes,
             entry_count: self.entry_count,
+            max_id: self.max_id,
             facts: self.facts,
             compression: self.compression,
             stored_bytes: self.stored_bytes.unwrap_or(self.size_bytes),

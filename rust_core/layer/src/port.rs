@@ -126,6 +126,8 @@ pub struct Written {
     pub size_bytes: u64,
     /// Entries applied.
     pub entry_count: u64,
+    /// The highest user or group that an entry belongs to.
+    pub max_id: u32,
     /// What the layer takes from those below it.
     pub facts: Facts,
     /// What it takes on disk, of a kind that knows.

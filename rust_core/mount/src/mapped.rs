@@ -10,6 +10,9 @@ use crate::overlay::{finish, over, Directory};
 use crate::plan::MAX_LOWER_DIRS;
 use crate::{bind_path_detached, Attributes, MountError, OverlayPlan};
 
+/// What a caller can do where owners cannot be shifted.
+const WAY_OUT: &str = "only a container with the users of the host (--userns host) can have it";
+
 /// A user namespace and what its id 0 is outside.
 #[derive(Debug, Clone, Copy)]
 pub struct IdMap<'fd> {
@@ -37,8 +40,8 @@ pub fn map_ids(
         path: subject.to_path_buf(),
         errno: errno.raw_os_error(),
         message: match errno {
-            Errno::INVAL => "a file system there cannot show files with other owners".to_owned(),
-            Errno::PERM => "it shows files with other owners already".to_owned(),
+            Errno::INVAL => format!("a file system there cannot show files with other owners; {WAY_OUT}"),
+            Errno::PERM => format!("it shows files with other owners already; {WAY_OUT}"),
             _ => String::new(),
         },
     })

@@ -17,7 +17,7 @@ use crate::spec::{Namespace, Network, Rlimit, Spec};
 use crate::step::Step;
 use crate::terminal::Terminal;
 use crate::users::Identity;
-use crate::{cgroups, cwd, identity, limits, namespaces, root, sysctl};
+use crate::{apparmor, cgroups, cwd, identity, limits, namespaces, root, sysctl};
 
 /// The mask of files that a container's program makes, unless it sets another.
 const UMASK: Mode = Mode::from_raw_mode(0o022);
@@ -112,6 +112,8 @@ pub(crate) fn outside(given: Given<'_>) -> Outcome<Outside> {
 
 fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Outcome<Command> {
     let Given { spec, stdio, terminal_socket, network_namespace, joined, reporter } = given;
+    // While the host's /proc is in sight.
+    let profile = apparmor::Profile::open(&spec.apparmor_profile)?;
     cgroups::join(&spec.cgroup, &outside.groups, spec.namespaces.cgroup, joined)?;
     failpoint::hit("process.root");
     let proc = kernel::make_proc()?;
@@ -163,6 +165,7 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
         no_new_privileges: spec.no_new_privileges,
         seccomp_filters: &spec.seccomp_filters,
         capabilities: prepared.capabilities,
+        profile,
     };
     program.make_ready(root, &identity, reporter)
 }
@@ -176,6 +179,7 @@ pub(crate) struct Program<'spec> {
     pub(crate) no_new_privileges: bool,
     pub(crate) seccomp_filters: &'spec [Vec<u8>],
     pub(crate) capabilities: CapabilitySet,
+    pub(crate) profile: Option<apparmor::Profile<'spec>>,
 }
 
 impl Program<'_> {
@@ -199,6 +203,9 @@ impl Program<'_> {
         }
         identity::raise()?;
         limits::set(self.rlimits, reporter)?;
+        if let Some(profile) = &self.profile {
+            profile.apply()?;
+        }
         if self.no_new_privileges && !sys::weakened::lacks("no-new-privileges") {
             set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;
         }

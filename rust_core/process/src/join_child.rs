@@ -18,7 +18,7 @@ use crate::spawn::Stdio;
 use crate::spec::ExecSpec;
 use crate::step::Step;
 use crate::terminal::Terminal;
-use crate::{cgroups, identity, limits};
+use crate::{apparmor, cgroups, identity, limits};
 
 /// The namespaces that are joined here; that of pids was joined by birth.
 const NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
@@ -62,7 +62,8 @@ fn until_exec(
     }
     die_with_parent(reporter)?;
     setsid().at(Step::Session, "")?;
-    // While the host's files are in sight: the groups, and the score that the supervisor has lowered for itself.
+    // While the host's files are in sight: the profile, the groups, and the score that the supervisor has lowered for itself.
+    let profile = apparmor::Profile::open(&spec.apparmor_profile)?;
     cgroups::join_v1(container.cgroup)?;
     if let Some(ids) = container.ids {
         limits::raise(&spec.rlimits)?;
@@ -100,6 +101,7 @@ fn until_exec(
         no_new_privileges: spec.no_new_privileges,
         seccomp_filters: &spec.seccomp_filters,
         capabilities,
+        profile,
     };
     program.make_ready(root, &identity, reporter)
 }

@@ -11,6 +11,7 @@ pub mod spec;
 pub mod step;
 pub mod users;
 
+mod apparmor;
 mod at;
 mod cgroups;
 mod child;

@@ -65,6 +65,8 @@ pub struct Spec {
     pub terminal: Option<TerminalSize>,
     /// The ids that the container has on the host; None are the caller's own.
     pub ids: Option<Ids>,
+    /// Name of an AppArmor profile that is loaded on the host; empty keeps the caller's.
+    pub apparmor_profile: String,
 }
 
 /// User and group ids of a container that is in a user namespace: 0 to `count - 1` inside are `first_id` and those after
@@ -114,6 +116,8 @@ pub struct ExecSpec {
     pub oom_score_adj: Option<i32>,
     /// As [`Spec::terminal`], without /dev/console.
     pub terminal: Option<TerminalSize>,
+    /// As [`Spec::apparmor_profile`].
+    pub apparmor_profile: String,
 }
 
 /// Whose network namespace the process is in.

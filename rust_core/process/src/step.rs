@@ -44,6 +44,7 @@ steps! {
     Identity "identity" "User, groups and capabilities are taken on.",
     Cwd "cwd" "The working directory is made or entered.",
     Seccomp "seccomp" "A seccomp filter is installed.",
+    AppArmor "apparmor" "The AppArmor profile is asked for.",
     Join "namespace" "A namespace of another container is joined.",
     Exec "exec" "The command is found and executed.",
 }

@@ -67,6 +67,15 @@ fn a_filter_that_is_none_is_a_failure() {
 }
 
 #[test]
+fn a_profile_that_the_kernel_does_not_have_is_a_failure() {
+    // Without AppArmor, as without this profile.
+    let absent = |spec: &mut process::spec::Spec| spec.apparmor_profile = "fluyt-test-absent".to_owned();
+    let outcome = Container::new("true").with(absent).run();
+    assert_eq!(outcome.failure("step"), "AppArmor");
+    assert_eq!(Container::new("echo ok").with(|spec| spec.apparmor_profile.clear()).run().output(), "ok");
+}
+
+#[test]
 fn z10_sysctls_of_the_container_are_set_and_the_hosts_are_out_of_reach() {
     let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).expect("a parameter");
     let before = (read("kernel/shm_rmid_forced"), read("kernel/core_pattern"), read("net/ipv4/ip_forward"));

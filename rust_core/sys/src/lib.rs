@@ -5,6 +5,7 @@ pub mod abilities;
 pub mod boot;
 pub mod borrow;
 pub mod cancel;
+pub mod cgroup_device;
 pub mod clone;
 pub mod descriptors;
 pub mod failpoint;

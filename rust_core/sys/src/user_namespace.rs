@@ -39,7 +39,7 @@ impl Draft {
     /// Source: user_namespaces(7).
     pub fn new(has_network: bool) -> Result<Self, Errno> {
         let network = if has_network { libc::CLONE_NEWNET } else { 0 };
-        Ok(Self { sleeper: Sleeper::start(network)? })
+        Ok(Self { sleeper: Sleeper::start(network, std::process::id())? })
     }
 
     /// Its network namespace (CLOEXEC); that of the caller if it has none.
@@ -75,10 +75,17 @@ struct Sleeper {
     _stack: Vec<u8>,
 }
 
-extern "C" fn sleep_for_ever(_: *mut c_void) -> libc::c_int {
-    // SAFETY: prctl(2) with numbers only. It cannot fail, so that the errno that this process shares with its parent
-    // is never written.
-    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+/// `parent`: the id of the process that makes this one, as a number.
+extern "C" fn sleep_for_ever(parent: *mut c_void) -> libc::c_int {
+    // SAFETY: prctl(2), getppid(2) and exit(2) with numbers only. The first two cannot fail, so that the errno that this
+    // process shares with its parent is never written; the last does not return.
+    unsafe {
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        // It may have been killed before that call: nobody would end this process then.
+        if libc::syscall(libc::SYS_getppid) != parent as libc::c_long {
+            libc::syscall(libc::SYS_exit, 0);
+        }
+    }
     loop {
         // SAFETY: ppoll(2) of nothing without a time only sleeps. It returns only after a handled signal, and all signals are blocked, so
         // errno is not written here either.
@@ -89,7 +96,8 @@ extern "C" fn sleep_for_ever(_: *mut c_void) -> libc::c_int {
 }
 
 impl Sleeper {
-    fn start(further_namespaces: libc::c_int) -> Result<Self, Errno> {
+    /// It ends by itself if its parent is not the process `parent`.
+    fn start(further_namespaces: libc::c_int, parent: u32) -> Result<Self, Errno> {
         let mut stack = vec![0_u8; STACK_BYTES];
         // SAFETY: sigset_t is a plain array of integers that sigfillset fills.
         let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -105,7 +113,8 @@ impl Sleeper {
         let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | further_namespaces;
         // SAFETY: the child runs only `sleep_for_ever` on `stack`, which lives in the returned value and is freed after
         // the child is reaped; it takes no lock, allocates nothing and never returns.
-        let pid = unsafe { libc::clone(sleep_for_ever, top as *mut c_void, flags, std::ptr::null_mut()) };
+        let pid =
+            unsafe { libc::clone(sleep_for_ever, top as *mut c_void, flags, parent as usize as *mut c_void) };
         let answer = std::io::Error::last_os_error();
         // SAFETY: `before` was filled above.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
@@ -179,6 +188,26 @@ mod tests {
             fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&namespace))).unwrap();
         assert!(link.to_str().unwrap().starts_with("user:["), "{link:?}");
         assert_ne!(link, fs::read_link("/proc/self/ns/user").unwrap());
+    }
+
+    #[test]
+    fn a_keeper_whose_parent_was_gone_before_it_could_ask_for_a_signal_ends_by_itself() {
+        if !is_root() {
+            return;
+        }
+        let state = |keeper: &Sleeper| {
+            let text = fs::read_to_string(format!("/proc/{}/stat", keeper.pid)).unwrap();
+            text.rsplit(')').next().unwrap().trim_start().chars().next()
+        };
+        // As if the process that made it were another one than its parent, which init is for an orphan.
+        let orphan = Sleeper::start(0, std::process::id() + 1).unwrap();
+        let kept = Sleeper::start(0, std::process::id()).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while state(&orphan) != Some('Z') {
+            assert!(std::time::Instant::now() < deadline, "it stays");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert_ne!(state(&kept), Some('Z'));
     }
 
     #[test]

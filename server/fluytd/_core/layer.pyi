@@ -29,6 +29,9 @@ class LayerInfo:
     @property
     def entry_count(self) -> int: ...
     @property
+    def max_id(self) -> int:
+        """The highest user or group that an entry belongs to; 0 if that was not recorded."""
+    @property
     def depends_on_lower(self) -> bool:
         """True if it has a parent directory without an entry of its own, a hard link to a file of a lower layer, or
         whiteouts, so that `ingest.finish_layer` must be asked before it is used over other layers."""

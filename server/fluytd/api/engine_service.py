@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fluyt.v1 import engine_pb2, engine_pb2_grpc
-from fluyt.v1.types import container_pb2
+from fluyt.v1.types import container_pb2, security_pb2
 from fluytd.api.convert.engine import to_capability, to_check_event, to_disk_usage, to_host
 from fluytd.api.convert.values import timestamp_of
 from fluytd.checks.service import StorageChecker
@@ -16,6 +16,7 @@ from fluytd.images.usage import ImageUsage, Usage
 
 #: Newest package of the API that this engine serves.
 API_VERSION: Final = "fluyt.v1"
+_USERS: Final = security_pb2.UserNamespaceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class EngineFacts:
     layer_store: str
     #: (name, value, unit, what it bounds) of the engine's limits.
     limits: Sequence[tuple[str, int, str, str]]
+    #: Containers whose caller says nothing have users of their own.
+    has_own_users: bool
     #: What every container on this host gets less of, as `field: reason`.
     clamps: Sequence[str]
     #: Number of containers by the name of their state, `running` for example.
@@ -97,6 +100,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
             ],
             image_count=facts.image_count(),
             warnings=await self._host.warnings(),
+            default_users=_USERS.MODE_AUTO if facts.has_own_users else _USERS.MODE_HOST,
         )
 
     async def GetDiskUsage(

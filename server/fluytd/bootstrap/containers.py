@@ -120,7 +120,7 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
         str(config.journal_socket_path),
     )
     devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
-    has_users = id_settings(base).default is UsersMode.AUTO
+    has_users = id_settings(base).has_own_users
     runtime = CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users)
     return runtime, facts
 

@@ -29,6 +29,7 @@ def engine_facts_of(
         run_root=str(config.run_root),
         layer_store=images.layers.core.kind,
         limits=limits_of(config),
+        has_own_users=containers.service.ctx.id_settings.has_own_users,
         clamps=(),
         container_counts=containers.counts,
         image_count=lambda: sum(1 for _ in catalogue.table),

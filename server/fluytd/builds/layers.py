@@ -78,4 +78,4 @@ class LayerKeeper:
         if layer.layer_id != stored.layer.layer_id:
             await self.collector.discard_staged([stored.layer.layer_id])
         descriptor = Descriptor(stored.media_type, stored.digest, stored.size_bytes)
-        return ImageLayer(descriptor, stored.diff_id, chain_id, layer.layer_id, layer.size_bytes)
+        return ImageLayer(descriptor, stored.diff_id, chain_id, layer.layer_id, layer.size_bytes, layer.max_id)

@@ -130,15 +130,19 @@ class CachedLayer:
     chain_id: Digest
     layer_id: str
     size_bytes: int
+    #: See `images.model.ImageLayer.max_id`.
+    max_id: int = 0
 
     def as_image_layer(self) -> ImageLayer:
         """The same as an image has it."""
-        return ImageLayer(self.descriptor, self.diff_id, self.chain_id, self.layer_id, self.size_bytes)
+        return ImageLayer(self.descriptor, self.diff_id, self.chain_id, self.layer_id, self.size_bytes, self.max_id)
 
     @staticmethod
     def of(layer: ImageLayer) -> "CachedLayer":
         """The same as a record has it."""
-        return CachedLayer(layer.descriptor, layer.diff_id, layer.chain_id, layer.layer_id, layer.size_bytes)
+        return CachedLayer(
+            layer.descriptor, layer.diff_id, layer.chain_id, layer.layer_id, layer.size_bytes, layer.max_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

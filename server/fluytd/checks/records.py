@@ -100,7 +100,7 @@ class RecordRepairer:
             layer = known.get(f"chain-{chain_id.hex}") or known.get(diff_id.hex)
             if layer is None:
                 return f"the layer of its blob {descriptor.digest} is not stored"
-            layers.append(ImageLayer(descriptor, diff_id, chain_id, layer.layer_id, layer.size_bytes))
+            layers.append(ImageLayer(descriptor, diff_id, chain_id, layer.layer_id, layer.size_bytes, layer.max_id))
         ways = _ways(manifest.digest, remains.targets, documents)
         return Image(
             id=image_id,

@@ -77,6 +77,7 @@ def facts_of(image: Image, name: str) -> ImageFacts:
         variant=config.platform.variant,
         layer_ids=tuple(reversed(image.lower_layer_ids)),
         size_bytes=image.size_bytes,
+        max_id=image.max_id,
         entrypoint=config.entrypoint,
         cmd=config.cmd,
         env=config.env,

@@ -95,10 +95,10 @@ class ImageFacts:
     stop_signal: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     health_check: HealthCheck | None = None
-    #: `80/tcp`.
-    exposed_ports: tuple[str, ...] = ()
+    exposed_ports: tuple[str, ...] = ()  # `80/tcp`
     #: Paths inside, as the image spells them, that want a volume.
     volumes: tuple[str, ...] = ()
+    max_id: int = 0  # the highest user or group that something in it belongs to, as far as that was recorded
 
 
 @dataclass(frozen=True, slots=True)

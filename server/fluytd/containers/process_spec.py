@@ -131,6 +131,7 @@ class ContainerStart:
     capabilities: list[str]  # without `CAP_`; bounding, permitted and effective set of root
     seccomp_profile: str  # `default`, `unconfined` or a profile in JSON
     no_new_privileges: bool
+    apparmor_profile: str  # one that is loaded on the host; empty for none
     rlimits: list[Rlimit]
     masked_paths: list[str]
     read_only_paths: list[str]
@@ -172,6 +173,7 @@ class ExecStart:
     capabilities: list[str]
     seccomp_profile: str
     no_new_privileges: bool
+    apparmor_profile: str  # one that is loaded on the host; empty for none
     rlimits: list[Rlimit]
     oom_score_adj: int | None
     open_stdin: bool  # else it reads as empty

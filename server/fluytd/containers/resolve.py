@@ -216,6 +216,11 @@ def _stop_signal(spec: ContainerSpec, image: ImageFacts) -> int:
     return SIGTERM
 
 
+def apparmor_profile(security: SecuritySpec) -> str:
+    """The profile that the processes are under; empty for none."""
+    return "" if security.apparmor_profile == "unconfined" else security.apparmor_profile
+
+
 def capabilities(security: SecuritySpec, host: HostFacts) -> list[str]:
     """The capabilities of root in the container, sorted. Raises FIELD_INVALID for a name this kernel does not know.
 
@@ -326,6 +331,7 @@ def start_spec(
         capabilities=capabilities(security, host),
         seccomp_profile=security.seccomp_profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
+        apparmor_profile=apparmor_profile(security),
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in spec.rlimits],
         masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
         read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),

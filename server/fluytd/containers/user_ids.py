@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fluytd.containers.model import Container, IdRange
+from fluytd.containers.model import Container, IdRange, ImageFacts
 from fluytd.containers.spec import ContainerSpec, NamespaceMode, NetworkMode, UsersMode
 from fluytd.errors import FieldInvalid, LimitExceeded
 
@@ -19,6 +19,10 @@ from fluytd.errors import FieldInvalid, LimitExceeded
 MIN_IDS: Final = 1_000
 #: Ids end below (uid_t) -1, which is none. Source: user_namespaces(7).
 MAX_ID: Final = 2**32 - 2
+
+#: The most ids that a container gets unasked, because its image has files of so high ids: an image shall not use up the
+#: pool.
+MAX_UNASKED_IDS: Final = 2**20
 
 #: Who users that a container does not have are inside. Source: user_namespaces(7), overflowuid.
 NOBODY: Final = 65_534
@@ -38,6 +42,11 @@ class IdSettings:
     range_count: int = 65_536
     #: Why the host cannot shift owners; empty if it can.
     obstacle: str = ""
+
+    @property
+    def has_own_users(self) -> bool:
+        """Containers whose caller says nothing have ids of their own."""
+        return self.default is UsersMode.AUTO and not self.obstacle
 
 
 class IdRanges:
@@ -84,10 +93,12 @@ class IdRanges:
         return range(max(0, first // size), max(0, min(self._pieces, -(-end // size))))
 
 
-def chosen(spec: ContainerSpec, others: Sequence[Container], settings: IdSettings, ranges: IdRanges) -> IdRange | None:
+def chosen(
+    spec: ContainerSpec, image: ImageFacts, others: Sequence[Container], settings: IdSettings, ranges: IdRanges
+) -> IdRange | None:
     """The ids of a new container; None are the host's. `others`: the containers whose namespaces it shares.
 
-    Raises FIELD_INVALID for what cannot be together, and `IdRanges.find`'s.
+    Raises FIELD_INVALID for what cannot be together and for an image with files of other ids, and `IdRanges.find`'s.
     """
     asked = spec.namespaces.user
     mode = settings.default if asked.mode is UsersMode.DEFAULT else asked.mode
@@ -97,25 +108,45 @@ def chosen(spec: ContainerSpec, others: Sequence[Container], settings: IdSetting
         raise FieldInvalid(field=_FIELD, rule=f"cannot be auto on this host: {settings.obstacle}")
     if is_asked and needs_host:
         raise FieldInvalid(field=_FIELD, rule=f"cannot be auto together with {needs_host}")
-    if others:
-        return _shared(others, asked.mode, needs_host)
-    if mode is not UsersMode.AUTO or needs_host or settings.obstacle:
+    if needs_host or asked.mode is UsersMode.HOST:
         return None
-    return ranges.find(asked.size or settings.range_count)
+    if others:
+        ids = _shared(others, is_asked=is_asked)
+        if ids is not None:
+            _check_image(image, ids.count, f"container {others[0].id} has")
+        return ids
+    if mode is not UsersMode.AUTO or settings.obstacle:
+        return None
+    if asked.size:
+        _check_image(image, asked.size, "are asked for")
+    return ranges.find(asked.size or _fitting(image, settings.range_count))
 
 
-def _shared(others: Sequence[Container], mode: UsersMode, needs_host: str) -> IdRange | None:
-    # A namespace obeys the user namespace that it was made in, so that who joins one must be in that too.
+def _fitting(image: ImageFacts, range_count: int) -> int:
+    """As many ids as the settings say, or that many times over that every file of the image has one."""
+    count = -(-max(image.max_id + 1, range_count) // range_count) * range_count
+    if count > range_count:
+        _check_image(image, max(MAX_UNASKED_IDS, range_count), "at most are given unasked")
+    return count
+
+
+def _check_image(image: ImageFacts, count: int, words: str) -> None:
+    if image.max_id >= count:
+        needed = f"auto with a size of {image.max_id + 1} or more, or host"
+        rule = f"must be {needed}: image {image.reference or image.image_id} has files of the id {image.max_id}"
+        raise FieldInvalid(field=_FIELD, rule=f"{rule}, and {count} ids {words}")
+
+
+def _shared(others: Sequence[Container], *, is_asked: bool) -> IdRange | None:
+    """The ids of a container that shares namespaces, which must be in the user namespace that they belong to, or be the
+    host's: rights over a namespace are had there and above."""
     found = {other.ids for other in others}
     if len(found) > 1:
-        rule = "the containers whose namespaces are shared are in different user namespaces"
+        rule = "the containers whose namespaces are shared are in different user namespaces; host is in none"
         raise FieldInvalid(field=_FIELD, rule=rule)
     ids = found.pop()
-    if mode is UsersMode.AUTO and ids is None:
+    if is_asked and ids is None:
         raise FieldInvalid(field=_FIELD, rule=f"cannot be auto: container {others[0].id} has the host's users")
-    if ids is not None and (needs_host or mode is UsersMode.HOST):
-        rule = f"container {others[0].id} has users of its own, which cannot be together with {needs_host or 'host'}"
-        raise FieldInvalid(field=_FIELD, rule=rule)
     return ids
 
 

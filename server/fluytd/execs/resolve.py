@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fluytd.containers import process_spec as core
 from fluytd.containers.model import Container
-from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, capabilities
+from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, apparmor_profile, capabilities
 from fluytd.errors import FieldInvalid
 from fluytd.execs.model import ExecSpec
 
@@ -31,6 +31,7 @@ def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFac
         capabilities=capabilities(security, host),
         seccomp_profile=profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
+        apparmor_profile="" if spec.privileged else apparmor_profile(security),
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in limits],
         oom_score_adj=container.spec.oom_score_adj,
         open_stdin=spec.open_stdin,

@@ -69,7 +69,7 @@ class Assembler:
                 layer = await self._ingester.finish_layer(stack, handle.cancel_token)
             if layer.layer_id != staged.layer_id:
                 superseded.append(staged.layer_id)
-            found.append(ImageLayer(descriptor, diff_id, chain_id, layer.layer_id, layer.size_bytes))
+            found.append(ImageLayer(descriptor, diff_id, chain_id, layer.layer_id, layer.size_bytes, layer.max_id))
         image = Image(
             id=draft.config_digest,
             manifest=draft.manifest,

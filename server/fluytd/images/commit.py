@@ -194,7 +194,7 @@ class Committer:
             lower = tuple(below.layer_id for below in base.layers)
             layer = await self._changes.finish_layer(Stack(stored.digest, stored.diff_id, chain_id, lower), cancel)
         descriptor = Descriptor(stored.media_type, stored.digest, stored.size_bytes)
-        return ImageLayer(descriptor, stored.diff_id, chain_id, layer.layer_id, layer.size_bytes)
+        return ImageLayer(descriptor, stored.diff_id, chain_id, layer.layer_id, layer.size_bytes, layer.max_id)
 
     async def _stage(
         self,

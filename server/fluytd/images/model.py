@@ -29,6 +29,8 @@ class ImageLayer:
     layer_id: str
     #: Bytes of its regular files, unpacked.
     size_bytes: int
+    #: The highest user or group that something in it belongs to; 0 if that was not recorded.
+    max_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Image:
     def size_bytes(self) -> int:
         """Bytes of its unpacked layers."""
         return sum(self.layer_sizes.values())
+
+    @property
+    def max_id(self) -> int:
+        """The highest user or group that something in it belongs to, as far as that was recorded."""
+        return max((layer.max_id for layer in self.layers), default=0)
 
     @cached_property
     def content_sizes(self) -> dict[Digest, int]:

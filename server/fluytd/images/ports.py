@@ -23,6 +23,8 @@ class Layer:
     size_bytes: int
     #: It must be finished over the layers below it before it is used (see `Ingest.finish_layer`).
     depends_on_lower: bool
+    #: The highest user or group that something in it belongs to; 0 if that was not recorded.
+    max_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ def _open_archive(fd: int, max_size_bytes: int, max_entries: int, cancel: CoreCa
 
 
 def _layer(info: LayerInfo) -> Layer:
-    return Layer(info.layer_id, info.size_bytes, info.depends_on_lower)
+    return Layer(info.layer_id, info.size_bytes, info.depends_on_lower, info.max_id)
 
 
 def stored_layer(stored: ingest.StoredLayer) -> StoredLayer:

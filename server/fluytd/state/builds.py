@@ -44,6 +44,7 @@ def _save(txn: Transaction, record: CacheRecord) -> None:
             "chain_id": layer.chain_id,
             "layer_id": layer.layer_id,
             "size_bytes": layer.size_bytes,
+            "max_id": layer.max_id,
         }
     txn.execute(
         "INSERT OR REPLACE INTO build_cache VALUES (?, ?, ?, ?, ?, ?)",
@@ -76,4 +77,5 @@ def _layer(values: dict[str, Any] | None) -> CachedLayer | None:
         chain_id=Digest.parse(values["chain_id"]),
         layer_id=values["layer_id"],
         size_bytes=values["size_bytes"],
+        max_id=values.get("max_id", 0),
     )

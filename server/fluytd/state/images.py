@@ -31,6 +31,7 @@ def save(txn: Transaction, image: Image) -> None:
                 "chain_id": layer.chain_id,
                 "layer_id": layer.layer_id,
                 "size_bytes": layer.size_bytes,
+                "max_id": layer.max_id,
             }
             for layer in image.layers
         ],
@@ -143,6 +144,7 @@ def _image(image_id: str, version: int, create_time: int, record: str) -> Image:
                 chain_id=Digest.parse(layer["chain_id"]),
                 layer_id=layer["layer_id"],
                 size_bytes=layer["size_bytes"],
+                max_id=layer.get("max_id", 0),
             )
             for layer in values["layers"]
         )

@@ -17,12 +17,12 @@ MASKS = "grep -c ' /proc/' /proc/self/mounts"
     [
         (["--device", "/dev/full:/dev/mine:r"], "stat -c %t:%T /dev/mine", "1:7"),
         (
-            ["--device", "/dev/kmsg:r", "--cap-add", "SYSLOG"],
+            ["--device", "/dev/kmsg:r", "--cap-add", "SYSLOG", "--userns", "host"],
             "(exec 3</dev/kmsg) && (exec 4>/dev/kmsg) 2>&- || echo reads",
             "reads",
         ),
         (
-            ["--device-cgroup-rule", "c 1:11 r", "--cap-add", "SYSLOG"],
+            ["--device-cgroup-rule", "c 1:11 r", "--cap-add", "SYSLOG", "--userns", "host"],
             "mknod /tmp/k c 1 11; (exec 3</tmp/k) && echo reads",
             "reads",
         ),

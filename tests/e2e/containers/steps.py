@@ -10,14 +10,21 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from fluyt import execs
 from fluyt.v1 import containers_pb2, logs_pb2
-from fluyt.v1.types import container_pb2, container_spec_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2, security_pb2
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.tarball import Member
 
 IMAGE = "busybox:1"
 _numbers = itertools.count()
+
+#: For what a container with users of its own cannot do: make nodes of devices, write parameters of the host, have files
+#: of every id.
+HOST_USERS = security_pb2.NamespacesSpec(
+    user=security_pb2.UserNamespaceSpec(mode=security_pb2.UserNamespaceSpec.MODE_HOST)
+)
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 WRONG_STATE = grpc.StatusCode.FAILED_PRECONDITION
@@ -91,6 +98,12 @@ def wait(engine: Engine, name: str, condition: int = 1, timeout: float = 30) -> 
 def get(engine: Engine, name: str) -> container_pb2.Container:
     """GetContainer's answer."""
     return engine.containers.GetContainer(containers_pb2.GetContainerRequest(container=name)).container  # type: ignore[no-any-return]
+
+
+def touch(engine: Engine, container: str, path: str) -> None:
+    """The file is there in the running container, made by a process of it."""
+    ended = execs.run(engine.channel, container, ["touch", path])
+    assert ended.exit_code == 0, ended
 
 
 def delete(engine: Engine, name: str, *, force: bool = False) -> None:

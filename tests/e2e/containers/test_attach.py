@@ -9,7 +9,7 @@ import pytest
 from fluyt.v1.types import attach_pb2, container_spec_pb2
 from tests.e2e.containers import steps
 from tests.e2e.containers.attach_steps import Caller
-from tests.e2e.containers.steps import WRONG_STATE, create, exit_of, start, started, wait
+from tests.e2e.containers.steps import WRONG_STATE, create, exit_of, start, started, touch, wait
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
@@ -131,7 +131,7 @@ def test_several_callers_get_the_same_and_the_slow_ones_of_hold_make_it_wait(eng
     inside = Path(f"/proc/{start(engine, container).host_pid}/root")
     for caller in (fast, slow):
         caller.until(b"ready\n")
-    (inside / "go").touch()
+    touch(engine, container, "/go")
     fast.until(b"1\n")
     assert not (inside / "done").exists()
     expected = b"ready\n" + b"".join(b"%d\n" % number for number in range(1, 100_001))

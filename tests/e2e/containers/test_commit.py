@@ -9,6 +9,7 @@ from fluyt.v1 import events_pb2, images_pb2
 from fluyt.v1.types import container_pb2, mount_pb2
 from tests.e2e.containers import file_steps as files
 from tests.e2e.containers.steps import (
+    HOST_USERS,
     IMAGE,
     INVALID,
     NOT_FOUND,
@@ -197,7 +198,7 @@ def test_hostile_content_stays_content(engine: Engine) -> None:
         touch "$(printf '/new\\nline')"; touch "$(printf '/bytes\\377\\376')"; mknod /null2 c 1 3
         echo -n > /tmp-empty; chmod 4755 /tmp-empty; chown 3000000:3000000 /d
     """
-    container = files.ended(engine, script)
+    container = files.ended(engine, script, namespaces=HOST_USERS)
     committed = files.commit(engine, container, "made/hostile:1")
     layer = files.members(files.layer_tar(engine, committed))
     assert layer["out"].linkname == "/etc/passwd"
@@ -205,7 +206,8 @@ def test_hostile_content_stays_content(engine: Engine) -> None:
     assert (layer["null2"].ischr(), layer["null2"].devmajor, layer["null2"].devminor) == (True, 1, 3)
     assert (layer["d"].uid, layer["tmp-empty"].mode) == (3_000_000, 0o4755)
     assert "new\nline" in layer
-    out, _, _ = engine.run("made/hostile:1", "sh", "-c", "readlink /out; ls -l /null2 | cut -c1; echo /bytes*")
+    script = "readlink /out; ls -l /null2 | cut -c1; echo /bytes*"
+    out, _, _ = engine.run("made/hostile:1", "sh", "-c", script, namespaces=HOST_USERS)
     assert out == b"/etc/passwd\nc\n/bytes\xff\xfe\n"
 
 

@@ -17,6 +17,7 @@ from fluyt.v1.types import container_pb2, mount_pb2
 from tests.e2e.containers import copy_steps as copies
 from tests.e2e.containers.copy_steps import directory, member, tar
 from tests.e2e.containers.steps import (
+    HOST_USERS,
     INVALID,
     NOT_FOUND,
     WRONG_STATE,
@@ -307,7 +308,7 @@ def test_what_the_kernel_shows_is_told_and_not_read(engine: Engine) -> None:
 
 
 def test_a_socket_is_left_out_and_refused_by_itself(engine: Engine) -> None:
-    running = started(engine, "sleep", "1000")
+    running = started(engine, "sleep", "1000", namespaces=HOST_USERS)
     pid = get(engine, running.id).host_pid
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"/proc/{pid}/root/var/socket")

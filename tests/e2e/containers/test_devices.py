@@ -9,13 +9,27 @@ import pytest
 
 from fluyt.v1.types import container_spec_pb2, security_pb2
 from tests.e2e.containers.sees_steps import shell
-from tests.e2e.containers.steps import IMAGE, INVALID, WRONG_STATE, Refusal, create, delete, get, refused, refused_run
+from tests.e2e.containers.steps import (
+    HOST_USERS,
+    IMAGE,
+    INVALID,
+    WRONG_STATE,
+    Refusal,
+    create,
+    delete,
+    get,
+    refused,
+    refused_run,
+)
 from tests.support import image_files, images
 from tests.support.engine import Engine
 
-#: No default device, and there on every host. To read it takes a capability besides.
+#: No default device, and there on every host. To read it takes a capability besides, over the host.
 KMSG = "/dev/kmsg"
-READER = security_pb2.SecuritySpec(add_capabilities=["SYSLOG"])
+READER: dict[str, Any] = {
+    "security": security_pb2.SecuritySpec(add_capabilities=["SYSLOG"]),
+    "namespaces": HOST_USERS,
+}
 
 
 def device(host: str, inside: str = "", permissions: str = "") -> container_spec_pb2.Device:
@@ -30,7 +44,7 @@ def test_a_device_is_there_with_its_number_and_only_what_was_asked_can_be_done_w
     # A node that is no default one, so that the rule alone decides. A shell that cannot open it ends.
     script = f"(exec 3<{KMSG}) 2>/dev/null && echo reads; (exec 4>{KMSG}) 2>/dev/null && echo writes; true"
     for permissions, can in (("", {"reads", "writes"}), ("r", {"reads"}), ("w", {"writes"}), ("m", set())):
-        told = shell(engine, script, devices=[device(KMSG, permissions=permissions)], security=READER)
+        told = shell(engine, script, devices=[device(KMSG, permissions=permissions)], **READER)
         assert set(told.split()) == can, permissions
 
 
@@ -79,9 +93,9 @@ def test_more_devices_than_the_limit_are_refused_by_its_name(engine: Engine) -> 
 
 def test_a_rule_lets_a_node_be_used_that_the_container_makes_itself(engine: Engine) -> None:
     script = "mknod /tmp/k c 1 11 && (exec 3</tmp/k) 2>/dev/null && echo reads; true"
-    assert shell(engine, script, security=READER) == ""
+    assert shell(engine, script, **READER) == ""
     for rule in ("c 1:11 r", "c 1:* rwm", "a *:* rwm", "c *:11 r"):
-        assert shell(engine, script, device_cgroup_rules=[rule], security=READER) == "reads\n", rule
+        assert shell(engine, script, device_cgroup_rules=[rule], **READER) == "reads\n", rule
     for bad in ("c 1:11", "x 1:1 r", "c 1:11 rx", "c 1 r", "c 1:1 r\nc *:* rwm", "c -1:1 r"):
         refusal = refused_run(engine, "true", device_cgroup_rules=[bad])
         assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", "spec.device_cgroup_rules[0]"), bad
@@ -152,7 +166,7 @@ devices:
             "stat -c %t:%T /dev/toy1"
         )
         names = ["vendor.com/toy=a", "vendor.com/toy=b", "vendor.com/toy=a"]
-        told = shell(cdi_engine, script, cdi_devices=names, env=["TOY_A=no"], security=READER).splitlines()
+        told = shell(cdi_engine, script, cdi_devices=names, env=["TOY_A=no"], **READER).splitlines()
         assert told == ["1 yes /bin", "of the host", "0 4242", "1:b 640 7", "reads", "1:7"], told
         # What stands in the later directory goes before it, and is read anew at each start.
         self.write(run / "toy.json", {"containerEdits": {"env": ["TOY_A=later"]}})

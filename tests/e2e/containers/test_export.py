@@ -9,7 +9,7 @@ import pytest
 
 from fluyt.v1 import container_files_pb2
 from tests.e2e.containers import file_steps as files
-from tests.e2e.containers.steps import IMAGE, INVALID, NOT_FOUND, create, delete, refusal, refused, started
+from tests.e2e.containers.steps import HOST_USERS, IMAGE, INVALID, NOT_FOUND, create, delete, refusal, refused, started
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
@@ -27,7 +27,7 @@ def test_an_export_of_a_running_container_has_its_files_and_not_what_is_mounted(
 
 def test_an_export_follows_no_link_and_opens_no_device(engine: Engine) -> None:
     script = "ln -s / /host; ln -s /etc /dir; mknod /tty0 c 5 0; mkfifo /pipe; ln -s /host/etc/shadow /shadow"
-    container = files.ended(engine, script)
+    container = files.ended(engine, script, namespaces=HOST_USERS)
     exported = files.members(files.export(engine, container))
     assert {exported[name].linkname for name in ("host", "dir", "shadow")} == {"/", "/etc", "/host/etc/shadow"}
     assert not any(name.startswith(("host/", "dir/")) for name in exported)

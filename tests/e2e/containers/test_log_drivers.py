@@ -9,7 +9,19 @@ import pytest
 
 from fluyt.v1 import logs_pb2
 from fluyt.v1.types import container_spec_pb2
-from tests.e2e.containers.steps import IMAGE, WRONG_STATE, create, delete, get, read_logs, refused, start, started, wait
+from tests.e2e.containers.steps import (
+    IMAGE,
+    WRONG_STATE,
+    create,
+    delete,
+    get,
+    read_logs,
+    refused,
+    start,
+    started,
+    touch,
+    wait,
+)
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.wait import until_now
@@ -133,8 +145,7 @@ def test_a_journal_that_goes_away_costs_the_container_nothing(journal_engine: tu
     )
     assert first.take()["MESSAGE"] == b"1"
     first.close()
-    pid = get(engine, running.id).host_pid
-    Path(f"/proc/{pid}/root/go").touch()
+    touch(engine, running.id, "/go")
     assert wait(engine, running.id).exit_code == 0
     assert engine.logs(running.id) == b"1\n2\n3\n"
     delete(engine, running.id)

@@ -1,13 +1,30 @@
 """Profiles of system calls of the caller's own, paths that are masked or not, and security modules."""
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fluyt.v1 import execs_pb2, execs_pb2_grpc
 from fluyt.v1.types import security_pb2
+from fluytd.host import probe
 from tests.e2e.containers.sees_steps import shell, sleeper
-from tests.e2e.containers.steps import INVALID, WRONG_STATE, create, get, refused, refused_run
+from tests.e2e.containers.steps import (
+    HOST_USERS,
+    INVALID,
+    WRONG_STATE,
+    create,
+    get,
+    refused,
+    refused_run,
+    started,
+)
+from tests.e2e.execs.steps import run as exec_in
 from tests.support.engine import Engine
+
+HAS = {"apparmor": probe.has_apparmor(), "selinux": probe.has_selinux()}
 
 
 def profile(**document: Any) -> security_pb2.SecuritySpec:
@@ -83,7 +100,43 @@ def test_a_security_module_that_the_host_lacks_is_told_and_to_be_without_it_is_f
         (security_pb2.SecuritySpec(apparmor_profile="docker-default"), "apparmor"),
         (security_pb2.SecuritySpec(selinux_label="type:spc_t"), "selinux"),
     ):
-        refusal = refused_run(engine, "true", security=security)
-        assert refusal[1] in {"KERNEL_FEATURE_MISSING", "FIELD_NOT_BUILT"}
-        if refusal[1] == "KERNEL_FEATURE_MISSING":
-            assert (refusal[0], refusal[2]["feature"]) == (WRONG_STATE, feature)
+        if not HAS[feature]:
+            refusal = refused_run(engine, "true", security=security)
+            assert (refusal[:2], refusal[2]["feature"]) == ((WRONG_STATE, "KERNEL_FEATURE_MISSING"), feature)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("apparmor_profile", value) for value in ("two words", "line\nexec unconfined", "ü", "x" * 256)),
+        *(("selinux_label", value) for value in ("type:", "type:a b", "colour:red\n", "x" * 256)),
+    ],
+)
+def test_what_is_no_profile_and_no_label_is_refused(engine: Engine, field: str, value: str) -> None:
+    security = security_pb2.SecuritySpec(**{field: value})  # type: ignore[arg-type]
+    refusal = refused_run(engine, "true", security=security)
+    assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", f"spec.security.{field}")
+
+
+@pytest.mark.needs("apparmor", "apparmor_parser")
+def test_a_profile_of_the_host_holds_for_every_process_of_the_container(engine: Engine, tmp_path: Path) -> None:
+    name = "fluyt-test-profile"
+    (tmp_path / "profile").write_text(
+        f"profile {name} flags=(attach_disconnected,mediate_deleted) {{\n"
+        "  file, capability, network, signal, umount,\n  deny /forbidden rwklx,\n}\n"
+    )
+    subprocess.run(["apparmor_parser", "--replace", "--skip-cache", str(tmp_path / "profile")], check=True)
+    try:
+        spec: dict[str, Any] = {"security": security_pb2.SecuritySpec(apparmor_profile=name)}
+        look = "cat /proc/self/attr/current; echo x > /forbidden && echo wrote; true"
+        for own in (HOST_USERS, None):
+            assert shell(engine, look, namespaces=own, **spec) == f"{name} (enforce)\n"
+        assert "wrote" in shell(engine, look)
+        running = started(engine, "sleep", "100", **spec)
+        assert exec_in(engine, running.id, "sh", "-c", look).out == f"{name} (enforce)\n".encode()
+        absent = security_pb2.SecuritySpec(apparmor_profile="fluyt-test-absent")
+        refusal = refused_run(engine, "true", security=absent)
+        assert (refusal[1], refusal[2]["step"]) == ("PROCESS_START_FAILED", "apparmor")
+        assert "no profile of this name" in refusal[2]["detail"]
+    finally:
+        subprocess.run(["apparmor_parser", "--remove", str(tmp_path / "profile")], check=True)

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import time
-from pathlib import Path
 
 import grpc
 import pytest
@@ -22,6 +21,7 @@ from tests.e2e.containers.steps import (
     start,
     started,
     text,
+    touch,
     wait,
 )
 from tests.support.engine import Engine
@@ -94,7 +94,7 @@ def test_s04_a_tail_of_none_gives_only_what_is_new(engine: Engine) -> None:
     request = logs_pb2.ReadLogsRequest(container=container.id, follow=True, tail_lines=0)
     stream = engine.logs_api.ReadLogs(request, timeout=30)
     shown = list(next(stream).batch.records)
-    Path(f"/proc/{container.host_pid}/root/go").touch()
+    touch(engine, container.id, "/go")
     shown += [record for event in stream for record in event.batch.records]
     lines = [int(record.data) for record in shown]
     assert lines[0] > old

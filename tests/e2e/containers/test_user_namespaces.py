@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf import duration_pb2
 
-from fluyt.v1 import containers_pb2
+from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc
 from fluyt.v1.types import network_pb2, security_pb2
 from tests.e2e.containers.copy_steps import copy_from, copy_to, members, tar
 from tests.e2e.containers.copy_steps import member as tar_member
@@ -16,9 +16,12 @@ from tests.e2e.containers.file_steps import changes, commit, ended, export
 from tests.e2e.containers.file_steps import members as by_name
 from tests.e2e.containers.health_steps import Health, check, checked, health, until_state
 from tests.e2e.containers.steps import (
+    HOST_USERS,
     IMAGE,
     INVALID,
+    WRONG_STATE,
     create,
+    get,
     load,
     refused,
     refused_run,
@@ -28,7 +31,7 @@ from tests.e2e.containers.steps import (
 )
 from tests.e2e.execs.steps import run as exec_in
 from tests.e2e.volumes.steps import bind, output, tmpfs, volume
-from tests.support import tarball
+from tests.support import image_files, images, tarball
 from tests.support.engine import Engine
 
 USERS = security_pb2.UserNamespaceSpec
@@ -148,8 +151,13 @@ def test_volumes_and_binds_keep_the_owners_of_the_host(engine: Engine, tmp_path:
 
 def test_a_bind_that_cannot_show_other_owners_is_refused_by_name(engine: Engine) -> None:
     told = refused_run(engine, "true", namespaces=auto(), mounts=[bind("/x", "/proc/sys")])
-    assert "/proc/sys" in str(told[2])
-    assert "other owners" in str(told[2])
+    assert told[:2] == (WRONG_STATE, "PROCESS_START_FAILED")
+    assert told[2]["path"] == "/proc/sys"
+    assert "other owners" in told[2]["detail"]
+    assert "--userns host" in told[2]["detail"]
+    assert output(engine, IMAGE, "cat /x/kernel/ostype", namespaces=HOST_USERS, mounts=[bind("/x", "/proc/sys")]) == (
+        "Linux"
+    )
 
 
 def test_file_capabilities_of_layers_count_and_are_those_of_the_container(engine: Engine) -> None:
@@ -183,12 +191,76 @@ def test_who_shares_a_namespace_shares_the_users(engine: Engine) -> None:
     script = f"{told}; kill -0 1 && echo mine"
     assert output(engine, IMAGE, script, namespaces=spaces(pid=joined)).split() == [*expected, "mine"]
     host = USERS(mode=USERS.MODE_HOST)
-    code, reason, metadata = refused_run(engine, "true", namespaces=spaces(pid=joined, user=host))
-    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
     started(engine, "sleep", "100", name="users-b", namespaces=spaces(user=host))
     other = NAMESPACE(mode=NAMESPACE.MODE_CONTAINER, container="users-b")
     for wrong in (spaces(pid=joined, uts=other), auto(pid=other)):
         assert refused_run(engine, "true", namespaces=wrong)[2]["field"] == "spec.namespaces.user"
+
+
+def test_who_has_the_hosts_users_can_look_into_who_has_its_own(engine: Engine) -> None:
+    first = started(
+        engine, "sleep", "100", name="watched", namespaces=auto(ipc=NAMESPACE(mode=NAMESPACE.MODE_SHAREABLE))
+    )
+    joined = NAMESPACE(mode=NAMESPACE.MODE_CONTAINER, container="watched")
+    network = network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_CONTAINER, container="watched")
+    script = "for kind in user net pid ipc; do readlink /proc/self/ns/$kind; done; kill -0 1 && echo mine"
+    told = [
+        Path(f"/proc/{pid}/ns/{kind}").readlink() for pid, kind in ((first.host_pid, "net"), (first.host_pid, "pid"))
+    ]
+    expected = [Path("/proc/self/ns/user").readlink(), *told, Path(f"/proc/{first.host_pid}/ns/ipc").readlink(), "mine"]
+    spaces = security_pb2.NamespacesSpec(pid=joined, ipc=joined)
+    privileged = security_pb2.SecuritySpec(privileged=True)
+    assert output(engine, IMAGE, script, network=network, namespaces=spaces, security=privileged).split() == [
+        *map(str, expected)
+    ]
+    spaces.user.mode = USERS.MODE_HOST
+    assert output(engine, IMAGE, script, network=network, namespaces=spaces).split() == [*map(str, expected)]
+
+
+def test_the_ids_of_a_container_and_what_holds_unasked_are_told(engine: Engine, tmp_path: Path) -> None:
+    made = create(engine, "true", namespaces=auto(3000))
+    assert (get(engine, made.id).host_ids.first_id >= FIRST, made.host_ids.count) == (True, 3000)
+    assert not create(engine, "true", namespaces=HOST_USERS).HasField("host_ids")
+    for name, mode in (("auto", USERS.MODE_AUTO), ("host", USERS.MODE_HOST)):
+        (tmp_path / name).mkdir()
+        with Engine(tmp_path / name, options=["--default-userns", name]) as other:
+            other.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+            info = engine_pb2_grpc.EngineServiceStub(other.channel).GetInfo(engine_pb2.GetInfoRequest())
+            assert info.default_users == mode
+            assert create(other, "true").HasField("host_ids") == (name == "auto")
+            own = str(Path("/proc/self/ns/user").readlink())
+            assert (output(other, IMAGE, "readlink /proc/self/ns/user").strip() == own) == (name == "host")
+            # Privileged, or in the host's network, containers have its users.
+            for spec in (
+                {"security": security_pb2.SecuritySpec(privileged=True)},
+                {"network": network_pb2.NetworkSpec(mode=network_pb2.NetworkSpec.MODE_HOST)},
+            ):
+                assert not create(other, "true", **spec).HasField("host_ids")
+
+
+def test_an_image_with_files_of_ids_that_do_not_fit_is_refused_by_the_id(engine: Engine) -> None:
+    image = load(engine, tarball.file("etc/high", b"x", uid=70_000, gid=1_048_575))
+    code, reason, metadata = refused_run(engine, "true", image=image, namespaces=auto(65_536))
+    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
+    assert "id 1048575" in metadata["rule"]
+    higher = load(engine, tarball.file("etc/high", b"x", uid=3_000_000))
+    assert output(engine, higher, "stat -c %u /etc/high", namespaces=auto(3_000_001)) == "3000000"
+    assert output(engine, higher, "stat -c %u /etc/high", namespaces=HOST_USERS) == "3000000"
+    # What a commit adds counts too.
+    container = ended(engine, "touch /x && chown 90000 /x", namespaces=auto(100_000))
+    commit(engine, container, "mapped:high")
+    assert "id 90000" in refused_run(engine, "true", image="mapped:high", namespaces=auto(65_536))[2]["rule"]
+
+
+def test_an_image_gets_as_many_ids_as_its_files_need_where_nothing_is_said(tmp_path: Path) -> None:
+    with Engine(tmp_path, options=["--default-userns", "auto"]) as engine:
+        image = load(engine, tarball.file("etc/high", b"x", uid=70_000, gid=1_048_575))
+        script = "stat -c %u:%g /etc/high; chown 1:1 /etc/high; stat -c %u:%g /etc/high"
+        assert output(engine, image, script).split() == ["70000:1048575", "1:1"]
+        higher = load(engine, tarball.file("etc/high", b"x", uid=3_000_000))
+        code, reason, metadata = refused_run(engine, "true", image=higher)
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.namespaces.user")
+        assert "id 3000000" in metadata["rule"]
 
 
 def test_what_needs_the_hosts_users_has_them_and_is_refused_together_with_others(engine: Engine) -> None:

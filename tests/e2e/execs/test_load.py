@@ -21,6 +21,7 @@ from fluyt.v1 import containers_pb2, execs_pb2, execs_pb2_grpc
 from tests.e2e.containers.steps import delete, read_logs, text
 from tests.e2e.containers.steps import started as started_container
 from tests.e2e.execs.steps import PATIENCE_SECONDS, api, get, run, stays
+from tests.support import leftovers
 from tests.support.engine import REPOSITORY, Engine
 from tests.support.leftovers import MAX_IDLE_SUPERVISORS, processes_of
 from tests.support.wait import until_now
@@ -113,7 +114,7 @@ def all_closed(engine: Engine, files: Counter[str]) -> None:
 
 def idle_supervisors(engine: Engine) -> int:
     """How many wait for starts; the daemon has a socket and a descriptor of each."""
-    return sum(process.is_idle for process in processes_of(engine))
+    return len(leftovers.idle_supervisors(processes_of(engine)))
 
 
 def test_a_hundred_processes_at_once_each_end_with_their_own_output(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from fluyt.v1 import containers_pb2, events_pb2, execs_pb2
 from tests.e2e.containers import steps as containers
 from tests.e2e.execs.steps import PATIENCE_SECONDS, Ended, api, attach, collect, get, run, stays
 from tests.support.engine import Engine
+from tests.support.inside import touch
 from tests.support.leftovers import process_of
 from tests.support.wait import until_now
 
@@ -100,7 +101,7 @@ def test_how_it_ended_without_a_daemon_is_known_to_the_next_one(engine: Engine) 
     inside = containers.get(engine, container).host_pid
     until_now(lambda: Path(f"/proc/{inside}/root/tmp/ready").exists(), "it is ready")
     engine.kill()
-    Path(f"/proc/{inside}/root/go").touch()
+    touch(inside, "/go")
     until_now(lambda: process_of(first.host_pid) is None, "it has ended")
     engine.start()
     assert get(engine, first.id).exit_code == 6

@@ -23,6 +23,8 @@ from tests.support.registry import RealRegistry
 pytestmark = pytest.mark.needs("docker-registry")
 
 IMAGE = "base:1"
+#: Files of every id.
+ALL_IDS = ["--default-userns", "host"]
 LOOK = (
     "cd /; find . -xdev -path ./proc -prune -o -path ./sys -prune -o -path ./dev -prune -o -path ./etc -prune -o -print"
 )
@@ -39,7 +41,7 @@ def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
         _skip_without_erofs(request)
     root = tmp_path / "engine"
     root.mkdir()
-    with Engine(root, options=["--layer-store", request.param]) as running:
+    with Engine(root, options=["--layer-store", request.param, *ALL_IDS]) as running:
         lower = images.layer(
             tarball.directory("gone"),
             tarball.file("gone/file", "x"),
@@ -157,7 +159,7 @@ def test_a_committed_image_goes_to_another_engine_as_an_archive(engine: Engine, 
     )
     root = tmp_path / "other"
     root.mkdir()
-    with Engine(root) as other:
+    with Engine(root, options=ALL_IDS) as other:
         other.load(archive)
         assert _lines(other.run("made/saved:1", "sh", "-c", LOOK)[0]) == _lines(seen)
         out, _, last = other.run("made/saved:1", "sh", "-c", "cat /moved/in /hard; ls /dir/old /gone; readlink /link")

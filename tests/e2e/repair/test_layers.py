@@ -24,6 +24,7 @@ from tests.e2e.repair.steps import (
 )
 from tests.support import image_files, images
 from tests.support.engine import Engine
+from tests.support.inside import touch
 from tests.support.registry import FaultyRegistry
 from tests.support.wait import until_now
 
@@ -240,7 +241,7 @@ def test_a_running_container_keeps_what_it_runs_on_and_the_next_has_the_new(engi
         engine.start()
         assert len(beside(engine)) == is_directory
         container = engine.containers.GetContainer(containers_pb2.GetContainerRequest(container="old")).container
-        Path(f"/proc/{container.host_pid}/root/go").write_bytes(b"")
+        touch(container.host_pid, "/go")
         until_now(lambda: b"extra" in engine.logs("old"), "the container looks at its root")
         told = engine.logs("old")
         assert b"/bin/busybox\n" in told

@@ -17,7 +17,7 @@ from fluytd.containers.spec import (
     UsersMode,
     UsersSpec,
 )
-from fluytd.containers.user_ids import NOBODY, IdRanges, IdSettings, check_users, chosen, inside
+from fluytd.containers.user_ids import MAX_UNASKED_IDS, NOBODY, IdRanges, IdSettings, check_users, chosen, inside
 from fluytd.errors import FieldInvalid, LimitExceeded
 
 SETTINGS = IdSettings(default=UsersMode.AUTO, first_id=1_000_000, pool_count=40_000, range_count=10_000)
@@ -33,8 +33,10 @@ def container(ids: IdRange | None) -> Container:
     return Container("c" * 64, "other", spec, IMAGE, resolve(spec, IMAGE, "c" * 64), 0, ids=ids)
 
 
-def choose(spec: ContainerSpec, *others: Container, settings: IdSettings = SETTINGS) -> IdRange | None:
-    return chosen(spec, others, settings, IdRanges(settings))
+def choose(
+    spec: ContainerSpec, *others: Container, settings: IdSettings = SETTINGS, image: ImageFacts = IMAGE
+) -> IdRange | None:
+    return chosen(spec, image, others, settings, IdRanges(settings))
 
 
 def test_ranges_do_not_overlap_and_the_one_just_given_up_comes_last() -> None:
@@ -87,6 +89,11 @@ def test_the_setting_holds_where_nothing_is_said() -> None:
 def test_a_host_that_cannot_is_told_of_where_it_was_asked() -> None:
     cannot = replace(SETTINGS, obstacle="no such mounts")
     assert choose(spec_of(), settings=cannot) is None
+    assert [one.has_own_users for one in (SETTINGS, cannot, replace(SETTINGS, default=UsersMode.HOST))] == [
+        True,
+        False,
+        False,
+    ]
     with pytest.raises(FieldInvalid, match="no such mounts"):
         choose(spec_of(UsersMode.AUTO), settings=cannot)
 
@@ -116,14 +123,33 @@ def test_who_shares_a_namespace_has_the_same_ids() -> None:
     assert choose(spec_of(), other) == ids
     assert choose(spec_of(UsersMode.AUTO), other, other) == ids
     assert choose(spec_of(), of_host) is None
-    for spec, others in (
-        (spec_of(), (other, of_host)),
-        (spec_of(UsersMode.HOST), (other,)),
-        (spec_of(UsersMode.AUTO), (of_host,)),
-        (spec_of(pid=HOST), (other,)),
-    ):
+    # The host's users are above all others.
+    assert choose(spec_of(UsersMode.HOST), other, of_host) is None
+    assert choose(spec_of(pid=HOST), other) is None
+    assert choose(replace(spec_of(), security=SecuritySpec(privileged=True)), other) is None
+    for spec, others in ((spec_of(), (other, of_host)), (spec_of(UsersMode.AUTO), (of_host,))):
         with pytest.raises(FieldInvalid):
             choose(spec, *others)
+
+
+def test_an_image_with_files_of_high_ids_gets_as_many_as_it_needs_unasked() -> None:
+    settings = replace(SETTINGS, pool_count=4_000_000)
+    assert choose(spec_of(), image=replace(IMAGE, max_id=9_999), settings=settings) == IdRange(1_000_000, 10_000)
+    assert choose(spec_of(), image=replace(IMAGE, max_id=10_000), settings=settings) == IdRange(1_000_000, 20_000)
+    last = replace(IMAGE, max_id=MAX_UNASKED_IDS - 1)
+    found = choose(spec_of(), image=last, settings=settings)
+    assert found is not None
+    assert found.count > last.max_id
+    too_high = replace(IMAGE, max_id=MAX_UNASKED_IDS)
+    with pytest.raises(FieldInvalid, match=f"i:1 has files of the id {MAX_UNASKED_IDS}, and {MAX_UNASKED_IDS} ids"):
+        choose(spec_of(), image=too_high, settings=settings)
+    assert choose(spec_of(UsersMode.HOST), image=too_high, settings=settings) is None
+    assert choose(spec_of(UsersMode.AUTO, 2**21), image=too_high, settings=settings) == IdRange(1_000_000, 2**21)
+    asked = spec_of(UsersMode.AUTO, 2_000)
+    assert choose(asked, image=replace(IMAGE, max_id=1_999)) == IdRange(1_000_000, 2_000)
+    for spec, others in ((asked, ()), (spec_of(), (container(IdRange(1_020_000, 2_000)),))):
+        with pytest.raises(FieldInvalid, match=r"size of 2001 or more, or host: image i:1 has files of the id 2000"):
+            choose(spec, *others, image=replace(IMAGE, max_id=2_000))
 
 
 def test_users_inside_are_those_of_the_range() -> None:

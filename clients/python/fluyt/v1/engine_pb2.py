@@ -24,52 +24,53 @@ _sym_db = _symbol_database.Default()
 
 from fluyt.v1.types import container_pb2 as fluyt_dot_v1_dot_types_dot_container__pb2
 from fluyt.v1.types import failure_pb2 as fluyt_dot_v1_dot_types_dot_failure__pb2
+from fluyt.v1.types import security_pb2 as fluyt_dot_v1_dot_types_dot_security__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66luyt/v1/engine.proto\x12\x08\x66luyt.v1\x1a\x1e\x66luyt/v1/types/container.proto\x1a\x1c\x66luyt/v1/types/failure.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetVersionRequest\"\xd1\x01\n\x12GetVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x14\n\x0c\x63ore_version\x18\x03 \x01(\t\x12\x15\n\rbuild_profile\x18\x04 \x01(\t\x12\n\n\x02os\x18\x05 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x06 \x01(\t\x12\x16\n\x0ekernel_release\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetInfoRequest\"\xbd\x02\n\x0fGetInfoResponse\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12 \n\x04host\x18\x02 \x01(\x0b\x32\x12.fluyt.v1.HostInfo\x12*\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0b\x32\x14.fluyt.v1.Capability\x12\x1f\n\x06limits\x18\x04 \x03(\x0b\x32\x0f.fluyt.v1.Limit\x12%\n\x06\x63lamps\x18\x05 \x03(\x0b\x32\x15.fluyt.v1.types.Clamp\x12&\n\x07storage\x18\x06 \x01(\x0b\x32\x15.fluyt.v1.StorageInfo\x12\x32\n\x10\x63ontainer_counts\x18\x07 \x03(\x0b\x32\x18.fluyt.v1.ContainerCount\x12\x13\n\x0bimage_count\x18\x08 \x01(\x03\x12\x10\n\x08warnings\x18\t \x03(\t\"\xb5\x01\n\x08HostInfo\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x0f\n\x07os_name\x18\x02 \x01(\t\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x11\n\tcpu_count\x18\x05 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x63group_mode\x18\x07 \x01(\t\x12\x1a\n\x12\x63group_controllers\x18\x08 \x03(\t\"\xd6\x01\n\nCapability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cis_available\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\'\n\x04need\x18\x04 \x01(\x0e\x32\x19.fluyt.v1.Capability.Need\x12\x11\n\tnext_step\x18\x05 \x01(\t\"X\n\x04Need\x12\x14\n\x10NEED_UNSPECIFIED\x10\x00\x12\x11\n\rNEED_REQUIRED\x10\x01\x12\x14\n\x10NEED_RECOMMENDED\x10\x02\x12\x11\n\rNEED_OPTIONAL\x10\x03\"G\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x89\x01\n\x0bStorageInfo\x12\x11\n\tdata_root\x18\x01 \x01(\t\x12\x10\n\x08run_root\x18\x02 \x01(\t\x12\x13\n\x0blayer_store\x18\x03 \x01(\t\x12\x12\n\nfilesystem\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x61vailable_bytes\x18\x06 \x01(\x03\"O\n\x0e\x43ontainerCount\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.fluyt.v1.types.Container.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x15\n\x13GetDiskUsageRequest\"\xfd\x01\n\x14GetDiskUsageResponse\x12$\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12#\n\x06layers\x18\x02 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12\'\n\ncontainers\x18\x03 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12!\n\x04logs\x18\x04 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12$\n\x07volumes\x18\x05 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12(\n\x0b\x62uild_cache\x18\x06 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\"t\n\tDiskUsage\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x14\n\x0c\x61\x63tive_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x19\n\x11reclaimable_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bis_estimate\x18\x05 \x01(\x08\"K\n\x13\x43heckStorageRequest\x12\x0e\n\x06repair\x18\x01 \x01(\x08\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\xb2\x01\n\x14\x43heckStorageResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.fluyt.v1.StorageCheckProgressH\x00\x12+\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x18.fluyt.v1.StorageFindingH\x00\x12\x30\n\x07summary\x18\x03 \x01(\x0b\x32\x1d.fluyt.v1.StorageCheckSummaryH\x00\x42\x07\n\x05\x65vent\"Y\n\x14StorageCheckProgress\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x03 \x01(\x03\"\x84\x01\n\x0eStorageFinding\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x17.fluyt.v1.types.Failure\x12\x13\n\x0bis_repaired\x18\x03 \x01(\x08\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x12\n\nreferences\x18\x05 \x03(\t\"r\n\x13StorageCheckSummary\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rdamaged_count\x18\x02 \x01(\x03\x12\x16\n\x0erepaired_count\x18\x03 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x04 \x01(\x03\x32\xb8\x02\n\rEngineService\x12G\n\nGetVersion\x12\x1b.fluyt.v1.GetVersionRequest\x1a\x1c.fluyt.v1.GetVersionResponse\x12>\n\x07GetInfo\x12\x18.fluyt.v1.GetInfoRequest\x1a\x19.fluyt.v1.GetInfoResponse\x12M\n\x0cGetDiskUsage\x12\x1d.fluyt.v1.GetDiskUsageRequest\x1a\x1e.fluyt.v1.GetDiskUsageResponse\x12O\n\x0c\x43heckStorage\x12\x1d.fluyt.v1.CheckStorageRequest\x1a\x1e.fluyt.v1.CheckStorageResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66luyt/v1/engine.proto\x12\x08\x66luyt.v1\x1a\x1e\x66luyt/v1/types/container.proto\x1a\x1c\x66luyt/v1/types/failure.proto\x1a\x1d\x66luyt/v1/types/security.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetVersionRequest\"\xd1\x01\n\x12GetVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x14\n\x0c\x63ore_version\x18\x03 \x01(\t\x12\x15\n\rbuild_profile\x18\x04 \x01(\t\x12\n\n\x02os\x18\x05 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x06 \x01(\t\x12\x16\n\x0ekernel_release\x18\x07 \x01(\t\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetInfoRequest\"\xfc\x02\n\x0fGetInfoResponse\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12 \n\x04host\x18\x02 \x01(\x0b\x32\x12.fluyt.v1.HostInfo\x12*\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0b\x32\x14.fluyt.v1.Capability\x12\x1f\n\x06limits\x18\x04 \x03(\x0b\x32\x0f.fluyt.v1.Limit\x12%\n\x06\x63lamps\x18\x05 \x03(\x0b\x32\x15.fluyt.v1.types.Clamp\x12&\n\x07storage\x18\x06 \x01(\x0b\x32\x15.fluyt.v1.StorageInfo\x12\x32\n\x10\x63ontainer_counts\x18\x07 \x03(\x0b\x32\x18.fluyt.v1.ContainerCount\x12\x13\n\x0bimage_count\x18\x08 \x01(\x03\x12\x10\n\x08warnings\x18\t \x03(\t\x12=\n\rdefault_users\x18\x14 \x01(\x0e\x32&.fluyt.v1.types.UserNamespaceSpec.Mode\"\xb5\x01\n\x08HostInfo\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x0f\n\x07os_name\x18\x02 \x01(\t\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x11\n\tcpu_count\x18\x05 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x63group_mode\x18\x07 \x01(\t\x12\x1a\n\x12\x63group_controllers\x18\x08 \x03(\t\"\xd6\x01\n\nCapability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cis_available\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\'\n\x04need\x18\x04 \x01(\x0e\x32\x19.fluyt.v1.Capability.Need\x12\x11\n\tnext_step\x18\x05 \x01(\t\"X\n\x04Need\x12\x14\n\x10NEED_UNSPECIFIED\x10\x00\x12\x11\n\rNEED_REQUIRED\x10\x01\x12\x14\n\x10NEED_RECOMMENDED\x10\x02\x12\x11\n\rNEED_OPTIONAL\x10\x03\"G\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x89\x01\n\x0bStorageInfo\x12\x11\n\tdata_root\x18\x01 \x01(\t\x12\x10\n\x08run_root\x18\x02 \x01(\t\x12\x13\n\x0blayer_store\x18\x03 \x01(\t\x12\x12\n\nfilesystem\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x61vailable_bytes\x18\x06 \x01(\x03\"O\n\x0e\x43ontainerCount\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.fluyt.v1.types.Container.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x15\n\x13GetDiskUsageRequest\"\xfd\x01\n\x14GetDiskUsageResponse\x12$\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12#\n\x06layers\x18\x02 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12\'\n\ncontainers\x18\x03 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12!\n\x04logs\x18\x04 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12$\n\x07volumes\x18\x05 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\x12(\n\x0b\x62uild_cache\x18\x06 \x01(\x0b\x32\x13.fluyt.v1.DiskUsage\"t\n\tDiskUsage\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x14\n\x0c\x61\x63tive_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x19\n\x11reclaimable_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bis_estimate\x18\x05 \x01(\x08\"K\n\x13\x43heckStorageRequest\x12\x0e\n\x06repair\x18\x01 \x01(\x08\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\xb2\x01\n\x14\x43heckStorageResponse\x12\x32\n\x08progress\x18\x01 \x01(\x0b\x32\x1e.fluyt.v1.StorageCheckProgressH\x00\x12+\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x18.fluyt.v1.StorageFindingH\x00\x12\x30\n\x07summary\x18\x03 \x01(\x0b\x32\x1d.fluyt.v1.StorageCheckSummaryH\x00\x42\x07\n\x05\x65vent\"Y\n\x14StorageCheckProgress\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x03 \x01(\x03\"\x84\x01\n\x0eStorageFinding\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x17.fluyt.v1.types.Failure\x12\x13\n\x0bis_repaired\x18\x03 \x01(\x08\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x12\n\nreferences\x18\x05 \x03(\t\"r\n\x13StorageCheckSummary\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rdamaged_count\x18\x02 \x01(\x03\x12\x16\n\x0erepaired_count\x18\x03 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x04 \x01(\x03\x32\xb8\x02\n\rEngineService\x12G\n\nGetVersion\x12\x1b.fluyt.v1.GetVersionRequest\x1a\x1c.fluyt.v1.GetVersionResponse\x12>\n\x07GetInfo\x12\x18.fluyt.v1.GetInfoRequest\x1a\x19.fluyt.v1.GetInfoResponse\x12M\n\x0cGetDiskUsage\x12\x1d.fluyt.v1.GetDiskUsageRequest\x1a\x1e.fluyt.v1.GetDiskUsageResponse\x12O\n\x0c\x43heckStorage\x12\x1d.fluyt.v1.CheckStorageRequest\x1a\x1e.fluyt.v1.CheckStorageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fluyt.v1.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETVERSIONREQUEST']._serialized_start=130
-  _globals['_GETVERSIONREQUEST']._serialized_end=149
-  _globals['_GETVERSIONRESPONSE']._serialized_start=152
-  _globals['_GETVERSIONRESPONSE']._serialized_end=361
-  _globals['_GETINFOREQUEST']._serialized_start=363
-  _globals['_GETINFOREQUEST']._serialized_end=379
-  _globals['_GETINFORESPONSE']._serialized_start=382
-  _globals['_GETINFORESPONSE']._serialized_end=699
-  _globals['_HOSTINFO']._serialized_start=702
-  _globals['_HOSTINFO']._serialized_end=883
-  _globals['_CAPABILITY']._serialized_start=886
-  _globals['_CAPABILITY']._serialized_end=1100
-  _globals['_CAPABILITY_NEED']._serialized_start=1012
-  _globals['_CAPABILITY_NEED']._serialized_end=1100
-  _globals['_LIMIT']._serialized_start=1102
-  _globals['_LIMIT']._serialized_end=1173
-  _globals['_STORAGEINFO']._serialized_start=1176
-  _globals['_STORAGEINFO']._serialized_end=1313
-  _globals['_CONTAINERCOUNT']._serialized_start=1315
-  _globals['_CONTAINERCOUNT']._serialized_end=1394
-  _globals['_GETDISKUSAGEREQUEST']._serialized_start=1396
-  _globals['_GETDISKUSAGEREQUEST']._serialized_end=1417
-  _globals['_GETDISKUSAGERESPONSE']._serialized_start=1420
-  _globals['_GETDISKUSAGERESPONSE']._serialized_end=1673
-  _globals['_DISKUSAGE']._serialized_start=1675
-  _globals['_DISKUSAGE']._serialized_end=1791
-  _globals['_CHECKSTORAGEREQUEST']._serialized_start=1793
-  _globals['_CHECKSTORAGEREQUEST']._serialized_end=1868
-  _globals['_CHECKSTORAGERESPONSE']._serialized_start=1871
-  _globals['_CHECKSTORAGERESPONSE']._serialized_end=2049
-  _globals['_STORAGECHECKPROGRESS']._serialized_start=2051
-  _globals['_STORAGECHECKPROGRESS']._serialized_end=2140
-  _globals['_STORAGEFINDING']._serialized_start=2143
-  _globals['_STORAGEFINDING']._serialized_end=2275
-  _globals['_STORAGECHECKSUMMARY']._serialized_start=2277
-  _globals['_STORAGECHECKSUMMARY']._serialized_end=2391
-  _globals['_ENGINESERVICE']._serialized_start=2394
-  _globals['_ENGINESERVICE']._serialized_end=2706
+  _globals['_GETVERSIONREQUEST']._serialized_start=161
+  _globals['_GETVERSIONREQUEST']._serialized_end=180
+  _globals['_GETVERSIONRESPONSE']._serialized_start=183
+  _globals['_GETVERSIONRESPONSE']._serialized_end=392
+  _globals['_GETINFOREQUEST']._serialized_start=394
+  _globals['_GETINFOREQUEST']._serialized_end=410
+  _globals['_GETINFORESPONSE']._serialized_start=413
+  _globals['_GETINFORESPONSE']._serialized_end=793
+  _globals['_HOSTINFO']._serialized_start=796
+  _globals['_HOSTINFO']._serialized_end=977
+  _globals['_CAPABILITY']._serialized_start=980
+  _globals['_CAPABILITY']._serialized_end=1194
+  _globals['_CAPABILITY_NEED']._serialized_start=1106
+  _globals['_CAPABILITY_NEED']._serialized_end=1194
+  _globals['_LIMIT']._serialized_start=1196
+  _globals['_LIMIT']._serialized_end=1267
+  _globals['_STORAGEINFO']._serialized_start=1270
+  _globals['_STORAGEINFO']._serialized_end=1407
+  _globals['_CONTAINERCOUNT']._serialized_start=1409
+  _globals['_CONTAINERCOUNT']._serialized_end=1488
+  _globals['_GETDISKUSAGEREQUEST']._serialized_start=1490
+  _globals['_GETDISKUSAGEREQUEST']._serialized_end=1511
+  _globals['_GETDISKUSAGERESPONSE']._serialized_start=1514
+  _globals['_GETDISKUSAGERESPONSE']._serialized_end=1767
+  _globals['_DISKUSAGE']._serialized_start=1769
+  _globals['_DISKUSAGE']._serialized_end=1885
+  _globals['_CHECKSTORAGEREQUEST']._serialized_start=1887
+  _globals['_CHECKSTORAGEREQUEST']._serialized_end=1962
+  _globals['_CHECKSTORAGERESPONSE']._serialized_start=1965
+  _globals['_CHECKSTORAGERESPONSE']._serialized_end=2143
+  _globals['_STORAGECHECKPROGRESS']._serialized_start=2145
+  _globals['_STORAGECHECKPROGRESS']._serialized_end=2234
+  _globals['_STORAGEFINDING']._serialized_start=2237
+  _globals['_STORAGEFINDING']._serialized_end=2369
+  _globals['_STORAGECHECKSUMMARY']._serialized_start=2371
+  _globals['_STORAGECHECKSUMMARY']._serialized_end=2485
+  _globals['_ENGINESERVICE']._serialized_start=2488
+  _globals['_ENGINESERVICE']._serialized_end=2800
 # @@protoc_insertion_point(module_scope)

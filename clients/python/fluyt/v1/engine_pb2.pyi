@@ -6,6 +6,7 @@ The engine itself: what it is, what this host lets it do, what it has stored."""
 from collections import abc as _abc
 from fluyt.v1.types import container_pb2 as _container_pb2
 from fluyt.v1.types import failure_pb2 as _failure_pb2
+from fluyt.v1.types import security_pb2 as _security_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -123,10 +124,15 @@ class GetInfoResponse(_message.Message):
     CONTAINER_COUNTS_FIELD_NUMBER: _builtins.int
     IMAGE_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    DEFAULT_USERS_FIELD_NUMBER: _builtins.int
     engine_id: _builtins.str
     """OUTPUT_ONLY. Id of the engine, kept over restarts."""
     image_count: _builtins.int
     """OUTPUT_ONLY. Number of images."""
+    default_users: _security_pb2.UserNamespaceSpec.Mode.ValueType
+    """OUTPUT_ONLY. Users of a container whose caller says nothing about them, as they come out: AUTO, or HOST by the
+    engine's setting or because the host allows no others (`warnings` tells).
+    """
     @_builtins.property
     def host(self) -> Global___HostInfo:
         """OUTPUT_ONLY. The host."""
@@ -167,10 +173,11 @@ class GetInfoResponse(_message.Message):
         container_counts: _abc.Iterable[Global___ContainerCount] | None = ...,
         image_count: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        default_users: _security_pb2.UserNamespaceSpec.Mode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "storage", b"storage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "clamps", b"clamps", "container_counts", b"container_counts", "engine_id", b"engine_id", "host", b"host", "image_count", b"image_count", "limits", b"limits", "storage", b"storage", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "clamps", b"clamps", "container_counts", b"container_counts", "default_users", b"default_users", "engine_id", b"engine_id", "host", b"host", "image_count", b"image_count", "limits", b"limits", "storage", b"storage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,7 @@ impl Scene {
             capabilities: owned(&process::capabilities::default_names()),
             seccomp_profile: "default".to_owned(),
             no_new_privileges: false,
+            apparmor_profile: String::new(),
             rlimits: Vec::new(),
             masked_paths: owned(&["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"]),
             read_only_paths: owned(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]),

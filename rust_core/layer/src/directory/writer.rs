@@ -122,7 +122,7 @@ impl<'a> DirectoryWriter<'a> {
 impl LayerWriter for DirectoryWriter<'_> {
     fn apply(&mut self, mut entry: Entry, data: &mut dyn EntryData) -> Result<(), LayerError> {
         let path = std::mem::take(&mut entry.path);
-        let (parent, name) = match self.ledger.admit(&path, &entry.kind)? {
+        let (parent, name) = match self.ledger.admit(&path, &entry)? {
             Aim::Marker(directory, hidden) => return self.note_marker(directory, hidden),
             Aim::Root => {
                 let attributes = Attributes::of_entry(&mut entry);

@@ -10,7 +10,7 @@ use crate::error::shown;
 use crate::port::Written;
 use crate::stage::{Finish, StageRequest};
 use crate::turn::{self, Taken};
-use crate::{EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
+use crate::{Entry, EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
 
 pub(crate) use below::hides_all;
 
@@ -124,10 +124,13 @@ impl<'a> Ledger<'a> {
     }
 
     /// Counts the next entry of the archive and tells what it asks for.
-    pub fn admit<'e>(&mut self, path: &'e EntryPath, kind: &EntryKind) -> Result<Aim<'e>, LayerError> {
+    pub fn admit<'e>(&mut self, path: &'e EntryPath, entry: &Entry) -> Result<Aim<'e>, LayerError> {
         self.count_made(path.as_bytes())?;
         self.written.entry_count += 1;
-        Ok(match (path.split_last(), kind) {
+        if !matches!(entry.kind, EntryKind::Opaque | EntryKind::Whiteout) {
+            self.written.max_id = self.written.max_id.max(entry.uid).max(entry.gid);
+        }
+        Ok(match (path.split_last(), &entry.kind) {
             (_, EntryKind::Opaque) => Aim::Marker(path.as_bytes(), None),
             (None, EntryKind::Directory) => Aim::Root,
             (None, _) => return Err(self.rejected(b"", Rule::RootNotDirectory)),

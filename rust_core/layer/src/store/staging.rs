@@ -190,6 +190,7 @@ impl LayerStage<'_> {
             diff_id: pass.diff_id,
             size_bytes: pass.written.size_bytes,
             entry_count: pass.written.entry_count,
+            max_id: pass.written.max_id,
             compression: pass.compression,
             boot_id: sys::boot::id()?,
             stored_bytes: pass.written.stored_bytes,

@@ -65,6 +65,22 @@ fn x20_large_ids_are_read_from_pax_and_base_256() {
 }
 
 #[test]
+fn the_highest_owner_is_recorded() {
+    let image = Image::new();
+    let found = |items: &[Item]| {
+        let info = image.stage(&tar(items)).unwrap();
+        // What is told at once is told again from the record.
+        assert_eq!(image.store.find(&info.layer_id).unwrap().unwrap().max_id, info.max_id);
+        info.max_id
+    };
+    assert_eq!(found(&[Item::dir("d")]), 0);
+    assert_eq!(found(&[Item::file("f", "").owner(5, 70_000), Item::dir("d").owner(6, 7)]), 70_000);
+    assert_eq!(found(&[Item::symlink("l", "x").owner(80_000, 1)]), 80_000);
+    // A marker belongs to nobody.
+    assert_eq!(found(&[Item::file(".wh.gone", "").owner(90_000, 90_000), Item::dir("e").owner(1, 2)]), 2);
+}
+
+#[test]
 fn x20_ids_that_linux_cannot_hold_are_refused() {
     for (key, rule) in [("uid", Rule::UserId), ("gid", Rule::GroupId)] {
         for value in ["4294967295", "4294967296", "-1", "9223372036854775807"] {

@@ -115,8 +115,8 @@ fn compare(layers: &[Vec<Item>]) -> Result<(), TestCaseError> {
         match (directory, erofs) {
             (Ok(directory), Ok(erofs)) => {
                 prop_assert_eq!(
-                    (directory.size_bytes, directory.entry_count, &directory.facts),
-                    (erofs.size_bytes, erofs.entry_count, &erofs.facts)
+                    (directory.size_bytes, directory.entry_count, directory.max_id, &directory.facts),
+                    (erofs.size_bytes, erofs.entry_count, erofs.max_id, &erofs.facts)
                 );
             }
             (Err(LayerError::Rejected { rule, .. }), Err(LayerError::Rejected { rule: other, .. })) => {

@@ -111,6 +111,7 @@ impl Container {
             is_privileged: false,
             capabilities: process::capabilities::default_names().into_iter().map(str::to_owned).collect(),
             no_new_privileges: false,
+            apparmor_profile: String::new(),
             seccomp_filters: Vec::new(),
             rlimits: Vec::new(),
             masked_paths: strings(&[

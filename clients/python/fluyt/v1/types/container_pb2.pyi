@@ -115,6 +115,7 @@ class Container(_message.Message):
     RESOLVED_ENV_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MOUNTS_FIELD_NUMBER: _builtins.int
+    HOST_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """OUTPUT_ONLY. 64 hexadecimal digits."""
     name: _builtins.str
@@ -207,6 +208,12 @@ class Container(_message.Message):
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[_mount_pb2.MountPoint]:
         """OUTPUT_ONLY. What is mounted below its root, those of its image and of other containers included."""
 
+    @_builtins.property
+    def host_ids(self) -> Global___IdRange:
+        """OUTPUT_ONLY. What its users and groups are on the host, from its creation to its deletion; absent if they are the
+        host's own.
+        """
+
     def __init__(
         self,
         *,
@@ -242,10 +249,11 @@ class Container(_message.Message):
         resolved_env: _abc.Iterable[_builtins.str] | None = ...,
         image_size_bytes: _builtins.int = ...,
         mounts: _abc.Iterable[_mount_pb2.MountPoint] | None = ...,
+        host_ids: Global___IdRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "platform", b"platform", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "writable_size_bytes", b"writable_size_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "platform", b"platform", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "writable_size_bytes", b"writable_size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "mounts", b"mounts", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "mounts", b"mounts", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__writable_size_bytes: _TypeAlias = _typing.Literal["writable_size_bytes"]  # noqa: Y015
     _WhichOneofArgType__writable_size_bytes: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes"]  # noqa: Y015
@@ -257,6 +265,32 @@ class Container(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_exit) -> _WhichOneofReturnType_exit | None: ...
 
 Global___Container: _TypeAlias = Container  # noqa: Y015
+
+@_typing.final
+class IdRange(_message.Message):
+    """Ids of the host: 0 to `count` - 1 in a container are `first_id` and those after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    first_id: _builtins.int
+    """OUTPUT_ONLY. The user and group that root of the container is."""
+    count: _builtins.int
+    """OUTPUT_ONLY. Number of ids."""
+    def __init__(
+        self,
+        *,
+        first_id: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_id", b"first_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdRange: _TypeAlias = IdRange  # noqa: Y015
 
 @_typing.final
 class Clamp(_message.Message):

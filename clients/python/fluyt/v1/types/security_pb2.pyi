@@ -39,7 +39,7 @@ class SecuritySpec(_message.Message):
     no_new_privileges: _builtins.bool
     """OPTIONAL. Set-user-id programs give no privileges. Default: false."""
     apparmor_profile: _builtins.str
-    """OPTIONAL. AppArmor profile, or `unconfined`. Default: none."""
+    """OPTIONAL. AppArmor profile that is loaded on the host, or `unconfined`. Default: none."""
     selinux_label: _builtins.str
     """OPTIONAL. SELinux label of the process, or `disable`. Default: none."""
     @_builtins.property
