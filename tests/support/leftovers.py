@@ -21,8 +21,10 @@ from tests.support.engine import Engine
 
 #: Most skeletons that wait below `prepared/`. Source: fluytd/containers/skeletons.py, READY_SKELETONS.
 MAX_PREPARED = 8
-#: Most supervisors that wait for starts. Source: READY_SUPERVISORS of fluytd/containers/supervisor.py, and waiting.py.
-MAX_IDLE_SUPERVISORS = 4 + MAX_WAITING
+#: Supervisors that wait for starts without a network of the engine's. Source: fluytd/containers/supervisor.py.
+READY_SUPERVISORS = 4
+#: All that wait at most, those with an interface besides. Source: fluytd/containers/waiting.py.
+MAX_IDLE_SUPERVISORS = READY_SUPERVISORS + MAX_WAITING
 SUPERVISOR = "fluyt-supervisor"
 #: Argument of a supervisor that has no container yet. Source: rust_core/control/src/ready.rs.
 IDLE_ARGUMENT = "-" * 64

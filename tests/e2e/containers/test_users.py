@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fluyt.v1.types import security_pb2
 from tests.e2e.containers.steps import IMAGE, INVALID, load, refused_run, status_of
 from tests.support import tarball
 from tests.support.engine import Engine
@@ -37,7 +38,7 @@ def users(container_engine: Engine) -> str:
         ("app:extra", "1001:2000"),
         ("app:2005", "1001:2005"),
         ("5:extra", "5:2000"),
-        ("2147483647", "2147483647:0"),
+        ("65535", "65535:0"),
         ("app:", "1001:1001"),
         ("root:0", "0:0"),
         ("00000000000000000005", "5:0"),
@@ -49,6 +50,13 @@ def test_t05_digits_are_numbers_and_names_are_the_images(engine: Engine, users: 
     uid, gid = shown.split(":")
     # Real, effective, saved and of the file system.
     assert (status["Uid"].split(), status["Gid"].split()) == ([uid] * 4, [gid] * 4)
+
+
+def test_t05_the_highest_number_is_a_user_where_the_container_has_the_hosts(engine: Engine, users: str) -> None:
+    host = security_pb2.UserNamespaceSpec(mode=security_pb2.UserNamespaceSpec.MODE_HOST)
+    spaces = security_pb2.NamespacesSpec(user=host)
+    said = engine.run(users, "cat", "/proc/self/status", user="2147483647", namespaces=spaces)[0]
+    assert status_of(said)["Uid"].split() == ["2147483647"] * 4
 
 
 @pytest.mark.parametrize(

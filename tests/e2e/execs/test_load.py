@@ -23,7 +23,7 @@ from tests.e2e.containers.steps import started as started_container
 from tests.e2e.execs.steps import PATIENCE_SECONDS, api, get, run, stays
 from tests.support import leftovers
 from tests.support.engine import REPOSITORY, Engine
-from tests.support.leftovers import MAX_IDLE_SUPERVISORS, processes_of
+from tests.support.leftovers import READY_SUPERVISORS, processes_of
 from tests.support.wait import until_now
 
 EXECS = 100
@@ -89,7 +89,7 @@ def returns_to_where_it_was(engine: Engine, work: Callable[[], None]) -> None:
     """`work`, which deletes its containers, leaves nothing open and does not make the daemon grow. The first time warms
     it up. What is kept makes it grow each time; an allocator's pages come and go (by 15 MB here, over ten times)."""
     work()
-    until_now(lambda: idle_supervisors(engine) == MAX_IDLE_SUPERVISORS, "what starts need is there again")
+    until_now(lambda: idle_supervisors(engine) == READY_SUPERVISORS, "what starts need is there again")
     files, sizes = held(engine), [memory(engine)]
     while len(sizes) == 1 or sizes[-1] - sizes[-2] >= KEPT_BYTES:
         assert len(sizes) <= ATTEMPTS, f"it grew each time: {sizes}"
