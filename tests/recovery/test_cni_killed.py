@@ -102,6 +102,9 @@ SCENARIOS: dict[str, tuple[Step, Step]] = {
     "container.exit.record": (running, stop_it),
 }
 
+#: Reached by a test of its own, below.
+PUT_OFF = "network.cni.put_off"
+
 
 def left_behind(engine: NetworkEngine, lists: Lists) -> list[str]:
     """Addresses, interfaces and chains of plugins that no running container has, and those that one lacks."""
@@ -193,7 +196,7 @@ def test_a_plugin_that_failed_as_the_daemon_died_is_told_again_by_the_next(
     engine.channel.close()
     engine.process.terminate()
     assert engine.process.wait(CALL_SECONDS) == 0
-    engine.start(FLUYT_FAILPOINT="network.cni.put_off")
+    engine.start(FLUYT_FAILPOINT=PUT_OFF)
     start(engine, NAME)
     with suppress(grpc.RpcError):
         stop(engine, NAME)

@@ -57,7 +57,7 @@ UNIT_TESTED = "never.armed.in.tests"
 
 
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
-    plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS}
+    plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
     assert set(SCENARIOS) | set(network_scenarios.SCENARIOS) | plugins == set(failpoints.CATALOGUE)
 
 
