@@ -14,9 +14,12 @@ from tests.recovery.crash import wait_for_end as until_ended
 RUNNING = container_pb2.Container.STATE_RUNNING
 OWNER = "owner"
 #: No default device, so that the container's own rule decides, put where no image has a directory; to read it takes a
-#: capability besides.
+#: capability of the host's besides.
 DEVICE = container_spec_pb2.Device(host_path="/dev/kmsg", container_path="/dev/my/deep/kmsg", permissions="r")
 READER = security_pb2.SecuritySpec(add_capabilities=["SYSLOG"])
+HOST_USERS = security_pb2.NamespacesSpec(
+    user=security_pb2.UserNamespaceSpec(mode=security_pb2.UserNamespaceSpec.MODE_HOST)
+)
 LOOK = (
     "stat -c %t:%T /dev/my/deep/kmsg; (exec 3</dev/my/deep/kmsg) && echo reads;"
     "(exec 3>/dev/my/deep/kmsg) 2>/dev/null || echo no"
@@ -31,7 +34,7 @@ def _create(engine: CrashedEngine, script: str, **fields: object) -> None:
 
 def create_with_device(engine: CrashedEngine) -> None:
     """A container with a device, not started."""
-    _create(engine, STAY, devices=[DEVICE], security=READER)
+    _create(engine, STAY, devices=[DEVICE], security=READER, namespaces=HOST_USERS)
 
 
 def start_with_device(engine: CrashedEngine) -> None:
