@@ -7,14 +7,14 @@
 mod conntrack;
 mod error;
 mod link;
+mod link_spec;
 mod netlink;
 pub mod nft;
 pub mod plugin;
 mod settings;
 
 pub use error::NetworkError;
-pub use link::{
-    Attachment, Bridge, Cidr, Links, Port, WaitingPair, MAX_INTERFACE_NAME_BYTES, WAITING_INNER_NAME,
-};
+pub use link::{Links, Port, WaitingPair, MAX_INTERFACE_NAME_BYTES, WAITING_INNER_NAME};
+pub use link_spec::{Attachment, Bridge, Cidr};
 pub use netlink::Netlink;
 pub use settings::allow_forwarding;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::attributes::Attributes;
 use super::batch::Batch;
 use super::{Element, Target};
-use crate::link::{Cidr, MAX_INTERFACE_NAME_BYTES};
+use crate::link::MAX_INTERFACE_NAME_BYTES;
+use crate::link_spec::Cidr;
 
 const NEW_ELEMENT: u16 = 12;
 const DELETE_ELEMENT: u16 = 14;

@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use crate::error::NetworkError;
-use crate::link::Cidr;
+use crate::link_spec::Cidr;
 use crate::netlink::Netlink;
 use batch::Batch;
 
