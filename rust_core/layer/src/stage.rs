@@ -64,7 +64,7 @@ pub(crate) struct Pass {
 enum Message {
     Chunk(Vec<u8>),
     Failed(LayerError),
-    Ended { diff_id: Digest, compression: Compression },
+    Ended { compression: Compression },
 }
 
 /// Writes the layer behind `source` through `writer`, reading the source to its end.
@@ -171,8 +171,6 @@ impl Producer<'_> {
         let counting = Counting { source, count: Arc::clone(&compressed) };
         let mut decompressor = Decompressor::new(BufReader::with_capacity(CHUNK_BYTES, counting))
             .map_err(|e| self.failure(e))?;
-        let algorithm = self.request.expected_diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
-        let mut hasher = Hasher::new(algorithm);
         let mut total = 0u64;
         loop {
             let mut chunk = self.recycled.try_recv().unwrap_or_default();
@@ -182,7 +180,6 @@ impl Producer<'_> {
             if filled > 0 {
                 total += filled as u64;
                 self.check_size(total, compressed.load(Ordering::Relaxed), decompressor.compression())?;
-                hasher.update(&chunk);
                 // What came before a failure goes first: it may have a fault of its own to tell.
                 if self.sender.send(Message::Chunk(chunk)).is_err() {
                     return Ok(None);
@@ -198,8 +195,7 @@ impl Producer<'_> {
             let detail = "the layer is empty: not even an end marker".to_owned();
             return Err(LayerError::Corrupt { digest: self.request.subject.to_owned(), detail });
         }
-        let compression = decompressor.compression();
-        Ok(Some(Message::Ended { diff_id: hasher.finish(), compression }))
+        Ok(Some(Message::Ended { compression: decompressor.compression() }))
     }
 
     /// Reads until the chunk is full or the stream ends: a source may give a few bytes at a time, and each chunk costs
@@ -278,9 +274,11 @@ struct Received<'a> {
     recycle: Sender<Vec<u8>>,
     chunk: Vec<u8>,
     used: usize,
-    ended: Option<(Digest, Compression)>,
+    ended: Option<Compression>,
     subject: &'a str,
-    /// Gets each chunk before it is looked at: the reading thread has enough to do with decompressing and hashing.
+    /// Takes each chunk on its way: the decompressing thread is the slower one, and one large layer waits for it alone.
+    hasher: Hasher,
+    /// Gets each chunk before it is looked at, for the same reason.
     raw_sink: Option<RawSink>,
 }
 
@@ -291,16 +289,25 @@ impl<'a> Received<'a> {
         request: &StageRequest<'a>,
         raw_sink: Option<RawSink>,
     ) -> Self {
-        let subject = request.subject;
-        Self { receiver, recycle, chunk: Vec::new(), used: 0, ended: None, subject, raw_sink }
+        let algorithm = request.expected_diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
+        Self {
+            receiver,
+            recycle,
+            chunk: Vec::new(),
+            used: 0,
+            ended: None,
+            subject: request.subject,
+            hasher: Hasher::new(algorithm),
+            raw_sink,
+        }
     }
 
     /// Reads to the stream's end and tells what it was.
     fn drain(mut self) -> Result<(Digest, Compression), LayerError> {
         loop {
             let len = self.chunk()?.len();
-            if let Some(ended) = self.ended.take() {
-                return Ok(ended);
+            if let Some(compression) = self.ended {
+                return Ok((self.hasher.finish(), compression));
             }
             self.consume(len);
         }
@@ -312,6 +319,7 @@ impl Chunks for Received<'_> {
         if self.used == self.chunk.len() && self.ended.is_none() {
             match self.receiver.recv() {
                 Ok(Message::Chunk(chunk)) => {
+                    self.hasher.update(&chunk);
                     if let Some(sink) = &mut self.raw_sink {
                         sink.write(&chunk)?;
                     }
@@ -319,7 +327,7 @@ impl Chunks for Received<'_> {
                     let _ = self.recycle.send(std::mem::replace(&mut self.chunk, chunk));
                     self.used = 0;
                 }
-                Ok(Message::Ended { diff_id, compression }) => self.ended = Some((diff_id, compression)),
+                Ok(Message::Ended { compression }) => self.ended = Some(compression),
                 Ok(Message::Failed(error)) => return Err(error),
                 // Only a panic of the producer ends it without a word; the scope passes that on.
                 Err(mpsc::RecvError) => {

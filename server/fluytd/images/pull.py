@@ -208,11 +208,15 @@ class Puller:
                 key = f"{descriptor.digest} {diff_id}"
                 return await self._flights.run(key, begin, handle.cancelled, track.board)
 
+        layers = wanted.document.layers
         work = [
             fetch(descriptor, diff_id, track)
-            for descriptor, diff_id, track in zip(wanted.document.layers, config.diff_ids, progress.tracks, strict=True)
+            for descriptor, diff_id, track in zip(layers, config.diff_ids, progress.tracks, strict=True)
         ]
-        return tuple(zip(wanted.document.layers, await run_all(work), strict=True))
+        # The largest first: a large one that begins last is unpacked alone, by one processor, while the others wait.
+        order = sorted(range(len(layers)), key=lambda index: -layers[index].size_bytes)
+        fetched = dict(zip(order, await run_all([work[index] for index in order]), strict=True))
+        return tuple((descriptor, fetched[index]) for index, descriptor in enumerate(layers))
 
 
 @dataclass(frozen=True, slots=True)

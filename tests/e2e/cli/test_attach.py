@@ -1,5 +1,6 @@
 """`fluyt attach`: output from now on, input, signals, leaving."""
 
+import select
 import signal
 import subprocess
 
@@ -56,6 +57,14 @@ def write(process: "subprocess.Popen[bytes]", data: bytes) -> None:
     process.stdin.flush()
 
 
+def answers(speaker: "subprocess.Popen[bytes]", listener: "subprocess.Popen[bytes]") -> bool:
+    """Whether what the container answers to a line of the speaker is something that the listener can read, soon."""
+    write(speaker, b"other\n")
+    assert line(speaker) == b"got other\n"
+    assert listener.stdout is not None
+    return bool(select.select([listener.stdout], [], [], 0.1)[0])
+
+
 def test_a_signal_reaches_the_container_and_its_exit_code_is_the_commands(fluyt: Program, ticking: str) -> None:
     with attached(fluyt, ticking) as process:
         assert line(process) == b"tick\n"
@@ -100,8 +109,8 @@ def test_without_input_nothing_is_read_and_the_container_goes_on(fluyt: Program,
         assert process.stdin is not None
         process.stdin.close()
         with attached(fluyt, reading) as other:
-            write(other, b"other\n")
-            assert line(other) == b"got other\n"
+            # Output is from now on, and nothing else tells when "now" was for the first command.
+            until_now(lambda: answers(other, process), "the first command is attached")
             assert line(process) == b"got other\n"
             write(other, b"end\n")
             assert other.wait(PATIENCE_SECONDS) == 9
