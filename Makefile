@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .build/venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
+# Much of what the tests do is waiting. A file's tests stay in one process and in order; 0 is one process for all.
+TEST_PROCESSES := $(or $(FLUYT_TEST_PROCESSES),2)
 
 .PHONY: help setup setup-test run example test test-rust test-python test-v2 test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
@@ -32,7 +34,7 @@ test-rust: ## The core's and the command line's own tests (needs setup-test once
 	cargo test --quiet --locked --workspace --exclude fluyt-bindings
 
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
-	@$(PYTEST) tests
+	@$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile tests
 
 test-v2: setup-test ## Limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
