@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use build::{MemoryEntry, MemoryKind, ModeChange, SelectionRequest};
+use build::{MemoryEntry, MemoryKind, ModeChange};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -15,6 +15,7 @@ use crate::error::raise;
 use crate::ignore::Matcher;
 use crate::ingest::{stored_layer, stores, task, Progress, StoredLayer};
 use crate::layer::{layer_ids, LayerStore};
+use crate::selection::{Digests, Selection, Wish};
 
 const DIGEST_BYTES: usize = 32;
 
@@ -128,12 +129,15 @@ impl ContextEntries {
 
     fn open(&self, py: Python<'_>, context_id: &str, chunks: &ChunkStore) -> PyResult<FileTree> {
         let open = || {
-            let mut tree = self.lock().clone();
+            // Not a copy: a context of tens of thousands of files takes a while to copy, and to let go.
+            let mut tree = std::mem::replace(&mut *self.lock(), build::MemoryTree::new("an opened context"));
             tree.close()?;
             tree.resolve(context_id, &chunks.inner)?;
             Ok::<_, build::BuildError>(tree)
         };
-        Ok(FileTree::of(Arc::new(py.detach(open).map_err(raise)?)))
+        let tree = Arc::new(py.detach(open).map_err(raise)?);
+        let context = Some(Context { tree: Arc::clone(&tree), digests: Arc::default() });
+        Ok(FileTree { inner: tree, ignored: None, context })
     }
 
     #[getter]
@@ -153,11 +157,19 @@ pub(crate) struct FileTree {
     inner: Arc<dyn build::Tree>,
     /// What of it is never selected.
     ignored: Option<Arc<::ignore::Matcher>>,
+    /// Where it is an uploaded context.
+    context: Option<Context>,
+}
+
+/// An uploaded context, and digests of what was selected in it: it never changes, so neither do they.
+struct Context {
+    tree: Arc<build::MemoryTree>,
+    digests: Arc<Digests>,
 }
 
 impl FileTree {
     fn of(inner: Arc<dyn build::Tree>) -> Self {
-        Self { inner, ignored: None }
+        Self { inner, ignored: None, context: None }
     }
 }
 
@@ -198,7 +210,21 @@ impl FileTree {
     }
 
     fn ignoring(&self, matcher: &Matcher) -> Self {
-        Self { inner: Arc::clone(&self.inner), ignored: Some(Arc::clone(&matcher.inner)) }
+        // What is remembered of selections is of those from which nothing is left out.
+        Self { inner: Arc::clone(&self.inner), ignored: Some(Arc::clone(&matcher.inner)), context: None }
+    }
+
+    fn missing_chunks<'py>(&self, py: Python<'py>, chunks: &ChunkStore) -> Bound<'py, PyBytes> {
+        let missing = || match &self.context {
+            Some(context) => chunks.inner.missing(&context.tree.chunk_digests()),
+            None => Vec::new(),
+        };
+        PyBytes::new(py, &py.detach(missing).concat())
+    }
+
+    #[getter]
+    fn index_bytes(&self) -> u64 {
+        self.context.as_ref().map_or(0, |context| context.tree.index_bytes())
     }
 
     #[staticmethod]
@@ -240,57 +266,21 @@ impl FileTree {
     ) -> PyResult<Selection> {
         let matchers: Vec<Arc<::ignore::Matcher>> =
             self.ignored.iter().chain(excluded.map(|matcher| &matcher.inner)).map(Arc::clone).collect();
-        let request = || {
-            let is_cancelled = || cancel.inner.is_cancelled();
-            let request = SelectionRequest {
-                pattern,
-                is_required,
-                parents_pattern,
-                is_excluded: &|path, _| {
-                    !matchers.is_empty() && {
-                        let path = String::from_utf8_lossy(path);
-                        matchers.iter().any(|matcher| matcher.excludes(&path))
-                    }
-                },
-                is_cancelled: &is_cancelled,
-            };
-            build::select(self.inner.as_ref(), &request)
+        let wish = Wish {
+            tree: Arc::clone(&self.inner),
+            matchers,
+            pattern: pattern.to_vec(),
+            is_required,
+            parents_pattern: parents_pattern.to_vec(),
         };
-        Ok(Selection { inner: py.detach(request).map_err(raise)? })
+        let digests = self.context.as_ref().map(|context| &context.digests);
+        let is_cancelled = || cancel.inner.is_cancelled();
+        py.detach(|| Selection::new(wish, digests, &is_cancelled)).map_err(raise)
     }
 }
 
 /// The names of limits that `read_file` is asked with.
 const LIMITS: [&str; 3] = ["MAX_DOCKERFILE_BYTES", "MAX_IGNORE_FILE_BYTES", "MAX_USER_FILE_BYTES"];
-
-/// See the stub.
-#[pyclass(frozen, module = "fluytd._core.build")]
-pub(crate) struct Selection {
-    inner: build::Selection,
-}
-
-#[pymethods]
-impl Selection {
-    fn digest<'py>(&self, py: Python<'py>, cancel: &CancelToken) -> PyResult<Bound<'py, PyBytes>> {
-        let digest = py.detach(|| self.inner.digest(&|| cancel.inner.is_cancelled())).map_err(raise)?;
-        Ok(PyBytes::new(py, &digest))
-    }
-
-    fn write(&self, py: Python<'_>, directory: &str, cancel: &CancelToken) -> PyResult<bool> {
-        let is_cancelled = || cancel.inner.is_cancelled();
-        py.detach(|| build::materialise(&self.inner, Path::new(directory), &is_cancelled)).map_err(raise)
-    }
-
-    #[getter]
-    fn entry_count(&self) -> u64 {
-        self.inner.entry_count()
-    }
-
-    #[getter]
-    fn match_count(&self) -> usize {
-        self.inner.match_count()
-    }
-}
 
 /// See the stub.
 #[pyclass(frozen, module = "fluytd._core.build")]
@@ -351,11 +341,17 @@ impl LayerDraft {
     ) -> PyResult<()> {
         let mode = mode_change(mode);
         self.with(py, |draft| match unpack_in {
-            None => draft.copy(&selection.inner, destination, owner, mode.as_ref(), is_several),
+            None => draft.copy(
+                selection.get(&|| cancel.inner.is_cancelled())?,
+                destination,
+                owner,
+                mode.as_ref(),
+                is_several,
+            ),
             Some(scratch) => {
                 let is_cancelled = || cancel.inner.is_cancelled();
                 let target = build::Target { destination, owner, mode: mode.as_ref(), is_several };
-                draft.add_unpacking(&selection.inner, &target, Path::new(scratch), &is_cancelled)
+                draft.add_unpacking(selection.get(&is_cancelled)?, &target, Path::new(scratch), &is_cancelled)
             }
         })
     }

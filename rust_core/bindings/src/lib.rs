@@ -18,6 +18,7 @@ mod network;
 mod process;
 mod registry;
 mod resolver;
+mod selection;
 mod volume;
 
 use pyo3::prelude::*;

@@ -6,6 +6,9 @@ use crate::select::{Match, Picked, Selection};
 use crate::tree::MetaKind;
 use crate::BuildError;
 
+/// Bytes that are hashed at once.
+const GATHERED_BYTES: usize = 64 * 1024;
+
 impl Selection {
     /// The key of all that is selected: the same for the same files, however they came here. Blocking: files of layers
     /// are read, those of contexts are known by their chunks.
@@ -13,50 +16,54 @@ impl Selection {
     /// # Errors
     /// `IO_FAILED`, `CANCELLED`.
     pub fn digest(&self, is_cancelled: &dyn Fn() -> bool) -> Result<[u8; 32], BuildError> {
-        let mut hasher = blake3::Hasher::new();
-        field(&mut hasher, b"fluyt-selection-1");
+        // Gathered, since the hash takes many short pieces much more slowly than a long one.
+        let (mut hasher, mut buffer) = (blake3::Hasher::new(), Vec::with_capacity(2 * GATHERED_BYTES));
+        field(&mut buffer, b"fluyt-selection-1");
         for Match { top, below, keeps_name } in &self.matches {
-            field(&mut hasher, if *keeps_name { b"kept" } else { b"plain" });
-            self.add(&mut hasher, top, is_cancelled)?;
-            for picked in below {
-                self.add(&mut hasher, picked, is_cancelled)?;
+            field(&mut buffer, if *keeps_name { b"kept" } else { b"plain" });
+            for picked in std::iter::once(top).chain(below) {
+                self.add(&mut buffer, picked, is_cancelled)?;
+                if buffer.len() > GATHERED_BYTES {
+                    hasher.update(&buffer);
+                    buffer.clear();
+                }
             }
         }
-        Ok(*hasher.finalize().as_bytes())
+        Ok(*hasher.update(&buffer).finalize().as_bytes())
     }
 
     fn add(
         &self,
-        hasher: &mut blake3::Hasher,
+        buffer: &mut Vec<u8>,
         picked: &Picked,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(), BuildError> {
         if is_cancelled() {
             return Err(BuildError::Cancelled { subject: "a copy".to_owned() });
         }
-        field(hasher, &picked.name);
+        field(buffer, &picked.name);
         let meta = &picked.meta;
         let owner = if self.has_owners { (meta.uid, meta.gid) } else { (0, 0) };
-        field(hasher, format!("{:o} {} {}", meta.mode, owner.0, owner.1).as_bytes());
+        field(buffer, format!("{:o} {} {}", meta.mode, owner.0, owner.1).as_bytes());
         for (name, value) in &meta.xattrs {
-            field(hasher, name);
-            field(hasher, value);
+            field(buffer, name);
+            field(buffer, value);
         }
-        field(hasher, b"");
+        field(buffer, b"");
         match &meta.kind {
-            MetaKind::Directory => field(hasher, b"d"),
+            MetaKind::Directory => field(buffer, b"d"),
             MetaKind::Symlink { target } => {
-                field(hasher, b"l");
-                field(hasher, target);
+                field(buffer, b"l");
+                field(buffer, target);
             }
             MetaKind::File { size_bytes } => {
-                field(hasher, format!("f {size_bytes}").as_bytes());
-                field(hasher, &content_digest(&picked.content)?);
+                field(buffer, format!("f {size_bytes}").as_bytes());
+                field(buffer, &content_digest(&picked.content)?);
             }
-            MetaKind::Fifo => field(hasher, b"p"),
-            MetaKind::Socket => field(hasher, b"s"),
+            MetaKind::Fifo => field(buffer, b"p"),
+            MetaKind::Socket => field(buffer, b"s"),
             MetaKind::Device { is_block, major, minor } => {
-                field(hasher, format!("{is_block} {major} {minor}").as_bytes());
+                field(buffer, format!("{is_block} {major} {minor}").as_bytes());
             }
         }
         Ok(())
@@ -85,14 +92,14 @@ fn content_digest(content: &Content) -> Result<[u8; 32], BuildError> {
 }
 
 /// Length and bytes, so that no two lists of fields give the same stream.
-fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+fn field(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    buffer.extend_from_slice(bytes);
 }
 
 /// The BLAKE3 digest of these parts, no two lists of which give the same.
 pub fn key_of(parts: &[Vec<u8>]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    parts.iter().for_each(|part| field(&mut hasher, part));
-    *hasher.finalize().as_bytes()
+    let mut buffer = Vec::new();
+    parts.iter().for_each(|part| field(&mut buffer, part));
+    *blake3::hash(&buffer).as_bytes()
 }

@@ -157,13 +157,20 @@ impl MemoryTree {
         self.file_bytes
     }
 
+    /// Bytes that its entries take in memory, about.
+    pub fn index_bytes(&self) -> u64 {
+        self.index_bytes
+    }
+
     /// Digests of all chunks that its files name, in order, some perhaps several times.
     pub fn chunk_digests(&self) -> Vec<ChunkDigest> {
-        let chunks = |node: &Node| match &node.entry.kind {
-            MemoryKind::File { chunks, .. } => chunks.clone(),
-            _ => Vec::new(),
-        };
-        self.nodes.values().flat_map(chunks).collect()
+        let mut digests = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes.values() {
+            if let MemoryKind::File { chunks, .. } = &node.entry.kind {
+                digests.extend_from_slice(chunks);
+            }
+        }
+        digests
     }
 
     /// The same tree without what `is_dropped` says of a path, and of directories in which nothing is left.

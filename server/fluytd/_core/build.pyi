@@ -59,7 +59,8 @@ class ContextEntries:
     def save(self, path: str) -> None:
         """Written to appear whole. Raises STORAGE_FULL, IO_FAILED. Blocking."""
     def open(self, context_id: str, chunks: ChunkStore) -> FileTree:
-        """The context as a tree that holds its chunks. Raises CONTEXT_INCOMPLETE, CONTEXT_INVALID. Blocking."""
+        """The context as a tree that holds its chunks; the entries are in it, no longer here. Raises
+        CONTEXT_INCOMPLETE, CONTEXT_INVALID. Blocking."""
     @property
     def entry_count(self) -> int: ...
     @property
@@ -74,6 +75,11 @@ class FileTree:
     def of_layers(layer_ids: list[str], layers: LayerStore, empty_dir: str, name: str) -> FileTree:
         """Visible layers, lowest first, as one tree; `empty_dir` holds nothing; `name` is what errors call it.
         Raises LAYER_NOT_FOUND, KERNEL_FEATURE_MISSING, IO_FAILED. Blocking."""
+    def missing_chunks(self, chunks: ChunkStore) -> bytes:
+        """Digests of chunks of an uploaded context that the store has no longer; none of another tree. Blocking."""
+    @property
+    def index_bytes(self) -> int:
+        """Bytes that the entries of an uploaded context take in memory, about; 0 of another tree."""
     @staticmethod
     def of_files(files: list[tuple[bytes, bytes, int]], name: str) -> FileTree:
         """Files (path, bytes, mode), owned by 0:0. Raises CONTEXT_INVALID."""
@@ -98,7 +104,8 @@ class FileTree:
 
 @final
 class Selection:
-    """Files of a tree that a copy takes along. Holds its tree."""
+    """Files of a tree that a copy takes along. Holds its tree. Of an uploaded context it is looked for only when it is
+    needed if its digest is known from an earlier one: what `FileTree.select` raises was not raised then."""
 
     def digest(self, cancel: CancelToken) -> bytes:
         """BLAKE3 of names, kinds, modes, owners that count, attributes, links and content; not of times.
@@ -106,6 +113,9 @@ class Selection:
     def write(self, directory: str, cancel: CancelToken) -> bool:
         """The first match is written out into the empty `directory`: a directory's content, or a file as `file`.
         Returns whether it is a directory. Raises STORAGE_FULL, IO_FAILED, CANCELLED. Blocking."""
+    @property
+    def is_found(self) -> bool:
+        """It was looked for."""
     @property
     def entry_count(self) -> int: ...
     @property

@@ -1,10 +1,12 @@
 """Trees, drafts and contexts over `_core.build`. It decides nothing."""
 
+import asyncio
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -12,8 +14,9 @@ from fluytd import failpoints
 from fluytd._core import build, ignore
 from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerStore
+from fluytd.builds.kept import KeptTrees
 from fluytd.builds.ports import MAX_IDLE_SECONDS, CopyTarget, Draft, FileTree, OfferedEntry, Selection, Wanted
-from fluytd.errors import ContextNotFound, IoFailed
+from fluytd.errors import ContextIncomplete, ContextNotFound, IoFailed
 from fluytd.images.ports import Counters, StoredLayer
 from fluytd.images.registry import core_token
 from fluytd.images.store import core_counters, stored_layer
@@ -22,6 +25,8 @@ from fluytd.workers import Workers
 
 T = TypeVar("T")
 _CONTEXT_ID: Final = re.compile(r"[0-9a-f]{32}")
+#: How long contexts stay in memory after their last use.
+KEPT_SECONDS: Final = 300.0
 
 #: The core says the same of what it is given.
 MAX_IGNORE_FILE_BYTES: Final = 512 * 1024
@@ -169,6 +174,9 @@ class CoreContexts:
         #: Contexts that are being offered, not yet on disk as they are.
         self._open: dict[str, build.ContextEntries] = {}
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._kept: KeptTrees[build.FileTree] = KeptTrees()
+        self._idle: asyncio.TimerHandle | None = None
         self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in self._trees.glob("*.part"):
             part.unlink(missing_ok=True)
@@ -183,12 +191,8 @@ class CoreContexts:
             context.add(path, kind, mode, uid, gid, (seconds, nanos), target, digests, size_bytes)
 
     def _entries(self, context_id: str, *, makes: bool = False) -> build.ContextEntries:
-        if _CONTEXT_ID.fullmatch(context_id) is None:
-            raise ContextNotFound(id=context_id)
         with self._lock:
-            found = self._open.get(context_id)
-            if found is None:
-                found = build.ContextEntries.load(str(self._trees / context_id))
+            found = self._open.get(context_id) or self._load(context_id)
             if found is None:
                 if not makes:
                     raise ContextNotFound(id=context_id)
@@ -197,33 +201,83 @@ class CoreContexts:
                 self._open[context_id] = found
         return found
 
+    def _load(self, context_id: str) -> build.ContextEntries | None:
+        if _CONTEXT_ID.fullmatch(context_id) is None:
+            raise ContextNotFound(id=context_id)
+        return build.ContextEntries.load(str(self._trees / context_id))
+
+    def _saved(self, context_id: str) -> build.ContextEntries:
+        """The context as it is on disk: one that is being offered still is no build's yet."""
+        found = self._load(context_id)
+        if found is None:
+            raise ContextNotFound(id=context_id)
+        return found
+
     async def put(self, chunks: Sequence[bytes]) -> None:
         """See `ports.ContextStore.put`."""
         await self._workers.run_transfer(self._chunks.put, list(chunks))
 
     async def missing(self, context_id: str) -> bytes:
         """See `ports.ContextStore.missing`."""
+        self._keep_for_a_while()
         return await self._workers.run_transfer(self._missing, context_id)
 
     def _missing(self, context_id: str) -> bytes:
-        context = self._entries(context_id)
-        context.close()
-        failpoints.hit("build.context.save")
-        _io(str(self._trees), lambda: context.save(str(self._trees / context_id)))
         with self._lock:
-            self._open.pop(context_id, None)
-        return self._chunks.missing(context.chunk_digests())
+            offered = self._open.get(context_id)
+        if offered is None:
+            kept = self._kept.get(context_id)
+            if kept is not None:
+                self._used(context_id)
+                return kept.missing_chunks(self._chunks)
+        changes = self._kept.changes
+        context = self._entries(context_id)
+        if offered is None:
+            self._used(context_id)
+        else:
+            context.close()
+            failpoints.hit("build.context.save")
+            # One after the other, so that what is kept is never older than what is on disk.
+            with self._saving:
+                _io(str(self._trees), lambda: context.save(str(self._trees / context_id)))
+                changes = self._kept.drop(context_id)
+            with self._lock:
+                self._open.pop(context_id, None)
+        missing = self._chunks.missing(context.chunk_digests())
+        if not missing:
+            # Most often a build follows. A chunk that went meanwhile is that build's to tell of.
+            with suppress(ContextIncomplete):
+                self._kept.put(context_id, context.open(context_id, self._chunks), changes)
+        return missing
+
+    def _used(self, context_id: str) -> None:
+        path = self._trees / context_id
+        try:
+            os.utime(path)
+        except FileNotFoundError as error:
+            raise ContextNotFound(id=context_id) from error
+        except OSError as error:
+            raise IoFailed(operation="utime", path=str(path), errno=error.errno) from error
 
     async def open(self, context_id: str) -> FileTree:
         """See `ports.ContextStore.open`."""
+        self._keep_for_a_while()
         return await self._workers.run_transfer(self._opened, context_id)
 
     def _opened(self, context_id: str) -> FileTree:
-        tree = self._entries(context_id).open(context_id, self._chunks)
-        path = self._trees / context_id
-        if path.exists():
-            _io(str(path), lambda: os.utime(path))
+        tree = self._kept.get(context_id)
+        if tree is None:
+            changes = self._kept.changes
+            tree = self._saved(context_id).open(context_id, self._chunks)
+            self._kept.put(context_id, tree, changes)
+        self._used(context_id)
         return tree
+
+    def _keep_for_a_while(self) -> None:
+        """What is kept goes once no build has used it for a time."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._kept.clear)
 
     async def expire(self, max_age_seconds: float = MAX_IDLE_SECONDS) -> None:
         """See `ports.ContextStore.expire`."""
@@ -231,6 +285,7 @@ class CoreContexts:
 
     def _expire(self, max_age_seconds: float) -> None:
         oldest = time.time() - max_age_seconds
+        self._kept.clear()
         for entry in list(os.scandir(self._trees)):
             if entry.stat().st_mtime < oldest:
                 Path(entry.path).unlink(missing_ok=True)

@@ -9,11 +9,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::flags::BuildCommand;
+use super::remembered::{Files, Remembered};
 use super::walk::{self, Walked};
 use crate::api::v1::build_service_client::BuildServiceClient;
 use crate::api::v1::build_source::Source;
 use crate::api::v1::upload_context_request::Part;
-use crate::api::v1::{BuildSource, ContextOffer, UploadContextOpen, UploadContextRequest};
+use crate::api::v1::{
+    BuildSource, ContextOffer, UploadContextOpen, UploadContextRequest, UploadContextResponse,
+};
 use crate::failure::Failure;
 use crate::progress;
 
@@ -189,26 +192,98 @@ fn matcher(data: &[u8], name: &str) -> Result<Matcher, Failure> {
 /// # Errors
 /// Files that cannot be read or change meanwhile; what the engine answers.
 pub async fn send(channel: Channel, context: Context, is_quiet: bool) -> Result<BuildSource, Failure> {
-    let walked = match context {
+    let mut client = BuildServiceClient::new(channel);
+    let context_id = match context {
         Context::Git(url) => return Ok(BuildSource { source: Some(Source::GitUrl(url)) }),
         Context::Http(url) => return Ok(BuildSource { source: Some(Source::HttpUrl(url)) }),
-        Context::Walked(walked) => walked,
+        Context::Walked(walked) => {
+            let offered = offer(&mut client, &walked).await?;
+            send_missing(&mut client, &walked, offered, is_quiet).await?
+        }
         Context::Folder(folder, ignore_files) => {
-            let work = move || {
-                let found = ignore_files.iter().find(|path| path.is_file());
-                let data = found.map(|path| read_file(path)).transpose()?.unwrap_or_default();
-                let name = found.map(|path| path.display().to_string()).unwrap_or_default();
-                walk::folder(&folder, &matcher(&data, &name)?)
-            };
-            tokio::task::spawn_blocking(work)
+            let work = move || look(&folder, &ignore_files);
+            let looked = tokio::task::spawn_blocking(work)
                 .await
-                .map_err(|error| Failure::new(format!("the context could not be read: {error}"), ""))??
+                .map_err(|error| Failure::new(format!("the context could not be read: {error}"), ""))??;
+            let offered = match known(&mut client, &looked.candidates).await? {
+                Some(answer) => answer,
+                None => offer(&mut client, &looked.walked).await?,
+            };
+            match send_missing(&mut client, &looked.walked, offered, is_quiet).await {
+                Ok(context_id) => {
+                    looked.remembered.keep(&looked.files, &looked.listing, &context_id);
+                    context_id
+                }
+                Err(failure) => {
+                    // What was remembered may be why: the next build looks at the files themselves.
+                    looked.remembered.forget();
+                    return Err(failure);
+                }
+            }
         }
     };
-    let mut client = BuildServiceClient::new(channel);
-    let answer = client.upload_context(tokio_stream::iter(offers(&walked))).await?.into_inner();
+    Ok(BuildSource { source: Some(Source::ContextId(context_id)) })
+}
+
+/// A folder that was looked at.
+struct Looked {
+    walked: Walked,
+    listing: [u8; 32],
+    /// Ids of contexts that are the same.
+    candidates: Vec<String>,
+    remembered: Remembered,
+    files: Files,
+}
+
+fn look(folder: &Path, ignore_files: &[PathBuf]) -> Result<Looked, Failure> {
+    let found = ignore_files.iter().find(|path| path.is_file());
+    let data = found.map(|path| read_file(path)).transpose()?.unwrap_or_default();
+    let name = found.map(|path| path.display().to_string()).unwrap_or_default();
+    let (remembered, mut files) = (Remembered::of(folder), Files::begin());
+    let table = remembered.table();
+    let walked = walk::folder(folder, &matcher(&data, &name)?, &table, &mut files)?;
+    let listing = walked.digest();
+    let candidates = table.contexts(&listing);
+    Ok(Looked { walked, listing, candidates, remembered, files })
+}
+
+/// What the engine says of the first of these contexts that it has; `None` if it has none of them.
+async fn known(
+    client: &mut BuildServiceClient<Channel>,
+    candidates: &[String],
+) -> Result<Option<UploadContextResponse>, Failure> {
+    for context_id in candidates {
+        let open = UploadContextOpen { context_id: context_id.clone(), ..Default::default() };
+        let request = UploadContextRequest { part: Some(Part::Open(open)) };
+        match client.upload_context(tokio_stream::once(request)).await {
+            Ok(answer) => return Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == tonic::Code::NotFound => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    Ok(None)
+}
+
+async fn offer(
+    client: &mut BuildServiceClient<Channel>,
+    walked: &Walked,
+) -> Result<UploadContextResponse, Failure> {
+    Ok(client.upload_context(tokio_stream::iter(offers(walked))).await?.into_inner())
+}
+
+/// Sends the chunks that the engine names; returns the id of the context, which is whole.
+async fn send_missing(
+    client: &mut BuildServiceClient<Channel>,
+    walked: &Walked,
+    answer: UploadContextResponse,
+    is_quiet: bool,
+) -> Result<String, Failure> {
     let (context_id, mut missing) = (answer.context_id, answer.missing_chunk_digests);
-    let bar = progress::sending(is_quiet || missing.is_empty(), 0);
+    if missing.is_empty() {
+        return Ok(context_id);
+    }
+    let places = walked.places();
+    let bar = progress::sending(is_quiet, 0);
     let mut rounds = 0;
     while !missing.is_empty() {
         rounds += 1;
@@ -220,7 +295,7 @@ pub async fn send(channel: Channel, context: Context, is_quiet: bool) -> Result<
         let sending = async {
             let _ = requests.send(UploadContextRequest { part: Some(Part::Open(open)) }).await;
             for digest in &missing {
-                let Some(place) = walked.chunks.get(digest) else { continue };
+                let Some(place) = places.get(digest.as_slice()) else { continue };
                 let data = place.read(digest)?;
                 bar.inc(data.len() as u64);
                 // The engine has closed the stream: its answer says why.
@@ -236,7 +311,7 @@ pub async fn send(channel: Channel, context: Context, is_quiet: bool) -> Result<
         missing = answer?.into_inner().missing_chunk_digests;
     }
     bar.finish_and_clear();
-    Ok(BuildSource { source: Some(Source::ContextId(context_id)) })
+    Ok(context_id)
 }
 
 fn offers(walked: &Walked) -> Vec<UploadContextRequest> {

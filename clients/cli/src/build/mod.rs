@@ -6,6 +6,7 @@ mod context;
 mod flags;
 mod history;
 mod output;
+mod remembered;
 mod show;
 mod walk;
 

@@ -1,6 +1,7 @@
 //! A folder or a tar as the entries of a context, and where the bytes of its chunks are.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,13 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ignore::Matcher;
+use prost::Message;
 
+use super::remembered::{self, Files, Stamp, Table};
 use crate::api::v1::context_entry::Kind;
 use crate::api::v1::ContextEntry;
 use crate::failure::Failure;
 
 /// Bytes of one chunk: what the engine takes at most.
 const CHUNK_BYTES: usize = 512 * 1024;
+const DIGEST_BYTES: usize = 32;
 
 /// Where a chunk's bytes are.
 #[derive(Debug, Clone)]
@@ -48,50 +52,85 @@ impl Place {
     }
 }
 
-/// The entries of a context, and where its chunks are.
+/// The entries of a context, and where the bytes of its files are.
 #[derive(Debug, Default)]
 pub struct Walked {
     /// A directory before what is in it.
     pub entries: Vec<ContextEntry>,
-    /// By digest.
-    pub chunks: HashMap<Vec<u8>, Place>,
+    /// The folder that it is.
+    root: PathBuf,
+    /// Chunks of a tar, by digest.
+    bytes: HashMap<Vec<u8>, Arc<[u8]>>,
+    /// Files of a folder that were read, since nothing was known of them.
+    pub read_count: u64,
 }
 
 impl Walked {
-    fn add_chunk(&mut self, entry: &mut ContextEntry, data: &[u8], place: Place) {
-        let digest = blake3::hash(data).as_bytes().to_vec();
-        entry.chunk_digests.push(digest.clone());
-        entry.size_bytes += i64::try_from(data.len()).unwrap_or(0);
-        self.chunks.entry(digest).or_insert(place);
+    /// Where each chunk is, by digest.
+    pub fn places(&self) -> HashMap<&[u8], Place> {
+        let mut places = HashMap::new();
+        for entry in &self.entries {
+            let (path, mut offset) = (Arc::new(self.root.join(OsStr::from_bytes(&entry.path))), 0);
+            let size = u64::try_from(entry.size_bytes).unwrap_or(0);
+            for digest in &entry.chunk_digests {
+                let length = usize::try_from(size - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                places.entry(digest.as_slice()).or_insert_with(|| match self.bytes.get(digest) {
+                    Some(bytes) => Place::Bytes(Arc::clone(bytes)),
+                    None => Place::File(Arc::clone(&path), offset, length),
+                });
+                offset += length as u64;
+            }
+        }
+        places
+    }
+
+    /// What stands for all entries.
+    pub fn digest(&self) -> [u8; 32] {
+        let (mut hasher, mut buffer) = (blake3::Hasher::new(), Vec::new());
+        for entry in &self.entries {
+            // Each with its length, so that no two lists give the same.
+            entry.encode_length_delimited(&mut buffer).unwrap_or_default();
+            if buffer.len() > CHUNK_BYTES {
+                hasher.update(&buffer);
+                buffer.clear();
+            }
+        }
+        *hasher.update(&buffer).finalize().as_bytes()
     }
 }
 
-/// All of a folder but what `matcher` leaves out; sockets, pipes and devices are passed over. Blocking (reads each file).
+/// All of a folder but what `matcher` leaves out; sockets, pipes and devices are passed over. Files that `known` tells
+/// of are not read; what is known now goes to `files`. Blocking.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn folder(root: &Path, matcher: &Matcher) -> Result<Walked, Failure> {
-    let mut walked = Walked::default();
+pub fn folder(
+    root: &Path,
+    matcher: &Matcher,
+    known: &Table<'_>,
+    files: &mut Files,
+) -> Result<Walked, Failure> {
+    let mut walked = Walked { root: root.to_path_buf(), ..Default::default() };
     let mut pending = vec![PathBuf::new()];
     let mut buffer = vec![0; CHUNK_BYTES];
     while let Some(below) = pending.pop() {
         let directory = root.join(&below);
         let failed = |error| Failure::file("read", &directory, &error);
-        let mut names = Vec::new();
-        for found in std::fs::read_dir(&directory).map_err(failed)? {
-            names.push(found.map_err(failed)?.file_name());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            found.push((entry.file_name(), entry));
         }
-        names.sort();
-        for name in names {
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, found) in found {
             let path = below.join(name);
-            let file = root.join(&path);
-            let metadata = match std::fs::symlink_metadata(&file) {
+            let metadata = match found.metadata() {
                 Ok(metadata) => metadata,
                 // It went while the folder was looked at.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Failure::file("stat", &file, &error)),
+                Err(error) => return Err(Failure::file("stat", &root.join(&path), &error)),
             };
-            let is_left_out = matcher.excludes(&path.to_string_lossy());
+            let is_left_out = !matcher.is_empty() && matcher.excludes(&path.to_string_lossy());
             // What is below a directory that is left out may be in again.
             if metadata.is_dir() && (!is_left_out || matcher.has_exceptions()) {
                 pending.push(path.clone());
@@ -121,8 +160,22 @@ pub fn folder(root: &Path, matcher: &Matcher) -> Result<Walked, Failure> {
                 ..Default::default()
             };
             match kind {
-                Kind::File => add_file(&mut walked, &mut entry, file, &mut buffer)?,
+                Kind::File => {
+                    let stamp = remembered::stamp(&metadata);
+                    let is_known = if let Some(digests) = known.digests(&entry.path, &stamp) {
+                        entry.size_bytes = i64::try_from(metadata.len()).unwrap_or(0);
+                        entry.chunk_digests = digests.chunks(DIGEST_BYTES).map(<[u8]>::to_vec).collect();
+                        true
+                    } else {
+                        walked.read_count += 1;
+                        add_file(&mut entry, &found.path(), &stamp, &mut buffer)?
+                    };
+                    if is_known {
+                        files.add(&entry.path, &stamp, entry.chunk_digests.iter().map(Vec::as_slice));
+                    }
+                }
                 Kind::Symlink => {
+                    let file = found.path();
                     let target =
                         std::fs::read_link(&file).map_err(|error| Failure::file("read", &file, &error))?;
                     entry.link_target = target.into_os_string().into_vec();
@@ -135,23 +188,30 @@ pub fn folder(root: &Path, matcher: &Matcher) -> Result<Walked, Failure> {
     Ok(walked)
 }
 
+/// Digests of the file's chunks. Returns whether it was the file of this stamp all the while.
 fn add_file(
-    walked: &mut Walked,
     entry: &mut ContextEntry,
-    path: PathBuf,
+    path: &Path,
+    stamp: &Stamp,
     buffer: &mut [u8],
-) -> Result<(), Failure> {
-    let mut file = File::open(&path).map_err(|error| Failure::file("open", &path, &error))?;
-    let path = Arc::new(path);
-    let mut offset = 0;
+) -> Result<bool, Failure> {
+    let failed = |error| Failure::file("read", path, &error);
+    let mut file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+    let is_same = |file: &File| file.metadata().is_ok_and(|found| remembered::stamp(&found) == *stamp);
+    let was_same = is_same(&file);
     loop {
-        let count = fill(&mut file, buffer).map_err(|error| Failure::file("read", path.as_path(), &error))?;
+        let count = fill(&mut file, buffer).map_err(failed)?;
         if count == 0 {
-            return Ok(());
+            break;
         }
-        walked.add_chunk(entry, &buffer[..count], Place::File(Arc::clone(&path), offset, count));
-        offset += count as u64;
+        add_chunk(entry, &buffer[..count]);
     }
+    Ok(was_same && is_same(&file))
+}
+
+fn add_chunk(entry: &mut ContextEntry, data: &[u8]) {
+    entry.chunk_digests.push(blake3::hash(data).as_bytes().to_vec());
+    entry.size_bytes += i64::try_from(data.len()).unwrap_or(0);
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -210,8 +270,9 @@ pub fn archive(
                 if count == 0 {
                     break;
                 }
-                let data: Arc<[u8]> = Arc::from(&buffer[..count]);
-                walked.add_chunk(&mut entry, &buffer[..count], Place::Bytes(data));
+                add_chunk(&mut entry, &buffer[..count]);
+                let digest = entry.chunk_digests.last().cloned().unwrap_or_default();
+                walked.bytes.entry(digest).or_insert_with(|| Arc::from(&buffer[..count]));
             }
         }
         // A later member takes the place of an earlier one of the same name.
@@ -236,10 +297,7 @@ pub fn find(walked: &Walked, path: &Path) -> Option<Vec<u8>> {
     let entry = walked.entries.iter().find(|entry| entry.path == wanted)?;
     let mut data = Vec::new();
     for digest in &entry.chunk_digests {
-        match walked.chunks.get(digest)? {
-            Place::Bytes(bytes) => data.extend_from_slice(bytes),
-            Place::File(..) => return None,
-        }
+        data.extend_from_slice(walked.bytes.get(digest)?);
     }
     Some(data)
 }
@@ -247,6 +305,7 @@ pub fn find(walked: &Walked, path: &Path) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::remembered::Remembered;
 
     #[test]
     fn a_folder_is_walked_without_what_is_left_out() {
@@ -255,16 +314,76 @@ mod tests {
         std::fs::write(root.path().join("a/b/c"), vec![7; CHUNK_BYTES + 1]).unwrap();
         std::fs::write(root.path().join("a/x.log"), "no").unwrap();
         std::os::unix::fs::symlink("../elsewhere", root.path().join("link")).unwrap();
-        let walked = folder(root.path(), &Matcher::from_file(b"**/*.log").unwrap()).unwrap();
+        let matcher = Matcher::from_file(b"**/*.log").unwrap();
+        let walked = folder(root.path(), &matcher, &Table::default(), &mut Files::begin()).unwrap();
         let mut paths: Vec<&[u8]> = walked.entries.iter().map(|entry| entry.path.as_slice()).collect();
         paths.sort();
         assert_eq!(paths, [&b"a"[..], b"a/b", b"a/b/c", b"link"]);
         let file = walked.entries.iter().find(|entry| entry.path == b"a/b/c").unwrap();
         assert_eq!((file.size_bytes, file.chunk_digests.len()), (CHUNK_BYTES as i64 + 1, 2));
-        let place = &walked.chunks[&file.chunk_digests[1]];
+        let place = &walked.places()[file.chunk_digests[1].as_slice()];
         assert_eq!(place.read(&file.chunk_digests[1]).unwrap(), [7]);
         std::fs::write(root.path().join("a/b/c"), vec![8; CHUNK_BYTES + 1]).unwrap();
         assert!(place.read(&file.chunk_digests[1]).unwrap_err().message.contains("changed"));
+    }
+
+    /// A walk that begins long after all changes, with what the walk before it has kept.
+    fn later(cache: &Path, root: &Path) -> Walked {
+        let remembered = Remembered::within(cache, root);
+        let mut files = Files::begin_at(i64::MAX);
+        let walked = folder(root, &Matcher::default(), &remembered.table(), &mut files).unwrap();
+        remembered.keep(&files, &walked.digest(), "0123456789abcdef0123456789abcdef");
+        walked
+    }
+
+    #[test]
+    fn files_that_did_not_change_are_not_read_again() {
+        let (cache, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, size) in [("empty", 0), ("small", 5), ("large", 2 * CHUNK_BYTES + 1)] {
+            std::fs::write(root.path().join(name), vec![7; size]).unwrap();
+        }
+        let first = later(cache.path(), root.path());
+        let again = later(cache.path(), root.path());
+        assert_eq!((first.read_count, again.read_count), (3, 0));
+        assert_eq!(again.entries, first.entries);
+        assert_eq!(again.digest(), first.digest());
+        let places = again.places();
+        for digest in again.entries.iter().flat_map(|entry| &entry.chunk_digests) {
+            places[digest.as_slice()].read(digest).unwrap();
+        }
+        // The same size and, set back, the same time of change: only that of the inode tells.
+        let path = root.path().join("small");
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, vec![8; 5]).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let changed = later(cache.path(), root.path());
+        assert_eq!(changed.read_count, 1);
+        assert_ne!(changed.digest(), first.digest());
+        // Another file in its place.
+        std::fs::write(root.path().join("new"), vec![9; 5]).unwrap();
+        std::fs::rename(root.path().join("new"), &path).unwrap();
+        assert_eq!(later(cache.path(), root.path()).read_count, 1);
+        assert_eq!(later(cache.path(), root.path()).read_count, 0);
+    }
+
+    #[test]
+    fn a_file_of_this_moment_is_read_each_time_so_that_a_change_in_the_same_tick_is_seen() {
+        let (cache, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = root.path().join("f");
+        let mut seen = Vec::new();
+        for number in 0..20 {
+            std::fs::write(&path, [number; 4]).unwrap();
+            let remembered = Remembered::within(cache.path(), root.path());
+            let mut files = Files::begin();
+            let walked = folder(root.path(), &Matcher::default(), &remembered.table(), &mut files).unwrap();
+            remembered.keep(&files, &walked.digest(), "0123456789abcdef0123456789abcdef");
+            assert_eq!(walked.read_count, 1);
+            seen.push(walked.digest());
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 20);
     }
 
     #[test]
