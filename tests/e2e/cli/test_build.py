@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from tests.e2e.builds.steps import context
 from tests.e2e.cli.program import IMAGE, Program
+from tests.support.engine import Engine
 
 DOCKERFILE = (
     f'FROM {IMAGE}\nARG WHAT=nothing\nCOPY . /all\nRUN echo "$WHAT" > /what; ls -A /all\nCMD ["cat", "/what"]\n'
@@ -46,6 +49,43 @@ def test_a_folder_becomes_an_image_and_files_tell_which(fluyt: Program, folder: 
     again = fluyt("build", "--build-arg", "WHAT=told", str(folder))
     assert "CACHED [0] RUN" in again.err
     assert fluyt.ok("build", "-q", "--build-arg", "WHAT=told", str(folder)).strip() == image_id
+
+
+def test_a_folder_is_offered_once_and_a_change_is_never_missed(
+    fluyt: Program, cli_engine: Engine, folder: Path, tmp_path: Path
+) -> None:
+    cache = str(tmp_path / "cache")
+    trees = cli_engine.root / "data" / "contexts" / "trees"
+
+    def built() -> tuple[set[str], str]:
+        """Names of the contexts that the engine has, and what the image shows."""
+        fluyt.ok("build", "-q", "-t", "cli:1", str(folder), XDG_CACHE_HOME=cache)
+        return {path.name for path in trees.iterdir()}, fluyt.ok("run", "--rm", "cli:1", "cat", "/all/f")
+
+    time.sleep(3.1)  # so that the files were left alone for long enough to be remembered
+    fluyt("builder", "prune", "-f", "-a")
+    first = built()
+    assert len(first[0]) == 1
+    # The same context again: nothing was offered.
+    assert built() == first
+    memory = next((tmp_path / "cache" / "fluyt" / "contexts").iterdir())
+    kept = memory.stat().st_ino
+    assert built() == first
+    assert memory.stat().st_ino == kept
+    # Same size and, set back, the same time of change.
+    status = (folder / "f").stat()
+    (folder / "f").write_text("g")
+    os.utime(folder / "f", ns=(status.st_atime_ns, status.st_mtime_ns))
+    contexts, shown = built()
+    assert (len(contexts), shown) == (2, "g")
+    # The mode alone.
+    (folder / "f").chmod(0o600)
+    assert len(built()[0]) == 3
+    # The engine has lost all contexts, then the memory is damaged.
+    fluyt("builder", "prune", "-f", "-a")
+    assert (len(built()[0]), built()[1]) == (1, "g")
+    memory.write_bytes(memory.read_bytes()[:-1])
+    assert built()[1] == "g"
 
 
 def test_standard_input_is_a_tar_or_a_dockerfile(fluyt: Program, folder: Path) -> None:
