@@ -167,7 +167,8 @@ class ContextStore(Protocol):
         """Digests of the context's chunks that are not there; the context is on disk. Raises CONTEXT_NOT_FOUND."""
 
     async def open(self, context_id: str) -> FileTree:
-        """The context, whole; it has been used just now. Raises CONTEXT_NOT_FOUND, CONTEXT_INCOMPLETE."""
+        """The context, whole; it has been used just now. Raises CONTEXT_NOT_FOUND, also for one whose first offer has
+        not ended, CONTEXT_INCOMPLETE."""
 
     async def expire(self, max_age_seconds: float = MAX_IDLE_SECONDS) -> None:
         """What was unused for so long is gone."""

@@ -70,26 +70,26 @@ impl Remembered {
         let Ok(root) = std::fs::canonicalize(root) else { return Self::default() };
         let root = root.as_os_str().as_bytes().to_vec();
         let place = directory.join(blake3::hash(&root).to_hex().as_str());
-        let data = read(&place).filter(|data| Table::of(data, &root).is_some()).unwrap_or_default();
-        Self { data, place: Some(place), root }
+        let data = read(&place).filter(|data| is_whole(data) && Head::of(data, &root).is_some());
+        Self { data: data.unwrap_or_default(), place: Some(place), root }
     }
 
     /// Its files and contexts, to look up.
     pub fn table(&self) -> Table<'_> {
-        Table::of(&self.data, &self.root).unwrap_or_default()
+        Head::of(&self.data, &self.root).and_then(Table::of).unwrap_or_default()
     }
 
     /// What the walk found is remembered in its place, with the context that was sent. Blocking. That nothing can be
     /// kept, for want of a place or of room, only means that files are read again.
     pub fn keep(&self, files: &Files, listing: &[u8; DIGEST_BYTES], context_id: &str) {
-        let Some(place) = self.place.as_deref() else { return };
+        let Some(place) = self.place.as_deref().filter(|_| context_id.len() == ID_BYTES) else { return };
+        let known = Head::of(&self.data, &self.root).unwrap_or_default();
         let mut contexts = vec![(listing.as_slice(), context_id.as_bytes())];
-        let table = self.table();
-        contexts.extend(table.contexts.iter().filter(|(_, id)| *id != context_id.as_bytes()));
-        contexts.truncate(MAX_CONTEXTS);
-        if context_id.len() != ID_BYTES {
+        if known.contexts.first() == contexts.first() && known.records == files.records {
             return;
         }
+        contexts.extend(known.contexts.iter().filter(|(_, id)| *id != context_id.as_bytes()));
+        contexts.truncate(MAX_CONTEXTS);
         let mut data = MAGIC.to_vec();
         field(&mut data, &self.root);
         data.extend_from_slice(&(contexts.len() as u32).to_le_bytes());
@@ -101,7 +101,7 @@ impl Remembered {
         data.extend_from_slice(&files.records);
         let check = *blake3::hash(&data).as_bytes();
         data.extend_from_slice(&check);
-        if data != self.data && write(place, &data).is_ok() {
+        if write(place, &data).is_ok() {
             drop_oldest(place);
         }
     }
@@ -114,6 +114,35 @@ impl Remembered {
     }
 }
 
+/// The bytes end with the digest of those before it.
+fn is_whole(data: &[u8]) -> bool {
+    let split = data.len().checked_sub(DIGEST_BYTES).and_then(|at| data.split_at_checked(at));
+    split.is_some_and(|(body, check)| blake3::hash(body).as_bytes() == check)
+}
+
+/// What stands before the files, and they, not taken apart yet.
+#[derive(Debug, Default)]
+struct Head<'a> {
+    contexts: Vec<(&'a [u8], &'a [u8])>,
+    count: usize,
+    records: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn of(data: &'a [u8], root: &[u8]) -> Option<Self> {
+        let mut rest = data.get(..data.len().checked_sub(DIGEST_BYTES)?)?.strip_prefix(MAGIC)?;
+        if take_field(&mut rest)? != root {
+            return None;
+        }
+        let mut contexts = Vec::new();
+        for _ in 0..take_count(&mut rest)? {
+            contexts.push((take(&mut rest, DIGEST_BYTES)?, take(&mut rest, ID_BYTES)?));
+        }
+        let count = take_count(&mut rest)?;
+        Some(Self { contexts, count, records: rest })
+    }
+}
+
 /// What is remembered, borrowed from the file.
 #[derive(Debug, Default)]
 pub struct Table<'a> {
@@ -122,26 +151,14 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn of(data: &'a [u8], root: &[u8]) -> Option<Self> {
-        let (body, check) = data.split_at_checked(data.len().checked_sub(DIGEST_BYTES)?)?;
-        if blake3::hash(body).as_bytes() != check {
-            return None;
-        }
-        let mut rest = body.strip_prefix(MAGIC)?;
-        if take_field(&mut rest)? != root {
-            return None;
-        }
-        let mut table = Self::default();
-        for _ in 0..take_count(&mut rest)? {
-            table.contexts.push((take(&mut rest, DIGEST_BYTES)?, take(&mut rest, ID_BYTES)?));
-        }
-        let count = take_count(&mut rest)?;
-        table.files.reserve(count.min(rest.len() / STAMP_BYTES));
-        for _ in 0..count {
+    fn of(head: Head<'a>) -> Option<Self> {
+        let mut rest = head.records;
+        let mut files = HashMap::with_capacity(head.count.min(rest.len() / STAMP_BYTES));
+        for _ in 0..head.count {
             let (path, stamp) = (take_field(&mut rest)?, take(&mut rest, STAMP_BYTES)?);
-            table.files.insert(path, (stamp, take_field(&mut rest)?));
+            files.insert(path, (stamp, take_field(&mut rest)?));
         }
-        Some(table)
+        Some(Self { files, contexts: head.contexts })
     }
 
     /// Digests of the file's chunks, one after the other, if it is the file that was read.
@@ -333,7 +350,7 @@ mod tests {
             std::fs::write(&place, &whole[..length]).unwrap();
             assert!(Remembered::within(cache.path(), root.path()).data.is_empty(), "{length}");
         }
-        assert!(Table::of(&whole, b"/elsewhere").is_none());
+        assert!(Head::of(&whole, b"/elsewhere").is_none());
     }
 
     #[test]

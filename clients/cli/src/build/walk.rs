@@ -73,7 +73,8 @@ impl Walked {
             let (path, mut offset) = (Arc::new(self.root.join(OsStr::from_bytes(&entry.path))), 0);
             let size = u64::try_from(entry.size_bytes).unwrap_or(0);
             for digest in &entry.chunk_digests {
-                let length = usize::try_from(size - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                let length =
+                    usize::try_from(size.saturating_sub(offset)).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
                 places.entry(digest.as_slice()).or_insert_with(|| match self.bytes.get(digest) {
                     Some(bytes) => Place::Bytes(Arc::clone(bytes)),
                     None => Place::File(Arc::clone(&path), offset, length),
@@ -197,6 +198,7 @@ fn add_file(
 ) -> Result<bool, Failure> {
     let failed = |error| Failure::file("read", path, &error);
     let mut file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+    let mut size = 0;
     let is_same = |file: &File| file.metadata().is_ok_and(|found| remembered::stamp(&found) == *stamp);
     let was_same = is_same(&file);
     loop {
@@ -205,8 +207,10 @@ fn add_file(
             break;
         }
         add_chunk(entry, &buffer[..count]);
+        size += count as u64;
     }
-    Ok(was_same && is_same(&file))
+    // Files of some file systems of the kernel have content and no size: nothing tells when it changes.
+    Ok(was_same && is_same(&file) && file.metadata().is_ok_and(|found| found.len() == size))
 }
 
 fn add_chunk(entry: &mut ContextEntry, data: &[u8]) {
