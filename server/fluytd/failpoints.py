@@ -111,6 +111,7 @@ CATALOGUE: dict[str, str] = {
     "network.disconnect.record": "the record that a running container has left a network",
     "network.disconnect.detach": "the removal of a running container's interface",
     "network.publish.record": "the record that a running container publishes other ports",
+    "network.forward.lead": "a forwarder at ::1 being told where its port leads",
     "network.publish.table": "what the table is told of other ports of a running container",
     "network.detach.link": "the removal of an ended container's interface",
     "network.cni.record": "the record that plugins are to attach a container",

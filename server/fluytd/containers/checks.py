@@ -25,6 +25,8 @@ MIB: Final = 1024 * 1024
 #: Smallest memory limit. Source: moby `daemon/daemon_unix.go`, linuxMinMemory.
 MIN_MEMORY_BYTES: Final = 6 * MIB
 MAX_INT64: Final = 2**63 - 1
+#: Source: mm/shmem.c, ULONG_MAX / BOGO_INODE_SIZE: more is refused by the kernel.
+MAX_TMPFS_INODES: Final = (2**64 - 1) // 1024
 #: Source: kernel/sched/core.c, max_cfs_runtime and min_cfs_quota_period.
 MIN_CPU_QUOTA_MICROS: Final = 1_000
 MIN_CPU_PERIOD_MICROS: Final = 1_000
@@ -309,6 +311,7 @@ def _check_mounts(spec: ContainerSpec) -> None:
             check_sub_path(path, f"spec.mounts.{field}.sub_path")
     for tmpfs in spec.tmpfs:
         _in_range(tmpfs.size_bytes, 0, MAX_INT64, "spec.mounts.tmpfs.size_bytes", "bytes")
+        _in_range(tmpfs.max_inodes, 0, MAX_TMPFS_INODES, "spec.mounts.tmpfs.max_inodes", "")
         _in_range(tmpfs.mode, 0, 0o7777, "spec.mounts.tmpfs.mode", "")
 
 
