@@ -13,7 +13,7 @@ import grpc
 from fluyt import operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2
+from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2, security_pb2
 
 #: Bytes of one chunk: what the engine takes at most.
 CHUNK_BYTES: Final = 512 * 1024
@@ -145,6 +145,7 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    users: security_pb2.UserNamespaceSpec | None = None,
     platforms: Iterable[platform_pb2.Platform] = (),
     provenance: builds_pb2.ProvenanceSpec | None = None,
     sbom: bool = False,
@@ -166,6 +167,7 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        users: whose the users of each RUN are; None: as the engine's setting says.
         platforms: several make an index; none: the host's.
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
         annotations: of the manifest of each platform.
@@ -196,6 +198,7 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        user_namespace=users,
         platforms=list(platforms),
         provenance_spec=provenance,
         sbom=sbom,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from fluytd.containers.spec import ResourcesSpec, RlimitSpec
+from fluytd.containers.spec import ResourcesSpec, RlimitSpec, UsersSpec
 from fluytd.errors import Failure
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.manifests import Descriptor
@@ -18,6 +18,8 @@ MAX_SECRETS_BYTES: Final = 500 * 1024
 MAX_NAMED_CONTEXTS: Final = 64
 MAX_REFERENCES: Final = 64
 MAX_LABELS: Final = 1_000
+#: What asks for the users of RUN in a request, as errors name it.
+USERS_FIELD: Final = "user_namespace"
 #: Platforms of one build.
 MAX_PLATFORMS: Final = 16
 #: Caches that one build reads.
@@ -89,6 +91,8 @@ class BuildRequest:
     pull: bool = False
     #: `default`, `none` or `host`.
     network_mode: str = "default"
+    #: Whose the users of each RUN are.
+    users: UsersSpec = field(default_factory=UsersSpec)
     #: `name:address`.
     extra_hosts: tuple[str, ...] = ()
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)

@@ -58,6 +58,8 @@ async def _run(
             user=step.user,
             # One that stands in it twice is named at its upper place only (case R16).
             layer_ids=tuple(reversed(dict.fromkeys(reversed(ids)))),
+            max_id=max((layer.max_id for layer in outcome.layers), default=0),
+            users=request.users,
             network=network_of(mode, request.extra_hosts),
             binds=tuple(mounted.binds),
             tmpfs=tuple(mounted.tmpfs),

@@ -32,7 +32,7 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     if name and not is_valid_name(name):
         raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
     checks.check_spec(spec)
-    user_ids.check_users(spec)
+    user_ids.check_users(spec.namespaces.user)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     allowed = capabilities(spec.security, ctx.host)
     check_modules(spec.security, ctx.host)

@@ -82,6 +82,9 @@ pub struct BuildCommand {
     /// Network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
+    /// User ids of RUN: host, auto for a range of the step's own, or auto:COUNT
+    #[arg(long, value_name = "MODE", value_parser = crate::confinement_flags::parse_users)]
+    pub userns: Option<types::UserNamespaceSpec>,
     /// Line of /etc/hosts of RUN, NAME:ADDRESS
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,

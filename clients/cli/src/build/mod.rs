@@ -55,6 +55,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         no_cache_stages: command.no_cache_filter.clone(),
         pull: command.pull,
         network_mode: command.network.clone().unwrap_or_default(),
+        user_namespace: command.userns,
         extra_hosts: command.add_host.clone(),
         resources: command.resources(),
         rlimits: command.ulimit.clone(),

@@ -9,6 +9,7 @@ from fluyt.v1.types import operation_pb2 as _operation_pb2
 from fluyt.v1.types import platform_pb2 as _platform_pb2
 from fluyt.v1.types import registry_auth_pb2 as _registry_auth_pb2
 from fluyt.v1.types import resources_pb2 as _resources_pb2
+from fluyt.v1.types import security_pb2 as _security_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -290,6 +291,7 @@ class BuildImageRequest(_message.Message):
     PROVENANCE_SPEC_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     INDEX_ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    USER_NAMESPACE_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -392,6 +394,13 @@ class BuildImageRequest(_message.Message):
     def index_annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """OPTIONAL. Annotations of the index, where there is one. Default: none."""
 
+    @_builtins.property
+    def user_namespace(self) -> _security_pb2.UserNamespaceSpec:
+        """OPTIONAL. Whose the users of each RUN are; AUTO is refused for a RUN in the host's network, which has the host's
+        users where nothing is said. Owners in the image are those of inside either way. Default: the engine's setting; with
+        it a step has 1048576 ids, where so many are free.
+        """
+
     def __init__(
         self,
         *,
@@ -426,10 +435,11 @@ class BuildImageRequest(_message.Message):
         provenance_spec: Global___ProvenanceSpec | None = ...,
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         index_annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        user_namespace: _security_pb2.UserNamespaceSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date", "user_namespace", b"user_namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

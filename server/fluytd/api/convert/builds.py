@@ -6,7 +6,7 @@ from typing import Final
 from fluyt.v1 import builds_pb2
 from fluyt.v1.types import operation_pb2
 from fluytd.api.convert.auth import from_auth
-from fluytd.api.convert.confinement import from_resources
+from fluytd.api.convert.confinement import from_resources, from_users
 from fluytd.api.convert.images import from_platform
 from fluytd.api.convert.operations import to_build_result, to_build_step, to_platform
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
@@ -21,6 +21,7 @@ from fluytd.builds.model import (
     MAX_PLATFORMS,
     MAX_REFERENCES,
     MAX_SECRETS_BYTES,
+    USERS_FIELD,
     BuildEntry,
     BuildRequest,
     CacheRecord,
@@ -33,6 +34,7 @@ from fluytd.builds.model import (
 )
 from fluytd.builds.ports import OfferedEntry
 from fluytd.containers.spec import RlimitSpec
+from fluytd.containers.user_ids import check_users
 from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.platforms import Platform
@@ -55,6 +57,8 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
     _check_sizes(message)
     if message.network_mode not in _NETWORKS:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
+    users = from_users(message.user_namespace, USERS_FIELD)
+    check_users(users, USERS_FIELD)
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -71,6 +75,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         no_cache_stages=frozenset(message.no_cache_stages),
         pull=message.pull,
         network_mode=message.network_mode or "default",
+        users=users,
         extra_hosts=tuple(message.extra_hosts),
         resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
