@@ -18,6 +18,7 @@ from tests.recovery import (
     image_scenarios,
     network_scenarios,
     repair_scenarios,
+    run_scenarios,
     test_cni_killed,
     test_exec_killed,
     test_supervisor_killed,
@@ -41,6 +42,7 @@ SCENARIOS = {
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
+    *run_scenarios.FURTHER,
     *collection_scenarios.FURTHER,
     *given_scenarios.FURTHER,
     *health_scenarios.FURTHER,

@@ -133,6 +133,12 @@ def make_directories(ctx: Context, container: Container) -> None:
     ctx.directories.create(container, ctx.images.lower_dirs(container.image))
 
 
+def keep_directories(ctx: Context, container: Container) -> None:
+    """As `make_directories`, unless they stand."""
+    if not ctx.directories.exists(container.id):
+        make_directories(ctx, container)
+
+
 async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:
     """The container is CREATED, recorded durably, and its directories are there. See `check` and `begin` for failures;
     STORAGE_FULL, IO_FAILED besides: nothing is left then."""

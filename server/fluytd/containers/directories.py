@@ -111,19 +111,24 @@ class ContainerDirectories:
         """See `ports.Directories.create`."""
         base = f"{self._root}/{container.id}"
         failpoints.hit("container.create.directories")
+        made = self._skeletons.take()
         try:
-            if not self._skeletons.take(base):
-                self._skeletons.make(base)
             # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
-            host.copy_permissions(lower_dirs[0], f"{base}/upper")
+            host.copy_permissions(lower_dirs[0], f"{made}/upper")
             failpoints.hit("container.create.files")
             hostname = ("hostname", f"{container.resolved.hostname}\n".encode())
-            host.write_files(base, [hostname, *self._name_files(container)])
+            host.write_files(made, [hostname, *self._name_files(container)])
+            # Whole from the moment on in which it is there: recovery makes what is absent and trusts what stands.
+            os.rename(made, base)  # noqa: PTH104 - a Path takes longer to make than the call
         except BaseException as error:
-            host.remove_tree(base)
+            host.remove_tree(made)
             if isinstance(error, OSError):
                 raise _failed("create", str(error.filename or base), error) from error
             raise
+
+    def exists(self, container_id: str) -> bool:
+        """See `ports.Directories.exists`."""
+        return Path(self._root, container_id).is_dir()
 
     def write_names(self, container: Container) -> None:
         """See `ports.Directories.write_names`."""

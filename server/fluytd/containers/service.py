@@ -128,10 +128,11 @@ class ContainerService:
         created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
         launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
         try:
-            await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
+            # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
+            await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
+            if not launching.done():
+                await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
             if created.done():
-                # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
-                await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
                 yield run.Created(created.result())
             launched = await asyncio.shield(launching)
         except (asyncio.CancelledError, GeneratorExit):
