@@ -21,7 +21,7 @@ MIN = builds_pb2.BuildCacheSpec(mode=builds_pb2.BuildCacheSpec.MODE_MIN)
 MOUNTING = """
     FROM busybox:1
     COPY f /
-    RUN --mount=type=cache,target=/c,id=travelling{options} cat /c/lines 2>/dev/null; cd /c; echo line >>lines; chmod 640 lines
+    RUN --mount=type=cache,target=/c,id=travelled{options} cd /c; cat lines 2>/dev/null; echo line >>lines; chmod 640 lines
     """
 
 
@@ -168,7 +168,7 @@ def test_a_mount_travels_on_though_no_step_used_it(engine: Engine, other: Engine
     (mount,) = (one for one in records(other) if one.kind == builds_pb2.BuildCacheRecord.KIND_CACHE_MOUNT)
     (lines,) = (other.root / "data" / "build_mounts").glob("*-0/lines")
     assert (lines.read_text(), lines.stat().st_mode & 0o7777) == ("line\n", 0o640)
-    assert "travelling" in mount.description
+    assert "travelled" in mount.description
     # A cache with the same content has the same bytes.
     again = saved(other, tmp_path / "again", MOUNTS)
     assert (again / "index.json").read_text() == (cache / "index.json").read_text()
@@ -189,7 +189,7 @@ def test_a_damaged_mount_is_a_warning_and_an_empty_cache(engine: Engine, other: 
     source = build_caches.upload(other.channel, cache, mounts=True)
     built = build(other, folder, dockerfile, cache_sources=[source])
     assert built.output == b""
-    assert "travelling" in built.result.warnings[0]
+    assert "travelled" in built.result.warnings[0]
     assert "is not filled" in built.result.warnings[0]
 
 
