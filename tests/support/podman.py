@@ -22,7 +22,15 @@ class Podman:
         config = root / "containers.conf"
         config.write_text(_CONFIG)
         self._environment = os.environ | {"CONTAINERS_CONF": str(config)}
-        self._command = ("podman", "--root", f"{root}/s", "--runroot", f"{root}/r", "--storage-driver", "vfs")
+        self._command: tuple[str, ...] = (
+            "podman",
+            "--root",
+            f"{root}/s",
+            "--runroot",
+            f"{root}/r",
+            "--storage-driver",
+            "vfs",
+        )
         self._command += ("--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc")
 
     def __call__(self, *arguments: str | Path) -> bytes:

@@ -171,8 +171,12 @@ def test_annotations_stand_in_manifest_and_index(engine: Engine, tmp_path: Path)
     (entry,) = index["manifests"]
     assert index["annotations"] == {"b": "2"}
     assert document(engine, entry["digest"])["annotations"] == {"a": "1"}
+    described = build(engine, tmp_path, "FROM busybox:1\n", manifest_descriptor_annotations={"c": "3"})
+    index = document(engine, described.result.manifest_digest)
+    assert ([entry["annotations"] for entry in index["manifests"]], "annotations" in index) == ([{"c": "3"}], False)
     for wrong, reason in (({"": "x"}, "FIELD_INVALID"), ({"a": "x" * 300_000}, "LIMIT_EXCEEDED")):
-        assert refused(engine, tmp_path, "FROM busybox:1\n", annotations=wrong).reason == reason
+        for place in ("annotations", "index_annotations", "manifest_descriptor_annotations"):
+            assert refused(engine, tmp_path, "FROM busybox:1\n", **{place: wrong}).reason == reason
 
 
 @pytest.mark.needs("docker-registry", "skopeo", "umoci")

@@ -21,7 +21,8 @@ MIN = builds_pb2.BuildCacheSpec(mode=builds_pb2.BuildCacheSpec.MODE_MIN)
 MOUNTING = """
     FROM busybox:1
     COPY f /
-    RUN --mount=type=cache,target=/c,id=travelled{options} cd /c; cat lines 2>/dev/null; echo line >>lines; chmod 640 lines
+    RUN --mount=type=cache,target=/c,id=travelled{options} cd /c; cat lines 2>/dev/null; \
+        echo line >> lines; chmod 640 lines
     """
 
 

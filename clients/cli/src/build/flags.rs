@@ -133,7 +133,7 @@ pub struct BuildCommand {
     /// Attest how the image was made: true, mode=min or max, version=v0.2 or v1, builder-id=URI
     #[arg(long, value_name = "PROVENANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub provenance: Option<String>,
-    /// Attest the packages of dpkg and apk in the image, as SPDX
+    /// Attest the packages of dpkg, apk and rpm in the image, as SPDX
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub sbom: Option<String>,
     /// What is attested: type=provenance[,mode=max] or type=sbom

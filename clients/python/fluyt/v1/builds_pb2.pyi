@@ -334,7 +334,7 @@ class BuildImageRequest(_message.Message):
     provenance: _builtins.bool
     """OPTIONAL. Add a provenance attestation. Default: false."""
     sbom: _builtins.bool
-    """OPTIONAL. Add a bill of materials (SPDX) of the packages of dpkg and apk. Default: false."""
+    """OPTIONAL. Add a bill of materials (SPDX) of the packages of dpkg, apk and rpm. Default: false."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     is_filtered: _builtins.bool
