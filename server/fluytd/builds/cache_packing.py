@@ -163,8 +163,9 @@ class CachePacker:
             files = [
                 ArchiveFile(OCI_LAYOUT_FILE, len(OCI_LAYOUT), OCI_LAYOUT),
                 ArchiveFile(OCI_INDEX_FILE, len(index), index),
-                ArchiveFile(blob_name(digest), len(packed.manifest), packed.manifest),
             ]
+            if digest not in present:
+                files.append(ArchiveFile(blob_name(digest), len(packed.manifest), packed.manifest))
             files += [
                 ArchiveFile(blob_name(one.digest), one.size_bytes, digest=one.digest)
                 for one in (packed.config, *packed.layers)

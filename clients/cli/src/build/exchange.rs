@@ -230,15 +230,34 @@ fn present(blobs: &Path) -> Result<Vec<String>, Failure> {
         if layout::is_hex(&name) && found.len() < MAX_PRESENT {
             let path = entry.path();
             let failed = |error| Failure::file("read", &path, &error);
-            let mut hasher = Sha256::new();
-            std::io::copy(&mut fs::File::open(&path).map_err(failed)?, &mut hasher).map_err(failed)?;
+            let file = fs::File::open(&path).map_err(failed)?;
+            let hex = hashed(file, |_| Ok::<(), Failure>(())).map_err(failed)??;
             // One that is damaged is sent anew.
-            if layout::hex(&hasher.finalize()) == name {
+            if hex == name {
                 found.push(format!("sha256:{name}"));
             }
         }
     }
     Ok(found)
+}
+
+/// The SHA-256 of all that is read, each piece given to `take`; the outer error is one of reading.
+fn hashed<E>(
+    mut source: impl Read,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> std::io::Result<Result<String, E>> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let count = source.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Ok(layout::hex(&hasher.finalize())));
+        }
+        hasher.update(&buffer[..count]);
+        if let Err(error) = take(&buffer[..count]) {
+            return Ok(Err(error));
+        }
+    }
 }
 
 /// What comes from the engine, as a file that is read.
@@ -276,17 +295,8 @@ fn write_blobs(source: impl Read, folder: &Path) -> Result<Value, Failure> {
         match name.strip_prefix("blobs/sha256/") {
             Some(hex) if layout::is_hex(hex) => {
                 let mut file = OutputFile::create(&folder.join(&name))?;
-                let mut hasher = Sha256::new();
-                let mut buffer = vec![0; 256 * 1024];
-                loop {
-                    let count = entry.read(&mut buffer).map_err(broken)?;
-                    if count == 0 {
-                        break;
-                    }
-                    hasher.update(&buffer[..count]);
-                    file.write(&buffer[..count])?;
-                }
-                if layout::hex(&hasher.finalize()) != hex {
+                let came = hashed(&mut entry, |piece| file.write(piece)).map_err(broken)??;
+                if came != hex {
                     return Err(Failure::new(format!("blob {hex} did not come as it was sent"), "build again"));
                 }
                 file.finish()?;
