@@ -88,6 +88,9 @@ class StepMounts:
         self._caches.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         for part in self._caches.glob("*.part"):
             remove_tree(str(part))
+        # Of caches that a killed daemon had begun to make.
+        for text in self._caches.glob("*.id"):
+            _drop_id(self._caches, text.stem)
 
     @property
     def scratch(self) -> Path:
