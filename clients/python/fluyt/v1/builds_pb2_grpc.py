@@ -150,7 +150,8 @@ class BuildServiceServicer:
     def SaveBuildCache(self, request, context):
         """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
         BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
-        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo.
+        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+        stream ends with `complete`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

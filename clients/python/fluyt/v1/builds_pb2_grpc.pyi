@@ -69,7 +69,8 @@ class BuildServiceStub:
     SaveBuildCache: _grpc.UnaryStreamMultiCallable[_builds_pb2.SaveBuildCacheRequest, _builds_pb2.SaveBuildCacheResponse]
     """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
     BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
-    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo.
+    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+    stream ends with `complete`.
     """
     PruneBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]
     """Begins to delete records of the build cache that no build uses and answers at once. State needed: none. State
@@ -117,7 +118,8 @@ class BuildServiceAsyncStub(BuildServiceStub):
     SaveBuildCache: _aio.UnaryStreamMultiCallable[_builds_pb2.SaveBuildCacheRequest, _builds_pb2.SaveBuildCacheResponse]  # type: ignore[assignment]
     """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
     BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
-    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo.
+    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+    stream ends with `complete`.
     """
     PruneBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]  # type: ignore[assignment]
     """Begins to delete records of the build cache that no build uses and answers at once. State needed: none. State
@@ -202,7 +204,8 @@ class BuildServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_builds_pb2.SaveBuildCacheResponse], _abc.AsyncIterator[_builds_pb2.SaveBuildCacheResponse]]:
         """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
         BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
-        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo.
+        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+        stream ends with `complete`.
         """
 
     def PruneBuildCache(
