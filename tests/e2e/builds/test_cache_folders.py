@@ -238,3 +238,13 @@ def test_what_cannot_be_had_is_told(engine: Engine, tmp_path: Path) -> None:
     ):
         with pytest.raises(errors.InvalidInput):
             build(engine, folder, DOCKERFILE, cache_sources=[wrong])
+
+
+def test_a_mount_that_is_too_large_is_left_out(engine: Engine, tmp_path: Path) -> None:
+    folder = context(tmp_path / "context", {"f": "large\n"})
+    dockerfile = "FROM busybox:1\nRUN --mount=type=cache,target=/c,id=toolarge truncate -s 1100000000 /c/sparse\n"
+    build(engine, folder, dockerfile)
+    (warning,) = build_caches.save(engine.channel, build_id(engine), tmp_path / "cache", spec=MOUNTS)
+    assert "toolarge" in warning
+    assert "MAX_CACHE_MOUNT_BYTES" in warning
+    builds.prune_cache(engine.channel, all=True)

@@ -1,6 +1,5 @@
 """Databases of rpm: one that rpm itself wrote, and ones of strangers."""
 
-import sqlite3
 import struct
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from fluytd.builds import rpm_packages
 from fluytd.builds.packages import Package
 from fluytd.errors import LimitExceeded
+from tests.support.rpm_databases import database, header
 
 SPEC = """
 Name: judged
@@ -58,27 +58,8 @@ def test_what_rpm_wrote_is_read(tmp_path: Path) -> None:
     )
 
 
-def _header(values: dict[int, str]) -> bytes:
-    index, data = b"", b""
-    for tag, value in values.items():
-        index += struct.pack(">iIiI", tag, 6, len(data), 1)
-        data += value.encode() + b"\0"
-    return struct.pack(">II", len(values), len(data)) + index + data
-
-
-def _database(path: Path, *statements: str, blobs: list[bytes] | None = None) -> bytes:
-    database = sqlite3.connect(path)
-    for statement in statements or ("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)",):
-        database.execute(statement)
-    if blobs:
-        database.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in blobs])
-    database.commit()
-    database.close()
-    return path.read_bytes()
-
-
 def test_headers_that_are_damaged_are_left_out(tmp_path: Path) -> None:
-    good = _header({1000: "good", 1001: "1", 1002: "2"})
+    good = header({1000: "good", 1001: "1", 1002: "2"})
     blobs = [
         good,
         good[:-1],
@@ -87,10 +68,10 @@ def test_headers_that_are_damaged_are_left_out(tmp_path: Path) -> None:
         struct.pack(">II", 2**32 - 1, 2**32 - 1),
         good[:8] + struct.pack(">iIiI", 1000, 6, -5, 1) + good[24:],
         good[:8] + struct.pack(">iIiI", 1000, 6, 2**31 - 1, 1) + good[24:],
-        _header({1000: "gpg-pubkey", 1001: "1", 1002: "2"}),
-        _header({1000: "", 1001: "1"}),
+        header({1000: "gpg-pubkey", 1001: "1", 1002: "2"}),
+        header({1000: "", 1001: "1"}),
     ]
-    found = rpm_packages.rpm(_database(tmp_path / "a", blobs=blobs))
+    found = rpm_packages.rpm(database(tmp_path / "a", blobs=blobs))
     assert found == [Package("rpm", "good", "1-2")]
 
 
@@ -99,10 +80,10 @@ def test_a_database_that_is_none_or_is_more_than_one_is_not_read(
 ) -> None:
     assert rpm_packages.rpm(b"") is None
     assert rpm_packages.rpm(b"SQLite format 3\0") is None
-    whole = _database(tmp_path / "b", blobs=[_header({1000: "a", 1001: "1"})] * 50)
+    whole = database(tmp_path / "b", blobs=[header({1000: "a", 1001: "1"})] * 50)
     assert rpm_packages.rpm(whole[: len(whole) // 2]) in (None, [])
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS hnum, x AS blob FROM n"
-    assert rpm_packages.rpm(_database(tmp_path / "c", f"CREATE VIEW Packages AS {endless}")) is None
+    assert rpm_packages.rpm(database(tmp_path / "c", f"CREATE VIEW Packages AS {endless}")) is None
     for limit, value in (("MAX_PACKAGES", 10), ("MAX_DATABASE_STEPS", 10)):
         with monkeypatch.context() as patched:
             patched.setattr(rpm_packages, limit, value)
