@@ -95,7 +95,9 @@ fn parse(text: &str, folder: &str) -> Result<Cache, String> {
             }
             Some(("mounts", value @ ("true" | "false"))) => cache.has_mounts = value == "true",
             Some(("mode", value @ ("min" | "max"))) if is_to => cache.is_min = value == "min",
-            Some(("ignore-error", value @ ("true" | "false"))) if is_to => cache.ignores_error = value == "true",
+            Some(("ignore-error", value @ ("true" | "false"))) if is_to => {
+                cache.ignores_error = value == "true"
+            }
             // A cache is such a manifest always.
             Some(("image-manifest" | "oci-mediatypes", "true")) if is_to => {}
             _ => return Err(format!("`{part}` is not known: {help}")),
@@ -196,7 +198,8 @@ pub async fn save(channel: &Channel, build_id: &str, cache: &Cache, is_quiet: bo
     let bar = progress::receiving(is_quiet);
     let (chunks, queue) = mpsc::channel::<Vec<u8>>(QUEUE);
     let target = folder.clone();
-    let writer = tokio::task::spawn_blocking(move || write_blobs(Pieces { queue, rest: Vec::new() }, &target));
+    let writer =
+        tokio::task::spawn_blocking(move || write_blobs(Pieces { queue, rest: Vec::new() }, &target));
     let complete = loop {
         match parts.message().await?.and_then(|message| message.part) {
             Some(Part::Chunk(chunk)) => {
@@ -212,7 +215,8 @@ pub async fn save(channel: &Channel, build_id: &str, cache: &Cache, is_quiet: bo
     };
     drop(chunks);
     bar.finish_and_clear();
-    let index = writer.await.map_err(|error| Failure::new(format!("the cache was not written: {error}"), ""))??;
+    let index =
+        writer.await.map_err(|error| Failure::new(format!("the cache was not written: {error}"), ""))??;
     let complete = complete.ok_or_else(|| Failure::cut_off("cache"))?;
     write_index(folder, &index, tag)?;
     for warning in &complete.warnings {
@@ -297,7 +301,10 @@ fn write_blobs(source: impl Read, folder: &Path) -> Result<Value, Failure> {
                 let mut file = OutputFile::create(&folder.join(&name))?;
                 let came = hashed(&mut entry, |piece| file.write(piece)).map_err(broken)??;
                 if came != hex {
-                    return Err(Failure::new(format!("blob {hex} did not come as it was sent"), "build again"));
+                    return Err(Failure::new(
+                        format!("blob {hex} did not come as it was sent"),
+                        "build again",
+                    ));
                 }
                 file.finish()?;
             }
@@ -354,7 +361,9 @@ mod tests {
         for wrong in ["type=registry", "ref=a", "type=inline", "type=local,src=x", "type=local", "type=gha"] {
             assert!(parse_to(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["type=local,dest=x", "type=local,src=x,mode=max", "type=local,src=x,digest=1", "mounts=1"] {
+        for wrong in
+            ["type=local,dest=x", "type=local,src=x,mode=max", "type=local,src=x,digest=1", "mounts=1"]
+        {
             assert!(parse_from(wrong).is_err(), "{wrong}");
         }
     }
@@ -362,15 +371,17 @@ mod tests {
     #[test]
     fn names_of_others_stay_in_the_index() {
         let folder = tempfile::tempdir().unwrap();
-        let index = |tag: &str, digest: &str| {
-            json!({"mediaType": "m", "manifests": [{"digest": digest, "annotations": {REF_NAME: tag}}]})
-        };
+        let index = |tag: &str, digest: &str| json!({"mediaType": "m", "manifests": [{"digest": digest, "annotations": {REF_NAME: tag}}]});
         for (tag, digest) in [("a", "1"), ("b", "2"), ("a", "3")] {
             write_index(folder.path(), &index(tag, digest), tag).unwrap();
         }
         let written: Value = serde_json::from_slice(&fs::read(folder.path().join(INDEX)).unwrap()).unwrap();
-        let digests: Vec<&str> =
-            written["manifests"].as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+        let digests: Vec<&str> = written["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["digest"].as_str().unwrap())
+            .collect();
         assert_eq!(digests, ["2", "3"]);
     }
 

@@ -55,8 +55,11 @@ pub async fn send(
     }
     input = Box::new(input.chain(Cursor::new(vec![0; 2 * BLOCK_BYTES as usize])));
     let size_bytes = i64::try_from(size_bytes).unwrap_or_default();
-    let options =
-        LoadImagesOptions { platforms: parse_platforms(&command.platform)?, size_bytes, ..Default::default() };
+    let options = LoadImagesOptions {
+        platforms: parse_platforms(&command.platform)?,
+        size_bytes,
+        ..Default::default()
+    };
     let (sending, requests) = Sending::begin(
         input,
         progress::sending(is_quiet, size_bytes),

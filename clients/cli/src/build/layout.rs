@@ -60,7 +60,8 @@ impl Layout {
             Wanted::Digest(digest) => entries.iter().filter(|entry| entry["digest"] == **digest).collect(),
             Wanted::Tag(tag) => {
                 // Tools write a tag alone, or a reference in full.
-                let is_it = |name: &str| name == tag || name.rsplit_once(':').is_some_and(|(_, last)| last == tag);
+                let is_it =
+                    |name: &str| name == tag || name.rsplit_once(':').is_some_and(|(_, last)| last == tag);
                 entries.iter().filter(|entry| is_it(&name_of(entry))).collect()
             }
         };
@@ -82,7 +83,10 @@ impl Layout {
                     entries.iter().map(name_of).filter(|name| !name.is_empty()).take(10).collect();
                 Err(Failure::new(
                     format!("{} has no entry {text}", self.root.display()),
-                    format!("it has: {}", if names.is_empty() { "no names".to_owned() } else { names.join(", ") }),
+                    format!(
+                        "it has: {}",
+                        if names.is_empty() { "no names".to_owned() } else { names.join(", ") }
+                    ),
                 ))
             }
         }
@@ -103,7 +107,10 @@ impl Layout {
         add(found, entry, data.len() as u64)?;
         let document = parsed(&data, &self.root)?;
         if depth > MAX_INDEX_DEPTH {
-            return Err(Failure::new(format!("{}: indexes stand too deep in each other", self.root.display()), ""));
+            return Err(Failure::new(
+                format!("{}: indexes stand too deep in each other", self.root.display()),
+                "",
+            ));
         }
         for below in document["manifests"].as_array().into_iter().flatten() {
             // An index may list platforms that are not here.
@@ -188,7 +195,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut data)
         .map_err(|error| Failure::file("read", path, &error))?;
     if data.len() as u64 > MAX_DOCUMENT_BYTES {
-        return Err(Failure::new(format!("{} is larger than {MAX_DOCUMENT_BYTES} bytes", path.display()), ""));
+        return Err(Failure::new(
+            format!("{} is larger than {MAX_DOCUMENT_BYTES} bytes", path.display()),
+            "",
+        ));
     }
     Ok(data)
 }

@@ -47,7 +47,10 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let (in_registries, in_folders): (Vec<_>, Vec<_>) =
         command.cache_to.iter().partition(|cache| cache.reference().is_some());
     if in_registries.len() > 1 {
-        return Err(Failure::usage("--cache-to names several registries", "name one; folders may stand beside it"));
+        return Err(Failure::usage(
+            "--cache-to names several registries",
+            "name one; folders may stand beside it",
+        ));
     }
     let in_registry = in_registries.first().copied();
     let request = BuildImageRequest {
@@ -82,7 +85,9 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         source_date: flags::source_date()?,
         is_filtered: true,
         cache_sources: exchange::sources(&channel, &command.cache_from, is_quiet).await?,
-        cache_to: in_registry.map(|cache| cache.reference().unwrap_or_default().to_owned()).unwrap_or_default(),
+        cache_to: in_registry
+            .map(|cache| cache.reference().unwrap_or_default().to_owned())
+            .unwrap_or_default(),
         cache_to_spec: in_registry.map(exchange::Cache::spec),
         provenance_spec: wishes.provenance,
         sbom: wishes.sbom,
