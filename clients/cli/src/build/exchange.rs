@@ -324,7 +324,7 @@ fn write_blobs(source: impl Read, folder: &Path) -> Result<Value, Failure> {
 fn write_index(folder: &Path, new: &Value, tag: &str) -> Result<(), Failure> {
     let path = folder.join(INDEX);
     let old: Value = match fs::metadata(&path) {
-        Ok(_) => serde_json::from_slice(&layout::read(&path)?).unwrap_or_default(),
+        Ok(_) => layout::parsed(&layout::read(&path)?, &path)?,
         Err(_) => Value::Null,
     };
     let others = old["manifests"].as_array().cloned().unwrap_or_default();

@@ -203,7 +203,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(data)
 }
 
-fn parsed(data: &[u8], path: &Path) -> Result<Value, Failure> {
+/// The JSON of a file.
+///
+/// # Errors
+/// It is none.
+pub fn parsed(data: &[u8], path: &Path) -> Result<Value, Failure> {
     serde_json::from_slice(data).map_err(|error| Failure::new(format!("{}: {error}", path.display()), ""))
 }
 
