@@ -214,6 +214,11 @@ def test_an_oci_layout_is_a_context(fluyt: Program, tmp_path: Path) -> None:
         )
     fluyt.ok("rmi", "-f", "cli:1", "cli:2")
     fluyt.ok("builder", "prune", "-f", "-a")
+
+    def names() -> set[tuple[str, ...]]:
+        return {tuple(line.split()[:2]) for line in fluyt.ok("images").splitlines()[1:]}
+
+    before = names()
     digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     text = b"FROM other AS o\nFROM base\nCOPY --from=o /number /other\nCMD cat /number /other\n"
     contexts = (
@@ -225,6 +230,6 @@ def test_an_oci_layout_is_a_context(fluyt: Program, tmp_path: Path) -> None:
     fluyt.ok("build", "-q", "-t", "cli:1", "--pull", *contexts, "-", stdin=text)
     assert fluyt.ok("run", "--rm", "cli:1") == "2\n1\n"
     # It has no name of its own here.
-    assert all("number" not in name for name in fluyt.ok("images", "--format", "{{.Repository}}").split())
+    assert names() - before <= {("cli", "1"), ("<none>", "<none>")}
     wrong = fluyt("build", "--build-context", f"base=oci-layout://{layout}:3", "-", stdin=text)
     assert (wrong.code != 0, "has no entry 3" in wrong.err, "1, 2" in wrong.err) == (True, True, True)
