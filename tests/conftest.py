@@ -87,6 +87,8 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
             "nft",
             "openssl",
             "podman",
+            "rpmbuild",
+            "runc",
             "skopeo",
             "ufw",
             "umoci",

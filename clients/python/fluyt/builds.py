@@ -151,8 +151,11 @@ def build(
     sbom: bool = False,
     annotations: Mapping[str, str] | None = None,
     index_annotations: Mapping[str, str] | None = None,
+    manifest_descriptor_annotations: Mapping[str, str] | None = None,
     cache_from: Iterable[str] = (),
     cache_to: str = "",
+    cache_sources: Iterable[builds_pb2.BuildCacheSource] = (),
+    cache_to_spec: builds_pb2.BuildCacheSpec | None = None,
     request_id: str = "",
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
@@ -172,8 +175,11 @@ def build(
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
         annotations: of the manifest of each platform.
         index_annotations: of the index.
+        manifest_descriptor_annotations: of the manifests' descriptors in the index.
         cache_from: references of caches in registries whose results serve where the engine has none.
         cache_to: reference under which the results of this build are written as such a cache.
+        cache_sources: further caches, also those that `build_caches.upload` has sent.
+        cache_to_spec: what is written to `cache_to`.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -204,8 +210,11 @@ def build(
         sbom=sbom,
         annotations=dict(annotations or {}),
         index_annotations=dict(index_annotations or {}),
+        manifest_descriptor_annotations=dict(manifest_descriptor_annotations or {}),
         cache_from=list(cache_from),
         cache_to=cache_to,
+        cache_sources=list(cache_sources),
+        cache_to_spec=cache_to_spec,
         request_id=request_id,
     )
     return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)

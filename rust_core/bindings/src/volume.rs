@@ -52,12 +52,21 @@ fn copy(py: Python<'_>, from_dir: &str, to_dir: &str, cancel: &CancelToken) -> P
 }
 
 #[pyfunction]
-fn unpack(py: Python<'_>, archive: &str, root_dir: &str, cancel: &CancelToken) -> PyResult<(u64, u64)> {
+#[pyo3(signature = (archive, root_dir, cancel, max_bytes=None))]
+fn unpack(
+    py: Python<'_>,
+    archive: &str,
+    root_dir: &str,
+    cancel: &CancelToken,
+    max_bytes: Option<u64>,
+) -> PyResult<(u64, u64)> {
+    let mut limits = Limits::default();
+    limits.layer_size_bytes = max_bytes.unwrap_or(limits.layer_size_bytes);
     let unpacked = py
         .detach(|| {
             let root = open(root_dir)?;
             let progress = AtomicU64::new(0);
-            volume::unpack(Path::new(archive), root.as_fd(), &Limits::default(), &progress, &cancel.inner)
+            volume::unpack(Path::new(archive), root.as_fd(), &limits, &progress, &cancel.inner)
         })
         .map_err(raise)?;
     Ok((unpacked.entries, unpacked.bytes))

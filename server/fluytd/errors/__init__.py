@@ -22,6 +22,7 @@ from fluytd.errors.base import (
     unexpected,
 )
 from fluytd.errors.builds import (
+    BuildCacheGone,
     BuildCommandFailed,
     BuildCopyRejected,
     BuildPlatformNotRun,
@@ -140,6 +141,7 @@ __all__ = [
     "ArchiveInvalid",
     "BindSourceNotFound",
     "BlobNotFound",
+    "BuildCacheGone",
     "BuildCommandFailed",
     "BuildCopyRejected",
     "BuildPlatformNotRun",
