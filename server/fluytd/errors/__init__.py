@@ -53,6 +53,7 @@ from fluytd.errors.containers import (
     NameInUse,
     ProcessNotFound,
     ProcessStartFailed,
+    ProjectQuotaUnavailable,
     SupervisorLost,
     UserInvalid,
 )
@@ -217,6 +218,7 @@ __all__ = [
     "ProcessNotFound",
     "ProcessStartFailed",
     "ProgramMissing",
+    "ProjectQuotaUnavailable",
     "ReferenceInvalid",
     "RegistryAccessDenied",
     "RegistryProtocol",
