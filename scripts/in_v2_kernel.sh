@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 checkout=$PWD
 
-scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor
+scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor xfsprogs
 machine=.build/v2-kernel
 mkdir -p $machine
 if [ ! -e $machine/vmlinuz ]; then
