@@ -66,6 +66,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),
+    "own-users": _kernel("idmapped_mounts"),
     "quota-ext4": lambda: has_project_quota("ext4"),
     "quota-xfs": lambda: has_project_quota("xfs"),
     "apparmor": probe.has_apparmor,
