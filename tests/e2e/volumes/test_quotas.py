@@ -41,7 +41,8 @@ int main(int argc, char **argv) {
     int file = open(argv[argc - 1], O_RDONLY);
     if (ioctl(file, FS_IOC_FSGETXATTR, &found)) return printf("unreadable %d\n", errno), 0;
     found.fsx_projid = 0;
-    printf(ioctl(file, FS_IOC_FSSETXATTR, &found) ? "refused %d\n" : "left\n", errno);
+    if (ioctl(file, FS_IOC_FSSETXATTR, &found)) return printf("refused %d\n", errno), 0;
+    printf("left\n");
     return 0;
 }
 """
