@@ -47,12 +47,16 @@ def engine(
 ) -> Iterator[CrashedEngine]:
     """An engine on a file system that keeps bounds, with the bystander."""
     disk = quota_disk(request.param, tmp_path_factory.mktemp("quotacrash"))
-    with disk as root, CrashedEngine(root, preloaded, registry) as running:
-        running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
-        start_ready(running, BYSTANDER, COUNT)
-        yield running
-        if running.process.poll() is not None:
-            running.start()
+    with disk as place:
+        # Below the disk, whose own mount is none that the engine has left.
+        root = place / "engine"
+        root.mkdir()
+        with CrashedEngine(root, preloaded, registry) as running:
+            running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+            start_ready(running, BYSTANDER, COUNT)
+            yield running
+            if running.process.poll() is not None:
+                running.start()
 
 
 def bounds(engine: CrashedEngine) -> list[int]:
