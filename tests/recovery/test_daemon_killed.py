@@ -21,6 +21,7 @@ from tests.recovery import (
     run_scenarios,
     test_cni_killed,
     test_exec_killed,
+    test_quotas_killed,
     test_supervisor_killed,
     volume_scenarios,
 )
@@ -60,7 +61,8 @@ UNIT_TESTED = "never.armed.in.tests"
 
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
-    assert set(SCENARIOS) | set(network_scenarios.SCENARIOS) | plugins == set(failpoints.CATALOGUE)
+    elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS}
+    assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 
 def test_every_failpoint_of_the_core_has_its_scenario() -> None:
@@ -77,6 +79,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *commit_scenarios.CORE_SCENARIOS,
         *volume_scenarios.CORE_SCENARIOS,
         *build_scenarios.CORE_SCENARIOS,
+        *test_quotas_killed.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.WITH_USERS,
         *test_supervisor_killed.AT_THE_END,

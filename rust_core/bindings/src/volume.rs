@@ -29,7 +29,9 @@ fn fill(
 ) -> PyResult<Option<(u64, u64)>> {
     let filled = py
         .detach(|| {
-            volume::fill_from_image(&lower_dirs, Path::new(target), Path::new(volume_dir), &cancel.inner)
+            host::within_bounds(|| {
+                volume::fill_from_image(&lower_dirs, Path::new(target), Path::new(volume_dir), &cancel.inner)
+            })
         })
         .map_err(raise)?;
     Ok(match filled {
@@ -46,7 +48,9 @@ fn settle(py: Python<'_>, volume_dir: &str) -> PyResult<bool> {
 #[pyfunction]
 fn copy(py: Python<'_>, from_dir: &str, to_dir: &str, cancel: &CancelToken) -> PyResult<(u64, u64)> {
     let copied = py
-        .detach(|| volume::copy_tree(open(from_dir)?, open(to_dir)?.as_fd(), &cancel.inner))
+        .detach(|| {
+            host::within_bounds(|| volume::copy_tree(open(from_dir)?, open(to_dir)?.as_fd(), &cancel.inner))
+        })
         .map_err(raise)?;
     Ok((copied.entries, copied.bytes))
 }
@@ -66,7 +70,9 @@ fn unpack(
         .detach(|| {
             let root = open(root_dir)?;
             let progress = AtomicU64::new(0);
-            volume::unpack(Path::new(archive), root.as_fd(), &limits, &progress, &cancel.inner)
+            host::within_bounds(|| {
+                volume::unpack(Path::new(archive), root.as_fd(), &limits, &progress, &cancel.inner)
+            })
         })
         .map_err(raise)?;
     Ok((unpacked.entries, unpacked.bytes))

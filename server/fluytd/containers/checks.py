@@ -20,6 +20,7 @@ from fluytd.containers.spec import (
     RlimitSpec,
 )
 from fluytd.errors import FieldInvalid, LimitExceeded
+from fluytd.host.projects import MIN_BOUND_BYTES
 
 MIB: Final = 1024 * 1024
 #: Smallest memory limit. Source: moby `daemon/daemon_unix.go`, linuxMinMemory.
@@ -120,6 +121,8 @@ def check_spec(spec: ContainerSpec) -> None:
     _in_range(timeout, 0, MAX_STOP_TIMEOUT_MILLIS, "spec.stop_timeout", "milliseconds")
     _in_range(spec.oom_score_adj, -1000, 1000, "spec.oom_score_adj", "")
     _in_range(spec.shm_size_bytes, 0, MAX_INT64, "spec.shm_size_bytes", "bytes")
+    if spec.storage_size_bytes:
+        _in_range(spec.storage_size_bytes, MIN_BOUND_BYTES, MAX_INT64, "spec.storage_size_bytes", "bytes")
     if spec.log.segment_size_bytes:
         bounds = (MIN_LOG_SEGMENT_BYTES, MAX_LOG_SEGMENT_BYTES)
         _in_range(spec.log.segment_size_bytes, *bounds, "spec.log.segment_size_bytes", "bytes")

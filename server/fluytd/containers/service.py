@@ -41,6 +41,7 @@ from fluytd.containers.table import ContainerTable, Entry
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, LogNotKept, VersionConflict
 from fluytd.events.model import ContainerRenamed
+from fluytd.host.ports import Quotas
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
 from fluytd.networks.model import Endpoint
@@ -78,6 +79,7 @@ class ContainerService:
         default_log_driver: LogDriver = LogDriver.FILE,
         probe: Probe | None = None,
         volumes: Volumes | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.ctx = Context(
             runtime=runtime,
@@ -95,6 +97,7 @@ class ContainerService:
             default_log_driver=default_log_driver,
             probe=probe,
             volumes=volumes,
+            quotas=quotas,
         )
         self._sampler = stats.Sampler(self.ctx)
         self.ctx.on_started = lambda entry, run: health.watch(self.ctx, entry, run)

@@ -404,6 +404,8 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     tty: bool = False
+    #: Bound of its writable layer in bytes; 0: none.
+    storage_size_bytes: int = 0
     #: Columns and rows at the first instruction; 0: 80 and 24.
     tty_width: int = 0
     tty_height: int = 0

@@ -54,6 +54,7 @@ from fluytd.errors.containers import (
     NameInUse,
     ProcessNotFound,
     ProcessStartFailed,
+    ProjectQuotaUnavailable,
     SupervisorLost,
     UserInvalid,
 )
@@ -219,6 +220,7 @@ __all__ = [
     "ProcessNotFound",
     "ProcessStartFailed",
     "ProgramMissing",
+    "ProjectQuotaUnavailable",
     "ReferenceInvalid",
     "RegistryAccessDenied",
     "RegistryProtocol",
