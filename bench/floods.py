@@ -45,6 +45,14 @@ CONTAINERS = {
         "i=0; mkdir /d; while :; do i=$((i+1)); mkdir /d/$i; : > /d/$i/f; done",
         resources_pb2.Resources(),
     ),
+    "flood of bytes, 256 MiB again and again": (
+        "while :; do dd if=/dev/zero of=/f bs=1M count=256 2>/dev/null; rm /f; done",
+        resources_pb2.Resources(),
+    ),
+    "flood of descriptors, 1000 at a time": (
+        'while :; do (i=3; while [ $i -lt 1003 ]; do eval "exec $i</dev/null"; i=$((i+1)); done); done',
+        resources_pb2.Resources(),
+    ),
 }
 
 

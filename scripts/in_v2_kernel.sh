@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 checkout=$PWD
 
-scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor
+scripts/debian_packages.sh qemu-system-x86 cpio kmod busybox-static apparmor xfsprogs
 machine=.build/v2-kernel
 mkdir -p $machine
 if [ ! -e $machine/vmlinuz ]; then
@@ -24,7 +24,7 @@ rm -rf $root
 mkdir -p $root/{bin,proc,sys,dev,modules,host,memory,root}
 cp "$(command -v busybox)" $root/bin/busybox
 # In the order in which they need each other; what the kernel has built in stands in no line.
-for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_fib_inet; do
+for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 quota_v2 xfs veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_fib_inet; do
     modprobe -d $machine/files -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }'
 done | awk '!seen[$0]++' >$machine/modules
 while read -r module; do

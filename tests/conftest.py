@@ -18,6 +18,7 @@ import pytest
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
 from fluytd.host import probe
+from tests.support.quota_disks import has_project_quota
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _SKIP_PREFIX: Final = "needs "
@@ -65,6 +66,9 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),
+    "own-users": _kernel("idmapped_mounts"),
+    "quota-ext4": lambda: has_project_quota("ext4"),
+    "quota-xfs": lambda: has_project_quota("xfs"),
     "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "busybox": lambda: Path("/bin/busybox").exists(),
@@ -87,6 +91,8 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
             "nft",
             "openssl",
             "podman",
+            "rpmbuild",
+            "runc",
             "skopeo",
             "ufw",
             "umoci",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from fluytd.errors import FieldInvalid
+from fluytd.host.projects import FIRST_PROJECT_ID, PROJECT_COUNT
 from fluytd.networks.model import is_interface_name
 from fluytd.registries.model import Proxies, proxies_of
 
@@ -79,6 +80,10 @@ class Config:
     #: Directories with lists of CNI plugins, and with the plugins, divided by commas; the first that has it counts.
     cni_config_dirs: str = "/etc/cni/net.d"
     cni_plugin_dirs: str = "/opt/cni/bin,/usr/lib/cni,/usr/libexec/cni"
+    #: Numbers of project quotas for what is bounded, volumes and writable layers; nobody else may use them on the data
+    #: root's file system.
+    quota_first_project_id: int = field(default=FIRST_PROJECT_ID, metadata={"least": 1})
+    quota_project_count: int = field(default=PROJECT_COUNT, metadata={"least": 1})
     #: Threads for short blocking calls.
     worker_count: int = 16
     #: Threads for downloads and extraction, over all pulls and loads.
@@ -250,6 +255,8 @@ def _build(values: dict[str, object]) -> Config:
         raise FieldInvalid(field="image_collection_low_water_percent", rule="must not be above the high water mark")
     if config.userns_range_count > config.userns_pool_count:
         raise FieldInvalid(field="userns_range_count", rule="must not be above userns_pool_count")
+    if config.quota_first_project_id + config.quota_project_count > 2**32 - 1:
+        raise FieldInvalid(field="quota_project_count", rule="must end below the number 4294967295, which is nobody's")
     if config.userns_first_id + config.userns_pool_count > 2**32 - 1:
         raise FieldInvalid(field="userns_pool_count", rule="must end below the id 4294967295, which is nobody's")
     return config

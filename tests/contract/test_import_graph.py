@@ -11,7 +11,19 @@ SERVER = REPOSITORY / "server"
 
 #: Files named for a technology: the only ones that may import `_core`.
 TECHNOLOGY = frozenset(
-    {"store", "registry", "supervisor", "directories", "reader", "probe", "overlay", "archives", "bridges", "plugins"}
+    {
+        "store",
+        "registry",
+        "supervisor",
+        "directories",
+        "reader",
+        "probe",
+        "overlay",
+        "archives",
+        "bridges",
+        "plugins",
+        "quotas",
+    }
 )
 #: Modules that reach the outside world, a clock or chance.
 IMPURE = frozenset({"asyncio", "os", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "time"})

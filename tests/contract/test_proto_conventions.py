@@ -18,6 +18,7 @@ OTHER_READS = frozenset(
         "CopyFrom",
         "ExportContainer",
         "ExportVolume",
+        "SaveBuildCache",
         "SaveImages",
         "SearchRegistry",
     }

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from fluyt import builds, errors
+from fluyt import build_caches, builds, errors
 from fluyt.v1 import builds_pb2, images_pb2
 from tests.recovery.crash import CrashedEngine, Scenario
 from tests.recovery.image_scenarios import names, whole_then_removed
@@ -108,9 +108,9 @@ def attested_again(engine: CrashedEngine) -> None:
 
 
 def build_and_export(engine: CrashedEngine) -> None:
-    """An image is built and the results of its steps written to a registry."""
+    """An image is built and the results of its steps written to a registry, with what is in its cache mount."""
     with suppress(errors.Unavailable):
-        _build_with(engine, cache_to=f"{engine.registry}/cache:1")
+        _build_with(engine, cache_to=f"{engine.registry}/cache:1", cache_to_spec=builds_pb2.BuildCacheSpec(mounts=True))
 
 
 def export_then_prune(engine: CrashedEngine) -> None:
@@ -120,9 +120,32 @@ def export_then_prune(engine: CrashedEngine) -> None:
 
 
 def build_from_cache(engine: CrashedEngine) -> None:
-    """An image is built of results of a registry."""
+    """An image is built of results of a registry, and its cache mount filled from there."""
+    source = builds_pb2.BuildCacheSource(reference=f"{engine.registry}/cache:1", mounts=True)
     with suppress(errors.Unavailable):
-        _build_with(engine, cache_from=[f"{engine.registry}/cache:1"])
+        _build_with(engine, cache_sources=[source])
+
+
+def build_and_save(engine: CrashedEngine) -> None:
+    """An image is built and the results of its steps sent to a folder, with what is in its cache mount."""
+    build(engine)
+    with suppress(errors.Unavailable):
+        (known, *_) = builds.list_builds(engine.channel)
+        spec = builds_pb2.BuildCacheSpec(mounts=True)
+        build_caches.save(engine.channel, known.id, engine.root / "cache", spec=spec)
+
+
+def save_then_prune(engine: CrashedEngine) -> None:
+    """The results of a build's steps are in a folder alone."""
+    build_and_save(engine)
+    prune(engine)
+
+
+def build_from_folder(engine: CrashedEngine) -> None:
+    """An image is built of results of a folder."""
+    with suppress(errors.Unavailable):
+        source = build_caches.upload(engine.channel, engine.root / "cache", mounts=True)
+        _build_with(engine, cache_sources=[source])
 
 
 def _build_with(engine: CrashedEngine, **options: Any) -> None:
@@ -139,6 +162,8 @@ FETCHING = Scenario(build_of_a_repository, build_again)
 ATTESTING = Scenario(build_attested, attested_again)
 EXPORTING = Scenario(build_and_export, build_again)
 TAKING = Scenario(build_from_cache, build_again, export_then_prune)
+SAVING = Scenario(build_and_save, build_again)
+TAKING_FOLDER = Scenario(build_from_folder, build_again, save_then_prune)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
@@ -157,6 +182,10 @@ SCENARIOS = {
     "build.layer.publish": BUILDING,
     "build.cache.export": EXPORTING,
     "build.cache.fetch": TAKING,
+    "build.cache.mount": EXPORTING,
+    "build.cache.restore": TAKING,
+    "build.cache.save": SAVING,
+    "build.cache.write": TAKING_FOLDER,
     "build.cache.record": BUILDING,
     "build.cache.delete": PRUNING,
     "build.config.stage": BUILDING,

@@ -50,6 +50,14 @@ def create_to_stay(engine: CrashedEngine) -> None:
     create(engine, STAY)
 
 
+def create_sharing(engine: CrashedEngine, name: str, script: str, ipc: security_pb2.NamespaceSpec) -> None:
+    """CreateContainer of one with this IPC namespace."""
+    spec = container_spec_pb2.ContainerSpec(
+        image=IMAGE, args=["sh", "-c", script], namespaces=security_pb2.NamespacesSpec(ipc=ipc)
+    )
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=spec, name=name), timeout=CALL_SECONDS)
+
+
 def start(engine: CrashedEngine) -> None:
     """StartContainer."""
     engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=NAME), timeout=CALL_SECONDS)

@@ -29,7 +29,7 @@ COUNT = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.03; done"
 #: Ends with 7 when it is told to.
 END_WITH_7 = "trap 'echo told; exit 7' TERM; echo ready; sleep 1000 & wait"
 #: How long a call may take that is to kill the daemon, and how long the daemon may take to die of it.
-CALL_SECONDS = 15
+CALL_SECONDS = PATIENCE_SECONDS // 2
 EXITED = container_pb2.Container.STATE_EXITED
 
 

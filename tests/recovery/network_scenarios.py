@@ -140,6 +140,7 @@ SCENARIOS = {
     "network.names.serve": STARTING,
     "network.attach.started": STARTING,
     "network.detach.link": STOPPING,
+    "network.forward.lead": STARTING,
     "network.publish.record": PUBLISHING,
     "network.publish.table": PUBLISHING,
     "network.connect.record": CONNECTING,
@@ -154,6 +155,7 @@ SCENARIOS = {
 #: Other ways past the same places.
 FURTHER = [
     ("network.table.change", STOPPING),
+    ("network.forward.lead", PUBLISHING),
     ("container.start.executed", STARTING),
     ("container.exit.record", STOPPING),
 ]

@@ -18,8 +18,10 @@ from tests.recovery import (
     image_scenarios,
     network_scenarios,
     repair_scenarios,
+    run_scenarios,
     test_cni_killed,
     test_exec_killed,
+    test_quotas_killed,
     test_supervisor_killed,
     volume_scenarios,
 )
@@ -41,6 +43,7 @@ SCENARIOS = {
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
+    *run_scenarios.FURTHER,
     *collection_scenarios.FURTHER,
     *given_scenarios.FURTHER,
     *health_scenarios.FURTHER,
@@ -58,7 +61,8 @@ UNIT_TESTED = "never.armed.in.tests"
 
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
-    assert set(SCENARIOS) | set(network_scenarios.SCENARIOS) | plugins == set(failpoints.CATALOGUE)
+    elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS}
+    assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 
 def test_every_failpoint_of_the_core_has_its_scenario() -> None:
@@ -75,6 +79,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *commit_scenarios.CORE_SCENARIOS,
         *volume_scenarios.CORE_SCENARIOS,
         *build_scenarios.CORE_SCENARIOS,
+        *test_quotas_killed.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.WITH_USERS,
         *test_supervisor_killed.AT_THE_END,

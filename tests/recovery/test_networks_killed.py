@@ -66,10 +66,11 @@ def left_behind(engine: NetworkEngine, *, is_wanted: bool = True) -> list[str]:
     if {int(number) for number in re.findall(r"tcp \. (\d+) : ", shown)} != ports:
         found.append(f"ports {ports}: {shown}")
     if PORT not in ports:
-        try:
-            Listener(engine.host, "0.0.0.0", PORT).close()  # noqa: S104 - whether anybody holds it
-        except OSError:
-            found.append(f"port {PORT} is held")
+        for address in ("0.0.0.0", "::1"):  # noqa: S104 - whether anybody holds it
+            try:
+                Listener(engine.host, address, PORT).close()
+            except OSError:
+                found.append(f"port {PORT} of {address} is held")
     return found
 
 
@@ -91,7 +92,8 @@ def test_nothing_of_a_network_is_left_that_nothing_owns_after(
     assert engine.process.wait(CALL_SECONDS) == -signal.SIGKILL, (engine.root / "fluytd.log").read_text()
     engine.channel.close()
     engine.start()
-    assert fetch(engine.host, "127.0.0.1", 8001) == BYSTANDER
+    for address in ("127.0.0.1", "::1"):
+        assert fetch(engine.host, address, 8001) == BYSTANDER
     until_empty(lambda: left_behind(engine, is_wanted=False))
     clear(engine)
     scenario.prepare(engine)
@@ -123,7 +125,7 @@ def test_everything_comes_back_after_a_restart_of_the_host(tmp_path: Path) -> No
                 lambda: containers(engine)[0].state == container_pb2.Container.STATE_RUNNING, "its policy starts it"
             )
             until_now(lambda: engine.logs("web").count(b"ready") == 2, "it answers again")
-            assert fetch(engine.host, "127.0.0.1", 8002) == "web"
+            assert fetch(engine.host, "127.0.0.1", 8002) == fetch(engine.host, "::1", 8002) == "web"
             assert [one.name for one in networks(engine)] == ["bridge", "kept"]
             assert containers(engine)[0].networks[0].network_name == "kept"
 

@@ -8,11 +8,12 @@ import pytest
 
 from fluyt import errors
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import container_pb2, container_spec_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2, security_pb2
 from tests.recovery import container_scenarios as calls
 from tests.recovery.container_scenarios import CREATED, END_WITH_5, NAME, STAY
 from tests.recovery.crash import (
     BYSTANDER,
+    CALL_SECONDS,
     EXITED,
     IMAGE,
     CrashedEngine,
@@ -46,6 +47,9 @@ BEFORE_START = [
 ]
 #: As these, of a container that has users of its own.
 WITH_USERS = ["process.user_namespace", "process.cgroup", "process.root", "process.exec"]
+#: As these, of one that joins another one's IPC namespace: before it, with its memory taken, and once it stands.
+WITH_SHARED_MEMORY = ["process.cgroup", "process.root", "process.mounts", "process.exec"]
+OWNER = "owner"
 #: How those that have told of a start come to their end.
 AT_THE_END = ["supervisor.before_exit_record", "supervisor.after_exit_record"]
 
@@ -154,6 +158,36 @@ def test_one_that_dies_on_its_way_into_a_user_namespace_fails_the_start_alone(
     engine.kill()
     engine.start()
     calls.has_users_of_its_own(engine)
+
+
+@pytest.mark.parametrize("failpoint", WITH_SHARED_MEMORY)
+def test_one_that_dies_as_it_joins_shared_memory_leaves_the_owner_what_it_has(
+    engine: CrashedEngine, failpoint: str
+) -> None:
+    own = security_pb2.NamespaceSpec(mode=security_pb2.NamespaceSpec.MODE_SHAREABLE)
+    calls.create_sharing(engine, OWNER, "echo kept > /dev/shm/x; echo ran; sleep 1000", own)
+    engine.containers.StartContainer(containers_pb2.StartContainerRequest(container=OWNER), timeout=CALL_SECONDS)
+    until_now(lambda: engine.logs(OWNER) == b"ran\n", "the memory has been written")
+    owner = get(engine, OWNER)
+    armed(engine, failpoint)
+    joined = security_pb2.NamespaceSpec(mode=security_pb2.NamespaceSpec.MODE_CONTAINER, container=OWNER)
+    calls.create_sharing(engine, NAME, "cat /dev/shm/x && rm /dev/shm/x", joined)
+    with pytest.raises(grpc.RpcError) as failed:
+        calls.start(engine)
+    reason = errors.from_rpc_error(failed.value).reason
+    assert reason in {"SUPERVISOR_LOST", "PROCESS_START_FAILED"}
+    assert (get(engine, NAME).state, get(engine, NAME).failure.reason) == (CREATED, reason)
+    runs_on(engine, owner)
+    until_nothing_unowned(engine)
+    engine.kill()
+    engine.start()
+    calls.start(engine)
+    assert wait_for_end(engine, NAME).exit_code == 0
+    assert engine.logs(NAME) == b"kept\n"
+    delete(engine, NAME)
+    runs_on(engine, owner)
+    delete(engine, OWNER)
+    until_nothing_unowned(engine)
 
 
 @pytest.mark.parametrize("failpoint", BEFORE_START)

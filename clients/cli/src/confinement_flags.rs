@@ -172,7 +172,10 @@ fn parse_device(text: &str) -> Result<types::Device, Failure> {
 }
 
 /// As `host`, `auto` and `auto:COUNT`; empty is the engine's setting. Podman's `auto:size=COUNT` is taken too.
-fn parse_users(text: &str) -> Result<types::UserNamespaceSpec, String> {
+///
+/// # Errors
+/// What else may stand there.
+pub fn parse_users(text: &str) -> Result<types::UserNamespaceSpec, String> {
     use types::user_namespace_spec::Mode as Users;
     let of = |mode: Users, size| Ok(types::UserNamespaceSpec { mode: mode.into(), size });
     match text {

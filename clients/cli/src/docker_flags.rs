@@ -28,8 +28,11 @@ pub struct DockerFlags {
     #[arg(long, value_name = "REQUEST")]
     gpus: Option<String>,
     /// Bound of the writable layer, as size=10g
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "storage_size")]
     storage_opt: Vec<String>,
+    /// Bound of the writable layer, as 10g
+    #[arg(long, value_name = "SIZE")]
+    storage_size: Option<String>,
     #[command(flatten)]
     refused: RefusedFlags,
 }
@@ -151,6 +154,10 @@ impl DockerFlags {
                 )
             })?;
             spec.cdi_devices.extend(names);
+        }
+        if let Some(text) = &self.storage_size {
+            spec.storage_size_bytes = units::parse_bytes(text)
+                .map_err(|rule| Failure::usage(format!("--storage-size {text}: {rule}"), "write 10g"))?;
         }
         for text in &self.storage_opt {
             let size = text.strip_prefix("size=").ok_or("only size is known".to_owned());

@@ -368,6 +368,24 @@ fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
     }
 }
 
+/// What `nr_blocks` counts. Source: tmpfs(5), pages of x86_64 and of arm64 as distributions build it.
+const PAGE_BYTES: i64 = 4096;
+
+/// A number above 0, with k, m or g as the kernel reads it.
+///
+/// Source: linux `lib/cmdline.c`, memparse.
+fn parse_count(text: &str) -> Option<i64> {
+    let (digits, scale) = match text.as_bytes().last()?.to_ascii_lowercase() {
+        b'k' => (&text[..text.len() - 1], 1 << 10),
+        b'm' => (&text[..text.len() - 1], 1 << 20),
+        b'g' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let count = digits.parse::<i64>().ok().filter(|_| is_plain)?.checked_mul(scale)?;
+    (count > 0).then_some(count)
+}
+
 /// `--tmpfs`.
 fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
@@ -379,12 +397,17 @@ fn parse_tmpfs(text: &str) -> Result<types::Mount, Failure> {
                 "--tmpfs",
                 text,
                 format_args!("`{option}` is not known"),
-                "write size=SIZE, mode=OCTAL, uid=ID, gid=ID, ro, rw, exec, noexec, suid, nosuid, dev or nodev",
+                "write size=SIZE, nr_inodes=COUNT, mode=OCTAL, uid=ID, gid=ID, ro, rw, exec, noexec, suid, nosuid, dev or nodev",
             )
         };
         match option.split_once('=') {
             Some(("size", size)) => tmpfs.size_bytes = units::parse_bytes(size).map_err(|_| unknown())?,
             Some(("mode", mode)) => tmpfs.mode = Some(u32::from_str_radix(mode, 8).map_err(|_| unknown())?),
+            Some(("nr_inodes", count)) => tmpfs.max_inodes = parse_count(count).ok_or_else(unknown)?,
+            Some(("nr_blocks", count)) => {
+                let pages = parse_count(count).ok_or_else(unknown)?;
+                tmpfs.size_bytes = pages.checked_mul(PAGE_BYTES).ok_or_else(unknown)?;
+            }
             Some(("uid", uid)) => tmpfs.uid = uid.parse().map_err(|_| unknown())?,
             Some(("gid", gid)) => tmpfs.gid = gid.parse().map_err(|_| unknown())?,
             None => match option {

@@ -170,6 +170,7 @@ fn said(mount: &types::Mount) -> String {
         Source::Tmpfs(tmpfs) => {
             let mut rest = Vec::new();
             rest.extend((tmpfs.size_bytes > 0).then(|| format!("size={}", tmpfs.size_bytes)));
+            rest.extend((tmpfs.max_inodes > 0).then(|| format!("inodes={}", tmpfs.max_inodes)));
             rest.extend(tmpfs.mode.map(|mode| format!("mode={mode:o}")));
             for (is_set, word) in [(tmpfs.exec, "exec"), (tmpfs.suid, "suid"), (tmpfs.dev, "dev")] {
                 rest.extend(is_set.then(|| word.to_owned()));
@@ -335,7 +336,15 @@ const TMPFS_ROWS: &[(&str, &str)] = &[
     ("/run:mode=9", "!`mode=9` is not known"),
     ("/run:privileged", "!`privileged` is not known"),
     ("/run:bind", "!`bind` is not known"),
-    ("/run:nr_inodes=7", "!`nr_inodes=7` is not known"),
+    ("/run:nr_inodes=7", "tmpfs -> /run inodes=7"),
+    ("/run:nr_inodes=4k,size=1m", "tmpfs -> /run size=1048576 inodes=4096"),
+    ("/run:nr_blocks=2", "tmpfs -> /run size=8192"),
+    ("/run:nr_inodes=0", "!`nr_inodes=0` is not known"),
+    ("/run:nr_inodes=-1", "!`nr_inodes=-1` is not known"),
+    ("/run:nr_inodes=many", "!`nr_inodes=many` is not known"),
+    ("/run:nr_inodes", "!`nr_inodes` is not known"),
+    ("/run:nr_blocks=9223372036854775807", "!`nr_blocks=9223372036854775807` is not known"),
+    ("/run:mpol=interleave", "!`mpol=interleave` is not known"),
     ("/run:size", "!`size` is not known"),
 ];
 

@@ -25,7 +25,7 @@ pub struct NetworkFlags {
     /// Hardware address on the first network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
-    /// Publish a port: [ADDRESS:][PORT:]PORT[/tcp|udp|sctp], PORT may be a range as 8000-8010
+    /// Publish a port: [ADDRESS:][PORT:]PORT[/tcp|udp|sctp], PORT may be a range as 8000-8010 (8000-8010:80: the first that is free)
     #[arg(short, long, value_name = "PORTS", value_parser = parse_published)]
     publish: Vec<types::PublishedPort>,
     /// Publish every port that the image exposes on a free port

@@ -117,7 +117,7 @@ fn protocol_name(protocol: TransportProtocol) -> &'static str {
 }
 
 /// `[ADDRESS:][PORT:]PORT[/PROTOCOL]`, each PORT one number or a range. An address without a port, `127.0.0.1::80`, asks
-/// for a free one.
+/// for a free one, and a range of the host for one port of the container for the first that is free of it.
 ///
 /// # Errors
 /// What is wrong, as a sentence.
@@ -145,12 +145,9 @@ pub fn parse_published(text: &str) -> Result<PublishedPort, String> {
     };
     let (container_port, port_count) = parse_range(container)?;
     let (host_port, host_count) = if matches!(host, "" | "0") { (0, port_count) } else { parse_range(host)? };
-    if host_count > 1 && port_count == 1 {
-        return Err(format!(
-            "`{text}`: {host_count} ports of the host for one of the container; name one, or none for any that is free"
-        ));
-    }
-    if host_count != port_count {
+    // The first of the host's that is free, as Docker has it.
+    let host_port_count = if port_count == 1 && host_count > 1 { host_count } else { 0 };
+    if host_port_count == 0 && host_count != port_count {
         return Err(format!(
             "`{text}`: the ranges have {host_count} and {port_count} ports, and must have as many"
         ));
@@ -166,6 +163,7 @@ pub fn parse_published(text: &str) -> Result<PublishedPort, String> {
         host_address: address.to_owned(),
         protocol: protocol.into(),
         allowed_sources: Vec::new(),
+        host_port_count,
     })
 }
 
@@ -244,6 +242,9 @@ mod tests {
         assert_eq!(parts("[::1]:8080:80"), (own("::1"), 8080, 80, 1, Tcp));
         assert_eq!(parts("[::1]::80/udp"), (own("::1"), 0, 80, 1, Udp));
         assert_eq!(parts("8000-8010:9000-9010"), (own(""), 8000, 9000, 11, Tcp));
+        assert_eq!(parts("8000-8010:80"), (own(""), 8000, 80, 1, Tcp));
+        assert_eq!(parse_published("[::1]:8000-8010:80/udp").unwrap().host_port_count, 11);
+        assert_eq!(parse_published("8000-8010:9000-9010").unwrap().host_port_count, 0);
         assert_eq!(parts("3000-3001"), (own(""), 0, 3000, 2, Tcp));
         assert_eq!(parts("80/"), (own(""), 0, 80, 1, Tcp));
         assert_eq!(parts(":80"), (own(""), 0, 80, 1, Tcp));
@@ -265,7 +266,6 @@ mod tests {
             "80/icmp",
             "/tcp",
             "127.0.0.1:80",
-            "8000-8001:80",
             "80:8000-8001",
             "published=8080",
             "target=80,host=1",

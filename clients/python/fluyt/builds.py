@@ -13,7 +13,7 @@ import grpc
 from fluyt import operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2
+from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2, security_pb2
 
 #: Bytes of one chunk: what the engine takes at most.
 CHUNK_BYTES: Final = 512 * 1024
@@ -145,13 +145,17 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    users: security_pb2.UserNamespaceSpec | None = None,
     platforms: Iterable[platform_pb2.Platform] = (),
     provenance: builds_pb2.ProvenanceSpec | None = None,
     sbom: bool = False,
     annotations: Mapping[str, str] | None = None,
     index_annotations: Mapping[str, str] | None = None,
+    manifest_descriptor_annotations: Mapping[str, str] | None = None,
     cache_from: Iterable[str] = (),
     cache_to: str = "",
+    cache_sources: Iterable[builds_pb2.BuildCacheSource] = (),
+    cache_to_spec: builds_pb2.BuildCacheSpec | None = None,
     request_id: str = "",
     on_progress: Progress | None = None,
     on_output: Callable[[builds_pb2.ReadBuildLogResponse], None] | None = None,
@@ -166,12 +170,16 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        users: whose the users of each RUN are; None: as the engine's setting says.
         platforms: several make an index; none: the host's.
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
         annotations: of the manifest of each platform.
         index_annotations: of the index.
+        manifest_descriptor_annotations: of the manifests' descriptors in the index.
         cache_from: references of caches in registries whose results serve where the engine has none.
         cache_to: reference under which the results of this build are written as such a cache.
+        cache_sources: further caches, also those that `build_caches.upload` has sent.
+        cache_to_spec: what is written to `cache_to`.
         on_progress: gets the operation at each change.
         on_output: gets what the steps write, once the operation has ended unless `on_progress` is None.
 
@@ -196,13 +204,17 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        user_namespace=users,
         platforms=list(platforms),
         provenance_spec=provenance,
         sbom=sbom,
         annotations=dict(annotations or {}),
         index_annotations=dict(index_annotations or {}),
+        manifest_descriptor_annotations=dict(manifest_descriptor_annotations or {}),
         cache_from=list(cache_from),
         cache_to=cache_to,
+        cache_sources=list(cache_sources),
+        cache_to_spec=cache_to_spec,
         request_id=request_id,
     )
     return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)

@@ -204,6 +204,12 @@ enum BeginFailure {
     Copy(CopyError),
 }
 
+impl From<IoError> for BeginFailure {
+    fn from(error: IoError) -> Self {
+        Self::Copy(error.into())
+    }
+}
+
 #[pymethods]
 impl CopyReceiver {
     #[new]
@@ -226,7 +232,8 @@ impl CopyReceiver {
                 .and_then(|unpacker| layer::copy::begin(unpacker, &limits, subject))
                 .map_err(BeginFailure::Copy)
         };
-        let inner = py.detach(begin).map_err(|failure| match failure {
+        // The thread that it begins has the capabilities of this one.
+        let inner = py.detach(|| host::within_bounds(begin)).map_err(|failure| match failure {
             BeginFailure::User(error) => raise(error),
             BeginFailure::Copy(error) => raise(error),
         })?;

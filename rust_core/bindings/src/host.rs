@@ -25,6 +25,44 @@ fn idmapped_mounts(py: Python<'_>, data_root: &str) -> Feature {
     py.detach(|| host::idmapped_mounts(Path::new(data_root))).into()
 }
 
+#[pyfunction]
+fn project_quota(py: Python<'_>, directory: &str) -> Feature {
+    py.detach(|| host::project_quota(Path::new(directory))).into()
+}
+
+#[pyfunction]
+fn limit_project(
+    py: Python<'_>,
+    directories: Vec<String>,
+    project_id: u32,
+    limit_bytes: u64,
+    limit_inodes: u64,
+) -> PyResult<()> {
+    let paths: Vec<&Path> = directories.iter().map(Path::new).collect();
+    py.detach(|| host::limit_project(&paths, project_id, limit_bytes, limit_inodes)).map_err(raise)
+}
+
+#[pyfunction]
+fn release_project(py: Python<'_>, directory: &str, project_id: u32) -> PyResult<()> {
+    py.detach(|| host::release_project(Path::new(directory), project_id)).map_err(raise)
+}
+
+#[pyfunction]
+fn directory_project(py: Python<'_>, directory: &str) -> PyResult<u32> {
+    py.detach(|| host::directory_project(Path::new(directory))).map_err(raise)
+}
+
+#[pyfunction]
+fn project_usage(py: Python<'_>, directory: &str, project_id: u32) -> PyResult<(u64, u64, u64, u64)> {
+    let usage = py.detach(|| host::project_usage(Path::new(directory), project_id)).map_err(raise)?;
+    Ok((usage.bytes, usage.inodes, usage.limit_bytes, usage.limit_inodes))
+}
+
+#[pyfunction]
+fn idle_projects(py: Python<'_>, directory: &str, first: u32, last: u32) -> PyResult<Vec<u32>> {
+    py.detach(|| host::idle_projects(Path::new(directory), first, last)).map_err(raise)
+}
+
 impl From<host::Feature> for Feature {
     fn from(feature: host::Feature) -> Self {
         let host::Feature { name, is_available, detail } = feature;
@@ -110,6 +148,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Feature>()?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
     module.add_function(wrap_pyfunction!(idmapped_mounts, module)?)?;
+    module.add_function(wrap_pyfunction!(project_quota, module)?)?;
+    module.add_function(wrap_pyfunction!(limit_project, module)?)?;
+    module.add_function(wrap_pyfunction!(release_project, module)?)?;
+    module.add_function(wrap_pyfunction!(directory_project, module)?)?;
+    module.add_function(wrap_pyfunction!(project_usage, module)?)?;
+    module.add_function(wrap_pyfunction!(idle_projects, module)?)?;
     module.add_function(wrap_pyfunction!(directory_usage, module)?)?;
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
     module.add_function(wrap_pyfunction!(make_tree, module)?)?;

@@ -9,6 +9,7 @@ mod content;
 mod copies;
 mod error;
 mod exec;
+mod forward;
 mod host;
 mod ignore;
 mod ingest;
@@ -58,6 +59,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_area(module, "changes", changes::register)?;
     add_area(module, "content", content::register)?;
     add_area(module, "copies", copies::register)?;
+    add_area(module, "forward", forward::register)?;
     add_area(module, "host", host::register)?;
     add_area(module, "ignore", ignore::register)?;
     add_area(module, "ingest", ingest::register)?;

@@ -29,7 +29,9 @@ fn fill(
 ) -> PyResult<Option<(u64, u64)>> {
     let filled = py
         .detach(|| {
-            volume::fill_from_image(&lower_dirs, Path::new(target), Path::new(volume_dir), &cancel.inner)
+            host::within_bounds(|| {
+                volume::fill_from_image(&lower_dirs, Path::new(target), Path::new(volume_dir), &cancel.inner)
+            })
         })
         .map_err(raise)?;
     Ok(match filled {
@@ -46,18 +48,31 @@ fn settle(py: Python<'_>, volume_dir: &str) -> PyResult<bool> {
 #[pyfunction]
 fn copy(py: Python<'_>, from_dir: &str, to_dir: &str, cancel: &CancelToken) -> PyResult<(u64, u64)> {
     let copied = py
-        .detach(|| volume::copy_tree(open(from_dir)?, open(to_dir)?.as_fd(), &cancel.inner))
+        .detach(|| {
+            host::within_bounds(|| volume::copy_tree(open(from_dir)?, open(to_dir)?.as_fd(), &cancel.inner))
+        })
         .map_err(raise)?;
     Ok((copied.entries, copied.bytes))
 }
 
 #[pyfunction]
-fn unpack(py: Python<'_>, archive: &str, root_dir: &str, cancel: &CancelToken) -> PyResult<(u64, u64)> {
+#[pyo3(signature = (archive, root_dir, cancel, max_bytes=None))]
+fn unpack(
+    py: Python<'_>,
+    archive: &str,
+    root_dir: &str,
+    cancel: &CancelToken,
+    max_bytes: Option<u64>,
+) -> PyResult<(u64, u64)> {
+    let mut limits = Limits::default();
+    limits.layer_size_bytes = max_bytes.unwrap_or(limits.layer_size_bytes);
     let unpacked = py
         .detach(|| {
             let root = open(root_dir)?;
             let progress = AtomicU64::new(0);
-            volume::unpack(Path::new(archive), root.as_fd(), &Limits::default(), &progress, &cancel.inner)
+            host::within_bounds(|| {
+                volume::unpack(Path::new(archive), root.as_fd(), &limits, &progress, &cancel.inner)
+            })
         })
         .map_err(raise)?;
     Ok((unpacked.entries, unpacked.bytes))

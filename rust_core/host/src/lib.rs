@@ -8,6 +8,7 @@ mod feature;
 mod furnish;
 mod probe;
 mod processes;
+mod quota;
 mod remove;
 mod usage;
 mod walk;
@@ -16,6 +17,10 @@ pub use feature::Feature;
 pub use furnish::{copy_permissions, make_tree, write_files, Names};
 pub use probe::{idmapped_mounts, probe};
 pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
+pub use quota::{
+    directory_project, idle_projects, limit_project, project_quota, project_usage, release_project,
+    within_bounds,
+};
 pub use remove::remove_tree;
 pub use usage::{directory_usage, Usage};
 

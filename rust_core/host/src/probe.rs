@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cgroup::{Layout, Mode};
 use mount::{Attributes, IdMap, MountError, OverlayPlan};
-use rustix::fs::{open, openat2, Mode as FileMode, OFlags, ResolveFlags, CWD};
-use rustix::io::Errno;
+use rustix::fs::{openat2, Mode as FileMode, OFlags, ResolveFlags, CWD};
 use rustix::thread::CapabilitySet;
 
 use crate::feature::{words, Feature};
@@ -37,7 +36,7 @@ pub fn probe(data_root: &Path) -> Vec<Feature> {
         cgroup_kill(layout.as_ref().ok()),
         erofs_file_mount(&scratch),
         pidfd(),
-        project_quota(data_root),
+        crate::quota::project_quota(data_root),
         cap_sys_resource(),
     ];
     if let Err(error) = scratch.remove() {
@@ -220,21 +219,6 @@ fn erofs_file_mount(scratch: &Scratch) -> Feature {
 fn pidfd() -> Feature {
     let opened = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
     Feature::tried("pidfd", opened.map(drop).map_err(|errno| words("pidfd_open", errno)))
-}
-
-fn project_quota(data_root: &Path) -> Feature {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let tried = open(data_root, flags, FileMode::empty()).map_err(|errno| words("open", errno)).and_then(
-        |directory| {
-            sys::abilities::project_quota(directory.as_fd()).map_err(|errno| match errno {
-                Errno::SRCH => {
-                    "project quotas are not switched on for the data root's file system".to_owned()
-                }
-                errno => words("quotactl_fd", errno),
-            })
-        },
-    );
-    Feature::tried("project_quota", tried)
 }
 
 fn cap_sys_resource() -> Feature {

@@ -28,7 +28,7 @@ pub use bind::{bind_detached, bind_path_detached, want_of};
 pub use erofs::erofs_detached;
 pub use error::{MountError, Want};
 pub use filesystem::{cgroup1, cgroup2, devpts, mqueue, named, proc, sysfs, tmpfs, MAX_MOUNT_DATA_BYTES};
-pub use mapped::{image_mapped, map_ids, overlay_mapped, IdMap};
+pub use mapped::{image_mapped, map_ids, overlay_mapped, IdMap, Mapped};
 pub use mask::{open_null, read_only_path, Masker};
 pub use overlay::{image_detached, overlay_detached};
 pub use overlay_classic::overlay_classic;

@@ -46,6 +46,16 @@ pub(crate) enum Directory<'dir> {
     Mount(&'dir Path, OwnedFd),
 }
 
+impl Directory<'_> {
+    /// The mount, if it is one.
+    pub(crate) fn into_mount(self) -> Option<OwnedFd> {
+        match self {
+            Self::Mount(_, mount) => Some(mount),
+            Self::Path(_) | Self::Open(..) => None,
+        }
+    }
+}
+
 fn by_path(paths: &[PathBuf]) -> Vec<Directory<'_>> {
     paths.iter().map(|path| Directory::Path(path)).collect()
 }

@@ -36,15 +36,16 @@ pub(crate) fn look_up(
     let identity = users::resolve(user, additional_groups, &passwd, &group)
         .map_err(|error| StartFailure::rule(Step::User, error.subject, error.rule))?;
     let count = ids.map_or(u32::MAX, |ids| ids.count);
-    match [identity.uid, identity.gid].iter().chain(&identity.groups).find(|id| **id >= count) {
-        None => Ok(identity),
-        Some(id) => {
-            let rule = format!(
-                "the id {id} is none of the container's {count} ids; ask for more, or for the host's user namespace"
-            );
-            Err(StartFailure::rule(Step::User, user, rule))
-        }
+    // The highest, so that who asks for as many as it says needs to ask once.
+    let highest = identity.groups.iter().fold(identity.uid.max(identity.gid), |highest, id| highest.max(*id));
+    if highest < count {
+        return Ok(identity);
     }
+    let rule = format!(
+        "the id {highest} is none of the container's {count} ids; --userns auto:{} or host has it",
+        u64::from(highest) + 1
+    );
+    Err(StartFailure::rule(Step::User, user, rule))
 }
 
 /// In a user namespace just entered, this process is its root, with all rights there and none outside.

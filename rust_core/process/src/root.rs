@@ -18,19 +18,22 @@ pub(crate) enum Prepared {
     Classic(OverlayPlan),
 }
 
-/// The overlay of `root`, visible nowhere, with owners shifted by `ids`.
-pub(crate) fn prepare(root: &Root, ids: Option<IdMap<'_>>) -> Outcome<Prepared> {
+/// The overlay of `root`, visible nowhere, with owners shifted by `ids`; and the mounts that it was made of, for whom see
+/// [`mount::Mapped`].
+pub(crate) fn prepare(root: &Root, ids: Option<IdMap<'_>>) -> Outcome<(Prepared, Vec<OwnedFd>)> {
     let lower_dirs = root.lower_dirs.iter().map(PathBuf::from).collect();
     let plan = OverlayPlan::new(lower_dirs, PathBuf::from(&root.upper_dir), PathBuf::from(&root.work_dir))
         .at(Step::Root, &root.upper_dir)?;
     if let Some(ids) = ids {
-        return mount::overlay_mapped(&plan, ids).map(Prepared::Detached).at(Step::Root, &root.upper_dir);
+        let made = mount::overlay_mapped(&plan, ids).at(Step::Root, &root.upper_dir)?;
+        return Ok((Prepared::Detached(made.mount), made.spent));
     }
-    match mount::overlay_detached(&plan) {
+    let prepared = match mount::overlay_detached(&plan) {
         Ok(overlay) => Ok(Prepared::Detached(overlay)),
         Err(MountError::FeatureMissing { .. }) => Ok(Prepared::Classic(plan)),
         Err(error) => Err(error).at(Step::Root, &root.upper_dir),
-    }
+    };
+    Ok((prepared?, Vec::new()))
 }
 
 /// The overlay is the root of this process and of its mount namespace, in which nothing of the host's mounts is

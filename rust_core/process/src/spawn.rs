@@ -38,6 +38,8 @@ pub struct Init {
     pub terminal: Option<OwnedFd>,
     /// What was asked and could not be given in full, as `field: reason`.
     pub clamps: Vec<String>,
+    /// Mounts that nothing needs any more; see [`mount::Mapped`].
+    pub spent: Vec<OwnedFd>,
 }
 
 /// The program of `spec` runs as process 1 of namespaces of its own: execve has succeeded. It is our child, and dies
@@ -75,8 +77,9 @@ pub fn spawn(
         return Err(StartFailure::rule(Step::Spec, "ids", "they need a user namespace"));
     }
     let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
+    let (root, spent) = root::prepare(&spec.root, map)?;
     let prepared = Prepared {
-        root: root::prepare(&spec.root, map)?,
+        root,
         dev: dev::prepare(&host_devices, &spec.devices, map)?,
         mounts: requested::prepare(&spec.mounts, map)?,
         capabilities: capabilities::parse(&spec.capabilities)?,
@@ -132,7 +135,7 @@ pub fn spawn(
                 None => (pid, pidfd),
                 Some(birth) => go_between::await_birth(&pidfd, &read_end, birth)?,
             };
-            await_exec(pid, pidfd, &read_end, terminal)
+            await_exec(pid, pidfd, &read_end, terminal).map(|init| Init { spent, ..init })
         }
     }
 }
@@ -166,7 +169,7 @@ fn await_exec(
     let failure = match report {
         Ok(report) if report.failure.is_none() && report.has_reached_exec => {
             let terminal = terminal.map(terminal::Passage::take).transpose()?;
-            return Ok(Init { pid, pidfd, terminal, clamps: report.clamps });
+            return Ok(Init { pid, pidfd, terminal, clamps: report.clamps, spent: Vec::new() });
         }
         Ok(report) => report.failure,
         Err(failure) => Some(failure),

@@ -90,6 +90,7 @@ fn supervise(daemon: OwnedFd) -> Result<(), Errno> {
     };
     sys::failpoint::hit("supervisor.before_started");
     container.connections.adopt(daemon, &container.running, &container.execs, container.first_hold);
+    drop(std::mem::take(&mut container.spent));
     shed();
     idle::take_name(&container_id);
     drop(container_id);

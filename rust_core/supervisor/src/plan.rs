@@ -14,7 +14,7 @@ use process::{Spec, StartFailure, Stdio, Step};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::PidfdFlags;
-use sys::user_namespace::Draft;
+use sys::user_namespace::{Draft, Mapped};
 
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::ending::Ending;
@@ -27,6 +27,13 @@ use crate::serve::Container;
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+}
+
+/// What a start has used and nothing needs any more. To let go of it takes longer than a start should.
+#[derive(Default)]
+pub struct Spent {
+    _mounts: Vec<OwnedFd>,
+    _user: Option<Mapped>,
 }
 
 /// What stands before the process does.
@@ -180,11 +187,12 @@ impl Prepared {
         };
         let joined: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
         let spawned = namespaces(spec, ahead).and_then(|(network, user)| {
-            let (network, user) = (network.as_ref().map(AsFd::as_fd), user.as_ref().map(AsFd::as_fd));
-            process::spawn(spec, stdio, network, user, &joined)
+            let namespace = user.as_ref().map(|user| user.namespace.as_fd());
+            let init = process::spawn(spec, stdio, network.as_ref().map(AsFd::as_fd), namespace, &joined)?;
+            Ok((init, user))
         });
-        let init = match spawned {
-            Ok(init) => init,
+        let (init, user) = match spawned {
+            Ok(spawned) => spawned,
             Err(failure) => {
                 self.undo();
                 return Err(failure);
@@ -227,13 +235,14 @@ impl Prepared {
             ),
             output: Output::new(self.log, stdout, stderr, kept_open).with_journal(self.journal),
             ending: Ending::new(self.run_dir, self.run_path, oom_counter),
+            spent: Spent { _mounts: init.spent, _user: user },
         })
     }
 }
 
 /// The network and the user namespace that are the container's own, as far as they are made before it is: what was made
 /// ahead, if it fits.
-fn namespaces(spec: &Spec, ahead: Option<Ahead>) -> Result<(Option<OwnedFd>, Option<OwnedFd>), StartFailure> {
+fn namespaces(spec: &Spec, ahead: Option<Ahead>) -> Result<(Option<OwnedFd>, Option<Mapped>), StartFailure> {
     let fail = |errno| StartFailure::kernel(Step::Clone, "user namespace", errno);
     let (network, draft) = match ahead {
         // Only the host's own user namespace may have power over what was made in it.

@@ -11,6 +11,7 @@ use crate::ending::Ending;
 use crate::exec::Part;
 use crate::execs::Execs;
 use crate::output::{Output, STREAMS};
+use crate::plan::Spent;
 
 /// Buffers are given back when nothing was written for so long.
 const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -29,6 +30,8 @@ pub struct Container {
     pub output: Output,
     /// What is done at the end.
     pub ending: Ending,
+    /// What is let go once the daemon has its answer.
+    pub spent: Spent,
 }
 
 /// What a descriptor stands for.

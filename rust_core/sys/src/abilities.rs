@@ -1,8 +1,6 @@
 //! Questions to the kernel whose answer is an errno: whether a call exists, asked without any effect.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
-
 use rustix::io::Errno;
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -10,8 +8,6 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
 /// SECCOMP_RET_ERRNO of linux/seccomp.h.
 const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
-/// QCMD(Q_GETINFO, PRJQUOTA) of linux/quota.h.
-const GET_PROJECT_QUOTA_INFO: libc::c_uint = (0x80_0005 << 8) | 2;
 
 /// Whether clone3 can make a child inside a v2 group. No child is made: the group given is no descriptor, which a
 /// kernel that knows the flag refuses by another errno than one that does not.
@@ -45,30 +41,6 @@ pub fn seccomp_filter() -> Result<(), Errno> {
     let action = SECCOMP_RET_ERRNO;
     // SAFETY: the kernel reads the 4 bytes of `action` and changes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(last_errno())
-    }
-}
-
-/// Whether project quotas are counted on the file system of this directory.
-///
-/// # Errors
-/// ESRCH where quotas are off, ENOSYS where the file system or kernel has none.
-pub fn project_quota(directory: impl AsFd) -> Result<(), Errno> {
-    // struct if_dqinfo is 24 bytes.
-    let mut info = [0_u64; 3];
-    // SAFETY: the kernel writes a struct if_dqinfo into `info`, which has its size.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_quotactl_fd,
-            directory.as_fd().as_raw_fd(),
-            GET_PROJECT_QUOTA_INFO,
-            0,
-            info.as_mut_ptr(),
-        )
-    };
     if answer == 0 {
         Ok(())
     } else {

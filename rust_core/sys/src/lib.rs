@@ -17,6 +17,7 @@ pub mod mount_attr;
 pub mod network;
 pub mod pidfd;
 pub mod private_mounts;
+pub mod quota;
 pub mod seccomp;
 pub mod signals;
 pub mod user_namespace;

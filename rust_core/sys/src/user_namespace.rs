@@ -17,7 +17,16 @@ const STACK_BYTES: usize = 64 * 1024;
 /// # Errors
 /// As [`Draft::new`] and [`Draft::map`].
 pub fn create(first_id: u32, count: u32) -> Result<OwnedFd, Errno> {
-    Draft::new(false)?.map(first_id, count)
+    Ok(Draft::new(false)?.map(first_id, count)?.namespace)
+}
+
+/// A user namespace with its ids. It lives as long as the descriptor (CLOEXEC).
+#[derive(Debug)]
+pub struct Mapped {
+    /// It.
+    pub namespace: OwnedFd,
+    /// Not needed any more; its end is waited for where this is dropped (0.05 ms), which is why it is kept until then.
+    _sleeper: Sleeper,
 }
 
 /// A user namespace whose ids are not mapped yet, and which other namespaces may belong to already.
@@ -50,18 +59,17 @@ impl Draft {
         self.open("ns/net")
     }
 
-    /// Ids 0 to `count - 1` in it are `first_id` and those after it outside, for users and groups; it lives as long as
-    /// the descriptor (CLOEXEC) from now on.
+    /// Ids 0 to `count - 1` in it are `first_id` and those after it outside, for users and groups.
     ///
     /// # Errors
     /// EINVAL for a range that does not end below 2^32 - 1, EPERM without CAP_SETUID and CAP_SETGID.
-    pub fn map(self, first_id: u32, count: u32) -> Result<OwnedFd, Errno> {
+    pub fn map(self, first_id: u32, count: u32) -> Result<Mapped, Errno> {
         let map = format!("0 {first_id} {count}\n");
         for file in ["uid_map", "gid_map"] {
             fs::write(format!("/proc/{}/{file}", self.sleeper.pid), &map)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
         }
-        self.open("ns/user")
+        Ok(Mapped { namespace: self.open("ns/user")?, _sleeper: self.sleeper })
     }
 
     fn open(&self, file: &str) -> Result<OwnedFd, Errno> {
@@ -221,9 +229,13 @@ mod tests {
         let draft = Draft::new(true).unwrap();
         let network = draft.network().unwrap();
         assert_ne!(link(&network), fs::read_link("/proc/self/ns/net").unwrap());
-        let pid = draft.sleeper.pid;
-        draft.map(100_000, 65_536).unwrap();
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        let keeper = std::path::PathBuf::from(format!("/proc/{}", draft.sleeper.pid));
+        let mapped = draft.map(100_000, 65_536).unwrap();
+        assert!(keeper.exists());
+        let Mapped { namespace, _sleeper: sleeper } = mapped;
+        drop(sleeper);
+        assert!(!keeper.exists());
+        assert!(link(&namespace).to_str().unwrap().starts_with("user:["));
         assert!(Draft::new(false).unwrap().map(u32::MAX - 10, 100).is_err());
     }
 

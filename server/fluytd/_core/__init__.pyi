@@ -11,6 +11,7 @@ from . import cgroup as cgroup
 from . import changes as changes
 from . import content as content
 from . import copies as copies
+from . import forward as forward
 from . import host as host
 from . import ignore as ignore
 from . import ingest as ingest

@@ -21,6 +21,28 @@ def probe(data_root: str) -> list[Feature]:
 def idmapped_mounts(data_root: str) -> Feature:
     """The feature of that name alone: whether a container can be in a user namespace. Blocking (a millisecond)."""
 
+def project_quota(directory: str) -> Feature:
+    """The feature of that name, for the file system of this directory: bounds of projects are kept. Blocking
+    (microseconds)."""
+
+def limit_project(directories: Sequence[str], project_id: int, limit_bytes: int, limit_inodes: int) -> None:
+    """The directories, of one file system and empty, and all that comes to stand in them, are counted for the project,
+    which takes at most so many bytes and inodes. Raises IO_FAILED, STORAGE_FULL. Blocking."""
+
+def release_project(directory: str, project_id: int) -> None:
+    """The project has no bound on the directory's file system. Idempotent. Raises IO_FAILED. Blocking."""
+
+def directory_project(directory: str) -> int:
+    """The project that the directory belongs to; 0 for none. Raises IO_FAILED. Blocking (microseconds)."""
+
+def project_usage(directory: str, project_id: int) -> tuple[int, int, int, int]:
+    """(bytes, inodes, most bytes, most inodes) of the project on the directory's file system; a bound of 0 is none.
+    Raises IO_FAILED. Blocking (microseconds)."""
+
+def idle_projects(directory: str, first: int, last: int) -> list[int]:
+    """Projects from `first` to `last` that have a bound on the directory's file system and nothing that it is for.
+    Raises IO_FAILED. Blocking."""
+
 def directory_usage(path: str, max_entries: int) -> tuple[int, int, bool]:
     """(bytes, entries, is_complete) of a tree, never following links nor leaving its file system; stops at
     `max_entries`. Raises IO_FAILED. Blocking."""

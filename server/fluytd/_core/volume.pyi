@@ -23,7 +23,8 @@ def show(kind: str, source: str, data: str, is_read_only: bool) -> int:
     """A detached mount of that file system, in no namespace, without set-user-id, devices and programs: the caller's
     descriptor, which it goes with. Raises FIELD_INVALID, KERNEL_FEATURE_MISSING, IO_FAILED. Blocking."""
 
-def unpack(archive: str, root_dir: str, cancel: CancelToken) -> tuple[int, int]:
+def unpack(archive: str, root_dir: str, cancel: CancelToken, max_bytes: int | None = None) -> tuple[int, int]:
     """The entries of the tar (plain, gzip or zstd) stand below the directory, which others may be changing: (entries,
     bytes of files). No name leads out of it. Raises LAYER_CORRUPT, LAYER_REJECTED, LIMIT_EXCEEDED, STORAGE_FULL,
-    IO_FAILED, CANCELLED; what was unpacked before stays. Blocking."""
+    IO_FAILED, CANCELLED; what was unpacked before stays. `max_bytes`: of the uncompressed tar, and of its files with
+    their holes counted. Blocking."""

@@ -120,6 +120,15 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
             response.next_page_token = to_page_token(page[-1].key)
         return response
 
+    async def SaveBuildCache(
+        self, request: builds_pb2.SaveBuildCacheRequest, context: Any
+    ) -> AsyncIterator[builds_pb2.SaveBuildCacheResponse]:
+        tag, present = convert.from_save_cache(request)
+        spec = convert.from_cache_spec(request.spec)
+        async with aclosing(self._builds.save_cache(request.build_id, spec, tag, present)) as parts:
+            async for part in parts:
+                yield convert.to_saved_cache(part)
+
     async def PruneBuildCache(
         self, request: builds_pb2.PruneBuildCacheRequest, context: Any
     ) -> builds_pb2.PruneBuildCacheResponse:

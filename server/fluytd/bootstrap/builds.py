@@ -11,6 +11,7 @@ from fluytd.builds import probe
 from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.cache_exchange import CacheExchange
+from fluytd.builds.cache_packing import CachePacker
 from fluytd.builds.executor import Executor
 from fluytd.builds.finding import Places
 from fluytd.builds.history import BuildHistory
@@ -59,7 +60,17 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
     async def can_run(wanted: Platform) -> bool:
         return await workers.run(probe.can_run, here, wanted)
 
-    exchange = CacheExchange(images.registry, images.registry, images.ingester, images.blobs, images.collector)
+    packer = CachePacker(cache, mounts, images.ingester, images.blobs, images.blobs, images.collector, workers)
+    exchange = CacheExchange(
+        images.registry,
+        images.registry,
+        images.ingester,
+        contexts,
+        trees,
+        packer,
+        mounts.scratch,
+        host.remove_tree,
+    )
     shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange)
     proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)

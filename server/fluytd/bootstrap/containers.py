@@ -30,6 +30,7 @@ from fluytd.containers.user_ids import IdSettings
 from fluytd.execs.probe import ExecProbe
 from fluytd.execs.service import ExecService
 from fluytd.host import probe
+from fluytd.host.quotas import ProjectQuotas
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
 from fluytd.networks.attachments import Attachments
@@ -68,7 +69,9 @@ class ContainerParts:
         return Counter(entry.container.state.value for entry in self.service.ctx.table)
 
 
-async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeService) -> ContainerParts:
+async def container_parts_of(
+    base: Base, images: ImageParts, volumes: VolumeService, quotas: ProjectQuotas
+) -> ContainerParts:
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
     runtime, host = await base.workers.run(_runtime, base)
@@ -82,8 +85,10 @@ async def container_parts_of(base: Base, images: ImageParts, volumes: VolumeServ
         names.servers,
     )
     service = await base.workers.run(
-        _service, base, images, readers, volumes, runtime, host, networks.attachments, names
+        _service, base, images, readers, volumes, runtime, host, networks.attachments, names, quotas
     )
+    table = service.ctx.table
+    quotas.projects.holders.append(lambda: [entry.container.project_id for entry in table])
     networks.attachments.on_addresses = service.ctx.directories.write_names
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
@@ -169,11 +174,12 @@ def _service(
     facts: HostFacts,
     networking: Attachments,
     names: NameSources,
+    quotas: ProjectQuotas,
 ) -> ContainerService:
     config = base.config
     return ContainerService(
         runtime=runtime,
-        directories=ContainerDirectories(config.data_root, config.run_root, names),
+        directories=ContainerDirectories(config.data_root, config.run_root, names, quotas),
         images=images.present(base),
         records=ContainerRecords(base.database),
         open_log=readers.follow,
@@ -182,6 +188,7 @@ def _service(
         random=SystemRandom(),
         host=facts,
         volumes=VolumeUses(volumes.ctx),
+        quotas=quotas,
         networking=networking,
         default_network_mode=NetworkMode(config.default_network),
         id_settings=id_settings(base),

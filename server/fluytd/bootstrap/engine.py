@@ -27,6 +27,7 @@ from fluytd.bootstrap.containers import ContainerParts, container_parts_of
 from fluytd.bootstrap.facts import engine_facts_of
 from fluytd.bootstrap.images import ImageParts, image_parts_of, image_service_of
 from fluytd.bootstrap.metrics import metrics_of, serve_metrics
+from fluytd.bootstrap.quotas import quotas_of, swept_bounds
 from fluytd.bootstrap.tracing import begin_tracing
 from fluytd.bootstrap.upkeep import Upkeep, upkeep_of
 from fluytd.bootstrap.volumes import volumes_of
@@ -64,8 +65,9 @@ class Engine:
 async def _start(base: Base) -> None:
     containers: ContainerParts
     images = await image_parts_of(base, lambda: containers.service)
-    volumes = await volumes_of(base, images, lambda: containers.service)
-    containers = await container_parts_of(base, images, volumes)
+    quotas = quotas_of(base)
+    volumes = await volumes_of(base, images, lambda: containers.service, quotas)
+    containers = await container_parts_of(base, images, volumes, quotas)
     builds = await build_parts_of(base, images, containers)
     upkeep = await upkeep_of(base, images, containers, volumes)
     begin_tracing(base)
@@ -77,6 +79,7 @@ async def _start(base: Base) -> None:
     for part in (images.catalogue, upkeep.uses, base.operations, volumes):
         await part.open()
     adopted_count = await containers.found_again()
+    await swept_bounds(base, quotas)
     await builds.found_again()
     await keeping.swept(images, upkeep)
     await base.tell(base.identity, EngineStarted(__version__, adopted_count))

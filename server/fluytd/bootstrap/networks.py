@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fluytd._core import resolver
+from fluytd._core import forward, resolver
 from fluytd.bootstrap.base import Base
 from fluytd.config import Config
 from fluytd.containers.spec import ContainerSpec
@@ -70,7 +70,13 @@ def network_parts_of(
     names = Names(resolver.Resolver(), servers)  # type: ignore[arg-type] # its namespaces are the core's
     plugins = PluginNetworks(_plugins(config), StoredPluginAttachments(base.database), runtime.new_namespace)
     attachments = Attachments(
-        table, kernel, SocketPorts(), names, plugins, link_prefix=f"f{tag}", publish_address=config.publish_address
+        table,
+        kernel,
+        SocketPorts(forward.Forwarder()),
+        names,
+        plugins,
+        link_prefix=f"f{tag}",
+        publish_address=config.publish_address,
     )
     runtime.attach, runtime.make_waiting = attachments.attach, attachments.make_waiting
     service = NetworkService(

@@ -6,6 +6,7 @@ from fluytd.api.volume_drivers import SocketDrivers
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.containers.service import ContainerService
+from fluytd.host.quotas import ProjectQuotas
 from fluytd.roots import empty_directory
 from fluytd.state.volumes import StoredVolumes
 from fluytd.volumes.context import VolumeContext
@@ -37,10 +38,13 @@ class _Late:
         self._get().note_volume_name(volume_id, name)
 
 
-async def volumes_of(base: Base, images: ImageParts, containers: Callable[[], ContainerService]) -> VolumeService:
+async def volumes_of(
+    base: Base, images: ImageParts, containers: Callable[[], ContainerService], quotas: ProjectQuotas
+) -> VolumeService:
     """None is known yet (see `VolumeService.open`)."""
     root = base.config.data_root
-    directories = await base.workers.run(CoreVolumeDirectories, root, images.layers.core, empty_directory(root))
+    layers = images.layers.core
+    directories = await base.workers.run(CoreVolumeDirectories, root, layers, empty_directory(root), quotas)
     service = VolumeService(
         VolumeContext(
             directories=directories,
@@ -50,7 +54,10 @@ async def volumes_of(base: Base, images: ImageParts, containers: Callable[[], Co
             workers=base.workers,
             clock=base.clock,
             meter=VolumeMeter(directories, base.workers),
+            quotas=quotas,
         )
     )
+    table = service.ctx.table
+    quotas.projects.holders.append(lambda: [entry.volume.project_id for entry in table])
     base.undo.push_async_callback(service.close)
     return service

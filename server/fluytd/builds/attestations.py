@@ -303,15 +303,27 @@ def attestation(statements: Sequence[tuple[str, bytes]]) -> Attestation:
     return Attestation(manifest, blobs, held)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexAnnotations:
+    """What an index is annotated with."""
+
+    index: Mapping[str, str] = field(default_factory=dict)
+    #: Of the descriptor of each image's manifest.
+    descriptors: Mapping[str, str] = field(default_factory=dict)
+
+
 def index(
     images: Sequence[tuple[Descriptor, Platform]],
     attestations: Mapping[Digest, Attestation],
-    annotations: Mapping[str, str],
+    annotations: IndexAnnotations,
 ) -> bytes:
     """An index of images, in this order, and of what is attested of them, by the digest of the image's manifest."""
     entries: list[dict[str, Any]] = []
     for manifest, platform in images:
-        entries.append({**_entry(manifest), "platform": _platform(platform)})
+        entry = {**_entry(manifest), "platform": _platform(platform)}
+        if annotations.descriptors:
+            entry["annotations"] = dict(sorted(annotations.descriptors.items()))
+        entries.append(entry)
     for manifest, _ in images:
         attested = attestations.get(manifest.digest)
         if attested is not None:
@@ -326,8 +338,8 @@ def index(
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": entries,
     }
-    if annotations:
-        document["annotations"] = dict(sorted(annotations.items()))
+    if annotations.index:
+        document["annotations"] = dict(sorted(annotations.index.items()))
     return json.dumps(document, separators=(",", ":")).encode()
 
 

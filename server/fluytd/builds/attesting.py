@@ -1,5 +1,6 @@
 """Attestations of built images: what is told of their making, and of the packages in them."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from fluytd.builds.graph import literal
 from fluytd.builds.model import BuildRequest
 from fluytd.builds.packages import MAX_PACKAGE_DATABASE_BYTES, Package
 from fluytd.builds.ports import FileTree, Trees, Wanted
+from fluytd.builds.rpm_packages import RPM_SQLITE, rpm
 from fluytd.errors import IoFailed, LimitExceeded
 from fluytd.ids import OperationId
 from fluytd.images.model import Image
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 _LIMIT: Final = "MAX_PACKAGE_DATABASE_BYTES"
 
@@ -58,6 +62,12 @@ class Attestor:
         installed = await self._read(tree, packages.APK_INSTALLED)
         if installed is not None:
             found += await self.workers.run(packages.apk, installed)
+        database = await self._read(tree, RPM_SQLITE)
+        if database is not None:
+            listed = await self.workers.run_transfer(rpm, database)
+            if listed is None:
+                _log.warning("the image's rpm database cannot be read, and its packages are not attested")
+            found += listed or []
         system = await self._read(tree, packages.OS_RELEASE)
         return found, packages.os_release(system) if system is not None else {}
 

@@ -1,30 +1,31 @@
-"""Caches that travel: records and layers of a build to a registry, and from there into another engine's builds.
+"""Caches that travel: records and layers of a build to a registry, and from there or from a folder of the caller's into
+another engine's builds.
 
 A cache is trusted as the images are that one builds on: a key stands for a step, and what its layer holds is taken
 on the word of whoever wrote the cache. Layers are fetched when a step wants them, verified by digest and diff_id.
 """
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from fluytd import failpoints
 from fluytd.builds import cache_document
-from fluytd.builds.model import CacheRecord
-from fluytd.content.ports import Blobs
+from fluytd.builds.cache_packing import CachePacker, Packed
+from fluytd.builds.cache_places import CachePlace, FolderPlace, RegistryPlace
+from fluytd.builds.model import MAX_CACHE_MOUNT_BYTES, CachedMount, CacheRecord, CacheSource, RegistryCache
+from fluytd.builds.mounts import MountUse
+from fluytd.builds.ports import ContextStore, Trees
 from fluytd.errors import Cancelled, EngineError, SizeMismatch
-from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Lease
-from fluytd.ids import Digest, ImageReference
+from fluytd.ids import ImageReference
 from fluytd.images.assemble import run_all
-from fluytd.images.documents import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, check_size
+from fluytd.images.documents import check_size
 from fluytd.images.manifests import OCI_MANIFEST, Descriptor
-from fluytd.images.ports import Destination, Ingester, PushRegistry, Registry, Source, StoredLayer
+from fluytd.images.ports import Destination, Ingester, PushRegistry, Registry, StoredLayer
 from fluytd.operations.service import OperationHandle
 from fluytd.registries.model import Credentials
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,60 +33,91 @@ class ForeignRecord:
     """A record of a cache elsewhere."""
 
     record: CacheRecord
-    reference: ImageReference
-    credentials: Credentials
+    place: CachePlace
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignMount:
+    """A cache mount of a cache elsewhere."""
+
+    mount: CachedMount
+    place: CachePlace
+
+
+@dataclass(slots=True)
+class Foreign:
+    """What the caches of a build have: records by key, mounts by name, of each an earlier cache's first."""
+
+    records: dict[str, ForeignRecord] = field(default_factory=dict)
+    mounts: dict[str, ForeignMount] = field(default_factory=dict)
+    #: What could not be had, and why.
+    reasons: list[str] = field(default_factory=list)
+
+    def lost(self, what: str, error: EngineError) -> None:
+        """Something could not be had."""
+        self.reasons.append(f"{what}: {error.text.format_map(error.metadata)}")
 
 
 @dataclass(frozen=True, slots=True)
 class CacheExchange:
-    """Reads and writes caches of registries. Belongs to the event loop."""
+    """Reads caches elsewhere and writes those of registries. Belongs to the event loop."""
 
     registry: Registry
     target: PushRegistry
     ingester: Ingester
-    blobs: Blobs
-    collector: Collector
+    contexts: ContextStore
+    trees: Trees
+    packer: CachePacker
+    scratch: Path
+    remove_tree: Callable[[str], None]
     #: Blobs that are sent at once.
     blobs_at_once: int = 4
 
     async def load(
-        self,
-        references: Sequence[ImageReference],
-        auths: Mapping[str, Credentials],
-        handle: OperationHandle,
-    ) -> tuple[dict[str, ForeignRecord], list[str]]:
-        """The records of these caches by key, an earlier one's first, and why others could not be had. Raises
-        CANCELLED."""
-        found: dict[str, ForeignRecord] = {}
-        reasons: list[str] = []
-        for reference in references:
-            auth = auths.get(reference.domain, Credentials())
+        self, sources: Sequence[CacheSource], auths: Mapping[str, Credentials], handle: OperationHandle
+    ) -> Foreign:
+        """What these caches have. Raises CANCELLED."""
+        found = Foreign()
+        for source in sources:
+            where = source.reference.familiar if isinstance(source, RegistryCache) else "a folder"
             try:
-                records = await self._load(reference, auth, handle)
+                place = await self._place(source, auths)
+                contents = await self._load(place, handle)
             except Cancelled:
                 raise
             except EngineError as error:
-                reasons.append(f"cache of {reference.familiar}: {error.text.format_map(error.metadata)}")
+                found.lost(f"cache of {where}", error)
                 continue
-            for key, record in records.items():
-                found.setdefault(key, ForeignRecord(record, reference, auth))
-        return found, reasons
+            for key, record in contents.records.items():
+                found.records.setdefault(key, ForeignRecord(record, place))
+            for name, mount in contents.mounts.items() if source.has_mounts else ():
+                found.mounts.setdefault(name, ForeignMount(mount, place))
+        return found
 
-    async def _load(
-        self, reference: ImageReference, auth: Credentials, handle: OperationHandle
-    ) -> dict[str, CacheRecord]:
-        subject = reference.familiar
-        manifest = await self.registry.fetch_manifest(
-            reference.domain, reference.path, reference.registry_reference, handle.cancel_token, auth
+    async def _place(self, source: CacheSource, auths: Mapping[str, Credentials]) -> CachePlace:
+        packer = self.packer
+        if isinstance(source, RegistryCache):
+            return RegistryPlace(
+                source.reference,
+                auths.get(source.reference.domain, Credentials()),
+                self.registry,
+                self.ingester,
+                packer.blobs,
+                packer.files,
+                packer.collector,
+                packer.workers,
+            )
+        tree = await self.contexts.open(source.context_id)
+        return FolderPlace(
+            tree, source.manifest_digest, self.trees, self.ingester, self.scratch, self.remove_tree, packer.workers
         )
-        config, layers = cache_document.parse_manifest(manifest.data, subject)
-        source = _source(config, reference, auth)
-        async with self.collector.passing([config.digest]):
-            await self.ingester.fetch_blob(source, self.ingester.new_counters(), handle.cancel_token)
-            data = await self.blobs.read(config.digest, MAX_CONFIG_BYTES)
+
+    async def _load(self, place: CachePlace, handle: OperationHandle) -> cache_document.Contents:
+        config, layers = cache_document.parse_manifest(await place.manifest(handle), place.name)
+        data = await place.config(config, handle)
         if len(data) != config.size_bytes:
             raise SizeMismatch(digest=config.digest, expected_bytes=config.size_bytes, actual_bytes=len(data))
-        return cache_document.parse_config(data, layers, subject)
+        return cache_document.parse_config(data, layers, place.name)
 
     async def fetch(self, foreign: ForeignRecord, lease: Lease, handle: OperationHandle) -> StoredLayer | None:
         """The layer of a record, staged or visible; None for a step that changed nothing.
@@ -97,58 +129,56 @@ class CacheExchange:
             return None
         await lease.add([layer.descriptor.digest, layer.diff_id.hex])
         failpoints.hit("build.cache.fetch")
-        source = _source(layer.descriptor, foreign.reference, foreign.credentials)
-        counters = self.ingester.new_counters()
-        stored = await self.ingester.fetch_layer(source, layer.diff_id, counters, handle.cancel_token)
-        descriptor = layer.descriptor
-        return StoredLayer(descriptor.digest, descriptor.size_bytes, layer.diff_id, descriptor.media_type, stored)
+        return await foreign.place.layer(layer, handle)
+
+    async def restore(self, foreign: ForeignMount, directory: str, handle: OperationHandle) -> None:
+        """The empty directory has the content of a cache mount.
+
+        Raises LIMIT_EXCEEDED, LAYER_CORRUPT, LAYER_REJECTED, and as `Ingester.fetch_blob`; the directory may have some
+        of it then.
+        """
+        descriptor = foreign.mount.descriptor
+        check_size(
+            descriptor.size_bytes,
+            "MAX_CACHE_MOUNT_BYTES",
+            MAX_CACHE_MOUNT_BYTES,
+            foreign.mount.description or "a mount",
+        )
+        async with foreign.place.file(descriptor, handle) as path:
+            failpoints.hit("build.cache.restore")
+            await self.trees.unpack(path, directory, MAX_CACHE_MOUNT_BYTES, handle.cancel_token)
 
     async def export(
-        self, records: Sequence[CacheRecord], reference: ImageReference, auth: Credentials, handle: OperationHandle
-    ) -> None:
-        """The registry has these records under the reference; here nothing is left of what was made for it.
-
-        The caller holds a lease on the layers. Raises LIMIT_EXCEEDED, BLOB_NOT_FOUND, and as `PushRegistry`.
-        """
-        subject = f"the cache {reference.familiar}"
-        data = cache_document.config(records)
-        check_size(len(data), "MAX_CONFIG_BYTES", MAX_CONFIG_BYTES, subject)
-        layers = cache_document.layers_of(records)
-        manifest = cache_document.manifest(data, layers)
-        check_size(len(manifest), "MAX_MANIFEST_BYTES", MAX_MANIFEST_BYTES, subject)
-        digest = Digest.of(data)
-        try:
-            async with self.collector.passing([digest]):
-                failpoints.hit("build.cache.export")
-                await self.blobs.stage(data, digest)
-                await self.blobs.publish([digest])
-                await self._send([*(layer.digest for layer in layers), digest], manifest, reference, auth, handle)
-        finally:
-            await self.collector.sweep({digest: len(data)}, {})
-
-    async def _send(
         self,
-        digests: Sequence[Digest],
-        manifest: bytes,
+        keys: Sequence[str],
+        mounts: Sequence[MountUse],
         reference: ImageReference,
         auth: Credentials,
         handle: OperationHandle,
+    ) -> Sequence[str]:
+        """The registry has these results and mounts under the reference; here nothing is left of what was made for it.
+        Returns what was left out, and why.
+
+        Raises LIMIT_EXCEEDED, BLOB_NOT_FOUND, and as `PushRegistry`.
+        """
+        async with self.packer.packed(keys, mounts, handle.cancel_token) as packed:
+            await self._send(packed, reference, auth, handle)
+            return packed.warnings
+
+    async def _send(
+        self, packed: Packed, reference: ImageReference, auth: Credentials, handle: OperationHandle
     ) -> None:
         to = Destination(reference.domain, reference.path, auth)
         bound = asyncio.Semaphore(self.blobs_at_once)
 
-        async def send(digest: Digest) -> None:
+        async def send(blob: Descriptor) -> None:
             async with bound:
                 handle.check()
                 counters = self.target.new_upload_counters()
-                await self.target.push_blob(to, digest, "", counters, handle.cancel_token)
+                await self.target.push_blob(to, blob.digest, "", counters, handle.cancel_token)
 
-        await run_all([send(digest) for digest in digests])
+        await run_all([send(blob) for blob in (*packed.layers, packed.config)])
         handle.check()
-        await self.target.push_manifest(to, reference.registry_reference, OCI_MANIFEST, manifest, handle.cancel_token)
-
-
-def _source(descriptor: Descriptor, reference: ImageReference, auth: Credentials) -> Source:
-    return Source(
-        reference.domain, reference.path, descriptor.digest, descriptor.size_bytes, descriptor.media_type, auth
-    )
+        await self.target.push_manifest(
+            to, reference.registry_reference, OCI_MANIFEST, packed.manifest, handle.cancel_token
+        )

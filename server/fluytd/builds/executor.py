@@ -9,9 +9,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from fluytd import failpoints
-from fluytd.containers import networking
+from fluytd.builds.model import USERS_FIELD
+from fluytd.containers import networking, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.process_ports import Ending, Process
@@ -20,12 +22,15 @@ from fluytd.containers.signals import SIGTERM
 from fluytd.containers.spec import (
     BindSpec,
     ContainerSpec,
+    NamespacesSpec,
     NetworkMode,
     NetworkSpec,
     ResourcesSpec,
     RlimitSpec,
     SecuritySpec,
     TmpfsSpec,
+    UsersMode,
+    UsersSpec,
 )
 from fluytd.errors import Cancelled, EngineError, SupervisorLost
 from fluytd.ids import ContainerId
@@ -36,8 +41,9 @@ from fluytd.operations.service import OperationHandle
 
 _log = logging.getLogger(__name__)
 
+_HOST_USERS: Final = UsersSpec(UsersMode.HOST)
 #: The host name that steps see. Source: none needs it; BuildKit's is `buildkitsandbox`.
-HOSTNAME = "build"
+HOSTNAME: Final = "build"
 
 #: Takes (stream, time, bytes) of output.
 Write = Callable[[str, int, bytes], None]
@@ -54,6 +60,9 @@ class Command:
     user: str
     #: Lowest first.
     layer_ids: tuple[str, ...]
+    #: The highest user or group that something in them belongs to, as far as that was recorded.
+    max_id: int = 0
+    users: UsersSpec = _HOST_USERS
     network: NetworkSpec = field(default_factory=NetworkSpec)
     binds: tuple[BindSpec, ...] = ()
     tmpfs: tuple[TmpfsSpec, ...] = ()
@@ -90,18 +99,24 @@ class Executor:
     ) -> AsyncIterator[tuple[Ending, Tree]]:
         """The command has ended and given back all but its files; yields how, and what it changed.
 
-        Its files and its place on a network go with the block. Raises PROCESS_START_FAILED, USER_INVALID, STORAGE_FULL,
-        IO_FAILED, CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, ADDRESSES_EXHAUSTED, KERNEL_FEATURE_MISSING, CANCELLED once
-        the operation's end was asked for.
+        Its files, its users and its place on a network go with the block. Raises PROCESS_START_FAILED, USER_INVALID,
+        STORAGE_FULL, IO_FAILED, CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, ADDRESSES_EXHAUSTED, KERNEL_FEATURE_MISSING;
+        FIELD_INVALID and LIMIT_EXCEEDED for its users; CANCELLED once the operation's end was asked for.
         """
         ctx = self._ctx
         if command.network.is_default:
             mode = ctx.default_network_mode
             command = replace(command, network=replace(command.network, mode=mode))
         container = _container(room_id, command, ctx.clock.now_unix_nanos())
-        lowers = await ctx.workers.run(ctx.images.lower_dirs, container.image)
-        paths = ctx.directories.paths(container, lowers)
+        ranges = ctx.table.id_ranges
+        # Held in memory alone: nothing on disk has these owners, and a daemon that comes after this one ends the step
+        # before it gives anybody a range.
+        ids = user_ids.of_step(container.spec, container.image, ctx.id_settings, ranges, USERS_FIELD)
+        ranges.hold(ids)
         try:
+            container = replace(container, ids=ids)
+            lowers = await ctx.workers.run(ctx.images.lower_dirs, container.image)
+            paths = ctx.directories.paths(container, lowers)
             handle.check()
             container = networking.joined(ctx, container)
             failpoints.hit("build.run.directories")
@@ -111,7 +126,10 @@ class Executor:
         finally:
             if networking.is_bridged(container):
                 await asyncio.shield(networking.give_back(ctx, container.id))
-            await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
+            try:
+                await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
+            finally:
+                ranges.release(ids)
             ctx.replenish()
 
     async def kill(self, room_id: str) -> None:
@@ -191,10 +209,11 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         shm_size_bytes=command.shm_size_bytes,
         network=command.network,
         security=command.security,
+        namespaces=NamespacesSpec(user=command.users),
         binds=command.binds,
         tmpfs=command.tmpfs,
     )
-    image = ImageFacts("", "", "", "", "", "", command.layer_ids, 0)
+    image = ImageFacts("of the stage", "", "", "", "", "", command.layer_ids, 0, max_id=command.max_id)
     resolved = Resolved(
         args=command.argv,
         env=command.env,

@@ -1,5 +1,6 @@
 """What a build's contexts, FROM and --from stand for: folders, archives, repositories and images, found or fetched."""
 
+import re
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -40,6 +41,7 @@ from fluytd.operations.service import OperationHandle
 DEFAULT_DOCKERFILE: Final = "Dockerfile"
 #: What a download is called that turns out to be no archive.
 _LONE_FILE: Final = "downloaded-dockerfile"
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,12 @@ class Finder:
     async def _image(self, reference: str, platform: Platform) -> Image:
         choice = PlatformChoice(platform.os, platform.architecture, platform.variant)
         parsed = ImageReference.parse(reference)
-        image = None if self.request.pull else self._present(reference, platform)
+        # What is named by a digest alone is in no registry under it: an image of a layout that the caller sent.
+        is_digest = _DIGEST.fullmatch(reference) is not None
+        is_pulled = self.request.pull and not is_digest
+        image = None if is_pulled else self._present(reference, platform)
+        if image is None and is_digest:
+            raise ImageNotFound(reference=reference)
         if image is None:
             auth = self.request.auths.get(parsed.domain)
             async with aclosing(self.places.images.pull(reference, choice, auth)) as operations:

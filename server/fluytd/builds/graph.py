@@ -41,6 +41,23 @@ class StepPlace:
     line: int
 
 
+def stages_of_target(build: ResolvedBuild) -> frozenset[int]:
+    """The stages that the image consists of: the target, what it is FROM, and so on down."""
+    by_index = {stage.index: stage for stage in build.stages}
+    found = {build.target}
+    base = by_index[build.target].base
+    while isinstance(base, StageOutput):
+        found.add(base.index)
+        base = by_index[base.index].base
+    return frozenset(found)
+
+
+def cache_mounts(build: ResolvedBuild) -> list[CacheMount]:
+    """The cache mounts of all steps."""
+    steps = (step for stage in build.stages for step in stage.steps if isinstance(step, RunStep))
+    return [mount for step in steps for mount in step.mounts if isinstance(mount, CacheMount)]
+
+
 def places(build: ResolvedBuild, after: int = 0, platform: str = "") -> tuple[tuple[StepPlace, ...], ...]:
     """For each needed stage, in order: its FROM, then its steps.
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fluytd import failpoints
 from fluytd.builds import attestations
-from fluytd.builds.attestations import Attestation
+from fluytd.builds.attestations import Attestation, IndexAnnotations
 from fluytd.builds.graph import rfc3339
 from fluytd.builds.solver import Outcome
 from fluytd.clock import Clock
@@ -91,7 +91,7 @@ class ImageMaker:
         self,
         images: Sequence[Image],
         attested: Mapping[Digest, Attestation],
-        annotations: Mapping[str, str],
+        annotations: IndexAnnotations,
         lease: Lease,
     ) -> list[Image]:
         """The images as one index lists them with what is attested of them, all of it staged.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from fluytd.containers.spec import ResourcesSpec, RlimitSpec
+from fluytd.containers.spec import ResourcesSpec, RlimitSpec, UsersSpec
 from fluytd.errors import Failure
 from fluytd.ids import Digest, ImageReference
 from fluytd.images.manifests import Descriptor
@@ -18,10 +18,20 @@ MAX_SECRETS_BYTES: Final = 500 * 1024
 MAX_NAMED_CONTEXTS: Final = 64
 MAX_REFERENCES: Final = 64
 MAX_LABELS: Final = 1_000
+#: What asks for the users of RUN in a request, as errors name it.
+USERS_FIELD: Final = "user_namespace"
 #: Platforms of one build.
 MAX_PLATFORMS: Final = 16
 #: Caches that one build reads.
 MAX_CACHES: Final = 16
+#: Of the content of one cache mount that travels, uncompressed.
+MAX_CACHE_MOUNT_BYTES: Final = 1024 * 1024 * 1024
+#: Cache mounts of one cache.
+MAX_CACHE_MOUNTS: Final = 64
+#: Of the name of a cache in a folder.
+MAX_CACHE_TAG_CHARS: Final = 128
+#: Blobs that a caller says to have of a cache.
+MAX_PRESENT_DIGESTS: Final = 20_000
 #: Annotations of a manifest or index, and their bytes.
 MAX_ANNOTATIONS: Final = 1_000
 MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
@@ -61,6 +71,37 @@ ContextSource = UploadedSource | GitContext | HttpContext | ImageSource
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryCache:
+    """A cache in a registry."""
+
+    reference: ImageReference
+    #: Cache mounts are filled from it.
+    has_mounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedCache:
+    """A cache in a folder of the caller's, whose blobs were uploaded as a context."""
+
+    context_id: str
+    manifest_digest: Digest
+    has_mounts: bool = False
+
+
+CacheSource = RegistryCache | UploadedCache
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """What a cache is written of."""
+
+    #: Results of the stages that the image consists of; else all.
+    is_min: bool = False
+    #: Also the content of the cache mounts.
+    has_mounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProvenanceWish:
     """What a provenance attestation is to tell."""
 
@@ -89,6 +130,8 @@ class BuildRequest:
     pull: bool = False
     #: `default`, `none` or `host`.
     network_mode: str = "default"
+    #: Whose the users of each RUN are.
+    users: UsersSpec = field(default_factory=UsersSpec)
     #: `name:address`.
     extra_hosts: tuple[str, ...] = ()
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
@@ -110,15 +153,19 @@ class BuildRequest:
     sbom: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     index_annotations: Mapping[str, str] = field(default_factory=dict)
-    #: Caches of registries that are read, and the one that is written.
-    cache_from: tuple[ImageReference, ...] = ()
+    #: Of the manifests' descriptors in the index.
+    manifest_descriptor_annotations: Mapping[str, str] = field(default_factory=dict)
+    #: Caches that are read, and the one of a registry that is written.
+    cache_from: tuple[CacheSource, ...] = ()
     cache_to: ImageReference | None = None
+    cache_to_spec: CacheSpec = field(default_factory=CacheSpec)
 
     @property
     def makes_index(self) -> bool:
         """What comes out is an index of images."""
         is_attested = self.provenance is not None or self.sbom
-        return len(self.platforms) > 1 or is_attested or bool(self.index_annotations)
+        annotations = self.index_annotations or self.manifest_descriptor_annotations
+        return len(self.platforms) > 1 or is_attested or bool(annotations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +190,18 @@ class CachedLayer:
         return CachedLayer(
             layer.descriptor, layer.diff_id, layer.chain_id, layer.layer_id, layer.size_bytes, layer.max_id
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CachedMount:
+    """The content of a cache mount as a cache elsewhere has it."""
+
+    #: Of its directory: made of the id.
+    name: str
+    #: The id, shortened, for people.
+    description: str
+    #: A layer over nothing.
+    descriptor: Descriptor
 
 
 @dataclass(frozen=True, slots=True)

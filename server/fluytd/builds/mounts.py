@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,24 @@ _log = logging.getLogger(__name__)
 _PRIVATE = 0o700
 #: Of a cache's id, as lists show it.
 _ID_CHARS: Final = 200
+
+
+#: Fills the empty directory of a cache, given the cache's name; False if there is nothing to fill it with.
+Restore = Callable[[str, str], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class MountUse:
+    """A cache as a step names it."""
+
+    id: str
+    #: `shared`, `private`, `locked`.
+    sharing: str
+
+    @property
+    def name(self) -> str:
+        """What its directories are called, before their numbers."""
+        return hashlib.sha256(self.id.encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -70,6 +88,9 @@ class StepMounts:
         self._caches.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         for part in self._caches.glob("*.part"):
             remove_tree(str(part))
+        # Of caches that a killed daemon had begun to make.
+        for text in self._caches.glob("*.id"):
+            _drop_id(self._caches, text.stem)
 
     @property
     def scratch(self) -> Path:
@@ -88,6 +109,7 @@ class StepMounts:
         step: RunStep,
         selections: Mapping[int, Selection],
         secrets: Mapping[str, bytes],
+        restore: Restore | None,
         cancel: CancelToken,
     ) -> AsyncIterator[Mounted]:
         """A block in which the mounts of the step are there.
@@ -95,6 +117,7 @@ class StepMounts:
         Args:
             selections: by the mount's place, what a bind shows and what an empty cache begins with.
             secrets: by id.
+            restore: fills caches that are absent or empty.
 
         Raises BUILD_SECRET_MISSING, FIELD_NOT_BUILT (ssh), STORAGE_FULL, IO_FAILED, CANCELLED.
         """
@@ -106,7 +129,7 @@ class StepMounts:
                         source = await self._copy(room_id, index, selections[index], cancel, undo)
                         mounted.binds.append(BindSpec(mount.target, source, read_only=mount.is_read_only))
                     case CacheMount():
-                        source = await self._cache(mount, selections.get(index), cancel, undo)
+                        source = await self._cache(mount, selections.get(index), restore, cancel, undo)
                         mounted.binds.append(BindSpec(mount.target, source, read_only=mount.is_read_only))
                     case TmpfsMount():
                         options = {"exec": True, "suid": True, "dev": True}
@@ -134,9 +157,14 @@ class StepMounts:
         return str(path if is_directory else path / "file")
 
     async def _cache(
-        self, mount: CacheMount, selection: Selection | None, cancel: CancelToken, undo: AsyncExitStack
+        self,
+        mount: CacheMount,
+        selection: Selection | None,
+        restore: Restore | None,
+        cancel: CancelToken,
+        undo: AsyncExitStack,
     ) -> str:
-        name = hashlib.sha256(mount.id.encode()).hexdigest()
+        name = MountUse(mount.id, mount.sharing).name
         number = 0
         if mount.sharing == "locked":
             await undo.enter_async_context(self._locks[name])
@@ -150,17 +178,67 @@ class StepMounts:
         self._has_grown = True
         undo.callback(self._unused, path.name)
         async with self._locks[f"{name}-{number} made"]:
-            if not await self._workers.run(path.exists):
-                part = path.with_suffix(".part")
-                failpoints.hit("build.mount.write")
-                await self._workers.run(_write_id, self._caches / f"{name}.id", mount.id)
-                await self._workers.run(_make_directory, part)
-                if selection is not None:
-                    await self._trees.write(selection, str(part), cancel)
-                await self._workers.run(_give, part, mount.mode, mount.uid, mount.gid)
-                await self._workers.run(part.rename, path)
+            is_there = await self._workers.run(path.exists)
+            # One that is empty may be filled while nobody else has it mounted.
+            is_alone = restore is not None and self._used[path.name] == 1
+            if not is_there or (is_alone and await self._workers.run(_is_empty, path)):
+                await self._make(path, mount, selection, restore, cancel, is_there=is_there)
         await self._workers.run(os.utime, path)
         return str(path)
+
+    async def _make(
+        self,
+        path: Path,
+        mount: CacheMount,
+        selection: Selection | None,
+        restore: Restore | None,
+        cancel: CancelToken,
+        *,
+        is_there: bool,
+    ) -> None:
+        """The cache is there with all that it begins with; an empty one that is there stays if nothing fills it."""
+        name, part = path.name.partition("-")[0], path.with_suffix(".part")
+        failpoints.hit("build.mount.write")
+        await self._workers.run(_write_id, self._caches / f"{name}.id", mount.id)
+        await self._workers.run(_make_directory, part)
+        if restore is None or not await restore(name, str(part)):
+            # Some of it may have come before it failed.
+            await self._workers.run_transfer(self._remove_tree, str(part))
+            if is_there:
+                return
+            await self._workers.run(_make_directory, part)
+            if selection is not None:
+                await self._trees.write(selection, str(part), cancel)
+        await self._workers.run(_give, part, mount.mode, mount.uid, mount.gid)
+        await self._workers.run(part.rename, path)
+
+    async def fill(self, mount: CacheMount, restore: Restore, cancel: CancelToken) -> None:
+        """The cache has what `restore` has for it, unless it has something already. Raises as `made`."""
+        async with AsyncExitStack() as undo:
+            await self._cache(mount, None, restore, cancel, undo)
+
+    @asynccontextmanager
+    async def held(self, use: MountUse) -> AsyncIterator[str | None]:
+        """A block in which the directory of a cache can be read, by the rules of its sharing: a locked one is nobody
+        else's meanwhile, of private ones it is one that nobody has; None if there is none."""
+        name = f"{use.name}-0"
+        async with AsyncExitStack() as undo:
+            if use.sharing == "locked":
+                await undo.enter_async_context(self._locks[use.name])
+            elif use.sharing == "private":
+                if name in self._private:
+                    yield None
+                    return
+                self._private.add(name)
+                undo.callback(self._private.discard, name)
+            self._used[name] += 1
+            undo.callback(self._unused, name)
+            path = self._caches / name
+            yield str(path) if await self._workers.run(path.is_dir) else None
+
+    async def size_of(self, directory: str) -> int:
+        """Bytes of the files of a cache."""
+        return await self._workers.run_transfer(_size_of, directory)
 
     async def _secret(
         self,
@@ -266,6 +344,14 @@ def _read_id(path: Path) -> str:
         return path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise IoFailed(operation="read", path=str(path), errno=error.errno) from error
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
     except OSError as error:
         raise IoFailed(operation="read", path=str(path), errno=error.errno) from error
 

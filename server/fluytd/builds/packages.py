@@ -29,7 +29,7 @@ _MAX_VALUE_CHARS: Final = 512
 class Package:
     """One package."""
 
-    #: As purls call it: `deb`, `apk`.
+    #: As purls call it: `deb`, `apk`, `rpm`.
     kind: str
     name: str
     version: str
@@ -38,13 +38,16 @@ class Package:
     source: str = ""
     maintainer: str = ""
     license: str = ""
+    #: Of rpm: versions of a higher one are newer.
+    epoch: str = ""
 
     def purl(self, system: Mapping[str, str]) -> str:
         """Its package URL. `system`: the image's os-release."""
-        vendor = system.get("ID") or {"deb": "debian", "apk": "alpine"}[self.kind]
+        vendor = system.get("ID") or {"deb": "debian", "apk": "alpine", "rpm": "rpm"}[self.kind]
         release = system.get("VERSION_ID", "")
         qualifiers = {
             "arch": self.architecture,
+            "epoch": self.epoch,
             "distro": f"{vendor}-{release}" if release else "",
             "upstream": self.source if self.source != self.name else "",
         }

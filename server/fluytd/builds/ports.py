@@ -91,6 +91,13 @@ class Trees(Protocol):
     async def write(self, selection: Selection, directory: str, cancel: CancelToken) -> bool:
         """The first match is written out into the empty directory; see `_core.build.Selection.write`."""
 
+    async def unpack(self, archive: str, directory: str, max_bytes: int, cancel: CancelToken) -> None:
+        """The entries of a tar (plain, gzip or zstd) stand below the directory. No name leads out of it.
+
+        Raises LAYER_CORRUPT, LAYER_REJECTED, LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED, CANCELLED; what was unpacked
+        before stays.
+        """
+
     def draft(self, base: FileTree, time_seconds: int) -> Draft:
         """A layer over `base`, empty."""
 
@@ -128,6 +135,9 @@ class Layering(Protocol):
 
     def new_counters(self) -> Counters:
         """Counters for one blob."""
+
+    def new_cancel_token(self) -> CancelToken:
+        """A token that its calls look at."""
 
     async def store_changes(
         self, tree: Tree, counters: Counters, cancel: CancelToken, times_until_seconds: int | None = None

@@ -50,7 +50,9 @@ async def _run(
     room_id = shop.executor.new_room()
     mode = step.network if step.network != "default" else request.network_mode
     ids = [layer.layer_id for layer in outcome.layers]
-    async with shop.mounts.made(room_id, step, selections, request.secrets, handle.cancel_token) as mounted:
+    restore = solver.restore if job.foreign.mounts else None
+    made = shop.mounts.made(room_id, step, selections, request.secrets, restore, handle.cancel_token)
+    async with made as mounted:
         command = Command(
             argv=step.argv,
             env=(*step.env, *step.proxy_env, *mounted.env),
@@ -58,6 +60,8 @@ async def _run(
             user=step.user,
             # One that stands in it twice is named at its upper place only (case R16).
             layer_ids=tuple(reversed(dict.fromkeys(reversed(ids)))),
+            max_id=max((layer.max_id for layer in outcome.layers), default=0),
+            users=request.users,
             network=network_of(mode, request.extra_hosts),
             binds=tuple(mounted.binds),
             tmpfs=tuple(mounted.tmpfs),

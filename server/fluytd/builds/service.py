@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
-from fluytd.builds.attestations import Attestation, Making, Material
+from fluytd.builds.attestations import Attestation, IndexAnnotations, Making, Material
 from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
+from fluytd.builds.cache_exchange import Foreign
+from fluytd.builds.cache_packing import SentCache
+from fluytd.builds.dockerfile.origins import CacheMount
 from fluytd.builds.dockerfile.parse import parse
 from fluytd.builds.dockerfile.plan import make_plan
 from fluytd.builds.dockerfile.resolve import missing_bases, resolve
@@ -19,14 +24,15 @@ from fluytd.builds.dockerfile.source import Finding
 from fluytd.builds.dockerfile.steps import Plan, Request, ResolvedBuild
 from fluytd.builds.finding import DEFAULT_DOCKERFILE, Finder, Places
 from fluytd.builds.graph import StepPlace
-from fluytd.builds.history import BuildHistory
+from fluytd.builds.history import MAX_BUILDS, BuildHistory
 from fluytd.builds.image import ImageMaker
 from fluytd.builds.log import BuildLog, LogPiece
-from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, UploadedSource
+from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, CacheSpec, UploadedSource
+from fluytd.builds.mounts import MountUse
 from fluytd.builds.progress import Steps
-from fluytd.builds.solver import MAX_STEPS_AT_ONCE, Job, Shop, Solver
+from fluytd.builds.solver import MAX_STEPS_AT_ONCE, Job, Shop, Solver, restore_mount
 from fluytd.builds.sources import BuildSources, SourceTools
-from fluytd.errors import Cancelled, EngineError, OperationNotFound
+from fluytd.errors import BuildCacheGone, Cancelled, EngineError, OperationNotFound
 from fluytd.gc.collect import Collector
 from fluytd.gc.leases import Lease
 from fluytd.ids import Digest
@@ -60,6 +66,23 @@ class Target:
         return next(stage.config for stage in self.build.stages if stage.index == self.build.target)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a build stood on."""
+
+    #: Keys of results; True for those that a stage of the image stands on.
+    held: Mapping[str, bool]
+    mounts: tuple[MountUse, ...]
+
+    def keys(self, spec: CacheSpec) -> list[str]:
+        """Those that are to be written."""
+        return [key for key, is_of_image in self.held.items() if is_of_image or not spec.is_min]
+
+    def mounts_of(self, spec: CacheSpec) -> list[MountUse]:
+        """Those that are to be written, each id once."""
+        return list({use.id: use for use in self.mounts}.values()) if spec.has_mounts else []
+
+
 class BuildService:
     """Made once. Belongs to the event loop."""
 
@@ -78,6 +101,8 @@ class BuildService:
     ) -> None:
         """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
         self._attestor = attestor
+        #: By the build's id, the last ones that succeeded.
+        self._made: OrderedDict[str, Made] = OrderedDict()
         self.contexts = places.contexts
         self.history = history
         self._operations = operations
@@ -138,10 +163,11 @@ class BuildService:
         start = self._shop.clock.now_unix_nanos()
         async with AsyncExitStack() as undo:
             hold_key = undo.enter_context(self.cache.using())
-            held: dict[str, None] = {}
+            # Whether a stage of the image stands on it.
+            held: dict[str, bool] = {}
 
-            def hold(key: str) -> None:
-                held[key] = None
+            def hold(key: str, is_of_image: bool) -> None:
+                held[key] = held.get(key, False) or is_of_image
                 hold_key(key)
 
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
@@ -156,8 +182,7 @@ class BuildService:
                 for stage in target.build.stages:
                     for origin in stage.origins:
                         await finder.find(origin)
-            foreign, lost = await self._shop.exchange.load(request.cache_from, request.auths, handle)
-            warnings += tuple(lost)
+            foreign = await self._shop.exchange.load(request.cache_from, request.auths, handle)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
             self.history.track(handle.operation_id, steps)
@@ -183,6 +208,9 @@ class BuildService:
             ]
             outcomes = await run_all([Solver(self._shop, job, slots).solve() for job in jobs])
             handle.update(steps.snapshot())
+            mounts = [mount for target in targets for mount in graph.cache_mounts(target.build)]
+            await self._fill(mounts, foreign, handle)
+            warnings += tuple(foreign.reasons)
             result = BuildResult("", "", (), warnings)
             if request.keeps_image:
                 staged = [
@@ -194,10 +222,17 @@ class BuildService:
                     staged = await self._listed(request, making, staged, lease, handle)
                 images = await self._maker.publish(staged, request.references, handle)
                 result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
+            made = Made(held, tuple(dict.fromkeys(MountUse(mount.id, mount.sharing) for mount in mounts)))
             if request.cache_to is not None:
-                records = [record for key in held if (record := self.cache.get(key)) is not None]
+                spec = request.cache_to_spec
                 auth = request.auths.get(request.cache_to.domain, Credentials())
-                await self._shop.exchange.export(records, request.cache_to, auth, handle)
+                left_out = await self._shop.exchange.export(
+                    made.keys(spec), made.mounts_of(spec), request.cache_to, auth, handle
+                )
+                result = replace(result, warnings=(*result.warnings, *left_out))
+        self._made[handle.operation_id] = made
+        while len(self._made) > MAX_BUILDS:
+            self._made.popitem(last=False)
         if not request.keeps_image:
             return result
         written = [reference.with_default_tag() for reference in request.references]
@@ -205,6 +240,31 @@ class BuildService:
             failpoints.hit("build.push")
             await self._pusher.push_built(written, request.auths, handle)
         return replace(result, references=tuple(str(reference) for reference in written))
+
+    async def _fill(self, mounts: Sequence[CacheMount], foreign: Foreign, handle: OperationHandle) -> None:
+        """Cache mounts of steps that were not carried out, too: what came from one cache is to go into the next."""
+        restore = partial(restore_mount, self._shop, foreign)
+        for mount in mounts:
+            if MountUse(mount.id, mount.sharing).name in foreign.mounts:
+                await self._shop.mounts.fill(mount, lambda name, to: restore(name, to, handle), handle.cancel_token)
+
+    async def save_cache(
+        self, build_id: str, spec: CacheSpec, tag: str, present: frozenset[Digest]
+    ) -> AsyncGenerator[bytes | SentCache, None]:
+        """Yields what a build stands on as an OCI layout in a tar, without the blobs that are `present`, then the end.
+
+        Raises BUILD_CACHE_GONE, and as `CachePacker.saved`.
+        """
+        made = self._made.get(build_id)
+        if made is None:
+            raise BuildCacheGone(id=build_id)
+        packer, token = self._shop.exchange.packer, self._shop.layering.new_cancel_token()
+        try:
+            async with aclosing(packer.saved(made.keys(spec), made.mounts_of(spec), tag, present, token)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            token.cancel()
 
     async def _listed(
         self, request: BuildRequest, making: Making, images: list[Image], lease: Lease, handle: OperationHandle
@@ -215,7 +275,8 @@ class BuildService:
             found = await self._attestor.attest(request, making, image, handle.cancel_token)
             if found is not None:
                 attested[image.manifest.digest] = found
-        return await self._maker.listed(images, attested, request.index_annotations, lease)
+        annotations = IndexAnnotations(request.index_annotations, request.manifest_descriptor_annotations)
+        return await self._maker.listed(images, attested, annotations, lease)
 
     async def _targets(self, request: BuildRequest, text: bytes, file: str, finder: Finder) -> list[Target]:
         """What is built, for each platform."""

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from fluytd.builds import copying, graph, running
 from fluytd.builds.cache import BuildCache
-from fluytd.builds.cache_exchange import CacheExchange, ForeignRecord
+from fluytd.builds.cache_exchange import CacheExchange, Foreign
 from fluytd.builds.dockerfile.origins import BuildContext, NamedContext, Origin, Scratch, StageOutput
 from fluytd.builds.dockerfile.steps import CopyStep, ResolvedBuild, ResolvedStage, RunStep, Step, WorkdirStep
 from fluytd.builds.executor import Executor
@@ -82,10 +82,10 @@ class Job:
     #: What is fetched from elsewhere.
     sources: BuildSources
     lease: Lease
-    #: Records of caches elsewhere, by key.
-    foreign: Mapping[str, ForeignRecord]
-    #: Says of a cache key that the build stands on it.
-    hold: Callable[[str], None]
+    #: What caches elsewhere have.
+    foreign: Foreign
+    #: Says of a cache key that the build stands on it, and whether a stage of the image does.
+    hold: Callable[[str, bool], None]
     handle: OperationHandle
 
 
@@ -117,6 +117,7 @@ class Solver:
         self._slots = slots
         self._stages: dict[int, asyncio.Task[Outcome]] = {}
         self._trees: dict[tuple[str, ...], FileTree] = {}
+        self._of_image = graph.stages_of_target(job.build)
 
     async def solve(self) -> Outcome:
         """All needed stages have ended; the outcome of the target. Raises BUILD_STEP_FAILED, CANCELLED."""
@@ -206,23 +207,30 @@ class Solver:
                         await self.job.lease.add([record.layer.descriptor.digest, record.layer.layer_id])
                     # It may have been given up while the lease was waited for.
                     if cache.get(key) is record:
-                        self.job.hold(key)
+                        self._hold(stage, key)
                         return await cache.used(record), True
             async with self._slots:
                 if not _skips_cache(request, stage):
-                    found = await self._foreign(place, key, outcome)
+                    found = await self._foreign(stage, place, key, outcome)
                     if found is not None:
                         return found, True
                 stored = await make()
                 made = await self.shop.keeper.keep(
                     stored, outcome.layers, key, place.title, self.job.lease, self.job.handle.cancel_token
                 )
-                self.job.hold(key)
+                self._hold(stage, key)
                 return made, False
 
-    async def _foreign(self, place: StepPlace, key: str, outcome: Outcome) -> CacheRecord | None:
+    def _hold(self, stage: ResolvedStage, key: str) -> None:
+        self.job.hold(key, stage.index in self._of_image)
+
+    async def restore(self, name: str, directory: str) -> bool:
+        """See `mounts.Restore`."""
+        return await restore_mount(self.shop, self.job.foreign, name, directory, self.job.handle)
+
+    async def _foreign(self, stage: ResolvedStage, place: StepPlace, key: str, outcome: Outcome) -> CacheRecord | None:
         """The result of a step from a cache elsewhere; None if none has it, or it cannot be had any more."""
-        foreign = self.job.foreign.get(key)
+        foreign = self.job.foreign.records.get(key)
         if foreign is None:
             return None
         job = self.job
@@ -232,12 +240,13 @@ class Solver:
             raise
         except EngineError as error:
             _log.warning("step %s is carried out, since its cached layer cannot be had: %s", place.number, error)
+            job.foreign.lost(f"step {place.number} is carried out, since its cached layer cannot be had", error)
             return None
         time = foreign.record.create_time_unix_nanos
         made = await self.shop.keeper.keep(
             stored, outcome.layers, key, place.title, job.lease, job.handle.cancel_token, time
         )
-        job.hold(key)
+        self._hold(stage, key)
         return made
 
     async def tree_of_layers(self, layers: tuple[ImageLayer, ...], name: str) -> FileTree:
@@ -270,6 +279,23 @@ class Solver:
             return None
         layers = self.job.images[origin].layers
         return layers[-1].chain_id if layers else ""
+
+
+async def restore_mount(shop: Shop, foreign: Foreign, name: str, directory: str, handle: OperationHandle) -> bool:
+    """The empty directory has what a cache elsewhere has for the cache mount of this name; False if none has it, or it
+    cannot be had any more. Raises CANCELLED."""
+    mount = foreign.mounts.get(name)
+    if mount is None:
+        return False
+    try:
+        await shop.exchange.restore(mount, directory, handle)
+    except Cancelled:
+        raise
+    except EngineError as error:
+        _log.warning("cache mount %s is not filled: %s", mount.mount.description, error)
+        foreign.lost(f"cache mount {mount.mount.description} is not filled", error)
+        return False
+    return True
 
 
 def _skips_cache(request: BuildRequest, stage: ResolvedStage) -> bool:

@@ -4,9 +4,10 @@ D/build_scratch/<id>-git    `tree` and `commit`, written by the step alone, read
 D/build_scratch/<id>-http   one file
 R/builds/<id>-git           the configuration of a clone, which may hold a token; below the run root, gone with the step
 
-The step is a container as that of a RUN is: its own user namespace, seccomp, no capability, no privilege to gain; of
-the host it sees programs and certificates, read only, and the network. Nothing of what came is trusted: it is
-read beneath its own root.
+The step is a container as that of a RUN is: seccomp, no capability, no privilege to gain; of the host it sees programs
+and certificates, read only, and the network. Its users are the host's, as not every file system of a host can show its
+programs with other owners: nobody, or root with the default capabilities where a repository of the host is read.
+Nothing of what came is trusted: it is read beneath its own root.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from fluytd import failpoints
-from fluytd._core import build, ignore
+from fluytd._core import build, ignore, volume
 from fluytd._core.content import ContentStore
 from fluytd._core.layer import LayerStore
 from fluytd.builds.kept import KeptTrees
@@ -88,6 +88,10 @@ class CoreTrees:
     async def write(self, selection: Selection, directory: str, cancel: CancelToken) -> bool:
         """See `ports.Trees.write`."""
         return await self._workers.run_transfer(_selection(selection).write, directory, core_token(cancel))
+
+    async def unpack(self, archive: str, directory: str, max_bytes: int, cancel: CancelToken) -> None:
+        """See `ports.Trees.unpack`."""
+        await self._workers.run_transfer(volume.unpack, archive, directory, core_token(cancel), max_bytes)
 
     def draft(self, base: FileTree, time_seconds: int) -> Draft:
         """See `ports.Trees.draft`."""

@@ -20,11 +20,14 @@ from fluytd.containers.spec import (
     RlimitSpec,
 )
 from fluytd.errors import FieldInvalid, LimitExceeded
+from fluytd.host.projects import MIN_BOUND_BYTES
 
 MIB: Final = 1024 * 1024
 #: Smallest memory limit. Source: moby `daemon/daemon_unix.go`, linuxMinMemory.
 MIN_MEMORY_BYTES: Final = 6 * MIB
 MAX_INT64: Final = 2**63 - 1
+#: Source: mm/shmem.c, ULONG_MAX / BOGO_INODE_SIZE: more is refused by the kernel.
+MAX_TMPFS_INODES: Final = (2**64 - 1) // 1024
 #: Source: kernel/sched/core.c, max_cfs_runtime and min_cfs_quota_period.
 MIN_CPU_QUOTA_MICROS: Final = 1_000
 MIN_CPU_PERIOD_MICROS: Final = 1_000
@@ -118,6 +121,8 @@ def check_spec(spec: ContainerSpec) -> None:
     _in_range(timeout, 0, MAX_STOP_TIMEOUT_MILLIS, "spec.stop_timeout", "milliseconds")
     _in_range(spec.oom_score_adj, -1000, 1000, "spec.oom_score_adj", "")
     _in_range(spec.shm_size_bytes, 0, MAX_INT64, "spec.shm_size_bytes", "bytes")
+    if spec.storage_size_bytes:
+        _in_range(spec.storage_size_bytes, MIN_BOUND_BYTES, MAX_INT64, "spec.storage_size_bytes", "bytes")
     if spec.log.segment_size_bytes:
         bounds = (MIN_LOG_SEGMENT_BYTES, MAX_LOG_SEGMENT_BYTES)
         _in_range(spec.log.segment_size_bytes, *bounds, "spec.log.segment_size_bytes", "bytes")
@@ -309,6 +314,7 @@ def _check_mounts(spec: ContainerSpec) -> None:
             check_sub_path(path, f"spec.mounts.{field}.sub_path")
     for tmpfs in spec.tmpfs:
         _in_range(tmpfs.size_bytes, 0, MAX_INT64, "spec.mounts.tmpfs.size_bytes", "bytes")
+        _in_range(tmpfs.max_inodes, 0, MAX_TMPFS_INODES, "spec.mounts.tmpfs.max_inodes", "")
         _in_range(tmpfs.mode, 0, 0o7777, "spec.mounts.tmpfs.mode", "")
 
 

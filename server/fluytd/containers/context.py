@@ -17,6 +17,7 @@ from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import EngineError
 from fluytd.events.model import Fact
+from fluytd.host.ports import Quotas
 from fluytd.workers import Workers
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class Context:
     probe: Probe | None = None
     #: None where this engine has no volumes: who asks for one is refused then, and what an image asks is passed over.
     volumes: Volumes | None = None
+    #: None where this engine bounds no writable layer.
+    quotas: Quotas | None = None
     #: Called when a process has been executed, or was found running by a new daemon.
     on_started: Callable[[Entry, Run], None] = lambda entry, run: None
     #: Called when a container is gone, its record included.

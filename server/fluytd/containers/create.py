@@ -28,11 +28,11 @@ def with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
 
 
 def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
-    """Raises FIELD_INVALID or LIMIT_EXCEEDED for what can be told before the image is known."""
+    """Raises FIELD_INVALID, LIMIT_EXCEEDED and their kin for what can be told before the image is known."""
     if name and not is_valid_name(name):
         raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
     checks.check_spec(spec)
-    user_ids.check_users(spec)
+    user_ids.check_users(spec.namespaces.user)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     allowed = capabilities(spec.security, ctx.host)
     check_modules(spec.security, ctx.host)
@@ -43,6 +43,10 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     if ctx.volumes is None and (spec.volumes or spec.volumes_from):
         raise FieldNotBuilt(field="spec.mounts.volume")
     ctx.networking.check(spec.network.attachments)
+    if spec.storage_size_bytes:
+        if ctx.quotas is None:
+            raise FieldNotBuilt(field="spec.storage_size_bytes")
+        ctx.quotas.check()
     if ctx.probe is None and spec.health_check is not None and not spec.health_check.is_disabled:
         raise FieldNotBuilt(field="spec.health_check")
 
@@ -101,6 +105,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         resolved=resolve(spec, image, container_id, namespaces.host_name(spec, ctx.host.hostname, find)),
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
         ids=user_ids.chosen(spec, image, others, ctx.id_settings, ctx.table.id_ranges),
+        project_id=ctx.quotas.take() if ctx.quotas is not None and spec.storage_size_bytes else 0,
     )
     entry = ctx.table.add(container)
     try:
@@ -120,6 +125,7 @@ async def undo(ctx: Context, entry: Entry) -> None:
     """Nothing of a container that could not be made is left."""
     try:
         await ctx.workers.run(ctx.directories.discard, entry.container.id)
+        await lift(ctx, entry.container)
         await mounts.release(ctx, entry.container, removes_anonymous=True)
     finally:
         ctx.table.remove(entry)
@@ -128,9 +134,22 @@ async def undo(ctx: Context, entry: Entry) -> None:
         entry.wake()
 
 
+async def lift(ctx: Context, container: Container) -> None:
+    """Nothing is noted of the bound of a container whose files have gone. Idempotent. Raises IO_FAILED."""
+    if ctx.quotas is not None and container.project_id:
+        failpoints.hit("container.quota.release")
+        await ctx.workers.run(ctx.quotas.release, container.project_id)
+
+
 def make_directories(ctx: Context, container: Container) -> None:
     """The container's directories are there. Raises LAYER_NOT_FOUND, STORAGE_FULL, IO_FAILED. Blocking."""
     ctx.directories.create(container, ctx.images.lower_dirs(container.image))
+
+
+def keep_directories(ctx: Context, container: Container) -> None:
+    """As `make_directories`, unless they stand."""
+    if not ctx.directories.exists(container.id):
+        make_directories(ctx, container)
 
 
 async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:

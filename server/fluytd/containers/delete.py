@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from fluytd import failpoints
-from fluytd.containers import facts, model, mounts, networking, stop
+from fluytd.containers import create, facts, model, mounts, networking, stop
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.release import released
@@ -69,9 +69,12 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
     if last.state in (State.UNKNOWN, State.DELETING):
         await ctx.workers.run(ctx.runtime.release, last.id, None)
         await networking.give_back(ctx, last.id)
-    remove: Callable[[str], int | None] = ctx.directories.remove if is_counted else ctx.directories.drop
+    # A project is given back once nothing of it is left, so that whoever has it next has all of its bound.
+    goes_at_once = is_counted or last.project_id
+    remove: Callable[[str], int | None] = ctx.directories.remove if goes_at_once else ctx.directories.drop
     failpoints.hit("container.delete.files")
     size = await ctx.workers.run(remove, last.id)
+    await create.lift(ctx, last)
     if last.resolved.volumes:
         failpoints.hit("container.delete.volumes")
         await mounts.release(ctx, entry.container, removes_anonymous=removes_volumes)

@@ -23,6 +23,7 @@ from fluytd.containers.name_files import HostNames, hosts_file, resolv_conf, ups
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import ContainerSpec
 from fluytd.errors import EngineError, IoFailed, StorageFull
+from fluytd.host.ports import Quotas
 
 #: Entries of a writable layer that are counted for its size; beyond it the size is a lower bound.
 MAX_COUNTED_ENTRIES: Final = 100_000
@@ -67,8 +68,11 @@ class NameSources:
 class ContainerDirectories:
     """Implements `ports.Directories`."""
 
-    def __init__(self, data_root: Path, run_root: Path, names: NameSources = NameSources()) -> None:
-        """Makes `containers/` where it is absent. Blocking."""
+    def __init__(
+        self, data_root: Path, run_root: Path, names: NameSources = NameSources(), quotas: Quotas | None = None
+    ) -> None:
+        """Makes `containers/` where it is absent. `quotas`: for containers with a bound. Blocking."""
+        self._quotas = quotas
         self._data_root = data_root
         self._names = names
         self._root = f"{data_root}/containers"
@@ -111,19 +115,29 @@ class ContainerDirectories:
         """See `ports.Directories.create`."""
         base = f"{self._root}/{container.id}"
         failpoints.hit("container.create.directories")
+        made = self._skeletons.take()
         try:
-            if not self._skeletons.take(base):
-                self._skeletons.make(base)
+            if self._quotas is not None and container.project_id:
+                failpoints.hit("container.quota.bind")
+                # Both: overlay makes files in one and moves them to the other, which a change of project would forbid.
+                parts = [f"{made}/upper", f"{made}/work"]
+                self._quotas.bind(parts, container.project_id, container.spec.storage_size_bytes)
             # Overlay shows the upper directory's owner and mode as those of `/`; they must be the image's.
-            host.copy_permissions(lower_dirs[0], f"{base}/upper")
+            host.copy_permissions(lower_dirs[0], f"{made}/upper")
             failpoints.hit("container.create.files")
             hostname = ("hostname", f"{container.resolved.hostname}\n".encode())
-            host.write_files(base, [hostname, *self._name_files(container)])
+            host.write_files(made, [hostname, *self._name_files(container)])
+            # Whole from the moment on in which it is there: recovery makes what is absent and trusts what stands.
+            os.rename(made, base)  # noqa: PTH104 - a Path takes longer to make than the call
         except BaseException as error:
-            host.remove_tree(base)
+            host.remove_tree(made)
             if isinstance(error, OSError):
                 raise _failed("create", str(error.filename or base), error) from error
             raise
+
+    def exists(self, container_id: str) -> bool:
+        """See `ports.Directories.exists`."""
+        return Path(self._root, container_id).is_dir()
 
     def write_names(self, container: Container) -> None:
         """See `ports.Directories.write_names`."""
@@ -162,7 +176,10 @@ class ContainerDirectories:
 
     def writable_usage(self, container_id: str) -> tuple[int, bool]:
         """See `ports.Directories.writable_usage`."""
-        size, _, is_complete = host.directory_usage(f"{self._root}/{container_id}/upper", MAX_COUNTED_ENTRIES)
+        upper = f"{self._root}/{container_id}/upper"
+        if self._quotas is not None and (counted := self._quotas.usage_of(upper)) is not None:
+            return counted, False
+        size, _, is_complete = host.directory_usage(upper, MAX_COUNTED_ENTRIES)
         return size, not is_complete
 
     def log_usage(self, container_id: str) -> int:

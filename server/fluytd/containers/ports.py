@@ -136,10 +136,13 @@ class Directories(Protocol):
         """What `prepare` made and what was dropped is gone. Raises IO_FAILED. Blocking."""
 
     def create(self, container: Container, lower_dirs: Sequence[str]) -> None:
-        """Directories and files are there; `/` has the owner and mode of the top-most layer's.
+        """Directories and files are there, all of them at once; `/` has the owner and mode of the top-most layer's.
 
         Raises STORAGE_FULL, IO_FAILED; nothing is left then. Blocking.
         """
+
+    def exists(self, container_id: str) -> bool:
+        """Whether they are there. Blocking (one stat)."""
 
     def write_names(self, container: Container) -> None:
         """The files about names tell of the container's present addresses. Raises STORAGE_FULL, IO_FAILED. Blocking."""
@@ -209,7 +212,8 @@ class Records(Protocol):
         """Stores the record together with what happened; done when it is stored.
 
         `durable`: it outlives a loss of power. `lazy`: it may begin some milliseconds later, with what is stored next,
-        in the same order; for what nobody waits for. Raises STORAGE_FULL, IO_FAILED when awaited."""
+        in the same order; for what nobody waits for. Where a newer record follows, only the facts of a lazy one are
+        stored. Raises STORAGE_FULL, IO_FAILED when awaited."""
 
     def delete(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         """Removes the record; idempotent. As `save` otherwise."""

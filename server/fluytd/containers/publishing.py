@@ -63,8 +63,12 @@ def changed(container: Container, changes: PortChanges) -> tuple[tuple[PortSpec,
 
 
 def _fits(wanted: PortSpec, port: PortSpec | PublishedPort) -> bool:
+    last = port.host_port + (port.host_port_count if isinstance(port, PortSpec) else 1) - 1
     return (
         (wanted.container_port, wanted.protocol) == (port.container_port, port.protocol)
-        and wanted.host_port in (0, port.host_port)
+        and (
+            not wanted.host_port
+            or wanted.host_port <= port.host_port <= last < wanted.host_port + wanted.host_port_count
+        )
         and wanted.host_address in ("", port.host_address)
     )

@@ -447,6 +447,8 @@ def _tmpfs(mount: TmpfsSpec) -> core.Mount:
     options = [f"mode={mount.mode:o}"]
     if mount.size_bytes:
         options.append(f"size={mount.size_bytes}")
+    if mount.max_inodes:
+        options.append(f"nr_inodes={mount.max_inodes}")
     options += [f"{name}={value}" for name, value in (("uid", mount.uid), ("gid", mount.gid)) if value]
     return core.Mount(
         "tmpfs",

@@ -1,21 +1,24 @@
 """Create, start and output in one stream. Its parts are those of `create.py`, `start.py` and the log's follower."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from fluytd.containers import create, delete, model, mounts, start
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container
+from fluytd.containers.model import Container, State
 from fluytd.containers.spec import ContainerSpec, PullPolicy
 from fluytd.containers.start import Started
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import FieldInvalid, ImageNotFound
+from fluytd.errors import EngineError, FieldInvalid, ImageNotFound
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import LogReader, LogRecord, OpenLog
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +105,40 @@ async def launch(
 ) -> Launched:
     """The container is made and its process executed; carried to its end by the caller's `ctx.complete`.
 
-    `on_created` is called with its record once there is one, while the start goes on. With `auto_remove` nothing of it
-    is written durably and everything is done in one worker call: what a crash leaves of it, the next start of the
-    daemon removes. A failure then leaves nothing. Raises as `create` and `start`.
+    Everything is done in one worker call, and one record tells of the creation and of the start under way: no process
+    is executed before it is stored, durably unless the container removes itself. A crash before that leaves
+    directories of nobody, a crash later a start to undo. `on_created` is called with the record as it was before the
+    start, once it is stored, or at once with `auto_remove`. A failure leaves a container that can be started again,
+    and with `auto_remove`, or where its directories cannot be made, nothing. Raises as `create` and `start`.
     """
-    if not spec.auto_remove:
-        made = await create.create(ctx, spec, name)
-        on_created(made)
-        entry = ctx.table.find(made.id)
-        async with entry.lock:
-            start.check_startable(entry.container)
-            started = await start.start_locked(ctx, entry, open_log=open_log)
-            return Launched(entry, made, entry.container, started)
     entry = await create.begin(ctx, spec, name, is_stored=False)
-    on_created(model.created(entry.container))
+    if spec.auto_remove:
+        on_created(model.created(entry.container))
     try:
         try:
             await mounts.provide(ctx, entry.container)
-            started = await start.start_locked(ctx, entry, make_directories=True, open_log=open_log)
+            on_stored = None if spec.auto_remove else on_created
+            started = await start.start_locked(
+                ctx, entry, make_directories=True, open_log=open_log, on_stored=on_stored
+            )
         except BaseException:
-            await delete.destroy(ctx, entry, is_counted=False)
+            await _keep_or_destroy(ctx, entry)
             raise
         return Launched(entry, started.created, entry.container, started)
     finally:
         entry.lock.release()
+
+
+async def _keep_or_destroy(ctx: Context, entry: Entry) -> None:
+    container = entry.container
+    if not container.spec.auto_remove and container.state is not State.CREATING:
+        try:
+            # What was refused early, a port that is taken for example, was refused before they were made.
+            await ctx.workers.run(create.keep_directories, ctx, container)
+            return
+        except EngineError as error:
+            _log.error("container %s: its directories cannot be made: %s", container.id, error)
+    await delete.destroy(ctx, entry, is_counted=False)
 
 
 async def stream(ctx: Context, launched: Launched, *, is_created_told: bool = False) -> AsyncGenerator[RunEvent, None]:

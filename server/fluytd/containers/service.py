@@ -41,6 +41,7 @@ from fluytd.containers.table import ContainerTable, Entry
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, LogNotKept, VersionConflict
 from fluytd.events.model import ContainerRenamed
+from fluytd.host.ports import Quotas
 from fluytd.images.ports import Holder
 from fluytd.logs.ports import OpenLogRange, ReadRange
 from fluytd.networks.model import Endpoint
@@ -78,6 +79,7 @@ class ContainerService:
         default_log_driver: LogDriver = LogDriver.FILE,
         probe: Probe | None = None,
         volumes: Volumes | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.ctx = Context(
             runtime=runtime,
@@ -95,6 +97,7 @@ class ContainerService:
             default_log_driver=default_log_driver,
             probe=probe,
             volumes=volumes,
+            quotas=quotas,
         )
         self._sampler = stats.Sampler(self.ctx)
         self.ctx.on_started = lambda entry, run: health.watch(self.ctx, entry, run)
@@ -128,10 +131,11 @@ class ContainerService:
         created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
         launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
         try:
-            await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
+            # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
+            await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
+            if not launching.done():
+                await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
             if created.done():
-                # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
-                await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
                 yield run.Created(created.result())
             launched = await asyncio.shield(launching)
         except (asyncio.CancelledError, GeneratorExit):

@@ -1,6 +1,7 @@
 """Directories of containers that are made before there is one, and trees that are removed after it has gone.
 
-D/prepared/<name>/     what `directories.py` draws, empty; renamed to containers/<id> by a creation
+D/prepared/<name>/     what `directories.py` draws, empty; a creation fills it and renames it to containers/<id>, so
+                       that what stands there is whole
 D/removed/<name>/      renamed from containers/<id> by a removal that nobody waits for
 
 Both renames take microseconds where making or removing a tree takes more than a millisecond. What stands in either
@@ -52,14 +53,19 @@ class Skeletons:
         for entry in list(os.scandir(self._prepared)):
             self.drop(entry.path)
 
-    def take(self, path: str) -> bool:
-        """A skeleton stands at `path`; False if none was ready. Raises OSError of the rename."""
+    def take(self) -> str:
+        """A skeleton of the caller's, who renames or drops it. Raises IO_FAILED or STORAGE_FULL; nothing of it stands
+        then. Blocking if none was ready."""
         try:
-            name = self._ready.popleft()
+            return self._ready.popleft()
         except IndexError:
-            return False
-        Path(name).rename(path)
-        return True
+            path = f"{self._prepared}/{next(self._names)}"
+        try:
+            self._make(path)
+        except BaseException:
+            self._remove_tree(path)
+            raise
+        return path
 
     def prepare(self) -> None:
         """`READY_SKELETONS` wait. Raises IO_FAILED or STORAGE_FULL. Blocking."""
@@ -67,12 +73,11 @@ class Skeletons:
             while len(self._ready) < READY_SKELETONS:
                 path = f"{self._prepared}/{next(self._names)}"
                 failpoints.hit("container.prepare.directories")
-                self.make(path)
+                self._make(path)
                 self._ready.append(path)
 
-    def make(self, path: str) -> None:
-        """A skeleton stands at `path`, which was absent. Raises IO_FAILED or STORAGE_FULL; part of it may stand then.
-        Blocking."""
+    def _make(self, path: str) -> None:
+        # Part of it may stand after a failure.
         self._make_tree(path, _MODE, DIRECTORIES, FILES)
 
     def drop(self, path: str) -> None:

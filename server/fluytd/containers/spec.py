@@ -257,6 +257,8 @@ class PortSpec:
     protocol: str = "tcp"
     #: CIDR; empty: all.
     allowed_sources: tuple[str, ...] = ()
+    #: Ports of the host from `host_port` on, of which the first that is free is taken; more than 1 for one port alone.
+    host_port_count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,8 @@ class TmpfsSpec:
     dev: bool = False
     uid: int = 0
     gid: int = 0
+    #: Files, directories and links; 0: half as many as the memory has pages.
+    max_inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +404,8 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     tty: bool = False
+    #: Bound of its writable layer in bytes; 0: none.
+    storage_size_bytes: int = 0
     #: Columns and rows at the first instruction; 0: 80 and 24.
     tty_width: int = 0
     tty_height: int = 0

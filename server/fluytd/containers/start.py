@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fluytd import failpoints, tracing
@@ -70,19 +70,26 @@ async def start_locked(
     make_directories: bool = False,
     open_log: OpenLog | None = None,
     is_by_policy: bool = False,
+    on_stored: Callable[[Container], None] | None = None,
 ) -> Started:
     """As `start`; the caller holds the lock and has checked the state.
 
-    `make_directories`: they are made in the same worker call, and the container becomes CREATED on the way.
+    `make_directories`: they are made in the same worker call, and the container becomes CREATED on the way, which
+    `on_stored` is told of with that record once it is stored.
     `open_log`: makes a reader of the log before the process can write to it. `is_by_policy`: the restart policy wants
     it, not a caller.
     """
     with tracing.step("container.start", is_root=is_by_policy, container_id=entry.container.id):
-        return await _start_locked(ctx, entry, make_directories, open_log, is_by_policy)
+        return await _start_locked(ctx, entry, make_directories, open_log, is_by_policy, on_stored)
 
 
 async def _start_locked(
-    ctx: Context, entry: Entry, make_directories: bool, open_log: OpenLog | None, is_by_policy: bool
+    ctx: Context,
+    entry: Entry,
+    make_directories: bool,
+    open_log: OpenLog | None,
+    is_by_policy: bool,
+    on_stored: Callable[[Container], None] | None,
 ) -> Started:
     if entry.release is not None:
         await released(ctx, entry)
@@ -92,16 +99,19 @@ async def _start_locked(
     if make_directories:
         before = model.created(before)
     created = (facts.created(before),) if make_directories else ()
+    is_durable = make_directories and not before.spec.auto_remove  # as any creation of what stays
     starting = model.starting(before, is_by_policy=is_by_policy)
     try:
         # What is refused here, a port that is taken for example, is refused before anything is made.
         starting = networking.joined(ctx, starting)
     except EngineError as error:
         failed = model.start_failed(starting, before, error.failure, model.exit_code_of_failure(error.metadata))
-        await ctx.record(entry, failed, (*created, facts.start_failed(failed, error.failure)))
+        await ctx.record(entry, failed, (*created, facts.start_failed(failed, error.failure)), durable=is_durable)
         raise
     failpoints.hit("container.start.record")
-    stored = _Stored(ctx.record(entry, starting, created))
+    stored = _Stored(ctx.record(entry, starting, created, durable=is_durable))
+    if on_stored is not None:
+        stored.tell(on_stored, before)
     try:
         size = entry.terminal_size
         wanted = _of_size(entry.container, size)
@@ -186,6 +196,15 @@ class _Stored:
         self._record = record
         self._has_ended = threading.Event()
         record.add_done_callback(lambda _: self._has_ended.set())
+
+    def tell(self, on_stored: Callable[[Container], None], container: Container) -> None:
+        """`on_stored` is called with the container once it is stored, and never if that fails."""
+
+        def told(record: "asyncio.Future[None]") -> None:
+            if not record.cancelled() and record.exception() is None:
+                on_stored(container)
+
+        self._record.add_done_callback(told)
 
     def wait(self) -> None:
         """It is stored. Blocking, while the event loop runs. Raises what storing it raised."""

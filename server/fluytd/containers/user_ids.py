@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.model import Container, IdRange, ImageFacts
-from fluytd.containers.spec import ContainerSpec, NamespaceMode, NetworkMode, UsersMode
+from fluytd.containers.spec import ContainerSpec, NamespaceMode, NetworkMode, UsersMode, UsersSpec
 from fluytd.errors import FieldInvalid, LimitExceeded
 
 #: Fewest ids that are of use: below it groups such as nogroup do not exist.
@@ -70,9 +70,9 @@ class IdRanges:
             if self._uses[piece] <= 0:
                 del self._uses[piece]
 
-    def find(self, count: int) -> IdRange:
+    def find(self, count: int, field: str = _FIELD) -> IdRange:
         """A free range, the one after that which was found last: what a container had, the next one does not get at
-        once. Raises LIMIT_EXCEEDED."""
+        once. Raises LIMIT_EXCEEDED, with the name of `field`."""
         wanted = -(-count // self._settings.range_count)
         for offset in range(self._pieces):
             first = (self._next + offset) % self._pieces
@@ -82,7 +82,7 @@ class IdRanges:
                 self._next = first + wanted
                 return IdRange(self._settings.first_id + first * self._settings.range_count, count)
         raise LimitExceeded(
-            limit="userns_pool_count", limit_value=self._settings.pool_count, actual=count, subject=_FIELD
+            limit="userns_pool_count", limit_value=self._settings.pool_count, actual=count, subject=field
         )
 
     def _of(self, ids: IdRange | None) -> range:
@@ -122,19 +122,47 @@ def chosen(
     return ranges.find(asked.size or _fitting(image, settings.range_count))
 
 
-def _fitting(image: ImageFacts, range_count: int) -> int:
+def of_step(
+    spec: ContainerSpec, image: ImageFacts, settings: IdSettings, ranges: IdRanges, field: str
+) -> IdRange | None:
+    """The ids of a step of a build; None are the host's. `image`: what is known of its stage; `field`: by which users
+    were asked for.
+
+    Unasked it gets as many as a container gets at most, so that a step can give files to the same users on every host;
+    only where so many are not free, as many as a container of that image would get. Raises as `chosen`.
+    """
+    asked = spec.namespaces.user
+    if asked.mode is UsersMode.HOST or (asked.mode is UsersMode.DEFAULT and not settings.has_own_users):
+        return None
+    needs_host = _why_host(spec)
+    if asked.mode is UsersMode.AUTO and (settings.obstacle or needs_host):
+        why = f"on this host: {settings.obstacle}" if settings.obstacle else f"together with {needs_host}"
+        raise FieldInvalid(field=field, rule=f"cannot be auto {why}")
+    if needs_host:
+        return None
+    if asked.size:
+        _check_image(image, asked.size, "are asked for", field)
+        return ranges.find(asked.size, field)
+    count = _fitting(image, settings.range_count, field)
+    try:
+        return ranges.find(max(count, MAX_UNASKED_IDS), field)
+    except LimitExceeded:
+        return ranges.find(count, field)
+
+
+def _fitting(image: ImageFacts, range_count: int, field: str = _FIELD) -> int:
     """As many ids as the settings say, or that many times over that every file of the image has one."""
     count = -(-max(image.max_id + 1, range_count) // range_count) * range_count
     if count > range_count:
-        _check_image(image, max(MAX_UNASKED_IDS, range_count), "at most are given unasked")
+        _check_image(image, max(MAX_UNASKED_IDS, range_count), "at most are given unasked", field)
     return count
 
 
-def _check_image(image: ImageFacts, count: int, words: str) -> None:
+def _check_image(image: ImageFacts, count: int, words: str, field: str = _FIELD) -> None:
     if image.max_id >= count:
         needed = f"auto with a size of {image.max_id + 1} or more, or host"
         rule = f"must be {needed}: image {image.reference or image.image_id} has files of the id {image.max_id}"
-        raise FieldInvalid(field=_FIELD, rule=f"{rule}, and {count} ids {words}")
+        raise FieldInvalid(field=field, rule=f"{rule}, and {count} ids {words}")
 
 
 def _shared(others: Sequence[Container], *, is_asked: bool) -> IdRange | None:
@@ -169,12 +197,11 @@ def inside(ids: IdRange | None, uid: int) -> int:
     return uid - ids.first_id if ids.first_id <= uid < ids.first_id + ids.count else NOBODY
 
 
-def check_users(spec: ContainerSpec) -> None:
+def check_users(users: UsersSpec, field: str = _FIELD) -> None:
     """Raises FIELD_INVALID for a number of ids that cannot be."""
-    users = spec.namespaces.user
     if not users.size:
         return
     if users.mode is not UsersMode.AUTO:
-        raise FieldInvalid(field=f"{_FIELD}.size", rule="needs the mode auto")
+        raise FieldInvalid(field=f"{field}.size", rule="needs the mode auto")
     if not MIN_IDS <= users.size <= MAX_ID:
-        raise FieldInvalid(field=f"{_FIELD}.size", rule=f"must be {MIN_IDS} to {MAX_ID}")
+        raise FieldInvalid(field=f"{field}.size", rule=f"must be {MIN_IDS} to {MAX_ID}")

@@ -25,7 +25,7 @@ def check_local_options(options: Mapping[str, str], at: str) -> None:
     if unknown:
         raise FieldInvalid(field=at, rule=f"the driver local has no option {unknown[0]!r}; it has type, device and o")
     if "size" in options:
-        raise FieldInvalid(field=at, rule="size is not an option here: give limit_bytes")
+        raise FieldInvalid(field=at, rule="size bounds a directory, which has no other option")
     if not options:
         return
     if not options.get("type"):

@@ -22,6 +22,7 @@ from fluytd.errors.base import (
     unexpected,
 )
 from fluytd.errors.builds import (
+    BuildCacheGone,
     BuildCommandFailed,
     BuildCopyRejected,
     BuildPlatformNotRun,
@@ -53,6 +54,7 @@ from fluytd.errors.containers import (
     NameInUse,
     ProcessNotFound,
     ProcessStartFailed,
+    ProjectQuotaUnavailable,
     SupervisorLost,
     UserInvalid,
 )
@@ -140,6 +142,7 @@ __all__ = [
     "ArchiveInvalid",
     "BindSourceNotFound",
     "BlobNotFound",
+    "BuildCacheGone",
     "BuildCommandFailed",
     "BuildCopyRejected",
     "BuildPlatformNotRun",
@@ -217,6 +220,7 @@ __all__ = [
     "ProcessNotFound",
     "ProcessStartFailed",
     "ProgramMissing",
+    "ProjectQuotaUnavailable",
     "ReferenceInvalid",
     "RegistryAccessDenied",
     "RegistryProtocol",

@@ -103,6 +103,16 @@ class BuildSecretMissing(
     """A required secret that the caller did not send."""
 
 
+class BuildCacheGone(
+    NotFound,
+    reason="BUILD_CACHE_GONE",
+    keys="id",
+    text="what build {id} stands on is not known any more",
+    next_step="Build again: what is cached is not carried out anew. The daemon knows its last 100 that succeeded.",
+):
+    """A cache asked for of a build that did not succeed under this daemon, or too long ago."""
+
+
 class ContextInvalid(
     InvalidInput,
     reason="CONTEXT_INVALID",

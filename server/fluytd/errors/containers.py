@@ -53,6 +53,17 @@ class KernelFeatureMissing(
     """Something that the kernel or its configuration does not offer."""
 
 
+class ProjectQuotaUnavailable(
+    HostUnsupported,
+    reason="PROJECT_QUOTA_UNAVAILABLE",
+    keys="path detail",
+    text="what is written below {path} cannot be bounded: {detail}",
+    next_step="Leave the bound out, or mount the file system of the data root with prjquota: xfs as it is, ext4 after"
+    " `tune2fs -O quota,project` while it is unmounted, on a kernel with CONFIG_XFS_QUOTA or CONFIG_QFMT_V2.",
+):
+    """A bound of a volume or a writable layer on a file system that keeps none."""
+
+
 class ProcessStartFailed(
     WrongState,
     reason="PROCESS_START_FAILED",

@@ -68,7 +68,10 @@ ADVICE: Final[dict[str, tuple[Need, str]]] = {
     "clone_into_cgroup": (Need.OPTIONAL, "use Linux 5.7 or later with cgroup v2"),
     "cgroup_kill": (Need.OPTIONAL, "use Linux 5.14 or later with cgroup v2"),
     "erofs_file_mount": (Need.OPTIONAL, "use Linux 6.15 or later with CONFIG_EROFS_FS_BACKED_BY_FILE"),
-    "project_quota": (Need.OPTIONAL, "mount the data root's file system with prjquota (ext4, xfs)"),
+    "project_quota": (
+        Need.OPTIONAL,
+        "mount the data root's file system with prjquota (ext4, xfs), see docs/volumes.md",
+    ),
     "cap_sys_resource": (Need.OPTIONAL, "give the daemon CAP_SYS_RESOURCE, so that hard limits can be raised"),
 }
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import tarfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeVar
 
@@ -77,14 +78,9 @@ class Saver:
                         raise ImageNotFound(reference=image.id)
                 wholes = {one.target: await read_whole(self._content, one.images, one.target) for one in saved}
                 files = layout(saved, wholes)
-                stream = _Stream(self._blobs, files)
-                try:
-                    await self._call(stream.check)
-                    while chunk := await self._call(stream.next_chunk):
-                        yield chunk
-                    yield stream.sent
-                finally:
-                    await self._call(stream.close)
+                async with aclosing(streamed(self._blobs, files, self._workers)) as parts:
+                    async for part in parts:
+                        yield part
         finally:
             # In a task of its own: a caller that is cancelled once more must not break it off.
             await asyncio.shield(asyncio.ensure_future(self._sweep_deleted(saved)))
@@ -95,16 +91,34 @@ class Saver:
             if self._catalogue.table.get(image.id) is None:
                 await self._collector.sweep(image.blob_sizes, {})
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        """The call's result, from a worker thread. Even where the await is cancelled, the call has ended on return."""
-        work = asyncio.ensure_future(self._workers.run(call))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait({work})
-            if not work.cancelled():
-                work.exception()  # taken note of: nobody is left to hear of it
-            raise
+
+async def streamed(
+    blobs: BlobFiles, files: Sequence[ArchiveFile], workers: Workers
+) -> AsyncGenerator[bytes | Sent, None]:
+    """Yields a tar of these files in parts of at most CHUNK_BYTES, then `Sent`; who calls it holds the blobs.
+
+    Raises BLOB_NOT_FOUND, SIZE_MISMATCH, DIGEST_MISMATCH and IO_FAILED for a store that is damaged.
+    """
+    stream = _Stream(blobs, files)
+    try:
+        await _call(workers, stream.check)
+        while chunk := await _call(workers, stream.next_chunk):
+            yield chunk
+        yield stream.sent
+    finally:
+        await _call(workers, stream.close)
+
+
+async def _call(workers: Workers, call: Callable[[], T]) -> T:
+    """The call's result, from a worker thread. Even where the await is cancelled, the call has ended on return."""
+    work = asyncio.ensure_future(workers.run(call))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # taken note of: nobody is left to hear of it
+        raise
 
 
 class _Stream:

@@ -21,7 +21,8 @@ from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
 from fluytd.images.table import ImageTable
 
-_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+#: Of the file `oci-layout`.
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _SUBJECT = "image archive"
 
 
@@ -115,7 +116,7 @@ def layout(saved: Sequence[Saved], wholes: Mapping[Digest, Sequence[Document]] |
         entries.append(index_file.entry(shown.descriptor, None, one.name, as_it_came=as_it_came))
     listing = [_docker_entry(image, names[image_id]) for image_id, image in by_id.items()]
     return [
-        _listing(OCI_LAYOUT_FILE, _OCI_LAYOUT),
+        _listing(OCI_LAYOUT_FILE, OCI_LAYOUT),
         _listing(OCI_INDEX_FILE, index_file.dump(entries)),
         _listing(DOCKER_LISTING, json.dumps(listing, separators=(",", ":")).encode()),
         *(blobs[name] for name in sorted(blobs)),

@@ -134,6 +134,7 @@ class Attachments:
             [*itertools.chain.from_iterable(port_elements(p, container.endpoints) for p in container.published_ports)],
             [],
         )
+        self._publisher.lead(container.id)
 
     def make_waiting(self, namespace: Namespace) -> None:
         """An interface waits in the namespace, of no container yet: the first `attach` there takes it. By its name the
@@ -236,6 +237,7 @@ class Attachments:
             for endpoint in container.endpoints:
                 if endpoint.host_interface in missing or not self._is_attached(container, endpoint):
                     self._attach_again(container, endpoint)
+            self._publisher.lead(container.id)
         self._adopted.clear()
         self._plugins.sweep(self._joined)
 
@@ -328,6 +330,7 @@ class Attachments:
         if endpoint.is_default_route:
             elements = itertools.chain.from_iterable(port_elements(p, [endpoint]) for p in container.published_ports)
             self._kernel.change_table([*elements], [])
+            self._publisher.lead(container.id)
 
     def disconnect(self, container_id: str, network_id: str) -> Endpoint | None:
         """The container's endpoint on that network, whose addresses are free now; None if it has none."""
@@ -362,6 +365,7 @@ class Attachments:
         removed = itertools.chain.from_iterable(port_elements(port, [gone]) for port in ports)
         added = itertools.chain.from_iterable(port_elements(port, rest) for port in ports)
         self._kernel.change_table([*added], [*removed])
+        self._publisher.lead(container.id)
         heir = next((one for one in rest if one.is_default_route and one.is_bridged), None)
         if heir is not None and container.host_pid:
             network = self._entry(heir).network

@@ -61,6 +61,15 @@ def port_elements(port: PublishedPort, endpoints: Sequence[Endpoint]) -> list[El
     return elements
 
 
+def forward_targets(port: PublishedPort, endpoints: Sequence[Endpoint]) -> list[str]:
+    """Where a forwarder brings what comes to a published port: to the endpoint that gives the way out. Connections go
+    by IPv6 if it has that and takes them, else by IPv4; datagrams, whose refusal may not be noticed, by IPv4."""
+    target = next((one for one in endpoints if one.is_default_route), None)
+    found = [address.partition("/")[0] for address in target.addresses] if target is not None else []
+    ordered = found if port.protocol == "udp" else found[::-1]
+    return [f"[{one}]:{port.container_port}" if ":" in one else f"{one}:{port.container_port}" for one in ordered]
+
+
 def attachment_spec(network: Network, endpoint: Endpoint) -> kernel_spec.AttachmentSpec:
     """The container's interface on a network with a bridge."""
     gateways = [endpoint.ipv4_gateway, endpoint.ipv6_gateway] if endpoint.is_default_route else []

@@ -23,6 +23,8 @@ MAX_LABELS: Final = 256
 MAX_OPTIONS: Final = 32
 #: Ports of one container that are published, each of a range counted.
 MAX_PUBLISHED_PORTS: Final = 4_096
+#: Ports of the host that one port may choose from: each is tried in turn.
+MAX_PORT_CHOICES: Final = 4_096
 #: Sources that may be named for one port.
 MAX_ALLOWED_SOURCES: Final = 64
 #: Smallest and largest MTU. Source: RFC 791 (68), RFC 8200 (1280 with IPv6); the kernel's IP_MAX_MTU.

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fluytd.events.model import Fact
 from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
@@ -89,6 +89,15 @@ class HeldPort(Protocol):
         """It is free. Idempotent."""
 
 
+@runtime_checkable
+class Forwarding(HeldPort, Protocol):
+    """A port that is held by what listens there: the kernel itself leads nobody from it to a container."""
+
+    def lead_to(self, targets: Sequence[str]) -> None:
+        """What comes there goes to the first of these (`10.0.0.2:80`) that takes it, and waits if there are none. Never
+        blocks."""
+
+
 #: What holds each port of the host, by address, number and protocol.
 Held = dict[tuple[str, int, str], Sequence[HeldPort]]
 
@@ -108,11 +117,14 @@ class PortChange:
 class HostPorts(Protocol):
     """Ports of the host. Never blocks for long."""
 
-    def hold(self, address: str, port: int, protocol: str) -> tuple[Sequence[HeldPort], int]:
+    def hold(
+        self, address: str, port: int, protocol: str, *, names_holder: bool = True
+    ) -> tuple[Sequence[HeldPort], int]:
         """The port of the address (empty: of all, of both families) is ours; 0 takes a free one. Returns what holds it,
-        and its number.
+        and its number. Where the address covers ::1, one of what holds it is a `Forwarding`.
 
-        Raises PORT_IN_USE (it names the holder where that can be found out), FIELD_INVALID (`host_address`), IO_FAILED.
+        Raises PORT_IN_USE (it names the holder where that is wanted and can be found out), FIELD_INVALID
+        (`host_address`), IO_FAILED.
         """
 
 

@@ -4,15 +4,18 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.model import Container
 from fluytd.containers.publishing import expanded
 from fluytd.containers.spec import PortSpec
-from fluytd.errors import EngineError, FieldInvalid, LimitExceeded
-from fluytd.networks.elements import port_elements
+from fluytd.errors import EngineError, FieldInvalid, LimitExceeded, PortInUse
+from fluytd.networks.elements import forward_targets, port_elements
 from fluytd.networks.model import MAX_PUBLISHED_PORTS, PROTOCOL_NUMBERS, Endpoint, PublishedPort
-from fluytd.networks.ports import Held, HostPorts, Kernel, PortChange
+from fluytd.networks.ports import Forwarding, Held, HeldPort, HostPorts, Kernel, PortChange
+
+NOTHING_FREE: Final[Mapping[tuple[str, int, str], object]] = {}
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class Publisher:
         held: Held,
         undo: ExitStack,
         *,
-        free: Held | None = None,
+        free: Mapping[tuple[str, int, str], object] = NOTHING_FREE,
         kept_count: int = 0,
     ) -> Iterator[PublishedPort]:
         """Each port as it is published, held from now on: what holds it goes into `held`, and its release into `undo`.
@@ -60,12 +63,15 @@ class Publisher:
             return  # nothing leads to a network without a way out, as Docker has it
         for place, port in wanted:
             address = port.host_address or self._publish_address
-            if (address, port.host_port, port.protocol) in (free or ()):
+            choices = range(port.host_port, port.host_port + port.host_port_count)
+            own = next((one for one in choices if (address, one, port.protocol) in free), None)
+            if own is not None:
                 # The container's own, on its way out.
-                yield PublishedPort(port.container_port, port.host_port, address, port.protocol, port.allowed_sources)
+                free = {key: value for key, value in free.items() if key != (address, own, port.protocol)}
+                yield PublishedPort(port.container_port, own, address, port.protocol, port.allowed_sources)
                 continue
             try:
-                sockets, number = self._host_ports.hold(address, port.host_port, port.protocol)
+                sockets, number = self._hold(address, choices, port.protocol)
             except EngineError as error:
                 raise _named(self._joined, error).at(f"{place}.{error.field or 'host_port'}") from None
             for one in sockets:
@@ -73,6 +79,29 @@ class Publisher:
             published = PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
             held[key_of(published)] = sockets
             yield published
+
+    def _hold(self, address: str, choices: range, protocol: str) -> tuple[Sequence[HeldPort], int]:
+        """The first of these ports that is free. Raises PORT_IN_USE, FIELD_INVALID, IO_FAILED."""
+        if len(choices) == 1:
+            return self._host_ports.hold(address, choices[0], protocol)
+        for number in choices:
+            try:
+                return self._host_ports.hold(address, number, protocol, names_holder=False)
+            except PortInUse:
+                continue
+        span = f"{choices[0]}-{choices[-1]}"
+        raise PortInUse(address=address or "the host", port=span, protocol=protocol, holder="others, each of them")
+
+    def lead(self, container_id: str) -> None:
+        """What forwarders of the container's ports take goes where it is now. Never blocks."""
+        joined = self._joined.get(container_id)
+        if joined is None:
+            return  # it has ended meanwhile, and left
+        for port in joined.ports:
+            for one in joined.held.get(key_of(port), ()):
+                if isinstance(one, Forwarding):
+                    failpoints.hit("network.forward.lead")
+                    one.lead_to(forward_targets(port, joined.endpoints))
 
     def change(self, container: Container, added: Sequence[PortSpec], removed: Sequence[PublishedPort]) -> PortChange:
         """What it takes to publish other ports of a container that runs: the added ones are held from now on, until
@@ -112,6 +141,7 @@ class Publisher:
             for socket in joined.held.pop(key, ()):
                 socket.close()
         joined.held |= change.held
+        self.lead(container_id)
 
     def drop(self, change: PortChange) -> None:
         """The ports that it would have added are free. Idempotent."""
@@ -140,7 +170,7 @@ def key_of(port: PublishedPort) -> tuple[str, int, str]:
 
 def each(container: Container) -> Sequence[tuple[str, PortSpec]]:
     """Every port that is to be published by itself, and the field that asks for it; those of a host port come before
-    those that take any."""
+    those of a range, and those before what takes any."""
     spec = container.spec.network
     found = expanded(spec.published_ports, "spec.network.published_ports")
     if spec.publish_all_ports:
@@ -150,4 +180,4 @@ def each(container: Container) -> Sequence[tuple[str, PortSpec]]:
             protocol = protocol.lower() or "tcp"
             if number.isdecimal() and protocol in PROTOCOL_NUMBERS and (int(number), protocol) not in named:
                 found.append(("spec.network.publish_all_ports", PortSpec(int(number), protocol=protocol)))
-    return sorted(found, key=lambda one: one[1].host_port == 0)
+    return sorted(found, key=lambda one: (one[1].host_port == 0, one[1].host_port_count > 1))

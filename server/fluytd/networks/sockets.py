@@ -1,13 +1,17 @@
-"""Ports of the host, each held by a socket that is bound and never read, so that nobody else can bind it."""
+"""Ports of the host, each held by a socket that is bound and never read, so that nobody else can bind it.
+
+At ::1 nothing would lead from there to a container (docs/decisions/0028), so that a forwarder listens.
+"""
 
 import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from fluytd.errors import EngineError, FieldInvalid, IoFailed, PortInUse
+from fluytd.networks.ports import Forwarding, HeldPort
 
 #: How often another number is tried when one that is free for IPv4 is not for IPv6.
 MAX_RANDOM_TRIES: Final = 64
@@ -22,32 +26,90 @@ _TYPES: Final = {
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
 
 
+#: What a forwarder passes on.
+_FORWARDED: Final = frozenset({"tcp", "udp"})
+_LOOPBACK: Final = "::1"
+_LOOPBACK_ADDRESS: Final = ipaddress.ip_address(_LOOPBACK)
+
+
+class LoopbackPort(Forwarding, Protocol):
+    """See `_core.forward.Port`."""
+
+    @property
+    def number(self) -> int:
+        """See there."""
+
+
+class Loopback(Protocol):
+    """Ports of ::1; see `_core.forward.Forwarder`."""
+
+    def listen(self, protocol: str, port: int) -> LoopbackPort:
+        """See there."""
+
+
 class SocketPorts:
     """Implements `ports.HostPorts`."""
 
-    def hold(self, address: str, port: int, protocol: str) -> tuple[Sequence[socket.socket], int]:
+    def __init__(self, loopback: Loopback) -> None:
+        """`loopback`: who listens at ::1."""
+        self._loopback = loopback
+
+    def hold(
+        self, address: str, port: int, protocol: str, *, names_holder: bool = True
+    ) -> tuple[Sequence[HeldPort], int]:
         """See `ports.HostPorts.hold`."""
         for _ in range(MAX_RANDOM_TRIES):
             try:
                 return self._hold(address, port, protocol)
-            except PortInUse:
+            except PortInUse as error:
+                if port and names_holder:
+                    facts = error.metadata | {"holder": holder_of(port, protocol)}
+                    raise PortInUse(**facts) from None
                 if port:
                     raise
         raise PortInUse(address=address or "the host", port="(any)", protocol=protocol, holder="others")
 
-    def _hold(self, address: str, port: int, protocol: str) -> tuple[list[socket.socket], int]:
-        held: list[socket.socket] = []
+    def _hold(self, address: str, port: int, protocol: str) -> tuple[list[HeldPort], int]:
+        held: list[HeldPort] = []
         try:
             for one in [address] if address else ["0.0.0.0", "::"]:  # noqa: S104 - what was asked
+                is_ipv6 = ":" in one
+                if is_ipv6 and protocol in _FORWARDED and ipaddress.ip_address(one) == _LOOPBACK_ADDRESS:
+                    listening = self._listen(port, protocol)
+                    held.append(listening)
+                    port = listening.number
+                    continue
                 bound = _bind(one, port, protocol, is_optional=not address)
-                if bound is not None:
-                    held.append(bound)
-                    port = port or bound.getsockname()[1]
+                if bound is None:
+                    continue
+                held.append(bound)
+                port = port or bound.getsockname()[1]
+                if is_ipv6 and protocol in _FORWARDED and ipaddress.ip_address(one).is_unspecified:
+                    held += self._listen_beside(bound, port, protocol)
         except BaseException:
             for one_held in held:
                 one_held.close()
             raise
         return held, port
+
+    def _listen_beside(self, bound: socket.socket, port: int, protocol: str) -> list[HeldPort]:
+        """What listens at ::1 where the port of all addresses is held; nothing where there is no ::1."""
+        # Two sockets have one port if both say so while they are bound. Afterwards neither does: else a third would.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            return [self._loopback.listen(protocol, port)]
+        except IoFailed as error:
+            if int(error.metadata["errno"]) in _ABSENT:
+                return []
+            raise _refused(OSError(int(error.metadata["errno"]), ""), _LOOPBACK, port, protocol) from error
+        finally:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+    def _listen(self, port: int, protocol: str) -> LoopbackPort:
+        try:
+            return self._loopback.listen(protocol, port)
+        except IoFailed as error:
+            raise _refused(OSError(int(error.metadata["errno"]), ""), _LOOPBACK, port, protocol) from error
 
 
 def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socket.socket | None:
@@ -63,9 +125,13 @@ def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socke
     try:
         if is_ipv6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if is_ipv6 and protocol == "tcp":
+            # Connections that a forwarder had linger for a minute. Who listens is in the way as ever.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Nothing is to be kept of what comes by another way than the table's.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         made.bind((address, port))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         made.close()
         if error.errno == errno.EADDRNOTAVAIL and is_optional:
@@ -76,8 +142,7 @@ def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socke
 
 def _refused(error: OSError, address: str, port: int, protocol: str) -> EngineError:
     if error.errno == errno.EADDRINUSE:
-        holder = holder_of(port, protocol) if port else "others"
-        return PortInUse(address=address, port=port, protocol=protocol, holder=holder)
+        return PortInUse(address=address, port=port, protocol=protocol, holder="others")
     if error.errno == errno.EADDRNOTAVAIL:
         return FieldInvalid(field="host_address", rule=f"{address} is no address of this host")
     return IoFailed(operation="bind", path=f"{address}:{port}/{protocol}", errno=error.errno)

@@ -67,7 +67,7 @@ class UndoCreate:
 
 @dataclass(frozen=True, slots=True)
 class RestoreDirectories:
-    """It was created and never ran; its directories, which held nothing yet, are made again."""
+    """It never ran; its directories, which held nothing yet, are made, again or for the first time."""
 
     container_id: str
 
@@ -156,7 +156,10 @@ def _live(container: Container, observed: Observed) -> list[Action]:
         return [MarkExited(id_, observed.endings[id_]), *following]
     if container.state is State.STARTING:
         detail = "the engine ended while the container was being started"
-        return [UndoStart(id_, SupervisorLost(id=id_, detail=detail).failure), *following]
+        undo = UndoStart(id_, SupervisorLost(id=id_, detail=detail).failure)
+        # A record of creation and start in one is stored while the directories are made.
+        is_made = id_ in observed.directories or container.run_number > 1 or container.spec.auto_remove
+        return [undo, *following] if is_made else [RestoreDirectories(id_), undo, *following]
     damaged = observed.failures.get(id_)
     detail = "it ended without leaving an exit record" if damaged is None else f"its exit record: {damaged.message}"
     return [MarkLost(id_, SupervisorLost(id=id_, detail=detail).failure), *following]
@@ -173,7 +176,7 @@ def _at_rest(container: Container, observed: Observed) -> list[Action]:
         return [*actions, Remove(id_)]
     if id_ in observed.directories:
         return actions
-    if container.run_number == 0:
+    if container.state is State.CREATED:
         return [*actions, RestoreDirectories(id_)]
     lost = SupervisorLost(id=id_, detail="its directories are gone from the data root")
     return [*actions, MarkUnknown(id_, lost.failure)]

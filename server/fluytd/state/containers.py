@@ -1,6 +1,8 @@
 """Rows of the table `containers` and the records in them. It knows no rule about containers."""
 
+import dataclasses
 import json
+import operator
 import typing
 from collections.abc import Awaitable, Sequence
 from typing import Final
@@ -27,6 +29,8 @@ class ContainerRecords:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._encoder = Encoder()
+        #: The record of each container that was given last.
+        self._newest: dict[str, Container] = {}
 
     async def load(self) -> LoadedRecords:
         """See `ports.Records.load`."""
@@ -44,26 +48,32 @@ class ContainerRecords:
     ) -> Awaitable[None]:
         """See `ports.Records.save`."""
 
+        self._newest[container.id] = container
+
         def job(txn: Transaction) -> None:
-            txn.execute(
-                _UPSERT,
-                (
-                    container.id,
-                    container.name,
-                    container.image.image_id,
-                    container.state.value,
-                    container.version,
-                    container.create_time_unix_nanos,
-                    self._encoder.encode(container),
-                ),
-            )
+            # Nobody waits for a lazy one, and the next carries the whole record.
+            if not lazy or self._newest.get(container.id, container) is container:
+                self._upsert(txn, container)
             _emit(txn, container, facts)
             failpoints.hit(f"container.record.{container.state.value}")
 
         return self._db.submit(job, durable=durable, lazy=lazy)
 
+    def _upsert(self, txn: Transaction, container: Container) -> None:
+        values = (
+            container.id,
+            container.name,
+            container.image.image_id,
+            container.state.value,
+            container.version,
+            container.create_time_unix_nanos,
+            self._encoder.encode(container),
+        )
+        txn.execute(_UPSERT, values)
+
     def delete(self, container: Container, facts: Sequence[Fact], *, lazy: bool = False) -> Awaitable[None]:
         """See `ports.Records.delete`."""
+        self._newest.pop(container.id, None)
 
         def job(txn: Transaction) -> None:
             txn.execute("DELETE FROM containers WHERE id = ?", (container.id,))
@@ -82,6 +92,8 @@ def _emit(txn: Transaction, container: Container, facts: Sequence[Fact]) -> None
 
 #: Parts of a record that never change from one state to the next, and how many of them are kept as text.
 _LASTING: Final = ("spec", "image", "resolved")
+_CHANGING: Final = tuple(field.name for field in dataclasses.fields(Container) if field.name not in _LASTING)
+_changing_of: Final = operator.attrgetter(*_CHANGING)
 MAX_KEPT_TEXTS: Final = 1_024
 MAX_KEPT_TEXT_BYTES: Final = 8 * 1024
 
@@ -95,8 +107,8 @@ class Encoder:
 
     def encode(self, container: Container) -> str:
         """The record as JSON."""
-        fields = {name: getattr(container, name) for name in container.__dataclass_fields__}
-        lasting = [f'"{name}":{self._lasting(fields.pop(name))}' for name in _LASTING]
+        fields = dict(zip(_CHANGING, _changing_of(container), strict=True))
+        lasting = [f'"{name}":{self._lasting(getattr(container, name))}' for name in _LASTING]
         return "{" + ",".join((*lasting, dump(fields)[1:]))
 
     def _lasting(self, part: object) -> str:

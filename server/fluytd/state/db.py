@@ -8,16 +8,18 @@ disk before the call returns, and with it all writes before it. The WAL is folde
 that no request waits for it.
 
 A write for which nobody waits may be `lazy`: it stays on the event loop for `LAZY_SECONDS` at most, and goes with the
-next job in one transaction. Most of what a write costs is the way to the thread and back.
+next job in one transaction. Most of what a write costs is the way to the thread and back. Writes that wait for the
+thread together, those of several callers, are one transaction too, and one sync.
 
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
 import asyncio
+import itertools
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -35,6 +37,8 @@ Row = tuple[Any, ...]
 _IDLE_SECONDS = 1.0
 #: How long a lazy write waits for another job: longer than a short container runs, and nothing to who watches events.
 LAZY_SECONDS = 0.01
+#: Jobs given so far that are looked at together: beyond it some callers hear that theirs are done first.
+MAX_BATCH = 64
 
 
 class Transaction:
@@ -128,7 +132,8 @@ class Database:
     async def write(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> T:
         """What `fn` returns, after its transaction was committed; if it raises, nothing was changed.
 
-        `fn` runs on the database's thread and must not block. Cancelling the await does not undo the transaction.
+        `fn` runs on the database's thread and must not block; it runs a second time where another one that shares its
+        transaction failed. Cancelling the await does not undo the transaction.
         Raises what `fn` raises, STORAGE_FULL, IO_FAILED, DATA_CORRUPT, ENGINE_STOPPING after `close`.
         """
         return await self.submit(fn, durable=durable)
@@ -178,13 +183,20 @@ class Database:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 is_dirty = False
                 continue
-            if jobs is None:
-                return
+            is_last = jobs is None
+            jobs = list(jobs or ())
+            while not is_last and len(jobs) < MAX_BATCH:
+                try:
+                    more = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                is_last = more is None
+                jobs += more or ()
             is_dirty = is_dirty or any(job.is_write for job in jobs)
-            # All but the last are lazy writes; a read, or what must be on the disk, is not mixed with them.
-            is_one = len(jobs) == 1 or (jobs[-1].is_write and not jobs[-1].is_durable)
-            for batch in [jobs] if is_one else [jobs[:-1], jobs[-1:]]:
+            for batch in _batches(jobs):
                 loop.call_soon_threadsafe(self._finish, batch, *self._run(connection, batch))
+            if is_last:
+                return
 
     def _run(self, connection: sqlite3.Connection, batch: "list[_Job[Any]]") -> "tuple[list[_Outcome], list[Event]]":
         transaction = Transaction(connection, self._log)
@@ -217,17 +229,36 @@ class _Job(Generic[T]):
     future: "asyncio.Future[T]"
 
 
+def _batches(jobs: "list[_Job[Any]]") -> "Iterator[list[_Job[Any]]]":
+    """The jobs in their order, so that those of one list can share a transaction: each read by itself, and no write
+    before or after all durable ones waits for the disk."""
+    for is_write, group in itertools.groupby(jobs, lambda job: job.is_write):
+        batch = list(group)
+        if not is_write:
+            yield from ([job] for job in batch)
+            continue
+        durable = [place for place, job in enumerate(batch) if job.is_durable]
+        first, end = (durable[0], durable[-1] + 1) if durable else (0, len(batch))
+        yield from (part for part in (batch[:first], batch[first:end], batch[end:]) if part)
+
+
 def _transact(connection: sqlite3.Connection, batch: "list[_Job[Any]]", transaction: Transaction) -> "list[_Outcome]":
     """The outcome of each job, all of them committed; one that raises is undone alone. Raises what befell them all."""
-    is_durable = batch[-1].is_durable
+    is_durable = any(job.is_durable for job in batch)
     if is_durable:
         connection.execute("PRAGMA synchronous=FULL")
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if len(batch) == 1:
-                outcomes: list[_Outcome] = [(batch[0].fn(transaction), None)]
-            else:
+            try:
+                outcomes: list[_Outcome] = [(job.fn(transaction), None) for job in batch]
+            except Exception:
+                if len(batch) == 1 or not connection.in_transaction:
+                    raise
+                # Rare: all once more, now so that the one that fails can be undone alone.
+                connection.execute("ROLLBACK")
+                transaction.events.clear()
+                connection.execute("BEGIN IMMEDIATE")
                 outcomes = [_within(connection, job, transaction) for job in batch]
             connection.execute("COMMIT")
         except BaseException:

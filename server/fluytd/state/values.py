@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import types
 import typing
 from collections.abc import Callable
@@ -18,11 +19,21 @@ def dump(value: object) -> str:
 def _fields(value: object) -> dict[str, object]:
     if not dataclasses.is_dataclass(value):
         raise TypeError(f"{type(value).__name__} has no place in a record")
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    kind: Any = type(value)
+    names, values_of = _getter(kind)
+    return dict(zip(names, values_of(value), strict=True))
 
 
-#: `json.dumps` with options makes one for each call, which takes longer than most values.
-_ENCODER: Final = json.JSONEncoder(default=_fields, separators=(",", ":"))
+@cache
+def _getter(kind: Any) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]:
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    if len(names) > 1:
+        return names, operator.attrgetter(*names)
+    return names, lambda value: tuple(getattr(value, name) for name in names)
+
+
+#: `json.dumps` with options makes one for each call, which takes longer than most values. Nothing frozen holds itself.
+_ENCODER: Final = json.JSONEncoder(default=_fields, separators=(",", ":"), check_circular=False)
 
 
 def build(kind: Any, value: Any) -> Any:

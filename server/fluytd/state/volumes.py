@@ -45,6 +45,7 @@ class StoredVolumes:
             "labels": dict(volume.labels),
             "is_anonymous": volume.is_anonymous,
             "limit_bytes": volume.limit_bytes,
+            "project_id": volume.project_id,
         }
         row = (
             volume.id,
@@ -89,6 +90,7 @@ def _volume(volume_id: str, name: str, state: str, version: int, create_time: in
             labels=values["labels"],
             is_anonymous=values["is_anonymous"],
             limit_bytes=values["limit_bytes"],
+            project_id=values.get("project_id", 0),  # absent in records of earlier versions, which bounded none
             state=VolumeState(state),
             version=version,
         )

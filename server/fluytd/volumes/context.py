@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.errors import VolumeInUse
+from fluytd.host.ports import Quotas
 from fluytd.volumes.meter import VolumeMeter
 from fluytd.volumes.model import Volume
 from fluytd.volumes.ports import Holders, VolumeDirectories, VolumeDrivers, VolumeHolder, VolumeRecords
@@ -29,6 +30,7 @@ class VolumeContext:
     workers: Workers
     clock: Clock
     meter: VolumeMeter
+    quotas: Quotas
     table: VolumeTable = field(default_factory=VolumeTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

@@ -42,8 +42,10 @@ def entry_for(ctx: VolumeContext, wish: VolumeWish) -> VolumeEntry:
 
 
 def new_volume(ctx: VolumeContext, wish: VolumeWish) -> Volume:
-    """What the wish asks for, with an id of its own, which names it if nobody did."""
+    """What the wish asks for, with an id of its own, which names it if nobody did. The caller puts it into the table
+    before anything is awaited. Raises LIMIT_EXCEEDED, IO_FAILED."""
     volume_id = secrets.token_hex(_ID_BYTES)
+    is_local = wish.driver in ("", model.LOCAL_DRIVER)
     return Volume(
         id=volume_id,
         name=wish.name or volume_id,
@@ -53,6 +55,7 @@ def new_volume(ctx: VolumeContext, wish: VolumeWish) -> Volume:
         labels=dict(wish.labels),
         is_anonymous=not wish.name,
         limit_bytes=wish.limit_bytes,
+        project_id=ctx.quotas.take() if wish.limit_bytes and is_local else 0,
     )
 
 
@@ -74,7 +77,7 @@ async def made(
         await ctx.records.save(volume, ())
         failpoints.hit("volume.create.directory")
         if volume.is_local:
-            await ctx.workers.run(ctx.directories.create, volume.id)
+            await ctx.workers.run(ctx.directories.create, volume)
         else:
             await ctx.drivers.provision(volume)
         if fill is not None:
@@ -146,5 +149,8 @@ async def remove_data(ctx: VolumeContext, volume: Volume) -> None:
     """Whoever keeps its data has nothing of it. Idempotent. Raises as `destroyed`."""
     if volume.is_local:
         await ctx.workers.run(ctx.directories.remove, volume.id)
+        if volume.project_id:
+            failpoints.hit("volume.quota.release")
+            await ctx.workers.run(ctx.quotas.release, volume.project_id)
     else:
         await ctx.drivers.discard(volume.driver, volume.id)

@@ -6,6 +6,7 @@ CREATING ─────────────> READY ────────
     └── it failed, or the daemon died: (no record)
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Final
 
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.errors import FieldInvalid, LimitExceeded
+from fluytd.host.projects import MIN_BOUND_BYTES
 
 LOCAL_DRIVER: Final = "local"
 MAX_LABELS_BYTES: Final = 256 * 1024
@@ -22,6 +24,8 @@ MAX_FILTER_VALUES: Final = 1_000
 #: Most volumes that one prune deletes; another one deletes the next.
 MAX_PRUNED: Final = 10_000
 MAX_INT64: Final = 2**63 - 1
+#: Source: docker's go-units, RAMInBytes.
+_SIZE: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?(?:([kmgtp])(?:i?b)?|b)?")
 
 
 class VolumeState(StrEnum):
@@ -47,6 +51,8 @@ class Volume:
     is_anonymous: bool = False
     #: Bound in bytes; 0: none.
     limit_bytes: int = 0
+    #: The project that the file system counts it for, from its creation to its deletion; 0 without a bound.
+    project_id: int = 0
     state: VolumeState = VolumeState.CREATING
     #: Grows with every change.
     version: int = 1
@@ -107,6 +113,20 @@ def is_as_asked(volume: Volume, wish: VolumeWish) -> bool:
     )
 
 
+def normalised(wish: VolumeWish, at: str = "") -> VolumeWish:
+    """The wish, with the option `size` of a directory as its bound. Raises FIELD_INVALID for a size that is none."""
+    options = dict(wish.driver_options)
+    if wish.driver not in ("", LOCAL_DRIVER) or "size" not in options or "type" in options:
+        return wish
+    found = _SIZE.fullmatch(options.pop("size").strip().lower())
+    size = int(float(found[1]) * 1024 ** " kmgtp".index(found[2] or " ")) if found else 0
+    if not 0 < size <= MAX_INT64:
+        raise FieldInvalid(field=f"{at}driver_options", rule="size must be a number of bytes, or as 512m or 10g")
+    if wish.limit_bytes not in (0, size):
+        raise FieldInvalid(field=f"{at}limit_bytes", rule="says something else than the option size")
+    return replace(wish, driver_options=options, limit_bytes=size)
+
+
 def check_name(name: str, at: str) -> None:
     """Raises FIELD_INVALID for what is no volume's name."""
     if not is_valid_name(name):
@@ -136,8 +156,8 @@ def check_wish(wish: VolumeWish, at: str = "") -> None:
             )
         if not key or "\0" in key + value:
             raise FieldInvalid(field=f"{at}driver_options", rule="a key must not be empty, nor anything hold NUL")
-    if not 0 <= wish.limit_bytes <= MAX_INT64:
-        raise FieldInvalid(field=f"{at}limit_bytes", rule=f"must be 0 to {MAX_INT64}")
+    if wish.limit_bytes and not MIN_BOUND_BYTES <= wish.limit_bytes <= MAX_INT64:
+        raise FieldInvalid(field=f"{at}limit_bytes", rule=f"must be 0 or {MIN_BOUND_BYTES} to {MAX_INT64}")
 
 
 def check_labels(labels: Mapping[str, str], at: str) -> None:

@@ -52,8 +52,8 @@ class VolumeDirectories(Protocol):
     def data_path(self, volume_id: str) -> str:
         """Absolute path of its data, there or not. Never blocks."""
 
-    def create(self, volume_id: str) -> None:
-        """Its data is there, empty, root's. Durable."""
+    def create(self, volume: Volume) -> None:
+        """Its data is there, empty, root's, and bounded if it is to be. Durable."""
 
     def remove(self, volume_id: str) -> None:
         """Nothing of it is there. Idempotent."""

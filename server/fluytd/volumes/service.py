@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import platform
 import re
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from fluytd.containers.volume_mounts import check_local_options
 from fluytd.errors import (
     EngineError,
     FieldInvalid,
-    KernelFeatureMissing,
     VersionConflict,
     VolumeDriverFailed,
     VolumeDriverNotFound,
@@ -130,6 +128,7 @@ class VolumeService:
         Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND, VOLUME_EXISTS, OPERATION_IN_PROGRESS,
         STORAGE_FULL, IO_FAILED: nothing is left then.
         """
+        wish = model.normalised(wish)
         check(self.ctx, wish)
         # Who creates a volume means one of the local driver if none is named; who mounts one takes it as it is.
         wish = replace(wish, driver=wish.driver or model.LOCAL_DRIVER)
@@ -161,6 +160,12 @@ class VolumeService:
 
     def _shown(self, volume: Volume, holders: Sequence[VolumeHolder]) -> Shown:
         size = self.ctx.meter.size(volume, is_live=any(one.is_live for one in holders))
+        if volume.project_id:
+            try:
+                # The file system has counted: no estimate, also while a container writes.
+                size = VolumeSize(self.ctx.quotas.usage(volume.project_id), is_estimate=False)
+            except EngineError as error:
+                _log.warning("what volume %s takes cannot be told: %s", volume.name, error)
         path = self.ctx.directories.data_path(volume.id)
         return Shown(volume, path, size, tuple(one.container_id for one in holders))
 
@@ -343,14 +348,17 @@ class VolumeService:
 
 
 def check(ctx: VolumeContext, wish: VolumeWish, at: str = "") -> None:
-    """Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND for a volume that this engine cannot make."""
+    """Raises FIELD_INVALID, LIMIT_EXCEEDED, VOLUME_DRIVER_NOT_FOUND, PROJECT_QUOTA_UNAVAILABLE for a volume that this
+    engine cannot make."""
     model.check_wish(wish, at)
     if wish.driver not in ("", model.LOCAL_DRIVER):
         ctx.drivers.check(wish.driver)
         return
     check_local_options(wish.driver_options, f"{at}driver_options")
+    if wish.limit_bytes and wish.driver_options:
+        raise FieldInvalid(field=f"{at}limit_bytes", rule="only a directory has a bound, not what options name")
     if wish.limit_bytes:
-        raise KernelFeatureMissing(feature="project_quota", kernel_release=platform.release())
+        ctx.quotas.check()
 
 
 def check_is_local(volume: Volume) -> None:

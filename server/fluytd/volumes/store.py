@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from fluytd import failpoints
 from fluytd._core import CancelToken as CoreCancelToken
 from fluytd._core import changes, host
 from fluytd._core import volume as core
@@ -19,6 +20,7 @@ from fluytd._core.layer import LayerStore
 from fluytd.containers.model import MountedVolume
 from fluytd.containers.volume_mounts import volume_mount
 from fluytd.errors import EngineError, IoFailed, StorageFull
+from fluytd.host.ports import Quotas
 from fluytd.operations.ports import CancelToken
 from fluytd.volumes.model import Volume
 from fluytd.volumes.ports import Archive
@@ -34,10 +36,11 @@ PRIVATE_MODE: Final = 0o710
 class CoreVolumeDirectories:
     """Implements `ports.VolumeDirectories`."""
 
-    def __init__(self, data_root: Path, layers: LayerStore, empty_directory: str) -> None:
+    def __init__(self, data_root: Path, layers: LayerStore, empty_directory: str, quotas: Quotas) -> None:
         """Makes `volumes/` where it is absent. `layers`: any store; `empty_directory` stays empty. Blocking."""
         self._root = data_root / "volumes"
         self._layers = layers
+        self._quotas = quotas
         self._empty_directory = empty_directory
         self._root.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
 
@@ -45,11 +48,15 @@ class CoreVolumeDirectories:
         """See `ports.VolumeDirectories.data_path`."""
         return f"{self._root}/{volume_id}/_data"
 
-    def create(self, volume_id: str) -> None:
+    def create(self, volume: Volume) -> None:
         """See `ports.VolumeDirectories.create`."""
-        base = self._root / volume_id
+        base = self._root / volume.id
         try:
             base.mkdir(PRIVATE_MODE)
+            if volume.project_id:
+                failpoints.hit("volume.quota.bind")
+                # All that comes to stand in it is counted, from its first entry on.
+                self._quotas.bind([str(base)], volume.project_id, volume.limit_bytes)
             data = base / "_data"
             data.mkdir(DATA_MODE)
             data.chmod(DATA_MODE)  # whatever the daemon's umask is
@@ -118,6 +125,8 @@ class CoreVolumeDirectories:
         path = self.data_path(volume_id)
         if not Path(path).is_dir():
             return 0, False
+        if (counted := self._quotas.usage_of(str(self._root / volume_id))) is not None:
+            return counted, False
         size, _, is_complete = host.directory_usage(path, MAX_COUNTED_ENTRIES)
         return size, not is_complete
 

@@ -9,7 +9,7 @@ from fluytd.containers.spec import VolumeSpec
 from fluytd.errors import EngineError, VolumeInUse, VolumeNotFound
 from fluytd.volumes import make
 from fluytd.volumes.context import VolumeContext
-from fluytd.volumes.model import LOCAL_DRIVER, VolumeState, VolumeWish
+from fluytd.volumes.model import LOCAL_DRIVER, VolumeState, VolumeWish, normalised
 from fluytd.volumes.service import check
 from fluytd.volumes.table import VolumeEntry
 
@@ -25,7 +25,7 @@ class VolumeUses:
 
     def take(self, wish: VolumeSpec, at: str) -> MountedVolume:
         """See `ports.Volumes.take`."""
-        asked = VolumeWish(wish.name, wish.driver, wish.driver_options, wish.labels)
+        asked = normalised(VolumeWish(wish.name, wish.driver, wish.driver_options, wish.labels), at)
         check(self._ctx, asked, at)
         volume = make.entry_for(self._ctx, asked).volume
         return MountedVolume(

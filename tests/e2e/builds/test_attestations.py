@@ -14,6 +14,7 @@ from tests.e2e.builds.test_judges import run
 from tests.support import repositories
 from tests.support.engine import Engine
 from tests.support.registry import RealRegistry
+from tests.support.rpm_databases import database, header
 
 MAX = builds_pb2.ProvenanceSpec(mode=builds_pb2.ProvenanceSpec.MODE_MAX, builder_id="urn:example:builder")
 V1 = builds_pb2.ProvenanceSpec(version=builds_pb2.ProvenanceSpec.VERSION_V1)
@@ -105,7 +106,7 @@ def test_provenance_tells_what_an_image_was_made_of(engine: Engine, tmp_path: Pa
     assert told["runDetails"]["metadata"]["invocationId"]
 
 
-def test_a_bill_of_materials_tells_packages_of_dpkg_and_apk(engine: Engine, tmp_path: Path) -> None:
+def test_a_bill_of_materials_tells_packages_of_dpkg_apk_and_rpm(engine: Engine, tmp_path: Path) -> None:
     folder = context(
         tmp_path,
         {
@@ -114,6 +115,9 @@ def test_a_bill_of_materials_tells_packages_of_dpkg_and_apk(engine: Engine, tmp_
             "status.d/base.md5sums": "Package: no\nVersion: 1\n",
             "status.d/link": "-> /etc/shadow",
             "installed": INSTALLED,
+            "rpmdb.sqlite": database(
+                tmp_path / "rpm", blobs=[header({1000: "bash", 1001: "5.2", 1002: "1", 1022: "x86_64"})]
+            ),
             "os-release": 'ID=debian\nVERSION_ID="12"\n',
         },
     )
@@ -123,6 +127,7 @@ def test_a_bill_of_materials_tells_packages_of_dpkg_and_apk(engine: Engine, tmp_
         COPY status /var/lib/dpkg/
         COPY status.d /var/lib/dpkg/status.d
         COPY installed /lib/apk/db/
+        COPY rpmdb.sqlite /usr/lib/sysimage/rpm/
         """
     built = build(engine, folder, dockerfile, sbom=True)
     found = statements(engine, built)
@@ -136,6 +141,7 @@ def test_a_bill_of_materials_tells_packages_of_dpkg_and_apk(engine: Engine, tmp_
         "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64&distro=debian-12",
         "pkg:deb/debian/base-files@12.4?arch=amd64&distro=debian-12",
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u4?arch=amd64&distro=debian-12&upstream=glibc",
+        "pkg:rpm/debian/bash@5.2-1?arch=x86_64&distro=debian-12",
     ]
     ids = {one["SPDXID"] for one in spdx["packages"]}
     related = {one["relatedSpdxElement"] for one in spdx["relationships"]}
@@ -171,8 +177,12 @@ def test_annotations_stand_in_manifest_and_index(engine: Engine, tmp_path: Path)
     (entry,) = index["manifests"]
     assert index["annotations"] == {"b": "2"}
     assert document(engine, entry["digest"])["annotations"] == {"a": "1"}
+    described = build(engine, tmp_path, "FROM busybox:1\n", manifest_descriptor_annotations={"c": "3"})
+    index = document(engine, described.result.manifest_digest)
+    assert ([entry["annotations"] for entry in index["manifests"]], "annotations" in index) == ([{"c": "3"}], False)
     for wrong, reason in (({"": "x"}, "FIELD_INVALID"), ({"a": "x" * 300_000}, "LIMIT_EXCEEDED")):
-        assert refused(engine, tmp_path, "FROM busybox:1\n", annotations=wrong).reason == reason
+        for place in ("annotations", "index_annotations", "manifest_descriptor_annotations"):
+            assert refused(engine, tmp_path, "FROM busybox:1\n", **{place: wrong}).reason == reason
 
 
 @pytest.mark.needs("docker-registry", "skopeo", "umoci")

@@ -1,9 +1,7 @@
 """Other tools take what is built: skopeo reads it, umoci and podman unpack it."""
 
 import json
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from fluyt import images
 from tests.e2e.builds.steps import build, context
 from tests.support.engine import Engine
-from tests.support.wait import until_now
+from tests.support.podman import podman
 
 DOCKERFILE = """
     FROM busybox:1 AS base
@@ -63,22 +61,11 @@ def test_skopeo_and_umoci_take_it(archive: Path, tmp_path: Path) -> None:
     assert not (root / "etc" / "group").exists()
 
 
-@pytest.mark.needs("podman")
-def test_podman_unpacks_it(archive: Path) -> None:
-    root = Path(tempfile.mkdtemp(prefix="pb", dir="/tmp"))
-    podman: tuple[str, ...] = ("podman", "--root", f"{root}/s", "--runroot", f"{root}/r", "--storage-driver", "vfs")
-    podman = (*podman, "--cgroup-manager", "cgroupfs")
-
-    def is_removed() -> bool:
-        # podman's own cleaning up outlives its commands, and may make something anew.
-        shutil.rmtree(root, ignore_errors=True)
-        return not root.exists()
-
-    try:
-        loaded = run(*podman, "load", "-q", "-i", archive).decode().split()[-1]
-        # Not `podman run`: crun refuses hosts with both versions of cgroups.
-        mounted = run(*podman, "image", "mount", loaded).decode().strip()
+@pytest.mark.needs("podman", "runc")
+def test_podman_unpacks_and_runs_it(archive: Path) -> None:
+    with podman() as judge:
+        loaded = judge.load(archive)
+        mounted = judge("image", "mount", loaded).decode().strip()
         assert run("chroot", mounted, "cat", "/d/link") == b"judged\n"
-        run(*podman, "image", "umount", loaded)
-    finally:
-        until_now(is_removed)
+        judge("image", "umount", loaded)
+        assert judge("run", "--rm", "--network", "none", loaded) == b"judged\n"

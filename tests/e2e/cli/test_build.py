@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -210,5 +211,65 @@ def test_attestations_and_annotations_are_asked_for_as_in_docker(fluyt: Program,
     assert kinds == ["https://spdx.dev/Document", "https://slsa.dev/provenance/v0.2"]
     wrong = fluyt("build", "--provenance=mode=most", str(folder))
     assert (wrong.code != 0, "mode=min|max" in wrong.err) == (True, True)
-    wrong = fluyt("build", "--cache-to", "type=local,dest=x", str(folder))
+    wrong = fluyt("build", "--cache-to", "type=inline", str(folder))
     assert (wrong.code != 0, "type=registry" in wrong.err) == (True, True)
+
+
+def test_a_cache_goes_to_a_folder_and_comes_back(fluyt: Program, folder: Path, tmp_path: Path) -> None:
+    mounting = f"FROM {IMAGE}\nCOPY f /\nRUN --mount=type=cache,target=/c cat /c/f; cp /f /c/; true\n"
+    (folder / "Dockerfile").write_text(mounting)
+    cache, options = tmp_path / "cache", ",mounts=true,tag=main"
+    to, source = f"type=local,dest={cache}{options}", f"type=local,src={cache}{options}"
+    # The first build of all has no cache.
+    first = fluyt("build", "--cache-from", source, "--cache-to", to, str(folder))
+    assert (first.code, "warning: cache of" in first.err) == (0, True), first.err
+    names = {path.name for path in (cache / "blobs" / "sha256").iterdir()}
+    fluyt.ok("build", "-q", "--cache-to", to.replace("main", "other"), str(folder))
+    index = json.loads((cache / "index.json").read_text())
+    assert [one["annotations"]["org.opencontainers.image.ref.name"] for one in index["manifests"]] == ["main", "other"]
+    assert {path.name for path in (cache / "blobs" / "sha256").iterdir()} == names
+    fluyt.ok("builder", "prune", "-f", "-a")
+    again = fluyt("build", "--cache-from", source, str(folder))
+    assert (again.out, again.err.count("CACHED")) == (first.out, 2)
+    assert "warning" not in again.err
+    fluyt.ok("builder", "prune", "-f", "-a")
+    (folder / "f").write_text("changed")
+    assert "#3 f\n" in fluyt("build", "--cache-from", source, str(folder)).err
+    refused = fluyt("build", "--cache-to", f"type=local,dest={folder}/Dockerfile", str(folder))
+    assert refused.code != 0
+    ignored = fluyt("build", "--cache-to", f"type=local,dest={folder}/Dockerfile,ignore-error=true", str(folder))
+    assert (ignored.code, "warning: " in ignored.err) == (0, True)
+
+
+@pytest.mark.needs("skopeo")
+def test_an_oci_layout_is_a_context(fluyt: Program, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    for number in ("1", "2"):
+        text = f"FROM {IMAGE}\nRUN echo {number} > /number\n".encode()
+        fluyt.ok(
+            "build", "-q", "-t", f"cli:{number}", "--output", f"type=oci,dest={tmp_path}/{number}.tar", "-", stdin=text
+        )
+        subprocess.run(
+            ("skopeo", "copy", "-q", f"oci-archive:{tmp_path}/{number}.tar", f"oci:{layout}:{number}"), check=True
+        )
+    fluyt.ok("rmi", "-f", "cli:1", "cli:2")
+    fluyt.ok("builder", "prune", "-f", "-a")
+
+    def names() -> set[tuple[str, ...]]:
+        return {tuple(line.split()[:2]) for line in fluyt.ok("images").splitlines()[1:]}
+
+    before = names()
+    digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    text = b"FROM other AS o\nFROM base\nCOPY --from=o /number /other\nCMD cat /number /other\n"
+    contexts = (
+        "--build-context",
+        f"base=oci-layout://{layout}:2",
+        "--build-context",
+        f"other=oci-layout://{layout}@{digest}",
+    )
+    fluyt.ok("build", "-q", "-t", "cli:1", "--pull", *contexts, "-", stdin=text)
+    assert fluyt.ok("run", "--rm", "cli:1") == "2\n1\n"
+    # It has no name of its own here.
+    assert names() - before <= {("cli", "1"), ("<none>", "<none>")}
+    wrong = fluyt("build", "--build-context", f"base=oci-layout://{layout}:3", "-", stdin=text)
+    assert (wrong.code != 0, "has no entry 3" in wrong.err, "1, 2" in wrong.err) == (True, True, True)

@@ -68,6 +68,7 @@ def test_log_options_alone_leave_the_driver_to_the_engine(fluyt: Program) -> Non
         (["--link-local-ip", "169.254.1.1"], "--ip"),
         (["--io-maxiops", "5"], "--device-read-iops"),
         (["--storage-opt", "inodes=5"], "size=10g"),
+        (["--storage-size", "much"], "10g"),
     ],
 )
 def test_what_is_not_offered_says_what_to_do_instead(fluyt: Program, flags: list[str], instead: str) -> None:
@@ -78,3 +79,22 @@ def test_what_is_not_offered_says_what_to_do_instead(fluyt: Program, flags: list
 def test_a_graphics_processor_is_a_device_by_its_cdi_name(fluyt: Program) -> None:
     ended = fluyt("run", "--rm", "--gpus", "2", IMAGE, "true")
     assert (ended.code, "nvidia.com/gpu=0" in ended.err) == (125, True), ended.err
+
+
+@pytest.mark.parametrize("flags", [["--storage-opt", "size=8m"], ["--storage-size", "8m"]])
+def test_a_bound_of_the_writable_layer_is_kept_or_refused_with_what_to_do(fluyt: Program, flags: list[str]) -> None:
+    ended = fluyt("create", *flags, IMAGE, "true")
+    if ended.code == 0:  # the file system of this host keeps bounds
+        [shown] = fluyt("inspect", "--format", "json", ended.out.strip()).objects
+        assert shown["spec"]["storage_size_bytes"] == 8 * 1024**2
+    else:
+        assert (ended.code, "cannot be bounded" in ended.err, "prjquota" in ended.err) == (125, True, True), ended.err
+
+
+def test_a_volumes_bound_is_kept_or_refused_with_what_to_do(fluyt: Program) -> None:
+    for flags in (["--limit", "8m"], ["-o", "size=8m"]):
+        ended = fluyt("volume", "create", *flags, "bounded")
+        if ended.code == 0:
+            fluyt.ok("volume", "rm", "bounded")
+        else:
+            assert ("cannot be bounded" in ended.err, "prjquota" in ended.err) == (True, True), ended.err

@@ -203,7 +203,8 @@ class Listener:
         """It listens."""
 
         def listen() -> socket.socket:
-            return socket.create_server((address, number))
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            return socket.create_server((address, number), family=family)
 
         self.socket = machine.inside(listen)
         self.port = self.socket.getsockname()[1]

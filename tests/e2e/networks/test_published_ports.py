@@ -98,7 +98,6 @@ def test_n02_a_random_port_has_one_number_for_both_families_and_none_comes_twice
     assert len(set(found.values())) == len(found)
     for name, number in found.items():
         assert number > 0
-        # IPv6's own loopback never leaves the host: the kernel has it so.
         address = next(iter(get(engine, name).networks)).ipv6_gateway
         assert (fetch(engine.host, "127.0.0.1", number), fetch(engine.host, address, number)) == (name, name)
 
@@ -160,6 +159,31 @@ def test_a_range_of_ports_leads_to_a_range(engine: NetworkEngine) -> None:
     web = served(engine, "web", script, published_ports=[port(80, 9000, port_count=2)])
     assert [(one.host_port, one.container_port) for one in web.published_ports] == [(9000, 80), (9001, 81)]
     assert fetch(engine.host, "127.0.0.1", 9001) == fetch(engine.host, "127.0.0.1", 9000) == "web"
+
+
+def test_of_a_range_of_the_host_the_first_that_is_free_is_taken(engine: NetworkEngine) -> None:
+    asked = [port(80, 9010, host_port_count=3)]
+    with closing(Listener(engine.host, "127.0.0.1", 9011)):
+        found = {name: served(engine, name, published_ports=asked) for name in ("one", "two")}
+        for name, number in (("one", 9010), ("two", 9012)):
+            assert [one.host_port for one in found[name].published_ports] == [number]
+            assert [one.host_port_count for one in found[name].spec.network.published_ports] == [3]
+            for address in ("127.0.0.1", "::1"):
+                assert fetch(engine.host, address, number) == name
+        create(engine, "three", "sleep", "1000", published_ports=asked)
+        code, reason, facts = refused(lambda: start(engine, "three"))
+        assert (code, reason, facts["port"]) == (EXISTS, "PORT_IN_USE", "9010-9012")
+    assert [one.host_port for one in start(engine, "three").published_ports] == [9011]
+    # A start chooses anew, and of one container too each has its own.
+    stop(engine, "one")
+    create(engine, "four", "sleep", "1000", published_ports=[port(80, 9010, host_port_count=8), *asked, port(80, 9013)])
+    ports = refused(lambda: start(engine, "four"))[2]
+    assert ports["port"] == "9010-9012"
+    stop(engine, "two")
+    assert sorted(one.host_port for one in start(engine, "four").published_ports) == [9010, 9012, 9013]
+    engine.kill()
+    engine.start()
+    assert sorted(one.host_port for one in get(engine, "four").published_ports) == [9010, 9012, 9013]
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_starts_and_its_holder_is_named(engine: NetworkEngine) -> None:
@@ -236,11 +260,3 @@ def test_a_daemon_that_was_killed_goes_on_to_hold_and_serve_ports(
     request.timeout.seconds = 0
     engine.containers.RestartContainer(request)
     assert get(engine, "web").published_ports == before.published_ports
-
-
-def test_the_hosts_ipv6_loopback_refuses_at_once_so_that_who_asks_for_localhost_goes_on(engine: NetworkEngine) -> None:
-    # Why it does not answer: docs/decisions/0023.
-    make_network(engine, "six", enable_ipv6=True)
-    served(engine, "web", attachments=on("six"), published_ports=[port(80, 8161)])
-    assert is_refused(engine.host, "::1", 8161, patience=20)
-    assert fetch(engine.host, "localhost", 8161) == "web"

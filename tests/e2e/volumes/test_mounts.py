@@ -11,6 +11,7 @@ import pytest
 
 from fluyt.v1 import events_pb2, images_pb2
 from fluyt.v1.types import mount_pb2
+from fluytd.containers.checks import MAX_TMPFS_INODES
 from tests.e2e.containers import steps as containers
 from tests.e2e.containers.steps import IMAGE, INVALID, NOT_FOUND, WRONG_STATE, refused, refused_run
 from tests.e2e.volumes.steps import bind, create, delete, get, image, names, output, remove, tmpfs, volume
@@ -137,6 +138,16 @@ def test_m06_a_tmpfs_has_dockers_defaults_and_what_was_asked(engine: Engine) -> 
     assert lines[:2] == ["1777", "1770"]
     assert {"rw", "noexec", "nosuid", "nodev"} <= set(lines[2].split(","))
     assert lines[3] == "full"
+
+
+def test_a_tmpfs_has_as_many_files_as_was_asked(engine: Engine) -> None:
+    # Its root is one of them.
+    script = "touch /t/a && touch /t/b && touch /t/c 2>/dev/null || ls /t"
+    assert output(engine, IMAGE, script, mounts=[tmpfs("/t", max_inodes=3)]) == "a\nb"
+    for count in (-1, MAX_TMPFS_INODES + 1):
+        code, reason, metadata = refused_run(engine, "true", mounts=[tmpfs("/t", max_inodes=count)])
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts.tmpfs.max_inodes")
+    assert output(engine, IMAGE, "touch /t/a; ls /t", mounts=[tmpfs("/t", max_inodes=MAX_TMPFS_INODES)]) == "a"
 
 
 def test_m07_volumes_are_writable_below_a_read_only_root(engine: Engine) -> None:

@@ -80,6 +80,19 @@ def test_a_flood_of_files_hinders_nobody_and_goes_with_its_container(engine: Eng
     until_now(lambda: not upper.exists(), "they go", 40)
 
 
+def test_a_flood_of_bytes_hinders_nobody_and_goes_with_its_container(engine: Engine) -> None:
+    script = "while :; do dd if=/dev/zero of=/f bs=1M count=64 2>/dev/null; mv /f /last; done"
+    with Others(engine):
+        container = started(engine, "sh", "-c", script)
+        upper = engine.root / "data" / "containers" / container.id / "upper"
+        last = upper / "last"
+        until_now(last.exists, "it writes", 40)
+        time.sleep(SECONDS)
+        assert last.stat().st_size == 64 * MIB
+        delete(engine, container.id, force=True)
+    until_now(lambda: not upper.exists(), "it goes", 40)
+
+
 def test_a_flood_of_descriptors_ends_at_the_limit_of_the_container(engine: Engine) -> None:
     before = held(engine)
     limit = resources_pb2.Rlimit(name="nofile", soft=128, hard=128)

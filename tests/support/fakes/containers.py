@@ -289,6 +289,9 @@ class FakeDirectories:
             raise self.create_error
         self.standing.add(container.id)
 
+    def exists(self, container_id: str) -> bool:
+        return container_id in self.standing
+
     def write_names(self, container: Container) -> None:
         pass
 

@@ -134,7 +134,9 @@ class FakeHostPorts:
 
     held: set[tuple[int, str]] = field(default_factory=set)
 
-    def hold(self, address: str, port: int, protocol: str) -> tuple[Sequence[FakeHeldPort], int]:
+    def hold(
+        self, address: str, port: int, protocol: str, *, names_holder: bool = True
+    ) -> tuple[Sequence[FakeHeldPort], int]:
         number = port or next(n for n in range(40000, 50000) if (n, protocol) not in self.held)
         if (number, protocol) in self.held:
             raise PortInUse(address=address, port=number, protocol=protocol, holder="another process")

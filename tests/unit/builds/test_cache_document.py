@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fluytd.builds import cache_document
-from fluytd.builds.model import CachedLayer, CacheRecord
+from fluytd.builds.model import CachedLayer, CachedMount, CacheRecord
 from fluytd.errors import EngineError
 from fluytd.ids import Digest
 from fluytd.images.manifests import Descriptor
@@ -22,11 +22,19 @@ def test_what_is_written_is_read_back_but_for_what_is_local() -> None:
     manifest = cache_document.manifest(config, cache_document.layers_of(RECORDS))
     found, layers = cache_document.parse_manifest(manifest, "a cache")
     assert (found.digest, found.size_bytes) == (Digest.of(config), len(config))
-    one, two = cache_document.parse_config(config, layers, "a cache").values()
+    one, two = cache_document.parse_config(config, layers, "a cache").records.values()
     assert (one.key, one.description, one.create_time_unix_nanos) == ("a" * 64, "RUN a", 3)
     assert one.layer is not None
     assert (one.layer.descriptor, one.layer.diff_id, one.layer.layer_id) == (LAYER, OWN.diff_id, "")
     assert (two.key, two.layer) == ("b" * 64, None)
+
+
+def test_cache_mounts_are_written_and_read_back() -> None:
+    mount = CachedMount("c" * 64, "/root/.cache", LAYER)
+    config = cache_document.config(RECORDS, [mount])
+    layers = {one.digest: one for one in cache_document.layers_of([], [mount])}
+    assert cache_document.parse_config(config, layers, "a cache").mounts == {mount.name: mount}
+    assert cache_document.parse_config(cache_document.config(RECORDS), layers, "a cache").mounts == {}
 
 
 def _without(name: str) -> dict[str, Any]:
@@ -48,6 +56,10 @@ def _without(name: str) -> dict[str, Any]:
         {"version": 1, "records": [{"key": "a" * 64, "create_time_unix_nanos": -1}]},
         {"version": 1, "records": [{"key": "a" * 64, "create_time_unix_nanos": "x"}]},
         {"version": 1, "records": [{"key": f"{number:064x}"} for number in range(10_001)]},
+        {"version": 1, "records": [], "mounts": [{"name": "../x", "layer": LAYER.digest}]},
+        {"version": 1, "records": [], "mounts": [{"name": "c" * 64, "layer": Digest.of(b"other")}]},
+        {"version": 1, "records": [], "mounts": [{"name": "c" * 64}]},
+        {"version": 1, "records": [], "mounts": [{"name": "c" * 64, "layer": LAYER.digest}] * 65},
         _without("diff_id"),
         _without("key"),
     ],

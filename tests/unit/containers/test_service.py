@@ -106,6 +106,26 @@ async def test_a_failed_creation_leaves_nothing_and_frees_the_name(bench: Bench)
 
 
 @pytest.mark.parametrize("spec", [SPEC, REMOVED])
+async def test_a_run_whose_directories_cannot_be_made_leaves_nothing(bench: Bench, spec: ContainerSpec) -> None:
+    bench.directories.create_error = StorageFull(operation="mkdir", path="/d", errno=28)
+    with pytest.raises(StorageFull):
+        _ = [event async for event in bench.service.run(spec, "one", detach=True)]
+    assert len(bench.service.ctx.table) == 0
+    bench.assert_clean()
+
+
+async def test_a_run_that_fails_stays_created_durably_with_its_directories(bench: Bench) -> None:
+    bench.runtime.start_error = NOT_FOUND
+    with pytest.raises(ProcessStartFailed):
+        _ = [event async for event in bench.service.run(SPEC, "one", detach=True)]
+    failed = bench.service.get("one")
+    assert (failed.state, failed.exit) == (State.CREATED, ExitStatus(exit_code=127))
+    assert (failed.id in bench.directories.standing, bench.records.durable_count) == (True, 1)
+    await bench.service.delete("one", force=False)
+    bench.assert_clean()
+
+
+@pytest.mark.parametrize("spec", [SPEC, REMOVED])
 async def test_run_sends_created_started_output_and_exited(bench: Bench, spec: ContainerSpec) -> None:
     seen: list[object] = []
     async for event in bench.service.run(spec, "one", detach=False):

@@ -17,7 +17,16 @@ from fluytd.containers.spec import (
     UsersMode,
     UsersSpec,
 )
-from fluytd.containers.user_ids import MAX_UNASKED_IDS, NOBODY, IdRanges, IdSettings, check_users, chosen, inside
+from fluytd.containers.user_ids import (
+    MAX_UNASKED_IDS,
+    NOBODY,
+    IdRanges,
+    IdSettings,
+    check_users,
+    chosen,
+    inside,
+    of_step,
+)
 from fluytd.errors import FieldInvalid, LimitExceeded
 
 SETTINGS = IdSettings(default=UsersMode.AUTO, first_id=1_000_000, pool_count=40_000, range_count=10_000)
@@ -152,6 +161,43 @@ def test_an_image_with_files_of_high_ids_gets_as_many_as_it_needs_unasked() -> N
             choose(spec, *others, image=replace(IMAGE, max_id=2_000))
 
 
+def step_ids(
+    spec: ContainerSpec, *held: IdRange, settings: IdSettings = SETTINGS, image: ImageFacts = IMAGE
+) -> IdRange | None:
+    ranges = IdRanges(settings)
+    for ids in held:
+        ranges.hold(ids)
+    return of_step(spec, image, settings, ranges, "user_namespace")
+
+
+def test_a_step_of_a_build_gets_many_ids_and_fewer_where_those_are_not_free() -> None:
+    large = replace(SETTINGS, pool_count=2**20 + 10_000)
+    assert step_ids(spec_of(), settings=large) == IdRange(1_000_000, MAX_UNASKED_IDS)
+    assert step_ids(spec_of(), IdRange(1_010_000, 1), settings=large) == IdRange(1_000_000, 10_000)
+    assert step_ids(spec_of()) == IdRange(1_000_000, 10_000)
+    assert step_ids(spec_of(), image=replace(IMAGE, max_id=10_000)) == IdRange(1_000_000, 20_000)
+    assert step_ids(spec_of(UsersMode.AUTO, 3_000), settings=large) == IdRange(1_000_000, 3_000)
+    for spec, image in ((spec_of(), MAX_UNASKED_IDS), (spec_of(UsersMode.AUTO, 3_000), 3_000)):
+        with pytest.raises(FieldInvalid, match=rf"user_namespace.* size of {image + 1} or more, or host") as refused:
+            step_ids(spec, image=replace(IMAGE, max_id=image), settings=large)
+        assert refused.value.metadata["field"] == "user_namespace"
+    with pytest.raises(LimitExceeded, match="user_namespace"):
+        step_ids(spec_of(), IdRange(1_000_000, 40_000))
+
+
+def test_a_step_of_a_build_has_the_hosts_users_where_it_must() -> None:
+    cannot = replace(SETTINGS, obstacle="no such mounts")
+    in_host = replace(spec_of(), network=NetworkSpec(mode=NetworkMode.HOST))
+    assert step_ids(spec_of(UsersMode.HOST)) is None
+    assert step_ids(spec_of(), settings=cannot) is None
+    assert step_ids(spec_of(), settings=replace(SETTINGS, default=UsersMode.HOST)) is None
+    assert step_ids(in_host) is None
+    asked = replace(in_host, namespaces=NamespacesSpec(user=UsersSpec(UsersMode.AUTO)))
+    for spec, settings in ((spec_of(UsersMode.AUTO), cannot), (asked, SETTINGS)):
+        with pytest.raises(FieldInvalid, match="user_namespace"):
+            step_ids(spec, settings=settings)
+
+
 def test_users_inside_are_those_of_the_range() -> None:
     ids = IdRange(1_000_000, 100)
     assert [inside(ids, uid) for uid in (1_000_000, 1_000_099, 1_000_100, 0)] == [0, 99, NOBODY, NOBODY]
@@ -163,5 +209,5 @@ def test_users_inside_are_those_of_the_range() -> None:
 )
 def test_a_number_of_ids_that_cannot_be_is_refused(mode: UsersMode, size: int) -> None:
     with pytest.raises(FieldInvalid, match=r"spec\.namespaces\.user\.size"):
-        check_users(spec_of(mode, size))
-    check_users(spec_of(UsersMode.AUTO, 1_000))
+        check_users(UsersSpec(mode, size))
+    check_users(UsersSpec(UsersMode.AUTO, 1_000))

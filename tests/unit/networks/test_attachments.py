@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fluytd.containers.model import Container, ImageFacts, Resolved, State
+from fluytd.containers.publishing import PortChanges, changed
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, NetworkMode, NetworkSpec, PortSpec
-from fluytd.errors import AddressInUse, LimitExceeded, NetworkNotFound, PortInUse
+from fluytd.errors import AddressInUse, FieldInvalid, LimitExceeded, NetworkNotFound, PortInUse
 from fluytd.networks.attachments import Attachments
 from fluytd.networks.elements import port_elements, with_default_route
 from fluytd.networks.kernel_spec import Element
@@ -76,6 +77,38 @@ def test_ports_of_a_number_come_before_those_of_any() -> None:
     service = attachments()
     _, ports = service.join(container(published_ports=(PortSpec(80), PortSpec(81, 40000))))
     assert [(one.container_port, one.host_port) for one in ports] == [(81, 40000), (80, 40001)]
+
+
+def test_of_a_range_the_first_that_is_free_is_taken_after_those_of_a_number() -> None:
+    host_ports = FakeHostPorts({(8001, "tcp")})
+    service = attachments(host_ports=host_ports)
+    asked = PortSpec(80, 8000, host_port_count=4)
+    _, ports = service.join(container("a", published_ports=(asked, PortSpec(81, 8000))))
+    assert [(one.container_port, one.host_port) for one in ports] == [(81, 8000), (80, 8002)]
+    _, ports = service.join(container("b", published_ports=(asked,)))
+    assert [one.host_port for one in ports] == [8003]
+    before = set(host_ports.held)
+    with pytest.raises(PortInUse, match="port 8000-8003/tcp") as caught:
+        service.join(container("c", published_ports=(asked,)))
+    assert caught.value.field == "spec.network.published_ports[0].host_port"
+    assert host_ports.held == before
+
+
+def test_a_port_of_a_range_goes_by_its_number_by_the_range_or_by_the_containers_alone() -> None:
+    service = attachments()
+    asked = PortSpec(80, 8000, host_port_count=4)
+    joined = container("a", published_ports=(PortSpec(81, 8000), asked))
+    endpoints, ports = service.join(joined)
+    running = replace(joined, endpoints=endpoints, published_ports=ports)
+    for removed in (PortSpec(80, 8001), asked, PortSpec(80)):
+        left, gone = changed(running, PortChanges(removed=(removed,)))
+        assert ([one.container_port for one in left], [one.host_port for one in gone]) == ([81], [8001])
+    for removed in (PortSpec(80, 8000), PortSpec(80, 8002, host_port_count=2)):
+        with pytest.raises(FieldInvalid, match="is no port"):
+            changed(running, PortChanges(removed=(removed,)))
+    # What takes its place may have its number.
+    change = service.publisher.change(running, [asked], [port for port in ports if port.container_port == 80])
+    assert [one.host_port for one in change.added] == [8001]
 
 
 def test_the_number_of_ports_is_bounded() -> None:

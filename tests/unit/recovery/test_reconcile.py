@@ -1,6 +1,7 @@
 """What is decided about the difference between records and host: cases, and properties over all of them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,18 @@ def test_creations_and_deletions_under_way_end_without_a_container() -> None:
 
 def test_directories_that_are_gone_are_made_again_only_if_they_held_nothing() -> None:
     assert reconcile([record(State.CREATED, run_number=0)], Observed()) == [RestoreDirectories(IDS[0])]
+    # A start that was refused before they were made.
+    assert reconcile([record(State.CREATED)], Observed()) == [RestoreDirectories(IDS[0])]
     assert [type(action) for action in reconcile([record(State.EXITED)], Observed())] == [MarkUnknown]
+
+
+def test_a_first_start_whose_directories_were_not_made_yet_is_undone_with_directories() -> None:
+    def kinds(**of_record: Any) -> list[type]:
+        return [type(action) for action in reconcile([record(State.STARTING, **of_record)], Observed())]
+
+    assert kinds() == [RestoreDirectories, UndoStart, Release]
+    assert kinds(run_number=2) == [UndoStart, Release]
+    assert kinds(auto_remove=True) == [UndoStart, Remove]
 
 
 def test_names_that_are_no_ids_are_left_alone() -> None:

@@ -1,6 +1,7 @@
 """The records' thread: transactions, events within them, durability options, failures."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -93,6 +94,20 @@ async def test_lazy_writes_come_before_a_read_and_before_a_durable_write(db: Dat
     else:
         assert await db.read(lambda txn: txn.one("SELECT count(*) FROM images")) == (1,)
         assert delivered == [[1]]
+
+
+async def test_writes_that_wait_together_share_a_transaction_and_no_more_than_needed_wait_for_the_disk(
+    db: Database,
+) -> None:
+    delivered: list[list[int]] = []
+    db.deliver_to(lambda events: delivered.append([event.sequence for event in events]))
+    is_free = threading.Event()
+    held = db.submit(lambda txn: is_free.wait(10))
+    durable = [False, True, False, True, False]
+    futures = [db.submit(_insert(number), durable=one) for number, one in enumerate(durable)]
+    is_free.set()
+    await asyncio.gather(held, *futures)
+    assert delivered == [[1], [2, 3, 4], [5]]
 
 
 async def test_a_lazy_write_alone_is_carried_out_a_moment_later(db: Database) -> None:

@@ -14,6 +14,7 @@ pub struct Wishes {
     pub sbom: bool,
     pub annotations: BTreeMap<String, String>,
     pub index_annotations: BTreeMap<String, String>,
+    pub manifest_descriptor_annotations: BTreeMap<String, String>,
 }
 
 /// What the command asks for. `--provenance` and `--sbom` are short for `--attest`, and win over it.
@@ -85,49 +86,37 @@ fn sbom(text: &str) -> Result<bool, Failure> {
     }
 }
 
-/// `[manifest:|index:][...]NAME=VALUE`; without a place it is the manifest's.
+/// `[manifest:|index:|manifest-descriptor:][...]NAME=VALUE`, several places divided by commas; without one it is the
+/// manifest's.
+///
+/// Source: docker buildx build, `--annotation`.
 fn annotate(wishes: &mut Wishes, text: &str) -> Result<(), Failure> {
-    let help = "write NAME=VALUE, manifest:NAME=VALUE or index:NAME=VALUE";
+    let help = "write NAME=VALUE, manifest:NAME=VALUE, index:NAME=VALUE or manifest-descriptor:NAME=VALUE";
     let (place, rest) = match text.split_once(':') {
-        Some((place, rest)) if place.split(',').all(|one| matches!(one, "manifest" | "index")) => {
-            (place, rest)
-        }
+        Some((place, rest)) if is_place(place) => (place, rest),
         _ => ("manifest", text),
     };
     let (name, value) =
         rest.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| usage(text, help))?;
-    if name.starts_with("manifest-descriptor") || name.starts_with("index-descriptor") {
-        return Err(usage(text, help));
-    }
     for one in place.split(',') {
-        let all = if one == "index" { &mut wishes.index_annotations } else { &mut wishes.annotations };
+        let all = match one {
+            "manifest" => &mut wishes.annotations,
+            "index" => &mut wishes.index_annotations,
+            "manifest-descriptor" => &mut wishes.manifest_descriptor_annotations,
+            // The index has no descriptor but in an archive, and a platform of its own none is annotated for.
+            _ => return Err(usage(&format!("{one}:"), help)),
+        };
         all.insert(name.to_owned(), value.to_owned());
     }
     Ok(())
 }
 
-/// The reference of `--cache-from` and `--cache-to`.
-pub fn parse_cache(text: &str) -> Result<String, String> {
-    if !text.contains('=') {
-        return Ok(text.to_owned());
-    }
-    let (mut kind, mut reference) = (None, None);
-    for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("type", value)) => kind = Some(value),
-            Some(("ref", value)) if !value.is_empty() => reference = Some(value),
-            // Every step of the build is written, as Docker's mode=max does.
-            Some(("mode", "max")) => {}
-            _ => return Err(format!("`{part}` is not known: write type=registry,ref=REFERENCE")),
-        }
-    }
-    match (kind, reference) {
-        (Some("registry"), Some(reference)) => Ok(reference.to_owned()),
-        (Some("registry") | None, _) => Err("write type=registry,ref=REFERENCE".to_owned()),
-        (Some(other), _) => {
-            Err(format!("type={other} is not built: caches go to a registry (type=registry,ref=REFERENCE)"))
-        }
-    }
+/// Whether every part is one of Docker's places, with or without a platform.
+fn is_place(text: &str) -> bool {
+    text.split(',').all(|one| {
+        let kind = one.split_once('[').map_or(one, |(kind, _)| kind);
+        matches!(kind, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
+    })
 }
 
 #[cfg(test)]
@@ -156,20 +145,6 @@ mod tests {
     }
 
     #[test]
-    fn caches_are_in_registries() {
-        for text in
-            ["host/cache:1", "type=registry,ref=host/cache:1", "ref=host/cache:1,mode=max,type=registry"]
-        {
-            assert_eq!(parse_cache(text).unwrap(), "host/cache:1", "{text}");
-        }
-        for wrong in
-            ["type=local,dest=x", "type=registry", "ref=a", "type=registry,ref=a,mode=min", "type=inline"]
-        {
-            assert!(parse_cache(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn annotations_have_a_place() {
         let mut wishes = Wishes::default();
         for text in ["a=1", "index:b=2", "manifest,index:c=3=4", "org.example:d=5"] {
@@ -179,7 +154,10 @@ mod tests {
         assert_eq!(names(&wishes.annotations), "a c org.example:d");
         assert_eq!(names(&wishes.index_annotations), "b c");
         assert_eq!(wishes.annotations["c"], "3=4");
-        for wrong in ["a", "=1", "index:=1", "manifest-descriptor:a=1"] {
+        annotate(&mut wishes, "manifest-descriptor,index:e=5").unwrap();
+        assert_eq!(names(&wishes.manifest_descriptor_annotations), "e");
+        assert_eq!(names(&wishes.index_annotations), "b c e");
+        for wrong in ["a", "=1", "index:=1", "index-descriptor:a=1", "manifest[linux/amd64]:a=1"] {
             assert!(annotate(&mut wishes, wrong).is_err(), "{wrong}");
         }
     }

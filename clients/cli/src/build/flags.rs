@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::exchange::{self, Cache};
 use super::output::{self, Output};
 use crate::api::v1::types;
 use crate::failure::Failure;
@@ -49,7 +50,7 @@ pub struct BuildCommand {
     /// Value of an ARG, NAME=value; a bare NAME is taken from the environment. They show in the history
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Further context, NAME=folder, NAME=docker-image://reference or NAME=URL
+    /// Further context, NAME=folder, NAME=docker-image://reference, NAME=oci-layout://folder[:tag|@digest] or NAME=URL
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
     /// Label of the image, NAME=value
@@ -67,12 +68,14 @@ pub struct BuildCommand {
     /// Use no cached result of this stage
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
-    /// Cache in a registry to take results from: a reference, or type=registry,ref=REFERENCE
-    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
-    pub cache_from: Vec<String>,
-    /// Reference in a registry to write results to, as with --cache-from
-    #[arg(long, value_name = "REFERENCE", value_parser = super::attest::parse_cache)]
-    pub cache_to: Option<String>,
+    /// Cache to take results from: a reference, type=registry,ref=REFERENCE or type=local,src=FOLDER[,tag=TAG];
+    /// mounts=true also fills empty cache mounts
+    #[arg(long, value_name = "CACHE", value_parser = exchange::parse_from)]
+    pub cache_from: Vec<Cache>,
+    /// Where results are written to: a reference, type=registry,ref=REFERENCE or type=local,dest=FOLDER[,tag=TAG];
+    /// mode=min for the image's own stages only, mounts=true with what is in cache mounts
+    #[arg(long, value_name = "CACHE", value_parser = exchange::parse_to)]
+    pub cache_to: Vec<Cache>,
     /// Resolve base images anew
     #[arg(long)]
     pub pull: bool,
@@ -82,6 +85,9 @@ pub struct BuildCommand {
     /// Network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
+    /// User ids of RUN: host, auto for a range of the step's own, or auto:COUNT
+    #[arg(long, value_name = "MODE", value_parser = crate::confinement_flags::parse_users)]
+    pub userns: Option<types::UserNamespaceSpec>,
     /// Line of /etc/hosts of RUN, NAME:ADDRESS
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
@@ -130,13 +136,13 @@ pub struct BuildCommand {
     /// Attest how the image was made: true, mode=min or max, version=v0.2 or v1, builder-id=URI
     #[arg(long, value_name = "PROVENANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub provenance: Option<String>,
-    /// Attest the packages of dpkg and apk in the image, as SPDX
+    /// Attest the packages of dpkg, apk and rpm in the image, as SPDX
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub sbom: Option<String>,
     /// What is attested: type=provenance[,mode=max] or type=sbom
     #[arg(long, value_name = "type=TYPE")]
     pub attest: Vec<String>,
-    /// Annotation, [manifest:|index:]NAME=VALUE
+    /// Annotation, [manifest:|index:|manifest-descriptor:]NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     pub annotation: Vec<String>,
     /// Only check the Dockerfile; exit code 1 if there are warnings

@@ -3,8 +3,11 @@
 mod attest;
 mod cache;
 mod context;
+mod exchange;
 mod flags;
 mod history;
+mod images;
+mod layout;
 mod output;
 mod remembered;
 mod show;
@@ -42,6 +45,15 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let is_cache_only =
         !command.output.is_empty() && command.output.iter().all(|one| *one == Output::CacheOnly);
     let wishes = attest::wishes(&command)?;
+    let (in_registries, in_folders): (Vec<_>, Vec<_>) =
+        command.cache_to.iter().partition(|cache| cache.reference().is_some());
+    if in_registries.len() > 1 {
+        return Err(Failure::usage(
+            "--cache-to names several registries",
+            "name one; folders may stand beside it",
+        ));
+    }
+    let in_registry = in_registries.first().copied();
     let request = BuildImageRequest {
         context: Some(context::send(channel.clone(), found.context, is_quiet).await?),
         named_contexts: named_contexts(&channel, &command, is_quiet).await?,
@@ -56,6 +68,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         no_cache_stages: command.no_cache_filter.clone(),
         pull: command.pull,
         network_mode: command.network.clone().unwrap_or_default(),
+        user_namespace: command.userns,
         extra_hosts: command.add_host.clone(),
         resources: command.resources(),
         rlimits: command.ulimit.clone(),
@@ -73,16 +86,21 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         check_only: command.check,
         source_date: flags::source_date()?,
         is_filtered: true,
-        cache_from: command.cache_from.clone(),
-        cache_to: command.cache_to.clone().unwrap_or_default(),
+        cache_sources: exchange::sources(&channel, &command.cache_from, is_quiet).await?,
+        cache_to: in_registry
+            .map(|cache| cache.reference().unwrap_or_default().to_owned())
+            .unwrap_or_default(),
+        cache_to_spec: in_registry.map(exchange::Cache::spec),
         provenance_spec: wishes.provenance,
         sbom: wishes.sbom,
         annotations: wishes.annotations,
         index_annotations: wishes.index_annotations,
+        manifest_descriptor_annotations: wishes.manifest_descriptor_annotations,
         ..Default::default()
     };
     let answer = BuildServiceClient::new(channel.clone()).build_image(request).await?.into_inner();
     let begun = answer.operation.unwrap_or_default();
+    let build_id = begun.id.clone();
     let ended = show::follow(channel.clone(), begun, command.progress, is_quiet).await?;
     let Some(OperationResult::BuildResult(result)) = ended.result else {
         return Err(Failure::cut_off("build"));
@@ -95,6 +113,12 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
             eprintln!("Check complete, no warnings found.");
         }
         return Ok(u8::from(!result.warnings.is_empty()));
+    }
+    for cache in in_folders {
+        match exchange::save(&channel, &build_id, cache, is_quiet).await {
+            Err(failure) if cache.ignores_error => eprintln!("warning: {}", failure.message),
+            saved => saved?,
+        }
     }
     if let Some(path) = &command.iidfile {
         write(path, &result.image_id)?;
@@ -129,6 +153,7 @@ async fn auths(
         bases(&String::from_utf8_lossy(dockerfile)).map(|base| credentials::registry_of(base).to_owned()),
     );
     let caches = command.cache_from.iter().chain(&command.cache_to);
+    let caches = caches.filter_map(exchange::Cache::reference);
     registries.extend(caches.map(|cache| credentials::registry_of(cache).to_owned()));
     registries.sort();
     registries.dedup();
@@ -173,12 +198,13 @@ async fn named_contexts(
 ) -> Result<BTreeMap<String, BuildSource>, Failure> {
     let mut sources = BTreeMap::new();
     for (name, value) in pairs(&command.build_context) {
-        let source = match value.strip_prefix("docker-image://") {
-            Some(reference) => BuildSource { source: Some(Source::Image(reference.to_owned())) },
-            None => {
-                let found = context::Context::named(&value)?;
-                context::send(channel.clone(), found, is_quiet).await?
-            }
+        let source = if let Some(reference) = value.strip_prefix("docker-image://") {
+            BuildSource { source: Some(Source::Image(reference.to_owned())) }
+        } else if let Some(place) = value.strip_prefix("oci-layout://") {
+            images::send(channel.clone(), place, command, is_quiet).await?
+        } else {
+            let found = context::Context::named(&value)?;
+            context::send(channel.clone(), found, is_quiet).await?
         };
         sources.insert(name, source);
     }

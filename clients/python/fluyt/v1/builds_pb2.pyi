@@ -9,6 +9,7 @@ from fluyt.v1.types import operation_pb2 as _operation_pb2
 from fluyt.v1.types import platform_pb2 as _platform_pb2
 from fluyt.v1.types import registry_auth_pb2 as _registry_auth_pb2
 from fluyt.v1.types import resources_pb2 as _resources_pb2
+from fluyt.v1.types import security_pb2 as _security_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -259,6 +260,26 @@ class BuildImageRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ManifestDescriptorAnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CONTEXT_FIELD_NUMBER: _builtins.int
     NAMED_CONTEXTS_FIELD_NUMBER: _builtins.int
     DOCKERFILE_PATH_FIELD_NUMBER: _builtins.int
@@ -290,6 +311,10 @@ class BuildImageRequest(_message.Message):
     PROVENANCE_SPEC_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     INDEX_ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    USER_NAMESPACE_FIELD_NUMBER: _builtins.int
+    MANIFEST_DESCRIPTOR_ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    CACHE_SOURCES_FIELD_NUMBER: _builtins.int
+    CACHE_TO_SPEC_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -311,7 +336,7 @@ class BuildImageRequest(_message.Message):
     provenance: _builtins.bool
     """OPTIONAL. Add a provenance attestation. Default: false."""
     sbom: _builtins.bool
-    """OPTIONAL. Add a bill of materials (SPDX) of the packages of dpkg and apk. Default: false."""
+    """OPTIONAL. Add a bill of materials (SPDX) of the packages of dpkg, apk and rpm. Default: false."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     is_filtered: _builtins.bool
@@ -392,6 +417,25 @@ class BuildImageRequest(_message.Message):
     def index_annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """OPTIONAL. Annotations of the index, where there is one. Default: none."""
 
+    @_builtins.property
+    def user_namespace(self) -> _security_pb2.UserNamespaceSpec:
+        """OPTIONAL. Whose the users of each RUN are; AUTO is refused for a RUN in the host's network, which has the host's
+        users where nothing is said. Owners in the image are those of inside either way. Default: the engine's setting; with
+        it a step has 1048576 ids, where so many are free.
+        """
+
+    @_builtins.property
+    def manifest_descriptor_annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """OPTIONAL. Annotations of the descriptors of the manifests in the index; given, an index is made. Default: none."""
+
+    @_builtins.property
+    def cache_sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___BuildCacheSource]:
+        """OPTIONAL. Caches to take results from besides `cache_from`, looked at after it. Default: none."""
+
+    @_builtins.property
+    def cache_to_spec(self) -> Global___BuildCacheSpec:
+        """OPTIONAL. What is written to `cache_to`. Default: every result, no cache mounts."""
+
     def __init__(
         self,
         *,
@@ -426,14 +470,103 @@ class BuildImageRequest(_message.Message):
         provenance_spec: Global___ProvenanceSpec | None = ...,
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         index_annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        user_namespace: _security_pb2.UserNamespaceSpec | None = ...,
+        manifest_descriptor_annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cache_sources: _abc.Iterable[Global___BuildCacheSource] | None = ...,
+        cache_to_spec: Global___BuildCacheSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_to_spec", b"cache_to_spec", "context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date", "user_namespace", b"user_namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_to", b"cache_to", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BuildImageRequest: _TypeAlias = BuildImageRequest  # noqa: Y015
+
+@_typing.final
+class BuildCacheSource(_message.Message):
+    """A cache that a build takes results from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    CONTEXT_ID_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """Reference of a cache in a registry."""
+    context_id: _builtins.str
+    """Id of an uploaded context: an OCI layout with the blobs that the manifest names."""
+    manifest_digest: _builtins.str
+    """REQUIRED with `context_id`, else OPTIONAL and empty. Digest of the cache's manifest."""
+    mounts: _builtins.bool
+    """OPTIONAL. Fill cache mounts that are absent or empty here with what the cache has for their id. Default: false."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        context_id: _builtins.str = ...,
+        manifest_digest: _builtins.str = ...,
+        mounts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context_id", b"context_id", "reference", b"reference", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_id", b"context_id", "manifest_digest", b"manifest_digest", "mounts", b"mounts", "reference", b"reference", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["reference", "context_id"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___BuildCacheSource: _TypeAlias = BuildCacheSource  # noqa: Y015
+
+@_typing.final
+class BuildCacheSpec(_message.Message):
+    """What a cache is written of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BuildCacheSpec._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MODE_UNSPECIFIED: BuildCacheSpec._Mode.ValueType  # 0
+        """As MODE_MAX."""
+        MODE_MIN: BuildCacheSpec._Mode.ValueType  # 1
+        """Results of the stages that the image consists of."""
+        MODE_MAX: BuildCacheSpec._Mode.ValueType  # 2
+        """Every result that the build stands on."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """How many results."""
+
+    MODE_UNSPECIFIED: BuildCacheSpec.Mode.ValueType  # 0
+    """As MODE_MAX."""
+    MODE_MIN: BuildCacheSpec.Mode.ValueType  # 1
+    """Results of the stages that the image consists of."""
+    MODE_MAX: BuildCacheSpec.Mode.ValueType  # 2
+    """Every result that the build stands on."""
+
+    MODE_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
+    mode: Global___BuildCacheSpec.Mode.ValueType
+    """OPTIONAL. How many. Default: MODE_MAX."""
+    mounts: _builtins.bool
+    """OPTIONAL. Also what is in the cache mounts of its steps, at most 1 GiB of each. Default: false."""
+    def __init__(
+        self,
+        *,
+        mode: Global___BuildCacheSpec.Mode.ValueType = ...,
+        mounts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "mounts", b"mounts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildCacheSpec: _TypeAlias = BuildCacheSpec  # noqa: Y015
 
 @_typing.final
 class ProvenanceSpec(_message.Message):
@@ -1262,3 +1395,107 @@ class PruneBuildCacheResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneBuildCacheResponse: _TypeAlias = PruneBuildCacheResponse  # noqa: Y015
+
+@_typing.final
+class SaveBuildCacheRequest(_message.Message):
+    """Request of SaveBuildCache."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILD_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    PRESENT_DIGESTS_FIELD_NUMBER: _builtins.int
+    build_id: _builtins.str
+    """REQUIRED. Id of the build's operation."""
+    tag: _builtins.str
+    """OPTIONAL. Name of the cache in the layout. Default: `latest`."""
+    @_builtins.property
+    def spec(self) -> Global___BuildCacheSpec:
+        """OPTIONAL. What is sent. Default: every result, no cache mounts."""
+
+    @_builtins.property
+    def present_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Digests of blobs that the caller has already, which are left out; at most 20,000. Default: none."""
+
+    def __init__(
+        self,
+        *,
+        build_id: _builtins.str = ...,
+        spec: Global___BuildCacheSpec | None = ...,
+        tag: _builtins.str = ...,
+        present_digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "present_digests", b"present_digests", "spec", b"spec", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveBuildCacheRequest: _TypeAlias = SaveBuildCacheRequest  # noqa: Y015
+
+@_typing.final
+class SaveBuildCacheResponse(_message.Message):
+    """Response of SaveBuildCache."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Bytes of the tar, at most 256 KiB."""
+    @_builtins.property
+    def complete(self) -> Global___SaveBuildCacheComplete:
+        """All was sent."""
+
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+        complete: Global___SaveBuildCacheComplete | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "complete", b"complete", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "complete", b"complete", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["chunk", "complete"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___SaveBuildCacheResponse: _TypeAlias = SaveBuildCacheResponse  # noqa: Y015
+
+@_typing.final
+class SaveBuildCacheComplete(_message.Message):
+    """The end of a cache that was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """OUTPUT_ONLY. Bytes of the tar."""
+    digest: _builtins.str
+    """OUTPUT_ONLY. SHA-256 digest of the tar."""
+    manifest_digest: _builtins.str
+    """OUTPUT_ONLY. Digest of the cache's manifest."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OUTPUT_ONLY. What was left out, and why, for a person."""
+
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        manifest_digest: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "manifest_digest", b"manifest_digest", "size_bytes", b"size_bytes", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveBuildCacheComplete: _TypeAlias = SaveBuildCacheComplete  # noqa: Y015

@@ -70,6 +70,11 @@ class BuildServiceStub:
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheResponse.FromString,
                 _registered_method=True)
+        self.SaveBuildCache = channel.unary_stream(
+                '/fluyt.v1.BuildService/SaveBuildCache',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheResponse.FromString,
+                _registered_method=True)
         self.PruneBuildCache = channel.unary_unary(
                 '/fluyt.v1.BuildService/PruneBuildCache',
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.PruneBuildCacheRequest.SerializeToString,
@@ -142,6 +147,16 @@ class BuildServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveBuildCache(self, request, context):
+        """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
+        BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
+        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+        stream ends with `complete`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PruneBuildCache(self, request, context):
         """Begins to delete records of the build cache that no build uses and answers at once. State needed: none. State
         after: they are gone. Idempotent in effect. Cancel: of this call does nothing to the operation.
@@ -187,6 +202,11 @@ def add_BuildServiceServicer_to_server(servicer, server):
                     servicer.ListBuildCache,
                     request_deserializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_builds__pb2.ListBuildCacheResponse.SerializeToString,
+            ),
+            'SaveBuildCache': grpc.unary_stream_rpc_method_handler(
+                    servicer.SaveBuildCache,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheResponse.SerializeToString,
             ),
             'PruneBuildCache': grpc.unary_unary_rpc_method_handler(
                     servicer.PruneBuildCache,
@@ -384,6 +404,33 @@ class BuildService:
             '/fluyt.v1.BuildService/ListBuildCache',
             fluyt_dot_v1_dot_builds__pb2.ListBuildCacheRequest.SerializeToString,
             fluyt_dot_v1_dot_builds__pb2.ListBuildCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveBuildCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fluyt.v1.BuildService/SaveBuildCache',
+            fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.SaveBuildCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,

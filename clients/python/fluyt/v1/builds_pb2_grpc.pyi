@@ -66,6 +66,12 @@ class BuildServiceStub:
     """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
     """
+    SaveBuildCache: _grpc.UnaryStreamMultiCallable[_builds_pb2.SaveBuildCacheRequest, _builds_pb2.SaveBuildCacheResponse]
+    """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
+    BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
+    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+    stream ends with `complete`.
+    """
     PruneBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]
     """Begins to delete records of the build cache that no build uses and answers at once. State needed: none. State
     after: they are gone. Idempotent in effect. Cancel: of this call does nothing to the operation.
@@ -108,6 +114,12 @@ class BuildServiceAsyncStub(BuildServiceStub):
     ListBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]  # type: ignore[assignment]
     """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
     Cancel: nothing is left to undo.
+    """
+    SaveBuildCache: _aio.UnaryStreamMultiCallable[_builds_pb2.SaveBuildCacheRequest, _builds_pb2.SaveBuildCacheResponse]  # type: ignore[assignment]
+    """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
+    BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
+    State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+    stream ends with `complete`.
     """
     PruneBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildCacheRequest, _builds_pb2.PruneBuildCacheResponse]  # type: ignore[assignment]
     """Begins to delete records of the build cache that no build uses and answers at once. State needed: none. State
@@ -183,6 +195,17 @@ class BuildServiceServicer:
     ) -> _typing.Union[_builds_pb2.ListBuildCacheResponse, _abc.Awaitable[_builds_pb2.ListBuildCacheResponse]]:
         """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
         Cancel: nothing is left to undo.
+        """
+
+    def SaveBuildCache(
+        self,
+        request: _builds_pb2.SaveBuildCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_builds_pb2.SaveBuildCacheResponse], _abc.AsyncIterator[_builds_pb2.SaveBuildCacheResponse]]:
+        """Sends the results that a build stands on as an OCI layout in a tar, for a folder of the caller's: what
+        BuildCacheSource.context_id takes. State needed: the build SUCCEEDED, under this daemon, and is one of the last 100.
+        State after: unchanged. Idempotent: the same results give the same bytes. Cancel: nothing is left to undo. The
+        stream ends with `complete`.
         """
 
     def PruneBuildCache(

@@ -235,7 +235,9 @@ class CreateVolumeRequest(_message.Message):
     driver: _builtins.str
     """OPTIONAL. Driver. Default: `local`."""
     limit_bytes: _builtins.int
-    """OPTIONAL. Bound in bytes, where the file system has project quotas. Default: 0, none."""
+    """OPTIONAL. Bound in bytes, 1 MiB at least; for the driver `local` PROJECT_QUOTA_UNAVAILABLE where the file system of the
+    data root keeps no quotas of projects. Default: 0, none.
+    """
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     @_builtins.property

@@ -6,35 +6,44 @@ from typing import Final
 from fluyt.v1 import builds_pb2
 from fluyt.v1.types import operation_pb2
 from fluytd.api.convert.auth import from_auth
-from fluytd.api.convert.confinement import from_resources
+from fluytd.api.convert.confinement import from_resources, from_users
 from fluytd.api.convert.images import from_platform
 from fluytd.api.convert.operations import to_build_result, to_build_step, to_platform
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
+from fluytd.builds.cache_packing import SentCache
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
     MAX_ANNOTATIONS,
     MAX_ANNOTATIONS_BYTES,
     MAX_BUILDER_ID_CHARS,
+    MAX_CACHE_TAG_CHARS,
     MAX_CACHES,
     MAX_LABELS,
     MAX_NAMED_CONTEXTS,
     MAX_PLATFORMS,
+    MAX_PRESENT_DIGESTS,
     MAX_REFERENCES,
     MAX_SECRETS_BYTES,
+    USERS_FIELD,
     BuildEntry,
     BuildRequest,
     CacheRecord,
+    CacheSource,
+    CacheSpec,
     ContextSource,
     GitContext,
     HttpContext,
     ImageSource,
     ProvenanceWish,
+    RegistryCache,
+    UploadedCache,
     UploadedSource,
 )
 from fluytd.builds.ports import OfferedEntry
 from fluytd.containers.spec import RlimitSpec
+from fluytd.containers.user_ids import check_users
 from fluytd.errors import FieldInvalid, LimitExceeded
-from fluytd.ids import ImageReference
+from fluytd.ids import Digest, ImageReference
 from fluytd.images.platforms import Platform
 from fluytd.operations.model import BuildStepState
 
@@ -55,6 +64,8 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
     _check_sizes(message)
     if message.network_mode not in _NETWORKS:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
+    users = from_users(message.user_namespace, USERS_FIELD)
+    check_users(users, USERS_FIELD)
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -71,6 +82,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         no_cache_stages=frozenset(message.no_cache_stages),
         pull=message.pull,
         network_mode=message.network_mode or "default",
+        users=users,
         extra_hosts=tuple(message.extra_hosts),
         resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
@@ -86,8 +98,13 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         sbom=message.sbom,
         annotations=dict(message.annotations),
         index_annotations=dict(message.index_annotations),
-        cache_from=tuple(ImageReference.parse(text).with_default_tag() for text in message.cache_from),
+        manifest_descriptor_annotations=dict(message.manifest_descriptor_annotations),
+        cache_from=(
+            *(RegistryCache(ImageReference.parse(text).with_default_tag()) for text in message.cache_from),
+            *(_cache_source(source, index) for index, source in enumerate(message.cache_sources)),
+        ),
         cache_to=_cache_to(message.cache_to),
+        cache_to_spec=from_cache_spec(message.cache_to_spec),
     )
 
 
@@ -108,11 +125,12 @@ def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
         "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
         "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
         "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
-        "MAX_CACHES": (MAX_CACHES, len(message.cache_from), "cache_from"),
+        "MAX_CACHES": (MAX_CACHES, len(message.cache_from) + len(message.cache_sources), "cache_from"),
         "MAX_PLATFORMS": (MAX_PLATFORMS, len(message.platforms), "platforms"),
     }
     _check_annotations(message.annotations, "annotations")
     _check_annotations(message.index_annotations, "index_annotations")
+    _check_annotations(message.manifest_descriptor_annotations, "manifest_descriptor_annotations")
     for limit, (value, actual, field) in sizes.items():
         if actual > value:
             raise LimitExceeded(limit=limit, limit_value=value, actual=actual, subject=field)
@@ -129,6 +147,50 @@ def _cache_to(text: str) -> ImageReference | None:
     if reference.digest is not None:
         raise FieldInvalid(field="cache_to", rule="must have no digest: the cache's is not known before")
     return reference
+
+
+def _cache_source(message: builds_pb2.BuildCacheSource, index: int) -> CacheSource:
+    field = f"cache_sources[{index}]"
+    match message.WhichOneof("source"):
+        case "reference":
+            if message.manifest_digest:
+                raise FieldInvalid(field=f"{field}.manifest_digest", rule="stands beside context_id only")
+            return RegistryCache(ImageReference.parse(message.reference).with_default_tag(), message.mounts)
+        case "context_id":
+            return UploadedCache(message.context_id, Digest.parse(message.manifest_digest), message.mounts)
+        case _:
+            raise FieldInvalid(field=field, rule="must name a source")
+
+
+def from_cache_spec(message: builds_pb2.BuildCacheSpec) -> CacheSpec:
+    """What a cache is written of."""
+    return CacheSpec(message.mode == builds_pb2.BuildCacheSpec.MODE_MIN, message.mounts)
+
+
+def from_save_cache(message: builds_pb2.SaveBuildCacheRequest) -> tuple[str, frozenset[Digest]]:
+    """Tag and blobs that the caller has. Raises FIELD_INVALID, LIMIT_EXCEEDED, DIGEST_INVALID."""
+    count = len(message.present_digests)
+    if count > MAX_PRESENT_DIGESTS:
+        raise LimitExceeded(
+            limit="MAX_PRESENT_DIGESTS", limit_value=MAX_PRESENT_DIGESTS, actual=count, subject="present_digests"
+        )
+    if len(message.tag) > MAX_CACHE_TAG_CHARS:
+        raise FieldInvalid(field="tag", rule=f"must have at most {MAX_CACHE_TAG_CHARS} characters")
+    return message.tag or "latest", frozenset(Digest.parse(text) for text in message.present_digests)
+
+
+def to_saved_cache(part: bytes | SentCache) -> builds_pb2.SaveBuildCacheResponse:
+    """A part of a cache that is sent."""
+    if isinstance(part, bytes):
+        return builds_pb2.SaveBuildCacheResponse(chunk=part)
+    return builds_pb2.SaveBuildCacheResponse(
+        complete=builds_pb2.SaveBuildCacheComplete(
+            size_bytes=part.sent.size_bytes,
+            digest=part.sent.digest,
+            manifest_digest=part.manifest_digest,
+            warnings=part.warnings,
+        )
+    )
 
 
 def _check_annotations(annotations: Mapping[str, str], field: str) -> None:

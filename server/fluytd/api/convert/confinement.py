@@ -138,11 +138,16 @@ def to_security(security: SecuritySpec) -> security_pb2.SecuritySpec:
     return message
 
 
+def from_users(message: security_pb2.UserNamespaceSpec, field: str) -> UsersSpec:
+    """Whose users are asked for. Raises FIELD_INVALID."""
+    return UsersSpec(choice(_USERS_MODES, message.mode, f"{field}.mode"), message.size)
+
+
 def from_namespaces(message: security_pb2.NamespacesSpec) -> NamespacesSpec:
     """The namespaces. Raises FIELD_INVALID (`spec.namespaces...`)."""
     user = message.user
     return NamespacesSpec(
-        user=UsersSpec(choice(_USERS_MODES, user.mode, "spec.namespaces.user.mode"), user.size),
+        user=from_users(user, "spec.namespaces.user"),
         **{
             name: NamespaceSpec(
                 choice(_MODES, getattr(message, name).mode, f"spec.namespaces.{name}.mode"),

@@ -16,7 +16,7 @@ from fluytd.api.convert.confinement import (
 from fluytd.api.convert.health import from_health_check, to_health_check
 from fluytd.api.convert.mounts import add_mounts, from_mounts, from_volumes_from
 from fluytd.api.convert.networks import from_attachments, from_ports, to_attachment, to_port_spec
-from fluytd.api.convert.values import choice, from_duration, refuse_fields, to_duration
+from fluytd.api.convert.values import choice, from_duration, to_duration
 from fluytd.containers.spec import (
     ContainerSpec,
     LogDriver,
@@ -47,8 +47,6 @@ _RESTART_MODES: Final = {
     _RESTART.MODE_ALWAYS: RestartMode.ALWAYS,
     _RESTART.MODE_UNLESS_STOPPED: RestartMode.UNLESS_STOPPED,
 }
-#: Fields of ContainerSpec that this version refuses when they are set.
-_NOT_BUILT: Final = ("storage_size_bytes",)
 #: Messages of specs that are kept, the oldest given up first, and the largest of them.
 MAX_KEPT_MESSAGES: Final = 2_048
 MAX_KEPT_BYTES: Final = 4 * 1024
@@ -60,7 +58,6 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
     """The spec. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
     if not message.image:
         raise FieldInvalid(field="spec.image", rule="must be given")
-    refuse_fields(message, _NOT_BUILT, "spec")
     mounts = from_mounts(message.mounts)
     return ContainerSpec(
         image=message.image,
@@ -77,6 +74,7 @@ def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
         labels=dict(message.labels),
         annotations=dict(message.annotations),
         tty=message.tty,
+        storage_size_bytes=message.storage_size_bytes,
         tty_width=_terminal_side(message.tty_width, "spec.tty_width"),
         tty_height=_terminal_side(message.tty_height, "spec.tty_height"),
         open_stdin=message.open_stdin,
@@ -211,6 +209,7 @@ def _to_spec(spec: ContainerSpec, *, is_brief: bool) -> container_spec_pb2.Conta
         labels=spec.labels,
         annotations=spec.annotations,
         tty=spec.tty,
+        storage_size_bytes=spec.storage_size_bytes,
         tty_width=spec.tty_width,
         tty_height=spec.tty_height,
         open_stdin=spec.open_stdin,

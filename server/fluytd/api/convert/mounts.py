@@ -24,6 +24,10 @@ _PROPAGATIONS: Final[dict[Any, Propagation]] = {
 }
 
 
+#: Fields of a tmpfs that have one name in the message and in the spec.
+TMPFS_FIELDS: Final = ("size_bytes", "mode", "exec", "suid", "dev", "uid", "gid", "max_inodes")
+
+
 @dataclass(frozen=True, slots=True)
 class Mounts:
     """The mounts of a spec by their kinds, each in the order asked."""
@@ -87,6 +91,7 @@ def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
         dev=wanted.dev,
         uid=wanted.uid,
         gid=wanted.gid,
+        max_inodes=wanted.max_inodes,
     )
 
 
@@ -128,7 +133,7 @@ def add_mounts(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -
         if not bind.recursive_read_only:
             mount.bind.recursive_read_only = False
     for tmpfs in spec.tmpfs:
-        values = {name: getattr(tmpfs, name) for name in ("size_bytes", "mode", "exec", "suid", "dev", "uid", "gid")}
+        values = {name: getattr(tmpfs, name) for name in TMPFS_FIELDS}
         mount = message.mounts.add(target=tmpfs.target, read_only=tmpfs.read_only)
         mount.tmpfs.CopyFrom(mount_pb2.TmpfsMount(**values))
     for volume in spec.volumes:

@@ -12,6 +12,7 @@ from fluytd.containers.spec import AttachmentSpec, PortSpec
 from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.networks.model import (
     MAX_ALLOWED_SOURCES,
+    MAX_PORT_CHOICES,
     MAX_PUBLISHED_PORTS,
     Endpoint,
     Network,
@@ -133,6 +134,11 @@ def from_port(message: network_pb2.PublishedPort, place: str) -> PortSpec:
         raise FieldInvalid(field=f"{place}.container_port", rule=f"must be from 1 to {_MAX_PORT}, a range's end too")
     if message.host_port > _MAX_PORT - count + 1:
         raise FieldInvalid(field=f"{place}.host_port", rule=f"must be at most {_MAX_PORT}, a range's end too")
+    choices = message.host_port_count or 1
+    _bounded(choices, MAX_PORT_CHOICES, "MAX_PORT_CHOICES", f"{place}.host_port_count")
+    if choices > 1 and not (count == 1 and 0 < message.host_port <= _MAX_PORT - choices + 1):
+        rule = f"must be 1 unless it is a range of the host, up to {_MAX_PORT}, for one port of the container"
+        raise FieldInvalid(field=f"{place}.host_port_count", rule=rule)
     if message.protocol not in _PROTOCOLS:
         raise FieldInvalid(field=f"{place}.protocol", rule=f"{message.protocol} is not a protocol")
     if message.host_address and _version(message.host_address) is None:
@@ -150,6 +156,7 @@ def from_port(message: network_pb2.PublishedPort, place: str) -> PortSpec:
         host_address=str(ipaddress.ip_address(message.host_address)) if message.host_address else "",
         protocol=_PROTOCOLS[message.protocol],
         allowed_sources=tuple(str(ipaddress.ip_network(one, strict=False)) for one in message.allowed_sources),
+        host_port_count=choices,
     )
 
 
@@ -183,6 +190,7 @@ def to_port_spec(spec: PortSpec) -> network_pb2.PublishedPort:
         host_address=spec.host_address,
         protocol=network_pb2.TransportProtocol.Value(f"TRANSPORT_PROTOCOL_{spec.protocol.upper()}"),
         allowed_sources=spec.allowed_sources,
+        host_port_count=spec.host_port_count if spec.host_port_count > 1 else 0,
     )
 
 

@@ -228,7 +228,9 @@ class ContainerSpec(_message.Message):
     the container goes. Not below the engine's own. Default: the engine's.
     """
     storage_size_bytes: _builtins.int
-    """OPTIONAL. Bound of the writable layer in bytes, where the file system has project quotas. Default: 0, none."""
+    """OPTIONAL. Bound of the writable layer in bytes, 1 MiB at least; PROJECT_QUOTA_UNAVAILABLE where the file system of the
+    data root keeps no quotas of projects. Default: 0, none.
+    """
     @_builtins.property
     def platform(self) -> _platform_pb2.Platform:
         """OPTIONAL. Platform to choose from the image. Default: the host's."""

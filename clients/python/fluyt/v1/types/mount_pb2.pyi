@@ -253,6 +253,7 @@ class TmpfsMount(_message.Message):
     DEV_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     GID_FIELD_NUMBER: _builtins.int
+    MAX_INODES_FIELD_NUMBER: _builtins.int
     size_bytes: _builtins.int
     """OPTIONAL. Bound in bytes. Default: 0, half of the memory (the kernel's default)."""
     mode: _builtins.int
@@ -267,6 +268,10 @@ class TmpfsMount(_message.Message):
     """OPTIONAL. Owner's user id. Default: 0."""
     gid: _builtins.int
     """OPTIONAL. Owner's group id. Default: 0."""
+    max_inodes: _builtins.int
+    """OPTIONAL. Bound of the number of files, directories and links. Default: 0, half as many as the memory has pages (the
+    kernel's default).
+    """
     def __init__(
         self,
         *,
@@ -277,10 +282,11 @@ class TmpfsMount(_message.Message):
         dev: _builtins.bool = ...,
         uid: _builtins.int = ...,
         gid: _builtins.int = ...,
+        max_inodes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "mode", b"mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "dev", b"dev", "exec", b"exec", "gid", b"gid", "mode", b"mode", "size_bytes", b"size_bytes", "suid", b"suid", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "dev", b"dev", "exec", b"exec", "gid", b"gid", "max_inodes", b"max_inodes", "mode", b"mode", "size_bytes", b"size_bytes", "suid", b"suid", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
     _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015

@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66luyt/v1/types/network.proto\x12\x0e\x66luyt.v1.types\"\xb2\x01\n\rPublishedPort\x12\x16\n\x0e\x63ontainer_port\x18\x01 \x01(\r\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x12\n\nport_count\x18\x03 \x01(\r\x12\x14\n\x0chost_address\x18\x04 \x01(\t\x12\x33\n\x08protocol\x18\x05 \x01(\x0e\x32!.fluyt.v1.types.TransportProtocol\x12\x17\n\x0f\x61llowed_sources\x18\x06 \x03(\t\"\xa8\x01\n\x11NetworkAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\x12\x16\n\x0einterface_name\x18\x06 \x01(\t\x12\x18\n\x10gateway_priority\x18\x07 \x01(\x05\"\xa6\x03\n\x0bNetworkSpec\x12.\n\x04mode\x18\x01 \x01(\x0e\x32 .fluyt.v1.types.NetworkSpec.Mode\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x36\n\x0b\x61ttachments\x18\x03 \x03(\x0b\x32!.fluyt.v1.types.NetworkAttachment\x12\x36\n\x0fpublished_ports\x18\x04 \x03(\x0b\x32\x1d.fluyt.v1.types.PublishedPort\x12\x19\n\x11publish_all_ports\x18\x05 \x01(\x08\x12\x13\n\x0b\x64ns_servers\x18\x06 \x03(\t\x12\x12\n\ndns_search\x18\x07 \x03(\t\x12\x13\n\x0b\x64ns_options\x18\x08 \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\t \x03(\t\x12\x15\n\rexposed_ports\x18\n \x03(\t\"_\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\r\n\tMODE_HOST\x10\x02\x12\x0f\n\x0bMODE_BRIDGE\x10\x03\x12\x12\n\x0eMODE_CONTAINER\x10\x04\"\xd1\x01\n\x0fNetworkEndpoint\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x02 \x01(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x14\n\x0cipv4_gateway\x18\x05 \x01(\t\x12\x14\n\x0cipv6_gateway\x18\x06 \x01(\t\x12\x13\n\x0bmac_address\x18\x07 \x01(\t\x12\x16\n\x0einterface_name\x18\x08 \x01(\t\x12\x0f\n\x07\x61liases\x18\t \x03(\t*\x8c\x01\n\x11TransportProtocol\x12\"\n\x1eTRANSPORT_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSPORT_PROTOCOL_TCP\x10\x01\x12\x1a\n\x16TRANSPORT_PROTOCOL_UDP\x10\x02\x12\x1b\n\x17TRANSPORT_PROTOCOL_SCTP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66luyt/v1/types/network.proto\x12\x0e\x66luyt.v1.types\"\xcb\x01\n\rPublishedPort\x12\x16\n\x0e\x63ontainer_port\x18\x01 \x01(\r\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x12\n\nport_count\x18\x03 \x01(\r\x12\x14\n\x0chost_address\x18\x04 \x01(\t\x12\x33\n\x08protocol\x18\x05 \x01(\x0e\x32!.fluyt.v1.types.TransportProtocol\x12\x17\n\x0f\x61llowed_sources\x18\x06 \x03(\t\x12\x17\n\x0fhost_port_count\x18\x07 \x01(\r\"\xa8\x01\n\x11NetworkAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\x12\x16\n\x0einterface_name\x18\x06 \x01(\t\x12\x18\n\x10gateway_priority\x18\x07 \x01(\x05\"\xa6\x03\n\x0bNetworkSpec\x12.\n\x04mode\x18\x01 \x01(\x0e\x32 .fluyt.v1.types.NetworkSpec.Mode\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x36\n\x0b\x61ttachments\x18\x03 \x03(\x0b\x32!.fluyt.v1.types.NetworkAttachment\x12\x36\n\x0fpublished_ports\x18\x04 \x03(\x0b\x32\x1d.fluyt.v1.types.PublishedPort\x12\x19\n\x11publish_all_ports\x18\x05 \x01(\x08\x12\x13\n\x0b\x64ns_servers\x18\x06 \x03(\t\x12\x12\n\ndns_search\x18\x07 \x03(\t\x12\x13\n\x0b\x64ns_options\x18\x08 \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\t \x03(\t\x12\x15\n\rexposed_ports\x18\n \x03(\t\"_\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\r\n\tMODE_HOST\x10\x02\x12\x0f\n\x0bMODE_BRIDGE\x10\x03\x12\x12\n\x0eMODE_CONTAINER\x10\x04\"\xd1\x01\n\x0fNetworkEndpoint\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x02 \x01(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x14\n\x0cipv4_gateway\x18\x05 \x01(\t\x12\x14\n\x0cipv6_gateway\x18\x06 \x01(\t\x12\x13\n\x0bmac_address\x18\x07 \x01(\t\x12\x16\n\x0einterface_name\x18\x08 \x01(\t\x12\x0f\n\x07\x61liases\x18\t \x03(\t*\x8c\x01\n\x11TransportProtocol\x12\"\n\x1eTRANSPORT_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSPORT_PROTOCOL_TCP\x10\x01\x12\x1a\n\x16TRANSPORT_PROTOCOL_UDP\x10\x02\x12\x1b\n\x17TRANSPORT_PROTOCOL_SCTP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fluyt.v1.types.network_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSPORTPROTOCOL']._serialized_start=1038
-  _globals['_TRANSPORTPROTOCOL']._serialized_end=1178
+  _globals['_TRANSPORTPROTOCOL']._serialized_start=1063
+  _globals['_TRANSPORTPROTOCOL']._serialized_end=1203
   _globals['_PUBLISHEDPORT']._serialized_start=49
-  _globals['_PUBLISHEDPORT']._serialized_end=227
-  _globals['_NETWORKATTACHMENT']._serialized_start=230
-  _globals['_NETWORKATTACHMENT']._serialized_end=398
-  _globals['_NETWORKSPEC']._serialized_start=401
-  _globals['_NETWORKSPEC']._serialized_end=823
-  _globals['_NETWORKSPEC_MODE']._serialized_start=728
-  _globals['_NETWORKSPEC_MODE']._serialized_end=823
-  _globals['_NETWORKENDPOINT']._serialized_start=826
-  _globals['_NETWORKENDPOINT']._serialized_end=1035
+  _globals['_PUBLISHEDPORT']._serialized_end=252
+  _globals['_NETWORKATTACHMENT']._serialized_start=255
+  _globals['_NETWORKATTACHMENT']._serialized_end=423
+  _globals['_NETWORKSPEC']._serialized_start=426
+  _globals['_NETWORKSPEC']._serialized_end=848
+  _globals['_NETWORKSPEC_MODE']._serialized_start=753
+  _globals['_NETWORKSPEC_MODE']._serialized_end=848
+  _globals['_NETWORKENDPOINT']._serialized_start=851
+  _globals['_NETWORKENDPOINT']._serialized_end=1060
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class PublishedPort(_message.Message):
     HOST_ADDRESS_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     ALLOWED_SOURCES_FIELD_NUMBER: _builtins.int
+    HOST_PORT_COUNT_FIELD_NUMBER: _builtins.int
     container_port: _builtins.int
     """REQUIRED. First port inside the container, 1 to 65535."""
     host_port: _builtins.int
@@ -69,6 +70,10 @@ class PublishedPort(_message.Message):
     """OPTIONAL. Address of the host to listen on, IPv4 or IPv6. Default: the engine's setting, else all of both families."""
     protocol: Global___TransportProtocol.ValueType
     """OPTIONAL. Protocol. Default: TCP."""
+    host_port_count: _builtins.int
+    """OPTIONAL. Number of consecutive ports of the host, from `host_port` on, of which the first that is free is taken, told
+    in the container. More than 1 needs `host_port` and a `port_count` of 1. Default: 1.
+    """
     @_builtins.property
     def allowed_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Networks in CIDR that may connect. Default: all."""
@@ -82,10 +87,11 @@ class PublishedPort(_message.Message):
         host_address: _builtins.str = ...,
         protocol: Global___TransportProtocol.ValueType = ...,
         allowed_sources: _abc.Iterable[_builtins.str] | None = ...,
+        host_port_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_sources", b"allowed_sources", "container_port", b"container_port", "host_address", b"host_address", "host_port", b"host_port", "port_count", b"port_count", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_sources", b"allowed_sources", "container_port", b"container_port", "host_address", b"host_address", "host_port", b"host_port", "host_port_count", b"host_port_count", "port_count", b"port_count", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
