@@ -44,7 +44,7 @@ def processes(engine: Engine, name: str, **page: int | str) -> containers_pb2.Li
 
 def test_figures_tell_what_a_container_uses_and_may_use(engine: Engine) -> None:
     limits = resources_pb2.Resources(memory_limit_bytes=64 * MIB, pids_limit=20)
-    script = 'x=$(head -c 20m /dev/zero | tr "\\0" a); echo full; sleep 100 & wait'
+    script = 'x=$(head -c 20m /dev/zero | tr "\\0" a); sleep 100 & echo full; wait'
     container = started(engine, "sh", "-c", script, resources=limits)
     until_now(lambda: engine.logs(container.id) == b"full\n", "it holds its memory")
     stats = once(engine, container.id)
