@@ -92,7 +92,7 @@ async def test_chunks_and_contexts_that_are_gone_are_missed_although_the_context
     async with stores(tmp_path) as (store,):
         await uploaded(store, (b"a", b"one"))
         tree = await store.open(ID)
-        await store.expire(-1)
+        await store.expire(0)
         for call in (store.missing, store.open):
             with pytest.raises(ContextNotFound):
                 await call(ID)

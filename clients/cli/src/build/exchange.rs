@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use super::context::{self, Context};
 use super::layout::{self, Layout, Wanted, DEFAULT_TAG, MAX_DOCUMENT_BYTES, REF_NAME};
+use super::remembered::{Files, Table};
 use super::walk;
 use crate::api::v1::build_cache_source::Source as CacheSource;
 use crate::api::v1::build_cache_spec::Mode;
@@ -177,7 +178,8 @@ fn selected(folder: &Path, wanted: &Wanted) -> Result<(String, walk::Walked), Fa
     }
     let matcher = ignore::Matcher::from_patterns(patterns.lines())
         .map_err(|error| Failure::new(error.to_string(), ""))?;
-    Ok((digest, walk::folder(folder, &matcher)?))
+    // The folder's blobs are named by their digests; nothing is gained by remembering them too.
+    Ok((digest, walk::folder(folder, &matcher, &Table::default(), &mut Files::begin())?))
 }
 
 /// The results of a build are in a folder, beside those of other names that are there.
