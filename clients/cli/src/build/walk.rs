@@ -129,7 +129,7 @@ pub fn folder(
                 Ok(metadata) => metadata,
                 // It went while the folder was looked at.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Failure::file("stat", &root.join(&path), &error)),
+                Err(error) => return Err(Failure::file("stat", root.join(&path), &error)),
             };
             let is_left_out = !matcher.is_empty() && matcher.excludes(&path.to_string_lossy());
             // What is below a directory that is left out may be in again.
