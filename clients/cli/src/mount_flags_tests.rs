@@ -1,7 +1,7 @@
 use super::*;
 
 fn here() -> &'static Path {
-    Path::new("/work/dir")
+    Path::new("/some/dir")
 }
 
 fn volume(text: &str) -> types::Mount {
@@ -28,7 +28,7 @@ fn a_path_is_a_bind_that_is_made_a_name_a_volume_and_a_target_alone_an_anonymous
     assert!(bind.create_source && bind.source == "/host");
     assert_eq!(volume_of(volume("name:/target")).volume, "name");
     assert_eq!(volume_of(volume("/target")).volume, "");
-    for (text, source) in [("./x:/t", "/work/dir/x"), (".:/t", "/work/dir"), ("../y/./z:/t", "/work/y/z")] {
+    for (text, source) in [("./x:/t", "/some/dir/x"), (".:/t", "/some/dir"), ("../y/./z:/t", "/some/y/z")] {
         assert_eq!(bind_of(volume(text)).source, source, "{text}");
     }
 }
@@ -208,10 +208,10 @@ const V_ROWS: &[(&str, &str)] = &[
     ("/h:/t:rprivate", "bind /h -> /t made rprivate"),
     ("/h:/t:private,cached", "bind /h -> /t made private"),
     ("/h:/t:rshared,delegated,rw", "bind /h -> /t made rshared"),
-    (".:/t", "bind /work/dir -> /t made"),
-    ("..:/t", "bind /work -> /t made"),
-    (".hidden:/t", "bind /work/dir/.hidden -> /t made"),
-    ("./a/../b:/t", "bind /work/dir/b -> /t made"),
+    (".:/t", "bind /some/dir -> /t made"),
+    ("..:/t", "bind /some -> /t made"),
+    (".hidden:/t", "bind /some/dir/.hidden -> /t made"),
+    ("./a/../b:/t", "bind /some/dir/b -> /t made"),
     ("", "!no absolute path"),
     ("./", "!no absolute path"),
     ("../", "!no absolute path"),
@@ -255,10 +255,10 @@ const MOUNT_ROWS: &[(&str, &str)] = &[
     ("type=bind,source=/s,target=/t", "bind /s -> /t"),
     ("type=bind,src=/s,dst=/t", "bind /s -> /t"),
     ("type=BIND,SRC=/s,Destination=/t", "bind /s -> /t"),
-    ("type=bind,source=.,target=/t", "bind /work/dir -> /t"),
-    ("type=bind,source=./,target=/t", "bind /work/dir -> /t"),
-    ("type=bind,source=..,target=/t", "bind /work -> /t"),
-    ("type=bind,source=.git,target=/t", "bind /work/dir/.git -> /t"),
+    ("type=bind,source=.,target=/t", "bind /some/dir -> /t"),
+    ("type=bind,source=./,target=/t", "bind /some/dir -> /t"),
+    ("type=bind,source=..,target=/t", "bind /some -> /t"),
+    ("type=bind,source=.git,target=/t", "bind /some/dir/.git -> /t"),
     ("type=bind,src=/s,dst=/t,readonly", "bind /s -> /t ro"),
     ("type=bind,src=/s,dst=/t,readonly=1", "bind /s -> /t ro"),
     ("type=bind,src=/s,dst=/t,ro=true", "bind /s -> /t ro"),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::net::UdpSocket;
@@ -43,8 +42,6 @@ pub(crate) async fn forward(
     let (_done, socket) = (done, Arc::new(socket));
     let mut tasks = JoinSet::new();
     let mut peers: HashMap<SocketAddr, Peer> = HashMap::new();
-    // Which of the targets is taken: the next one after each that refused.
-    let refusals = Arc::new(AtomicUsize::new(0));
     let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
     loop {
         if targets.wait_for(|targets| !targets.is_empty()).await.is_err() {
@@ -58,7 +55,7 @@ pub(crate) async fn forward(
         if targets.has_changed().unwrap_or(false) {
             peers.drain().for_each(|(_, peer)| peer.task.abort());
         }
-        let to = targets.borrow_and_update().clone();
+        let target = targets.borrow_and_update().first().copied();
         let known = peers.get(&sender).and_then(|peer| Some((peer.server.upgrade()?, &peer.heard)));
         if let Some((server, heard)) = known {
             note(heard);
@@ -68,8 +65,9 @@ pub(crate) async fn forward(
         }
         make_room(&mut peers);
         let Ok(permit) = Arc::clone(&of_all).try_acquire_owned() else { continue };
-        let Some(target) = to.get(refusals.load(Ordering::Relaxed) % to.len().max(1)) else { continue };
-        let Ok(server) = connected(*target).await else { continue };
+        // Nothing tells in time that nobody takes datagrams there, so that the others are not tried.
+        let Some(target) = target else { continue };
+        let Ok(server) = connected(target).await else { continue };
         let (server, heard) = (Arc::new(server), Arc::new(Mutex::new(Instant::now())));
         let _ = server.send(&buffer[..length]).await;
         let weak = Arc::downgrade(&server);
@@ -78,7 +76,6 @@ pub(crate) async fn forward(
             server,
             front: Arc::downgrade(&socket),
             heard: Arc::clone(&heard),
-            refusals: Arc::clone(&refusals),
             _permit: permit,
         };
         let task = tasks.spawn(answering.run());
@@ -119,13 +116,11 @@ struct Answering {
     server: Arc<UdpSocket>,
     front: Weak<UdpSocket>,
     heard: Arc<Mutex<Instant>>,
-    refusals: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Answering {
     async fn run(self) {
-        let mut has_answered = false;
         loop {
             let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             let silent_until = heard + PEER_IDLE;
@@ -136,15 +131,11 @@ impl Answering {
                 Ok(Ok(())) => {}
             }
             match self.pass_on() {
-                Ok(true) => has_answered = true,
+                Ok(true) => {}
                 Ok(false) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) if has_answered => {}
-                Err(_) => {
-                    // Nobody is there. The sender's next datagram goes to the next target.
-                    self.refusals.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
+                // Refused, for example: what comes later is passed on all the same.
+                Err(_) => sleep(RETRY).await,
             }
         }
     }

@@ -235,8 +235,7 @@ class Container:
     published_ports: tuple[PublishedPort, ...] = ()
     #: What its users are on the host, from its creation to its deletion; None: who they are inside.
     ids: IdRange | None = None
-    #: The project that the file system counts its writable layer for, from its creation to its deletion; 0 without a
-    #: bound.
+    #: The file system's project of its writable layer, from its creation to its deletion; 0 without a bound.
     project_id: int = 0
 
     @property
