@@ -1,6 +1,6 @@
 """A container as the engine knows it, and every change of state it can go through. It does no I/O.
 
-The states and what leads from one to the next:
+The states, which are Docker's, and what leads from one to the next:
 
     create          start           executed
     ──────> CREATING ──> CREATED ──> STARTING ──────> RUNNING ──stop──> STOPPING
@@ -16,8 +16,7 @@ The states and what leads from one to the next:
 
 A RUNNING container can be PAUSED and resumed; a PAUSED one can be stopped, and can end, as a RUNNING one.
 UNKNOWN is where recovery puts a container that it could not bring into any of these; it can only be deleted by force.
-A start that fails leaves the container where it was before (CREATED or EXITED), with `failure` and `exit_code` 125, 126
-or 127. Source: Docker's states, and case T02.
+A start that fails leaves it where it was (CREATED, EXITED), with `failure` and `exit_code` 125, 126 or 127 (T02).
 """
 
 from collections.abc import Mapping
