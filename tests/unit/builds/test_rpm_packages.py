@@ -90,3 +90,13 @@ def test_a_database_that_is_none_or_is_more_than_one_is_not_read(
             patched.setattr(rpm_packages, "_STEPS_AT_ONCE", 20)
             with pytest.raises(LimitExceeded, match=limit):
                 rpm_packages.rpm(whole)
+
+
+def test_a_header_above_the_bound_makes_the_database_one_that_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = header({1000: "a", 1001: "1", 1014: "x" * 4_000})
+    whole = database(tmp_path / "d", blobs=[one])
+    assert [found.name for found in rpm_packages.rpm(whole) or ()] == ["a"]
+    monkeypatch.setattr(rpm_packages, "MAX_HEADER_BYTES", 2_000)
+    assert rpm_packages.rpm(whole) is None
