@@ -18,6 +18,7 @@ from fluyt.v1 import containers_pb2, images_pb2, operations_pb2, volumes_pb2
 from fluyt.v1.types import container_pb2, operation_pb2
 from fluytd.containers.waiting import MAX_WAITING
 from tests.support.engine import Engine
+from tests.support.sizes import files_below
 
 #: Most skeletons that wait below `prepared/`. Source: fluytd/containers/skeletons.py, READY_SKELETONS.
 MAX_PREPARED = 8
@@ -237,8 +238,8 @@ def _places(engine: Engine) -> Iterator[str]:
     if len(prepared) > MAX_PREPARED:
         yield f"{len(prepared)} prepared directories"
     for skeleton in prepared:
-        for path in skeleton.rglob("*"):
-            if path.is_file() and path.stat().st_size:
+        for path, size in files_below(skeleton):
+            if size:
                 yield f"a prepared directory that is not empty: {path}"
 
 

@@ -12,6 +12,7 @@ from fluyt.v1 import builds_pb2, builds_pb2_grpc
 from fluyt.v1.types import platform_pb2
 from tests.e2e.builds.steps import build, context, refused, shell
 from tests.support.engine import Engine
+from tests.support.sizes import bytes_below
 
 Entry = builds_pb2.ContextEntry
 
@@ -176,7 +177,7 @@ def test_a_folder_that_did_not_change_is_not_sent_again(engine: Engine, tmp_path
     folder = context(tmp_path, {"large": bytes(range(256)) * 4096})
     packs = engine.root / "data" / "contexts" / "chunks"
     built = build(engine, folder, "FROM busybox:1\nCOPY large /large\n")
-    before = sum(path.stat().st_size for path in packs.iterdir())
+    before = bytes_below(packs)
     builds.upload_context(engine.channel, folder)
-    assert sum(path.stat().st_size for path in packs.iterdir()) == before
+    assert bytes_below(packs) == before
     assert shell(engine, built, "stat -c %s /large") == f"{256 * 4096}\n"

@@ -24,6 +24,7 @@ from tests.e2e.containers.steps import (
 )
 from tests.support import image_files, images
 from tests.support.engine import Engine
+from tests.support.sizes import bytes_below
 from tests.support.wait import until_now
 
 JOURNALD = container_spec_pb2.LogSpec(driver=container_spec_pb2.LogSpec.DRIVER_JOURNALD)
@@ -182,8 +183,8 @@ def test_a_container_without_a_log_has_none_to_read_and_runs_as_any(engine: Engi
     told = refused(lambda: read_logs(engine, running.id))
     assert told == (WRONG_STATE, "LOG_NOT_KEPT", {"id": running.id, "driver": "none"})
     log_dir = engine.root / "data" / "containers" / running.id / "log"
-    until_now(lambda: sum(file.stat().st_size for file in log_dir.iterdir()) > 64 * 1024, "much was written")
-    assert sum(file.stat().st_size for file in log_dir.iterdir()) <= 128 * 1024
+    until_now(lambda: bytes_below(log_dir) > 64 * 1024, "much was written")
+    assert bytes_below(log_dir) <= 128 * 1024
     assert engine.run(IMAGE, "echo", "heard", log=NONE)[0] == b"heard\n"
 
 

@@ -1,7 +1,5 @@
 """Containers that take all they can get: with a limit set they get no more, and the engine answers others meanwhile."""
 
-import contextlib
-import stat
 import time
 
 from fluyt.v1.types import container_spec_pb2, resources_pb2
@@ -11,6 +9,7 @@ from tests.e2e.execs import steps as execs
 from tests.e2e.execs.test_load import held, memory
 from tests.security.floods.others import Others, descriptors_return
 from tests.support.engine import Engine
+from tests.support.sizes import files_below
 from tests.support.wait import until_now
 
 MIB = 1024 * 1024
@@ -22,12 +21,7 @@ PIDS = 64
 def logged(engine: Engine, container: str) -> int:
     """Bytes that a container's log takes on the disk."""
     folder = engine.root / "data" / "containers" / container
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # a segment that has just gone
-            status = path.stat()
-            total += status.st_size if stat.S_ISREG(status.st_mode) and "log" in str(path) else 0
-    return total
+    return sum(size for path, size in files_below(folder) if "log" in str(path))
 
 
 def test_a_fork_bomb_stops_at_its_limit_of_processes(engine: Engine) -> None:
