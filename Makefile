@@ -34,7 +34,7 @@ test-rust: ## The core's and the command line's own tests (needs setup-test once
 	cargo test --quiet --locked --workspace --exclude fluyt-bindings
 
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
-	@$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile tests
+	@$(PY) -m tests.suite $(TEST_PROCESSES)
 
 test-v2: setup-test ## Limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \

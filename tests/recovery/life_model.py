@@ -170,6 +170,10 @@ class Life:
         """What a daemon that comes up makes of it: `always` is started also where a caller had stopped it."""
         return self.after_own_end()
 
+    def at_rest(self) -> "Life | None":
+        """What becomes of it with no further call: one that ends by itself at once does, unless it is frozen."""
+        return self.ended(self.kind.at_once) if self.state == RUNNING and self.kind.at_once else self
+
     def ended(self, how: Exit) -> "Life | None":
         """Its process has ended so."""
         if self.kind.is_removed:

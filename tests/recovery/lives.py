@@ -224,7 +224,8 @@ class Lives(RuleBasedStateMachine):
             if one.name == "restart" and other.name in ENDING:
                 possible.append(one.on(life))  # it came while the end that the other asked for had not come yet
             if one.name in STARTING and life.kind.at_once is not None:
-                possible.append(other.on(dataclasses.replace(life, state=RUNNING)))  # before it had ended by itself
+                after = other.on(dataclasses.replace(life, state=RUNNING))  # before it had ended by itself
+                possible.append(after and after.at_rest())
         self._become_one_of(id_, possible, is_process_known=False)
         after = self.lives.get(id_)
         if after is not None and after.state == PAUSED and id_ not in self.pids:
