@@ -223,6 +223,8 @@ class Lives(RuleBasedStateMachine):
         for one, other in ((first, second), (second, first)):
             if one.name == "restart" and other.name in ENDING:
                 possible.append(one.on(life))  # it came while the end that the other asked for had not come yet
+            if one.name in STARTING and other.name == "stop":
+                possible.append(life.ended(KILLED))  # the stop's time was over before it heard signals
             if one.name in STARTING and life.kind.at_once is not None:
                 after = other.on(dataclasses.replace(life, state=RUNNING))  # before it had ended by itself
                 possible.append(after and after.at_rest())
