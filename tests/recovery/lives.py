@@ -15,12 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import grpc
-from google.protobuf import duration_pb2
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -38,6 +36,21 @@ from tests.recovery.crash import (
     until_gone,
     until_nothing_unowned,
 )
+from tests.recovery.life_calls import (
+    CALLS,
+    ENDING,
+    REFUSED,
+    SENDING,
+    START_UNDONE,
+    STARTING,
+    THAWING,
+    UNAWAITED,
+    Call,
+    described,
+    renaming,
+    stands_as,
+    updating,
+)
 from tests.recovery.life_model import CREATED, EXITED, KILLED, KINDS, PAUSED, RUNNING, Chronicle, Life, RefusedError
 from tests.support import leftovers
 from tests.support.wait import until_now
@@ -51,80 +64,7 @@ KILL_WITHIN_MILLIS: Final = 40
 SIGNAL_SECONDS: Final = 1.0
 #: A policy that starts a container again does so in less.
 REST_SECONDS: Final = 0.3
-SHORT: Final = duration_pb2.Duration(nanos=100_000_000)
 EXEC_EXIT_CODE: Final = 4
-#: What a call may be refused with where another one changed the container before.
-REFUSED: Final = {"CONTAINER_WRONG_STATE", "CONTAINER_NOT_FOUND"}
-#: Calls that send a signal first.
-SENDING: Final = {"stop", "terminate", "kill", "delete by force", "restart"}
-#: Those of them that do not wait for the end.
-UNAWAITED: Final = {"terminate", "kill"}
-#: Those that start it, also once it has ended.
-STARTING: Final = {"start", "restart"}
-#: How a start ended that the daemon did not live to make: 125 stands for a process that could not be started.
-START_UNDONE: Final = ("exit_code", 125)
-#: Those after which it ends, and is found live until then.
-ENDING: Final = {"stop", "terminate", "kill"}
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call about one container: how it is made, and what it makes of a life."""
-
-    name: str
-    make: Callable[[CrashedEngine, str], object]
-    effect: Callable[[Life], Life | None]
-
-    def on(self, life: Life | None) -> Life | None:
-        """The life after it; the same if it is refused."""
-        try:
-            return life if life is None else self.effect(life)
-        except RefusedError:
-            return life
-
-
-def _call(
-    name: str, method: str, request: type[Any], effect: Callable[[Life], Life | None], /, **fields: object
-) -> Call:
-    def make(engine: CrashedEngine, container: str) -> object:
-        return getattr(engine.containers, method)(request(container=container, **fields), timeout=CALL_SECONDS)
-
-    return Call(name, make, effect)
-
-
-CALLS: Final = [
-    _call("start", "StartContainer", containers_pb2.StartContainerRequest, Life.start),
-    _call("stop", "StopContainer", containers_pb2.StopContainerRequest, Life.stop, timeout=SHORT),
-    _call("kill", "KillContainer", containers_pb2.KillContainerRequest, Life.kill),
-    _call("terminate", "KillContainer", containers_pb2.KillContainerRequest, Life.terminate, signal="SIGTERM"),
-    _call("pause", "PauseContainer", containers_pb2.PauseContainerRequest, Life.pause),
-    _call("resume", "ResumeContainer", containers_pb2.ResumeContainerRequest, Life.resume),
-    _call("restart", "RestartContainer", containers_pb2.RestartContainerRequest, Life.restart, timeout=SHORT),
-    _call("delete", "DeleteContainer", containers_pb2.DeleteContainerRequest, Life.delete),
-    _call(
-        "delete by force", "DeleteContainer", containers_pb2.DeleteContainerRequest, Life.delete_by_force, force=True
-    ),
-]
-
-
-THAWING: Final = next(call for call in CALLS if call.name == "resume")
-
-
-def updating(limit: int) -> Call:
-    """UpdateContainer to a bound of processes."""
-
-    def make(engine: CrashedEngine, container: str) -> object:
-        request = containers_pb2.UpdateContainerRequest(container=container)
-        request.resources.pids_limit = limit
-        return engine.containers.UpdateContainer(request, timeout=CALL_SECONDS)
-
-    return Call("update", make, lambda life: life.update(limit))
-
-
-def renaming(name: str) -> Call:
-    """RenameContainer to a name that nobody has."""
-    request = containers_pb2.RenameContainerRequest
-    return _call("rename", "RenameContainer", request, lambda life: life.rename(name), name=name)
 
 
 class Lives(RuleBasedStateMachine):
@@ -469,7 +409,7 @@ class Lives(RuleBasedStateMachine):
 
         def matching() -> list[Life | None]:
             seen[:] = [next((one for one in leftovers.list_containers(self.engine) if one.id == id_), None)]
-            return [one for one in possible if _is(seen[0], one)]
+            return [one for one in possible if stands_as(seen[0], one)]
 
         def is_at_rest() -> bool:
             if not matching():
@@ -484,8 +424,8 @@ class Lives(RuleBasedStateMachine):
             until_now(is_at_rest)
         except AssertionError:
             allowed = [str(one) for one in possible]
-            raise AssertionError(f"it was {self.lives.get(id_)}, may be {allowed}, is {_described(seen[0])}") from None
-        life = next(one for one in possible if _is(seen[0], one))
+            raise AssertionError(f"it was {self.lives.get(id_)}, may be {allowed}, is {described(seen[0])}") from None
+        life = next(one for one in possible if stands_as(seen[0], one))
         pid = seen[0].host_pid if seen[0] is not None else 0
         self._set(id_, life, is_new_process=not is_process_known and self.pids.get(id_) != pid)
 
@@ -524,8 +464,8 @@ class Lives(RuleBasedStateMachine):
         found = {one.id: one for one in leftovers.list_containers(self.engine)}
         for id_ in found.keys() | self.lives.keys():
             life = self.lives.get(id_)
-            if not _is(found.get(id_), life):
-                yield f"{life} is {_described(found.get(id_))}"
+            if not stands_as(found.get(id_), life):
+                yield f"{life} is {described(found.get(id_))}"
             elif life is not None and life.is_live:
                 pid = found[id_].host_pid
                 if self.pids.setdefault(id_, pid) != pid:
@@ -541,29 +481,3 @@ class Lives(RuleBasedStateMachine):
         """Reads what is new. True if it tells of each container that there is and of no other."""
         read_events(self.engine, self.chronicle)
         return self.chronicle.told.keys() == self.lives.keys()
-
-
-def _described(container: container_pb2.Container | None) -> str:
-    if container is None:
-        return "gone"
-    state = container_pb2.Container.State.Name(container.state)
-    return f"{container.name} {state} {_exit_of(container)} {container.reason} {container.failure.reason}"
-
-
-def _exit_of(container: container_pb2.Container) -> tuple[str, int] | None:
-    kind = container.WhichOneof("exit")
-    return None if kind is None else (kind, getattr(container, kind))
-
-
-def _is(found: container_pb2.Container | None, life: Life | None) -> bool:
-    """Whether the container stands as the model says. Lists leave limits out: the kernel shows them.
-
-    One that is told to run and whose process has ended is about to be told otherwise.
-    """
-    if found is None or life is None:
-        return found is None and life is None
-    if (found.name, found.state) != (life.name, life.state):
-        return False
-    if life.is_live:
-        return leftovers.process_of(found.host_pid) is not None
-    return life.state != EXITED or _exit_of(found) == life.exit
