@@ -4,6 +4,7 @@ D/containers/<id>/upper/        writable layer, owned by the container
                   work/         overlay's own
                   log/          segments of the log
                   hosts  hostname  resolv.conf   bound into the container
+D/mount_targets/  below the layers of every container: what the engine mounts on, for images that have it not
 """
 
 import errno
@@ -25,6 +26,12 @@ from fluytd.containers.spec import ContainerSpec
 from fluytd.errors import EngineError, IoFailed, StorageFull
 from fluytd.host.ports import Quotas
 
+#: Below the data root. Its owner and mode show nowhere: those of the writable layer are the root's.
+MOUNT_TARGETS_DIR: Final = "mount_targets"
+_TARGET_DIRECTORIES: Final = ("", "dev", "proc", "sys", "etc")
+_TARGET_FILES: Final = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
+#: Layers below a writable one. Source: Linux fs/overlayfs/params.h, OVL_MAX_STACK.
+MAX_LOWER_DIRS: Final = 500
 #: Entries of a writable layer that are counted for its size; beyond it the size is a lower bound.
 MAX_COUNTED_ENTRIES: Final = 100_000
 #: Most bytes taken over from the host's hosts and resolv.conf. Source: moby libnetwork keeps them whole; real ones are
@@ -65,6 +72,19 @@ class NameSources:
         return found
 
 
+def _mount_targets(data_root: Path) -> str:
+    """The lowest layer of every container: an empty file or directory for each place that the engine mounts on."""
+    root = data_root / MOUNT_TARGETS_DIR
+    try:
+        for name in _TARGET_DIRECTORIES:
+            (root / name).mkdir(mode=0o755, exist_ok=True)
+        for name in _TARGET_FILES:
+            (root / name).touch(mode=0o644)
+    except OSError as error:
+        raise _failed("make", str(error.filename or root), error) from error
+    return str(root)
+
+
 class ContainerDirectories:
     """Implements `ports.Directories`."""
 
@@ -79,16 +99,19 @@ class ContainerDirectories:
         self._skeletons = skeletons.Skeletons(data_root, host.make_tree, host.remove_tree)
         self._run_dirs = f"{run_root}/containers"
         Path(self._root).mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._mount_targets = _mount_targets(data_root)
 
     def paths(
         self, container: Container, lower_dirs: Sequence[str], image_dirs: Mapping[str, Sequence[str]] | None = None
     ) -> StartPaths:
         """See `ports.Directories.paths`."""
         base = f"{self._root}/{container.id}"
+        # Without them a start would make them in the writable layer, which costs it more than all other files it makes.
+        lowers = (*lower_dirs, self._mount_targets) if len(lower_dirs) < MAX_LOWER_DIRS else tuple(lower_dirs)
         return StartPaths(
             run_dir=f"{self._run_dirs}/{container.id}",
             log_dir=f"{base}/log",
-            lower_dirs=tuple(lower_dirs),
+            lower_dirs=lowers,
             upper_dir=f"{base}/upper",
             work_dir=f"{base}/work",
             hosts=f"{base}/hosts",

@@ -8,21 +8,42 @@ import grpc
 import pytest
 
 from fluyt.v1 import container_files_pb2
+from fluyt.v1.types import security_pb2
 from tests.e2e.containers import file_steps as files
 from tests.e2e.containers.steps import HOST_USERS, IMAGE, INVALID, NOT_FOUND, create, delete, refusal, refused, started
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
 MIB = 1024 * 1024
+PRIVILEGED = security_pb2.SecuritySpec(privileged=True)
 
 
 def test_an_export_of_a_running_container_has_its_files_and_not_what_is_mounted(engine: Engine) -> None:
     running = started(engine, "sh", "-c", "echo data > /data; echo ready; sleep 1000")
     until_now(lambda: b"ready" in engine.logs(running.id), "it is ready")
     exported = files.members(files.export(engine, running.id))
-    assert {"data", "bin/busybox", "etc/hosts", "proc"} <= set(exported)
-    assert exported["etc/hosts"].size == 0
+    assert {"data", "bin/busybox"} <= set(exported)
+    # What the engine mounts on where the image has nothing is neither the image's nor the container's.
+    assert "etc/hosts" not in exported
     assert not any(name.startswith(("proc/", "sys/", "dev/")) for name in exported)
+
+
+def test_a_start_makes_nothing_in_the_writable_layer(engine: Engine) -> None:
+    container = files.ended(engine, "test -e /etc/hosts && test -d /proc/self && test -c /dev/null")
+    writable = engine.root / "data" / "containers" / container / "upper"
+    assert list(writable.iterdir()) == []
+    assert files.changes(engine, container) == []
+    changed = files.ended(engine, "echo mine > /etc/mine")
+    assert sorted(files.changes(engine, changed)) == ["A /etc/mine", "C /etc"]
+
+
+def test_the_places_that_are_mounted_on_are_shared_and_cannot_be_changed(engine: Engine) -> None:
+    shared = engine.root / "data" / "mount_targets"
+    before = sorted((path, path.stat().st_size, path.stat().st_mode) for path in shared.rglob("*"))
+    script = "umount /etc/hosts; echo mine > /etc/hosts; rm /etc/hosts; mkdir /etc/hosts; > /etc/hosts/own"
+    container = files.ended(engine, script, security=PRIVILEGED)
+    assert sorted((path, path.stat().st_size, path.stat().st_mode) for path in shared.rglob("*")) == before
+    assert {"A /etc/hosts", "A /etc/hosts/own"} <= set(files.changes(engine, container))
 
 
 def test_an_export_follows_no_link_and_opens_no_device(engine: Engine) -> None:
