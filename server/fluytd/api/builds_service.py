@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, Final
 
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
@@ -45,28 +45,31 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
         context_id = ""
         batch: list[bytes] = []
         size_bytes = 0
-        async for message in request_iterator:
-            part = message.WhichOneof("part")
+        # What a caller that goes away has offered is not kept.
+        with ExitStack() as uploading:
+            async for message in request_iterator:
+                part = message.WhichOneof("part")
+                if not context_id:
+                    if part != "open":
+                        raise FieldInvalid(field="open", rule="must come first")
+                    context_id = message.open.context_id or secrets.token_hex(16)
+                    uploading.enter_context(contexts.uploading(context_id))
+                    if not message.open.context_id:
+                        await contexts.offer(context_id, ())
+                elif part == "offer":
+                    await contexts.offer(context_id, convert.from_entries(message.offer.entries))
+                elif part == "chunk":
+                    batch.append(message.chunk)
+                    size_bytes += len(message.chunk)
+                    if size_bytes >= _BATCH_BYTES:
+                        await contexts.put(batch)
+                        batch, size_bytes = [], 0
+                else:
+                    raise FieldInvalid(field="part", rule="must be offer or chunk after open")
             if not context_id:
-                if part != "open":
-                    raise FieldInvalid(field="open", rule="must come first")
-                context_id = message.open.context_id or secrets.token_hex(16)
-                if not message.open.context_id:
-                    await contexts.offer(context_id, ())
-            elif part == "offer":
-                await contexts.offer(context_id, convert.from_entries(message.offer.entries))
-            elif part == "chunk":
-                batch.append(message.chunk)
-                size_bytes += len(message.chunk)
-                if size_bytes >= _BATCH_BYTES:
-                    await contexts.put(batch)
-                    batch, size_bytes = [], 0
-            else:
-                raise FieldInvalid(field="part", rule="must be offer or chunk after open")
-        if not context_id:
-            raise FieldInvalid(field="open", rule="must come first")
-        await contexts.put(batch)
-        return convert.to_missing(context_id, await contexts.missing(context_id), MAX_MISSING_LISTED)
+                raise FieldInvalid(field="open", rule="must come first")
+            await contexts.put(batch)
+            return convert.to_missing(context_id, await contexts.missing(context_id), MAX_MISSING_LISTED)
 
     async def ReadBuildLog(
         self, request: builds_pb2.ReadBuildLogRequest, context: Any

@@ -4,6 +4,7 @@ Calls that are coroutines run on worker threads; those that may take long take a
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -166,6 +167,9 @@ class OfferedEntry(NamedTuple):
 
 class ContextStore(Protocol):
     """Contexts on disk: their entries and the chunks that these name."""
+
+    def uploading(self, context_id: str) -> AbstractContextManager[None]:
+        """Within it somebody uploads. What was offered and is not on disk goes when the last one within leaves."""
 
     async def offer(self, context_id: str, entries: Sequence[OfferedEntry]) -> None:
         """The entries are the context's, together with those offered before. Raises CONTEXT_INVALID, LIMIT_EXCEEDED."""

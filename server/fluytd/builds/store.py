@@ -5,8 +5,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -177,6 +178,7 @@ class CoreContexts:
         self._workers = workers
         #: Contexts that are being offered, not yet on disk as they are.
         self._open: dict[str, build.ContextEntries] = {}
+        self._uploads: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._saving = threading.Lock()
         self._kept: KeptTrees[build.FileTree] = KeptTrees()
@@ -185,9 +187,22 @@ class CoreContexts:
         for part in self._trees.glob("*.part"):
             part.unlink(missing_ok=True)
 
+    @contextmanager
+    def uploading(self, context_id: str) -> Iterator[None]:
+        """See `ports.ContextStore.uploading`."""
+        self._uploads[context_id] += 1
+        try:
+            yield
+        finally:
+            self._uploads[context_id] -= 1
+            if not self._uploads[context_id]:
+                del self._uploads[context_id]
+                self._open.pop(context_id, None)
+
     async def offer(self, context_id: str, entries: Sequence[OfferedEntry]) -> None:
         """See `ports.ContextStore.offer`."""
-        await self._workers.run(self._offer, context_id, entries)
+        # To its end even if the caller goes away, so that nothing comes after `uploading` was left.
+        await self._workers.run_to_end(lambda: self._offer(context_id, entries))
 
     def _offer(self, context_id: str, entries: Sequence[OfferedEntry]) -> None:
         context = self._entries(context_id, makes=True)

@@ -1,5 +1,8 @@
 """Contexts by gRPC alone: only what is missing is asked for, hostile entries are refused by their rule."""
 
+import secrets
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from fluyt.v1.types import platform_pb2
 from tests.e2e.builds.steps import build, context, refused, shell
 from tests.support.engine import Engine
 from tests.support.sizes import bytes_below
+from tests.support.wait import until_now
 
 Entry = builds_pb2.ContextEntry
 
@@ -181,3 +185,28 @@ def test_a_folder_that_did_not_change_is_not_sent_again(engine: Engine, tmp_path
     builds.upload_context(engine.channel, folder)
     assert bytes_below(packs) == before
     assert shell(engine, built, "stat -c %s /large") == f"{256 * 4096}\n"
+
+
+def test_entries_of_an_upload_that_was_broken_off_are_not_kept(engine: Engine) -> None:
+    context_id, is_over = secrets.token_hex(16), threading.Event()
+    chunks = [secrets.token_bytes(512 * 1024) for _ in range(8)]
+    packs = engine.root / "data" / "contexts" / "chunks"
+    before = bytes_below(packs)
+
+    def requests() -> Iterator[builds_pb2.UploadContextRequest]:
+        yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen(context_id=context_id))
+        yield offer(file(b"a", b"one that never comes"))
+        for chunk in chunks:
+            yield builds_pb2.UploadContextRequest(chunk=chunk)
+        is_over.wait(60)
+
+    call = builds_pb2_grpc.BuildServiceStub(engine.channel).UploadContext.future(requests())
+    # Chunks are stored after what was offered before them.
+    until_now(lambda: bytes_below(packs) - before >= 4 * 1024 * 1024)
+    call.cancel()
+    is_over.set()
+    # The engine hears of it by and by; to ask earlier would put the entries on disk.
+    time.sleep(1)
+    with pytest.raises(errors.FluytError) as caught:
+        upload(engine, context_id=context_id)
+    assert caught.value.reason == "CONTEXT_NOT_FOUND"

@@ -118,3 +118,21 @@ async def test_a_build_that_uses_a_context_in_memory_keeps_it_on_disk(tmp_path: 
             os.utime(path, (1, 1))
             await use(ID)
             assert path.stat().st_mtime > 1
+
+
+async def test_what_an_upload_that_broke_off_has_offered_goes_when_the_last_one_has_left(tmp_path: Path) -> None:
+    async with stores(tmp_path) as (store,):
+        with store.uploading(ID):
+            with store.uploading(ID):
+                await store.offer(ID, [entry(b"a", b"one")])
+            await store.offer(ID, [entry(b"b", b"two")])
+            assert len(await store.missing(ID)) == 2 * 32
+        with store.uploading(ID):
+            await store.offer(ID, [entry(b"c", b"three")])
+        # What was on disk before is there still.
+        assert len(await store.missing(ID)) == 2 * 32
+        other = hashlib.md5(b"another", usedforsecurity=False).hexdigest()
+        with store.uploading(other):
+            await store.offer(other, [entry(b"a", b"one")])
+        with pytest.raises(ContextNotFound):
+            await store.missing(other)
