@@ -1,5 +1,6 @@
 """Git over ssh: a real sshd on loopback, a repository that only it serves, a key that only the caller's agent has."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,3 +90,15 @@ def test_without_the_right_agent_nothing_is_cloned(engine: Engine, served: Serve
 def test_more_known_hosts_than_the_bound_are_refused(engine: Engine, served: Served) -> None:
     failure = refused(engine, BuildSource(git_url=served.url), known_hosts=b"#" * (256 * 1024 + 1))
     assert (failure.reason, failure.metadata["limit"]) == ("LIMIT_EXCEEDED", "MAX_KNOWN_HOSTS_BYTES")
+
+
+def test_an_engine_without_ssh_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (programs / "git").symlink_to(git)
+    monkeypatch.setenv("PATH", str(programs))
+    with Engine(tmp_path) as engine:
+        failure = refused(engine, BuildSource(git_url="git@example.com:a.git"))
+        assert (failure.reason, failure.metadata["program"]) == ("PROGRAM_MISSING", "ssh")
