@@ -71,6 +71,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "quota-xfs": lambda: has_project_quota("xfs"),
     "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
+    "sshd": lambda: Path("/usr/sbin/sshd").exists() and _program("ssh-agent")(),
     "busybox": lambda: Path("/bin/busybox").exists(),
     "command-line": (REPOSITORY / "target" / "release" / "fluyt").exists,
     **{

@@ -128,6 +128,8 @@ CATALOGUE: dict[str, str] = {
     "network.cni.forget": "the removal of the record, all plugins have been told",
     "network.sweep.link": "the removal of an interface that nothing owns",
     "recovery.apply": "each action of a recovery",
+    "build.agent.ask": "a request of a step to an agent of the build's caller",
+    "build.agent.listen": "the socket at which a step finds an agent of the build's caller",
     "build.cache.export": "the staging of the list of records of a cache that is sent to a registry or a caller",
     "build.cache.mount": "the layer made of a cache mount for a cache that is sent",
     "build.cache.restore": "the filling of a cache mount from a cache elsewhere",

@@ -21,6 +21,7 @@ OTHER_READS = frozenset(
         "SaveBuildCache",
         "SaveImages",
         "SearchRegistry",
+        "ServeBuildAgents",
     }
 )
 BEHAVIOURS = ("REQUIRED", "OPTIONAL", "OUTPUT_ONLY")

@@ -8,7 +8,7 @@ from fluyt import build_caches, builds, errors
 from fluyt.v1 import builds_pb2, images_pb2
 from tests.recovery.crash import CrashedEngine, Scenario
 from tests.recovery.image_scenarios import names, whole_then_removed
-from tests.support import leftovers, repositories
+from tests.support import agents, leftovers, repositories
 
 REFERENCE = "made/half:1"
 DOCKERFILE = b"""FROM busybox:1
@@ -156,7 +156,28 @@ def _build_with(engine: CrashedEngine, **options: Any) -> None:
     builds.build(engine.channel, folder, dockerfile_text=DOCKERFILE, references=[REFERENCE], **options)
 
 
+def build_with_agent(engine: CrashedEngine) -> None:
+    """A step asks an agent that its caller serves; perl talks to its socket."""
+    folder = engine.root / "context"
+    agents.folder_of_programs(folder)
+    (folder / "half").write_text("whole\n")
+    dockerfile = f"FROM busybox:1\nCOPY / /\nRUN --mount=type=ssh {agents.ASK}\n".encode()
+    with agents.agent(engine.root / "agent") as agent, suppress(errors.Unavailable):
+        builds.build(
+            engine.channel, folder, dockerfile_text=dockerfile, references=[REFERENCE], agents={"default": agent.socket}
+        )
+
+
+def build_with_agent_again(engine: CrashedEngine) -> None:
+    """Nothing is left of the socket; the same build succeeds."""
+    assert not list((engine.root / "run" / "builds").iterdir())
+    build_with_agent(engine)
+    whole_then_removed(engine, REFERENCE)
+    build_again(engine)
+
+
 BUILDING = Scenario(build, build_again)
+ASKING = Scenario(build_with_agent, build_with_agent_again)
 PUSHING = Scenario(build_and_push, pushed_again)
 FETCHING = Scenario(build_of_a_repository, build_again)
 ATTESTING = Scenario(build_attested, attested_again)
@@ -168,6 +189,8 @@ PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {
+    "build.agent.ask": ASKING,
+    "build.agent.listen": ASKING,
     "build.context.save": BUILDING,
     "build.source.fetch": FETCHING,
     "build.history.record": BUILDING,

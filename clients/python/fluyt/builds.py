@@ -10,7 +10,7 @@ from typing import Final
 import blake3
 import grpc
 
-from fluyt import operations
+from fluyt import build_agents, operations
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
 from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2, security_pb2
@@ -139,6 +139,8 @@ def build(
     build_args: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     secrets: Mapping[str, bytes] | None = None,
+    agents: Mapping[str, Path] | None = None,
+    known_hosts: bytes = b"",
     named_contexts: Mapping[str, builds_pb2.BuildSource] | None = None,
     no_cache: bool = False,
     pull: bool = False,
@@ -167,6 +169,9 @@ def build(
         dockerfile: path of the Dockerfile within the context; empty: `Dockerfile`.
         dockerfile_text: the Dockerfile itself, in place of one in the context.
         references: names for the image.
+        agents: sockets of ssh agents by id, served until the build has ended, for `RUN --mount=type=ssh` and git over
+            ssh, which uses `default`; steps can list identities and sign. A private key is no agent: see ssh-agent(1).
+        known_hosts: host keys for git over ssh, as lines of known_hosts(5).
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
@@ -216,8 +221,13 @@ def build(
         cache_sources=list(cache_sources),
         cache_to_spec=cache_to_spec,
         request_id=request_id,
+        known_hosts=known_hosts,
     )
-    return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)
+    if not agents:
+        return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)
+    with build_agents.served(connection, agents) as session_id:
+        request.agent_session_id = session_id
+        return followed(connection, begin(connection, request), on_progress=on_progress, on_output=on_output)
 
 
 def begin(connection: grpc.Channel, request: builds_pb2.BuildImageRequest) -> operation_pb2.Operation:

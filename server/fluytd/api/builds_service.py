@@ -1,5 +1,7 @@
 """RPC bodies of BuildService: convert in, call the service, convert out."""
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing
@@ -10,6 +12,7 @@ from fluytd.api.convert import builds as convert
 from fluytd.api.convert.operations import to_operation
 from fluytd.api.convert.values import from_page_token, page_size, to_page_token
 from fluytd.api.interceptors.identity import LOCAL_PRINCIPAL, principal_of
+from fluytd.builds.agents import AgentSession
 from fluytd.builds.service import BuildService
 from fluytd.errors import FieldInvalid
 
@@ -33,9 +36,11 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
 
     async def BuildImage(self, request: builds_pb2.BuildImageRequest, context: Any) -> builds_pb2.BuildImageResponse:
         wanted = convert.from_request(request)
-        if principal_of(context) != LOCAL_PRINCIPAL:
+        principal = principal_of(context)
+        if principal != LOCAL_PRINCIPAL:
             convert.refuse_files_of_host(request)
-        operation = await self._builds.build(wanted, request_id=request.request_id, actor=ACTOR)
+        agents = self._builds.agents.find(request.agent_session_id, principal)
+        operation = await self._builds.build(wanted, agents=agents, request_id=request.request_id, actor=ACTOR)
         return builds_pb2.BuildImageResponse(operation=to_operation(operation))
 
     async def UploadContext(
@@ -70,6 +75,25 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
                 raise FieldInvalid(field="open", rule="must come first")
             await contexts.put(batch)
             return convert.to_missing(context_id, await contexts.missing(context_id), MAX_MISSING_LISTED)
+
+    async def ServeBuildAgents(
+        self, request_iterator: AsyncIterator[builds_pb2.ServeBuildAgentsRequest], context: Any
+    ) -> AsyncIterator[builds_pb2.ServeBuildAgentsResponse]:
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("part") != "offer":
+            raise FieldInvalid(field="offer", rule="must be the first message")
+        with self._builds.agents.session(first.offer.ids, principal_of(context)) as session:
+            yield builds_pb2.ServeBuildAgentsResponse(ready=builds_pb2.BuildAgentsReady(session_id=session.id))
+            hearing = asyncio.create_task(_hear(session, request_iterator))
+            hearing.add_done_callback(lambda _: session.close())
+            try:
+                async for said in session.said():
+                    yield convert.to_agent(said)
+                await hearing  # raises what was wrong with the caller's messages
+            finally:
+                hearing.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await hearing
 
     async def ReadBuildLog(
         self, request: builds_pb2.ReadBuildLogRequest, context: Any
@@ -149,3 +173,15 @@ class BuildServicer(builds_pb2_grpc.BuildServiceServicer):
             actor=ACTOR,
         )
         return builds_pb2.PruneBuildCacheResponse(operation=to_operation(operation))
+
+
+async def _hear(session: AgentSession, requests: AsyncIterator[builds_pb2.ServeBuildAgentsRequest]) -> None:
+    """The caller has closed its side. Raises FIELD_INVALID, LIMIT_EXCEEDED."""
+    async for message in requests:
+        match message.WhichOneof("part"):
+            case "answer":
+                session.answer(message.answer.connection, message.answer.data)
+            case "end":
+                session.answer(message.end.connection, None)
+            case _:
+                raise FieldInvalid(field="part", rule="must be answer or end after offer")

@@ -119,7 +119,8 @@ def run_parts(step: RunStep, chain_id: str, mount_digests: Sequence[str]) -> lis
                 mounts += ["secret", mount.target or "", mount.env or "", mount.id, str(mount.is_required)]
                 mounts += [f"{mount.mode:o}", f"{mount.uid}:{mount.gid}"]
             case SshMount():
-                mounts += ["ssh", mount.target or "", mount.id]
+                mounts += ["ssh", mount.target or "", mount.id, str(mount.is_required)]
+                mounts += [f"{mount.mode:o}", f"{mount.uid}:{mount.gid}"]
     script = [] if step.script is None else [step.script.name, step.script.content]
     return [
         KEY_VERSION,

@@ -143,6 +143,8 @@ class BuildRequest:
     auths: Mapping[str, Credentials] = field(default_factory=dict)
     #: Never in a log, a record or an error.
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    #: Lines of known_hosts(5) for git over ssh.
+    known_hosts: bytes = field(default=b"", repr=False)
     check_only: bool = False
     #: Contexts come without what their ignore files leave out.
     is_filtered: bool = False

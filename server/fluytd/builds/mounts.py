@@ -3,7 +3,8 @@
 <room>/mounts/<n>                 a copy of what a bind shows, for this step alone (case B21)
 D/build_mounts/<digest of id>-<n> a cache; its name is made of the id, which is never a path (case Z07)
 D/build_mounts/<digest of id>.id  that id, for people; written before the first cache of it
-R/builds/<room>/<n>               a secret, below the run root, which is a file system in memory; gone with the step
+R/builds/<room>-<n>               a secret, below the run root, which is a file system in memory; gone with the step
+R/builds/<room>-<n>/agent         the socket of an agent, likewise; see `agent_sockets`
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
+from fluytd.builds.agent_sockets import AgentSocket, served
+from fluytd.builds.agents import AgentSession
 from fluytd.builds.dockerfile.origins import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
 from fluytd.builds.dockerfile.steps import RunStep
 from fluytd.builds.model import CacheRecord
 from fluytd.builds.ports import Selection, Trees
 from fluytd.containers.spec import BindSpec, TmpfsSpec
-from fluytd.errors import BuildSecretMissing, FieldNotBuilt, IoFailed
+from fluytd.errors import BuildAgentMissing, BuildSecretMissing, EngineError, IoFailed
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import Workers
 
@@ -34,6 +37,9 @@ _log = logging.getLogger(__name__)
 _PRIVATE = 0o700
 #: Of a cache's id, as lists show it.
 _ID_CHARS: Final = 200
+#: Where agents are, with the number among the step's; and the variable that names the first. Source: BuildKit llb.
+_AGENT_TARGET: Final = "/run/buildkit/ssh_agent."
+_AGENT_VARIABLE: Final = "SSH_AUTH_SOCK"
 
 
 #: Fills the empty directory of a cache, given the cache's name; False if there is nothing to fill it with.
@@ -60,8 +66,14 @@ class Mounted:
 
     binds: list[BindSpec] = field(default_factory=list)
     tmpfs: list[TmpfsSpec] = field(default_factory=list)
-    #: `NAME=value` of secrets.
+    #: `NAME=value` of secrets and agents.
     env: list[str] = field(default_factory=list)
+    agents: list[AgentSocket] = field(default_factory=list)
+
+    @property
+    def fault(self) -> EngineError | None:
+        """Why the step lost an agent that it had; None: it lost none."""
+        return next((agent.fault for agent in self.agents if agent.fault is not None), None)
 
 
 class StepMounts:
@@ -109,6 +121,7 @@ class StepMounts:
         step: RunStep,
         selections: Mapping[int, Selection],
         secrets: Mapping[str, bytes],
+        agents: AgentSession | None,
         restore: Restore | None,
         cancel: CancelToken,
     ) -> AsyncIterator[Mounted]:
@@ -117,11 +130,16 @@ class StepMounts:
         Args:
             selections: by the mount's place, what a bind shows and what an empty cache begins with.
             secrets: by id.
+            agents: of the build's caller; None: it serves none.
             restore: fills caches that are absent or empty.
 
-        Raises BUILD_SECRET_MISSING, FIELD_NOT_BUILT (ssh), STORAGE_FULL, IO_FAILED, CANCELLED.
+        Raises BUILD_SECRET_MISSING, BUILD_AGENT_MISSING, BUILD_AGENT_GONE, STORAGE_FULL, IO_FAILED, CANCELLED.
         """
         mounted = Mounted()
+        targets = (
+            mount.target or f"{_AGENT_TARGET}{number}"
+            for number, mount in enumerate(mount for mount in step.mounts if isinstance(mount, SshMount))
+        )
         async with AsyncExitStack() as undo:
             for index, mount in enumerate(step.mounts):
                 match mount:
@@ -137,7 +155,7 @@ class StepMounts:
                     case SecretMount():
                         await self._secret(room_id, index, mount, secrets, mounted, undo)
                     case SshMount():
-                        raise FieldNotBuilt(field="RUN --mount=type=ssh")
+                        await self._agent(f"{room_id}-{index}", mount, next(targets), step.env, agents, mounted, undo)
             if step.script is not None:
                 path = self._scratch / f"{room_id}-script"
                 await self._workers.run(_write, path, step.script.content.encode(), 0o755, 0, 0)
@@ -262,6 +280,31 @@ class StepMounts:
         undo.push_async_callback(self._workers.run, self._remove_tree, str(path))
         await self._workers.run(_write, path, value, mount.mode, mount.uid, mount.gid)
         mounted.binds.append(BindSpec(mount.target, str(path), read_only=True))
+
+    async def _agent(
+        self,
+        name: str,
+        mount: SshMount,
+        target: str,
+        step_env: tuple[str, ...],
+        agents: AgentSession | None,
+        mounted: Mounted,
+        undo: AsyncExitStack,
+    ) -> None:
+        named = f"{_AGENT_VARIABLE}="
+        # The first mount's, unless the stage has a value for it; also where there is no agent (case of BuildKit's llb).
+        if not any(one.startswith(named) for one in (*step_env, *mounted.env)):
+            mounted.env.append(f"{named}{target}")
+        if agents is None or mount.id not in agents.ids:
+            if mount.is_required:
+                raise BuildAgentMissing(id=mount.id, purpose="the step requires")
+            return
+        owner = (mount.mode, mount.uid, mount.gid)
+        agent = await undo.enter_async_context(
+            served(agents, mount.id, self._secrets / name, owner, self._workers, self._remove_tree)
+        )
+        mounted.agents.append(agent)
+        mounted.binds.append(BindSpec(target, str(agent.path), read_only=True))
 
     def _unused(self, name: str) -> None:
         self._used[name] -= 1

@@ -51,7 +51,7 @@ async def _run(
     mode = step.network if step.network != "default" else request.network_mode
     ids = [layer.layer_id for layer in outcome.layers]
     restore = solver.restore if job.foreign.mounts else None
-    made = shop.mounts.made(room_id, step, selections, request.secrets, restore, handle.cancel_token)
+    made = shop.mounts.made(room_id, step, selections, request.secrets, job.agents, restore, handle.cancel_token)
     async with made as mounted:
         command = Command(
             argv=step.argv,
@@ -75,7 +75,10 @@ async def _run(
 
         async with shop.executor.ran(room_id, command, write, handle) as (ending, tree):
             if ending.status.shell_code != 0:
-                raise BuildCommandFailed(exit_code=ending.status.shell_code)
+                failed = BuildCommandFailed(exit_code=ending.status.shell_code)
+                if mounted.fault is not None:
+                    raise mounted.fault from failed
+                raise failed
             failpoints.hit("build.layer.store")
             return await shop.layering.store_changes(
                 tree, shop.layering.new_counters(), handle.cancel_token, request.source_date_seconds
@@ -84,5 +87,8 @@ async def _run(
 
 def exit_code_of(error: EngineError) -> int | None:
     """The exit code that a failure of a step stands for; None where no command has ended or could be begun."""
-    code = error.failure.metadata.get("exit_code", "")
+    cause = error.__cause__
+    # A lost agent is why the command failed.
+    told = cause if isinstance(cause, BuildCommandFailed) else error
+    code = told.failure.metadata.get("exit_code", "")
     return int(code) if code.isdecimal() else None

@@ -11,6 +11,7 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
+from fluytd.builds.agents import AgentSession, BuildAgents
 from fluytd.builds.attestations import Attestation, IndexAnnotations, Making, Material
 from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
@@ -104,6 +105,7 @@ class BuildService:
         #: By the build's id, the last ones that succeeded.
         self._made: OrderedDict[str, Made] = OrderedDict()
         self.contexts = places.contexts
+        self.agents = BuildAgents()
         self.history = history
         self._operations = operations
         self._places = places
@@ -119,12 +121,17 @@ class BuildService:
         """The records of the cache."""
         return self._shop.cache
 
-    async def build(self, request: BuildRequest, *, request_id: str = "", actor: str) -> Operation:
-        """The build has begun. Raises REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure."""
+    async def build(
+        self, request: BuildRequest, *, agents: AgentSession | None = None, request_id: str = "", actor: str
+    ) -> Operation:
+        """The build has begun. `agents`: those that its caller serves.
+
+        Raises REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure.
+        """
 
         async def work(handle: OperationHandle) -> BuildResult:
             try:
-                return await self._told(request, handle)
+                return await self._told(request, agents, handle)
             finally:
                 await self.cache.trim(self._collector)
                 await self._shop.mounts.trim(self.cache.max_bytes)
@@ -134,12 +141,12 @@ class BuildService:
             OperationKind.BUILD_IMAGE, subject, work, request_id=request_id, actor=actor
         )
 
-    async def _told(self, request: BuildRequest, handle: OperationHandle) -> BuildResult:
+    async def _told(self, request: BuildRequest, agents: AgentSession | None, handle: OperationHandle) -> BuildResult:
         """The build, and how it went, on record."""
         build_id = handle.operation_id
         log = await self.history.begin(entry_of(request, build_id, self._shop.clock.now_unix_nanos()))
         try:
-            result = await self._build(request, log, handle)
+            result = await self._build(request, agents, log, handle)
         except Cancelled as error:
             if self._operations.get(build_id).is_cancel_requested:
                 await self.history.end(build_id, OperationState.CANCELLED, error=error)
@@ -159,7 +166,9 @@ class BuildService:
         await self.history.end(build_id, OperationState.SUCCEEDED, result=result)
         return result
 
-    async def _build(self, request: BuildRequest, log: BuildLog, handle: OperationHandle) -> BuildResult:
+    async def _build(
+        self, request: BuildRequest, agents: AgentSession | None, log: BuildLog, handle: OperationHandle
+    ) -> BuildResult:
         start = self._shop.clock.now_unix_nanos()
         async with AsyncExitStack() as undo:
             hold_key = undo.enter_context(self.cache.using())
@@ -171,7 +180,7 @@ class BuildService:
                 hold_key(key)
 
             lease = await undo.enter_async_context(self._collector.staging(lambda _: False))
-            sources = BuildSources(self._source_tools, undo, request.secrets, handle)
+            sources = BuildSources(self._source_tools, undo, request, agents, handle)
             finder = Finder(self._places, self._shop, request, sources, lease, handle)
             file, text = await finder.dockerfile()
             targets = await self._targets(request, text, file, finder)
@@ -199,6 +208,7 @@ class BuildService:
                     steps,
                     log,
                     sources,
+                    agents,
                     lease,
                     foreign,
                     hold,

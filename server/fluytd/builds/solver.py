@@ -8,6 +8,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from fluytd.builds import copying, graph, running
+from fluytd.builds.agents import AgentSession
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.cache_exchange import CacheExchange, Foreign
 from fluytd.builds.dockerfile.origins import BuildContext, NamedContext, Origin, Scratch, StageOutput
@@ -81,6 +82,8 @@ class Job:
     log: BuildLog
     #: What is fetched from elsewhere.
     sources: BuildSources
+    #: Agents of the caller; None: it serves none.
+    agents: AgentSession | None
     lease: Lease
     #: What caches elsewhere have.
     foreign: Foreign

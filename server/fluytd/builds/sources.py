@@ -3,6 +3,7 @@
 D/build_scratch/<id>-git    `tree` and `commit`, written by the step alone, read once it has ended
 D/build_scratch/<id>-http   one file
 R/builds/<id>-git           the configuration of a clone, which may hold a token; below the run root, gone with the step
+R/builds/<id>-<name>        for git over ssh: known hosts, a line of passwd, and the folder of the agent's socket
 
 The step is a container as that of a RUN is: seccomp, no capability, no privilege to gain; of the host it sees programs
 and certificates, read only, and the network. Its users are the host's, as not every file system of a host can show its
@@ -15,19 +16,38 @@ import os
 import re
 import secrets as randomness
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fluytd import failpoints
+from fluytd.builds.agent_sockets import AgentSocket, served
+from fluytd.builds.agents import DEFAULT_AGENT, AgentSession
 from fluytd.builds.dockerfile.origins import GitSource, HttpSource
 from fluytd.builds.executor import Command, Executor
-from fluytd.builds.git_step import CONFIG, HOST_PATHS, OUTPUT, REPOSITORY, SCRIPT, CloneStep, clone_step, without
+from fluytd.builds.git_step import (
+    AGENT,
+    CONFIG,
+    HOST_PATHS,
+    KNOWN_HOSTS,
+    OUTPUT,
+    PASSWD,
+    REPOSITORY,
+    SCRIPT,
+    SSH_COMMAND,
+    CloneStep,
+    clone_step,
+    host_key_complaint,
+    without,
+)
+from fluytd.builds.model import BuildRequest
 from fluytd.builds.ports import Downloads, FileTree, Trees
 from fluytd.containers.spec import BindSpec, NetworkMode, NetworkSpec, ResourcesSpec, RlimitSpec, SecuritySpec
 from fluytd.errors import (
+    BuildAgentMissing,
+    BuildHostKeyUnknown,
     BuildSourceChanged,
     BuildSourceUnavailable,
     EngineError,
@@ -94,12 +114,19 @@ class BuildSources:
     """The sources of one build, each fetched once. Belongs to the event loop."""
 
     def __init__(
-        self, tools: SourceTools, undo: AsyncExitStack, secrets: Mapping[str, bytes], handle: OperationHandle
+        self,
+        tools: SourceTools,
+        undo: AsyncExitStack,
+        request: BuildRequest,
+        agents: AgentSession | None,
+        handle: OperationHandle,
     ) -> None:
-        """What is fetched goes with `undo`."""
+        """What is fetched goes with `undo`. `request`: its secrets and known hosts are used."""
         self._tools = tools
         self._undo = undo
-        self._secrets = secrets
+        self._secrets = request.secrets
+        self._known_hosts = request.known_hosts
+        self._agents = agents
         self._handle = handle
         self._fetched: dict[GitSource | HttpSource, Fetched] = {}
         self._locks: dict[GitSource | HttpSource, asyncio.Lock] = {}
@@ -108,7 +135,8 @@ class BuildSources:
         """What the source is now; the same for the whole build.
 
         Raises BUILD_SOURCE_UNAVAILABLE, BUILD_SOURCE_CHANGED, BUILD_SOURCE_NOT_FOUND (a sub-folder), FIELD_INVALID,
-        FIELD_NOT_BUILT, LIMIT_EXCEEDED, PROGRAM_MISSING, STORAGE_FULL, IO_FAILED, CANCELLED.
+        LIMIT_EXCEEDED, PROGRAM_MISSING, STORAGE_FULL, IO_FAILED, CANCELLED; for git over ssh BUILD_AGENT_MISSING,
+        BUILD_AGENT_GONE, BUILD_HOST_KEY_UNKNOWN.
         """
         async with self._locks.setdefault(source, asyncio.Lock()):
             found = self._fetched.get(source)
@@ -161,6 +189,8 @@ class BuildSources:
         )
         if await self._tools.workers.run(shutil.which, "git") is None:
             raise ProgramMissing(program="git", purpose="a build reads a git repository")
+        if step.ssh_host:
+            await self._check_ssh()
         if step.host_path:
             await self._tools.workers.run(_check_repository, step.host_path, step.shown)
         owner = 0 if step.host_path else _NOBODY
@@ -176,6 +206,12 @@ class BuildSources:
         algorithm = "sha1" if len(commit) == _SHA1_DIGITS else "sha256"
         return Fetched(tree, self._tools.trees.key_of(parts) if parts else "", ref, (algorithm, commit))
 
+    async def _check_ssh(self) -> None:
+        if await self._tools.workers.run(shutil.which, "ssh") is None:
+            raise ProgramMissing(program="ssh", purpose="a build reads a git repository over ssh")
+        if self._agents is None or DEFAULT_AGENT not in self._agents.ids:
+            raise BuildAgentMissing(id=DEFAULT_AGENT, purpose="git over ssh needs")
+
     async def _clone(self, step: CloneStep, room: Path, owner: int) -> None:
         tools = self._tools
         executor = tools.executor
@@ -188,16 +224,35 @@ class BuildSources:
             output.extend(data)
             del output[:-_OUTPUT_BYTES]
 
+        agent: AgentSocket | None = None
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(tools.workers.run, tools.remove_tree, str(config))
-            await tools.workers.run(_write_config, config, step.config, owner)
+            files = {config: step.config.encode()}
+            known_hosts, passwd = (tools.private / f"{room_id}-{name}" for name in ("known_hosts", "passwd"))
+            if step.ssh_host:
+                files |= {known_hosts: self._known_hosts, passwd: PASSWD.encode()}
+            for path, content in files.items():
+                undo.push_async_callback(tools.workers.run, tools.remove_tree, str(path))
+                await tools.workers.run(_write_private, path, content, owner)
             command = await tools.workers.run(_command, step, room, config, owner, tools.proxies)
+            if step.ssh_host and self._agents is not None:
+                place = tools.private / f"{room_id}-agent"
+                given = (_FILE_MODE, owner, owner)
+                agent = await undo.enter_async_context(
+                    served(self._agents, DEFAULT_AGENT, place, given, tools.workers, tools.remove_tree)
+                )
+                command = _with_ssh(command, known_hosts, passwd, agent.path)
             watching = asyncio.ensure_future(_watched(tools, room, room_id, step.shown, over))
             undo.callback(watching.cancel)
             async with executor.ran(room_id, command, write, self._handle) as (ending, _):
                 code = ending.status.shell_code
         if over:
             raise over[0]
+        if code != 0 and agent is not None:
+            complaint = host_key_complaint(output.decode(errors="replace"))
+            if complaint:
+                raise BuildHostKeyUnknown(host=step.ssh_host, detail=complaint)
+            if agent.fault is not None:
+                raise agent.fault
         if code != 0:
             detail = without(output.decode(errors="replace"), step.hidden)
             raise BuildSourceUnavailable(source=step.shown, detail=_one_line(detail) or f"git ended with {code}")
@@ -206,6 +261,14 @@ class BuildSources:
         error = _beyond(size_bytes, count, 0, step.shown)
         if error is not None:
             raise error
+
+
+def _with_ssh(command: Command, known_hosts: Path, passwd: Path, agent: Path) -> Command:
+    """The command with what ssh needs."""
+    shown = ((KNOWN_HOSTS, known_hosts), ("/etc/passwd", passwd), (AGENT, agent))
+    binds = (BindSpec(target, str(path), read_only=True) for target, path in shown)
+    env = (f"GIT_SSH_COMMAND={SSH_COMMAND}", f"SSH_AUTH_SOCK={AGENT}")
+    return replace(command, env=(*command.env, *env), binds=(*command.binds, *binds))
 
 
 def _command(step: CloneStep, room: Path, config: Path, owner: int, proxies: Proxies) -> Command:
@@ -293,11 +356,11 @@ def _make_directory(path: Path, owner: int) -> None:
         raise IoFailed(operation="mkdir", path=str(path), errno=error.errno) from error
 
 
-def _write_config(path: Path, text: str, owner: int) -> None:
+def _write_private(path: Path, content: bytes, owner: int) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(text.encode())
+            file.write(content)
             os.fchown(fd, owner, owner)
     except OSError as error:
         raise IoFailed(operation="write", path=str(path), errno=error.errno) from error

@@ -171,3 +171,46 @@ class ProgramMissing(
     next_step="Install {program} on the engine's host.",
 ):
     """A program of the host that a step needs."""
+
+
+class BuildAgentMissing(
+    NotFound,
+    reason="BUILD_AGENT_MISSING",
+    keys="id purpose",
+    text="the build has no ssh agent {id!r}, which {purpose}",
+    next_step="Serve an agent of that id to the build (ServeBuildAgents).",
+):
+    """An ssh agent that a step requires and the caller does not serve."""
+
+
+class BuildAgentGone(
+    WrongState,
+    reason="BUILD_AGENT_GONE",
+    keys="id",
+    text="the caller that served ssh agent {id!r} has gone",
+    next_step="Build again, and let the caller serve it until the build has ended.",
+):
+    """A caller that ended its session while a step had, or was to have, an agent of it."""
+
+
+class BuildAgentSessionNotFound(
+    NotFound,
+    reason="BUILD_AGENT_SESSION_NOT_FOUND",
+    keys="id",
+    text="there is no session {id} of ServeBuildAgents",
+    next_step="Call ServeBuildAgents, keep the call open, and name the id that it answers with.",
+):
+    """A session that has ended, that never was, or that is another caller's."""
+
+
+class BuildHostKeyUnknown(
+    WrongState,
+    reason="BUILD_HOST_KEY_UNKNOWN",
+    keys="host detail",
+    text="the host key of {host} is not among the known hosts of this build: {detail}",
+    next_step=(
+        "Add it to the known hosts that are sent with the build: `ssh-keyscan {host}` prints it, to be compared with "
+        "what the host's owner publishes."
+    ),
+):
+    """A host of git over ssh whose key the caller did not send, or whose key is another one."""

@@ -125,8 +125,9 @@ def test_refs_that_are_none_are_refused(engine: Engine, work: Path, url: str, re
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("git@example.com:a/b.git", "FIELD_NOT_BUILT"),
-        ("ssh://git@example.com/a.git", "FIELD_NOT_BUILT"),
+        ("git@-oProxyCommand=x:a/b.git", "FIELD_INVALID"),
+        ("git@example.com:-a.git", "FIELD_INVALID"),
+        ("ssh://git:word@example.com/a.git", "FIELD_INVALID"),
         ("ext::sh -c true", "FIELD_INVALID"),
         ("file:relative", "FIELD_INVALID"),
         ("file://host/a", "FIELD_INVALID"),

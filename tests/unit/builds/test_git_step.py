@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluytd.builds.git_step import clone_step, without
+from fluytd.builds.git_step import SSH_COMMAND, clone_step, host_key_complaint, without
 from fluytd.errors import EngineError
 
 
@@ -71,3 +71,64 @@ def test_a_token_cannot_add_a_line_of_configuration() -> None:
     with pytest.raises(EngineError) as caught:
         step("https://example.com/a.git", GIT_AUTH_HEADER=b'x\n[core]\n\taskPass = "/bin/evil"')
     assert caught.value.failure.reason == "FIELD_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("remote", "host"),
+    [
+        ("git@example.com:a/b.git", "example.com"),
+        ("git@example.com:~/b", "example.com"),
+        ("ssh://example.com/a.git", "example.com"),
+        ("ssh://me@example.com:2222/srv/a.git", "example.com"),
+        ("ssh://me@[::1]:22/a.git", "::1"),
+    ],
+)
+def test_an_address_of_ssh_is_given_to_git_as_it_is(remote: str, host: str) -> None:
+    found = step(remote, GIT_AUTH_TOKEN=b"x")
+    assert (found.arguments[0], found.shown, found.ssh_host) == (remote, remote, host)
+    assert '[protocol "ssh"]\n\tallow = "always"' in found.config
+    assert "extraHeader" not in found.config
+
+
+def test_ssh_is_allowed_only_where_the_repository_itself_is_reached_by_it() -> None:
+    for remote in ("https://example.com/a.git", "git://example.com/a.git", "file:///srv/a.git"):
+        assert 'protocol "ssh"' not in step(remote).config, remote
+    assert 'protocol "file"' not in step("git@example.com:a.git").config
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "git@-oProxyCommand=x:a.git",
+        "-oProxyCommand=x@example.com:a.git",
+        "git@example.com:-a.git",
+        "git@example.com:",
+        "ssh://-oProxyCommand=x/a.git",
+        "ssh://git@-oProxyCommand=x/a.git",
+        "ssh://-lx@example.com/a.git",
+        "ssh://git:word@example.com/a.git",
+        "ssh://git@example.com:port/a.git",
+        "ssh://git@example.com/-a",
+        "ssh://git@example.com",
+    ],
+)
+def test_an_address_of_ssh_that_could_be_an_option_is_refused(remote: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        step(remote)
+    assert caught.value.reason == "FIELD_INVALID"
+    assert "word" not in str(caught.value).replace("password", "")
+
+
+def test_ssh_takes_known_keys_alone_and_nothing_of_the_host() -> None:
+    for part in ("-F /dev/null", "StrictHostKeyChecking=yes", "BatchMode=yes", "GlobalKnownHostsFile=/dev/null", "-a"):
+        assert part in SSH_COMMAND
+
+
+def test_what_ssh_says_of_host_keys_is_told_apart() -> None:
+    assert host_key_complaint("Permission denied (publickey).") == ""
+    unknown = (
+        "No ED25519 host key is known for [h]:1 and you have requested strict checking.\nHost key verification failed."
+    )
+    assert host_key_complaint(unknown) == "no key of the host is known"
+    changed = f"@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n{unknown}"
+    assert host_key_complaint(changed) == "the host has another key than the known one"

@@ -315,6 +315,8 @@ class BuildImageRequest(_message.Message):
     MANIFEST_DESCRIPTOR_ANNOTATIONS_FIELD_NUMBER: _builtins.int
     CACHE_SOURCES_FIELD_NUMBER: _builtins.int
     CACHE_TO_SPEC_FIELD_NUMBER: _builtins.int
+    AGENT_SESSION_ID_FIELD_NUMBER: _builtins.int
+    KNOWN_HOSTS_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -342,6 +344,14 @@ class BuildImageRequest(_message.Message):
     is_filtered: _builtins.bool
     """OPTIONAL. The caller has left out of the contexts what their ignore files say. Default: false, the engine does, by
     `<dockerfile_path>.dockerignore` of the context, else by `.dockerignore`.
+    """
+    agent_session_id: _builtins.str
+    """OPTIONAL. Id of a session of ServeBuildAgents of the same caller, whose agents `RUN --mount=type=ssh` and git over ssh
+    are given. Default: none, there are no agents.
+    """
+    known_hosts: _builtins.bytes
+    """OPTIONAL. Public keys of hosts for git over ssh, lines as of known_hosts(5), at most 256 KiB. Default: none, every
+    host is refused.
     """
     @_builtins.property
     def context(self) -> Global___BuildSource:
@@ -474,10 +484,12 @@ class BuildImageRequest(_message.Message):
         manifest_descriptor_annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cache_sources: _abc.Iterable[Global___BuildCacheSource] | None = ...,
         cache_to_spec: Global___BuildCacheSpec | None = ...,
+        agent_session_id: _builtins.str = ...,
+        known_hosts: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache_to_spec", b"cache_to_spec", "context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date", "user_namespace", b"user_namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_session_id", b"agent_session_id", "annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "known_hosts", b"known_hosts", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,6 +882,182 @@ class UploadContextResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadContextResponse: _TypeAlias = UploadContextResponse  # noqa: Y015
+
+@_typing.final
+class BuildAgentOffer(_message.Message):
+    """What a caller serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """REQUIRED. Ids of agents, 1 to 16, as of `RUN --mount=type=ssh,id=`; git over ssh uses `default`."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildAgentOffer: _TypeAlias = BuildAgentOffer  # noqa: Y015
+
+@_typing.final
+class BuildAgentMessage(_message.Message):
+    """Messages of one connection to an agent. Each has one request at a time, which is answered before the next one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    connection: _builtins.int
+    """REQUIRED. Number of the connection within the session; a new number is a new connection to the agent."""
+    id: _builtins.str
+    """REQUIRED in `ask`, else OPTIONAL and empty. Id of the agent."""
+    data: _builtins.bytes
+    """REQUIRED. One whole message of the agent protocol without its length, 1 byte to 256 KiB. Only the requests 11
+    (identities) and 13 (sign) are asked.
+    """
+    def __init__(
+        self,
+        *,
+        connection: _builtins.int = ...,
+        id: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "data", b"data", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildAgentMessage: _TypeAlias = BuildAgentMessage  # noqa: Y015
+
+@_typing.final
+class BuildAgentEnd(_message.Message):
+    """The end of a connection to an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    connection: _builtins.int
+    """REQUIRED. Number of the connection."""
+    def __init__(
+        self,
+        *,
+        connection: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildAgentEnd: _TypeAlias = BuildAgentEnd  # noqa: Y015
+
+@_typing.final
+class ServeBuildAgentsRequest(_message.Message):
+    """One message of a caller that serves agents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFER_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def offer(self) -> Global___BuildAgentOffer:
+        """What is served."""
+
+    @_builtins.property
+    def answer(self) -> Global___BuildAgentMessage:
+        """What the agent answers."""
+
+    @_builtins.property
+    def end(self) -> Global___BuildAgentEnd:
+        """The agent does not answer."""
+
+    def __init__(
+        self,
+        *,
+        offer: Global___BuildAgentOffer | None = ...,
+        answer: Global___BuildAgentMessage | None = ...,
+        end: Global___BuildAgentEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "end", b"end", "offer", b"offer", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "end", b"end", "offer", b"offer", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["offer", "answer", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ServeBuildAgentsRequest: _TypeAlias = ServeBuildAgentsRequest  # noqa: Y015
+
+@_typing.final
+class BuildAgentsReady(_message.Message):
+    """The session is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """OUTPUT_ONLY. Id of the session."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildAgentsReady: _TypeAlias = BuildAgentsReady  # noqa: Y015
+
+@_typing.final
+class ServeBuildAgentsResponse(_message.Message):
+    """One message of the engine to a caller that serves agents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READY_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ready(self) -> Global___BuildAgentsReady:
+        """The session is open."""
+
+    @_builtins.property
+    def ask(self) -> Global___BuildAgentMessage:
+        """What a step asks."""
+
+    @_builtins.property
+    def end(self) -> Global___BuildAgentEnd:
+        """The step has closed the connection."""
+
+    def __init__(
+        self,
+        *,
+        ready: Global___BuildAgentsReady | None = ...,
+        ask: Global___BuildAgentMessage | None = ...,
+        end: Global___BuildAgentEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "end", b"end", "part", b"part", "ready", b"ready"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "end", b"end", "part", b"part", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["ready", "ask", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ServeBuildAgentsResponse: _TypeAlias = ServeBuildAgentsResponse  # noqa: Y015
 
 @_typing.final
 class ReadBuildLogRequest(_message.Message):

@@ -45,6 +45,11 @@ class BuildServiceStub:
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.SerializeToString,
                 response_deserializer=fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.FromString,
                 _registered_method=True)
+        self.ServeBuildAgents = channel.stream_stream(
+                '/fluyt.v1.BuildService/ServeBuildAgents',
+                request_serializer=fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsRequest.SerializeToString,
+                response_deserializer=fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsResponse.FromString,
+                _registered_method=True)
         self.ReadBuildLog = channel.unary_stream(
                 '/fluyt.v1.BuildService/ReadBuildLog',
                 request_serializer=fluyt_dot_v1_dot_builds__pb2.ReadBuildLogRequest.SerializeToString,
@@ -100,6 +105,17 @@ class BuildServiceServicer:
         chunk digest, and closes its side: the answer names the chunks that are missing. It calls again with the same
         context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
         verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ServeBuildAgents(self, request_iterator, context):
+        """Serves ssh agents of the caller to builds: the caller sends `offer`, the engine answers `ready` with an id for
+        BuildImageRequest.agent_session_id. Then the engine sends `ask` for what a step asks of an agent, and the caller an
+        `answer` for each; nothing of it is stored. State needed: none. State after: the session lasts as long as the call;
+        steps that still have an agent of it then find it closed. Idempotent: each call is a session of its own. Cancel: as
+        the end. The stream ends when the caller closes its side, or breaks a rule.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +193,11 @@ def add_BuildServiceServicer_to_server(servicer, server):
                     servicer.UploadContext,
                     request_deserializer=fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.FromString,
                     response_serializer=fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.SerializeToString,
+            ),
+            'ServeBuildAgents': grpc.stream_stream_rpc_method_handler(
+                    servicer.ServeBuildAgents,
+                    request_deserializer=fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsRequest.FromString,
+                    response_serializer=fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsResponse.SerializeToString,
             ),
             'ReadBuildLog': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadBuildLog,
@@ -269,6 +290,33 @@ class BuildService:
             '/fluyt.v1.BuildService/UploadContext',
             fluyt_dot_v1_dot_builds__pb2.UploadContextRequest.SerializeToString,
             fluyt_dot_v1_dot_builds__pb2.UploadContextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ServeBuildAgents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fluyt.v1.BuildService/ServeBuildAgents',
+            fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsRequest.SerializeToString,
+            fluyt_dot_v1_dot_builds__pb2.ServeBuildAgentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

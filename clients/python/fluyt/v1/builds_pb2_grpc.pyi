@@ -44,6 +44,13 @@ class BuildServiceStub:
     context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
     verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
     """
+    ServeBuildAgents: _grpc.StreamStreamMultiCallable[_builds_pb2.ServeBuildAgentsRequest, _builds_pb2.ServeBuildAgentsResponse]
+    """Serves ssh agents of the caller to builds: the caller sends `offer`, the engine answers `ready` with an id for
+    BuildImageRequest.agent_session_id. Then the engine sends `ask` for what a step asks of an agent, and the caller an
+    `answer` for each; nothing of it is stored. State needed: none. State after: the session lasts as long as the call;
+    steps that still have an agent of it then find it closed. Idempotent: each call is a session of its own. Cancel: as
+    the end. The stream ends when the caller closes its side, or breaks a rule.
+    """
     ReadBuildLog: _grpc.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]
     """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
     is kept (see ListBuilds), also over restarts, of each its last 4 MiB. State after: unchanged. Idempotent: read again from a position. Cancel: ends the
@@ -92,6 +99,13 @@ class BuildServiceAsyncStub(BuildServiceStub):
     chunk digest, and closes its side: the answer names the chunks that are missing. It calls again with the same
     context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
     verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
+    """
+    ServeBuildAgents: _aio.StreamStreamMultiCallable[_builds_pb2.ServeBuildAgentsRequest, _builds_pb2.ServeBuildAgentsResponse]  # type: ignore[assignment]
+    """Serves ssh agents of the caller to builds: the caller sends `offer`, the engine answers `ready` with an id for
+    BuildImageRequest.agent_session_id. Then the engine sends `ask` for what a step asks of an agent, and the caller an
+    `answer` for each; nothing of it is stored. State needed: none. State after: the session lasts as long as the call;
+    steps that still have an agent of it then find it closed. Idempotent: each call is a session of its own. Cancel: as
+    the end. The stream ends when the caller closes its side, or breaks a rule.
     """
     ReadBuildLog: _aio.UnaryStreamMultiCallable[_builds_pb2.ReadBuildLogRequest, _builds_pb2.ReadBuildLogResponse]  # type: ignore[assignment]
     """Streams what the steps of a build write. State needed: the build's operation is known; the output of the last builds
@@ -148,6 +162,18 @@ class BuildServiceServicer:
         chunk digest, and closes its side: the answer names the chunks that are missing. It calls again with the same
         context and sends those as `chunk`, until none is missing. State needed: none. State after: what was sent and
         verified is kept, for an hour after its last use. Idempotent. Cancel: chunks received whole are kept.
+        """
+
+    def ServeBuildAgents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_builds_pb2.ServeBuildAgentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_builds_pb2.ServeBuildAgentsResponse], _abc.AsyncIterator[_builds_pb2.ServeBuildAgentsResponse]]:
+        """Serves ssh agents of the caller to builds: the caller sends `offer`, the engine answers `ready` with an id for
+        BuildImageRequest.agent_session_id. Then the engine sends `ask` for what a step asks of an agent, and the caller an
+        `answer` for each; nothing of it is stored. State needed: none. State after: the session lasts as long as the call;
+        steps that still have an agent of it then find it closed. Idempotent: each call is a session of its own. Cancel: as
+        the end. The stream ends when the caller closes its side, or breaks a rule.
         """
 
     def ReadBuildLog(

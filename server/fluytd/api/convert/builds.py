@@ -10,6 +10,7 @@ from fluytd.api.convert.confinement import from_resources, from_users
 from fluytd.api.convert.images import from_platform
 from fluytd.api.convert.operations import to_build_result, to_build_step, to_platform
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
+from fluytd.builds.agents import MAX_KNOWN_HOSTS_BYTES, Ask, End
 from fluytd.builds.cache_packing import SentCache
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
@@ -91,6 +92,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         pushes=message.output.push,
         auths={name: from_auth(auth) for name, auth in message.auths.items()},
         secrets=dict(message.secrets),
+        known_hosts=message.known_hosts,
         check_only=message.check_only,
         is_filtered=message.is_filtered,
         source_date_seconds=_seconds(message),
@@ -122,6 +124,7 @@ def refuse_files_of_host(message: builds_pb2.BuildImageRequest) -> None:
 def _check_sizes(message: builds_pb2.BuildImageRequest) -> None:
     sizes = {
         "MAX_SECRETS_BYTES": (MAX_SECRETS_BYTES, sum(map(len, message.secrets.values())), "secrets"),
+        "MAX_KNOWN_HOSTS_BYTES": (MAX_KNOWN_HOSTS_BYTES, len(message.known_hosts), "known_hosts"),
         "MAX_NAMED_CONTEXTS": (MAX_NAMED_CONTEXTS, len(message.named_contexts), "named_contexts"),
         "MAX_REFERENCES": (MAX_REFERENCES, len(message.references), "references"),
         "MAX_LABELS": (MAX_LABELS, len(message.labels), "labels"),
@@ -299,6 +302,14 @@ def to_missing(context_id: str, missing: bytes, most: int) -> builds_pb2.UploadC
         missing_chunk_digests=[missing[at * _DIGEST_BYTES : (at + 1) * _DIGEST_BYTES] for at in range(shown)],
         missing_count=count,
     )
+
+
+def to_agent(said: Ask | End) -> builds_pb2.ServeBuildAgentsResponse:
+    """What a caller that serves agents is told."""
+    if isinstance(said, End):
+        return builds_pb2.ServeBuildAgentsResponse(end=builds_pb2.BuildAgentEnd(connection=said.connection))
+    ask = builds_pb2.BuildAgentMessage(connection=said.connection, id=said.id, data=said.data)
+    return builds_pb2.ServeBuildAgentsResponse(ask=ask)
 
 
 def to_log(piece: LogPiece) -> builds_pb2.ReadBuildLogResponse:

@@ -1,0 +1,110 @@
+"""The Python client as it serves agents: an engine that asks for more than it may is refused here too."""
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from fluyt import build_agents
+from fluyt.v1 import builds_pb2, builds_pb2_grpc
+
+Response, Message = builds_pb2.ServeBuildAgentsResponse, builds_pb2.BuildAgentMessage
+
+
+class Engine(builds_pb2_grpc.BuildServiceServicer):
+    """Asks what a test says, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.asks: queue.SimpleQueue[builds_pb2.ServeBuildAgentsResponse] = queue.SimpleQueue()
+        self.heard: queue.SimpleQueue[builds_pb2.ServeBuildAgentsRequest] = queue.SimpleQueue()
+
+    def ServeBuildAgents(  # noqa: N802 - the name of the API
+        self, request_iterator: Any, context: Any
+    ) -> Iterator[builds_pb2.ServeBuildAgentsResponse]:
+        self.heard.put(next(request_iterator))
+        yield Response(ready=builds_pb2.BuildAgentsReady(session_id="s"))
+
+        def hear() -> None:
+            try:
+                for one in request_iterator:
+                    self.heard.put(one)
+            except grpc.RpcError:
+                pass  # the client has gone
+
+        threading.Thread(target=hear, daemon=True).start()
+        while context.is_active():
+            try:
+                yield self.asks.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def ask(self, connection: int, data: bytes, agent_id: str = "a") -> builds_pb2.ServeBuildAgentsRequest:
+        """What the client says to it."""
+        self.asks.put(Response(ask=Message(connection=connection, id=agent_id, data=data)))
+        return self.heard.get(timeout=10)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[tuple[Engine, grpc.Channel]]:
+    """An engine that is played, and a channel to it."""
+    played = Engine()
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    builds_pb2_grpc.add_BuildServiceServicer_to_server(played, server)
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    server.start()
+    with grpc.insecure_channel(f"unix:{tmp_path}/s") as channel:
+        yield played, channel
+    server.stop(None).wait()
+
+
+def agent_that_answers(path: Path, answers: list[bytes], seen: list[bytes]) -> threading.Thread:
+    """An agent that takes one connection and gives these bytes, one after the other, for what it reads."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as talk:
+            for answer in answers:
+                seen.append(talk.recv(4096))
+                talk.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_identities_and_signatures_are_passed_on_and_nothing_else(
+    engine: tuple[Engine, grpc.Channel], tmp_path: Path
+) -> None:
+    played, channel = engine
+    seen: list[bytes] = []
+    thread = agent_that_answers(tmp_path / "a", [b"\0\0\0\x02\x0cx", b"\0\0\0\x01\x0e"], seen)
+    with build_agents.served(channel, {"a": tmp_path / "a"}) as session_id:
+        assert session_id == "s"
+        assert list(played.heard.get(timeout=10).offer.ids) == ["a"]
+        for refused in (b"", b"\x11key", b"\x13", b"\x16pass", b"\x1bextension", b"\x0d" * (256 * 1024 + 1)):
+            assert played.ask(1, refused).answer == Message(connection=1, data=b"\x05"), refused[:1]
+        assert played.ask(1, b"\x0b").answer == Message(connection=1, data=b"\x0cx")
+        assert played.ask(1, b"\x0dsign").answer == Message(connection=1, data=b"\x0e")
+        assert played.ask(2, b"\x0b", "other").end.connection == 2
+    thread.join()
+    assert seen == [b"\0\0\0\x01\x0b", b"\0\0\0\x05\x0dsign"]
+
+
+@pytest.mark.parametrize("answer", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x09\x0c", b"\0\0"])
+def test_an_agent_that_answers_no_message_ends_its_connection(
+    engine: tuple[Engine, grpc.Channel], tmp_path: Path, answer: bytes
+) -> None:
+    played, channel = engine
+    thread = agent_that_answers(tmp_path / "a", [answer], [])
+    with build_agents.served(channel, {"a": tmp_path / "a"}):
+        played.heard.get(timeout=10)
+        assert played.ask(7, b"\x0b").end.connection == 7
+    thread.join()
