@@ -137,6 +137,7 @@ from fluytd.errors.volumes import (
     VolumeExists,
     VolumeInUse,
     VolumeNotFound,
+    VolumeServerUnreachable,
 )
 
 __all__ = [
@@ -253,6 +254,7 @@ __all__ = [
     "VolumeExists",
     "VolumeInUse",
     "VolumeNotFound",
+    "VolumeServerUnreachable",
     "WrongState",
     "catalogue",
     "from_core",
