@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest
 # Much of what the tests do is waiting. A file's tests stay in one process and in order; 0 is one process for all.
 TEST_PROCESSES := $(or $(FLUYT_TEST_PROCESSES),2)
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,11 @@ test-v2: setup-test ## Limits, devices and profiles of containers on Debian's ow
 test-quotas: setup-test ## Bounds of volumes and writable layers on ext4 and xfs with project quotas, on the same kernel (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/volumes/test_quotas.py tests/recovery/test_quotas_killed.py
+
+test-nfs: setup-test ## Volumes that an NFS server exports, on the same kernel, which has client and server (minutes)
+	@scripts/debian_packages.sh nfs-kernel-server
+	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
+	    tests/e2e/volumes/test_nfs.py
 
 test-host-users: setup-test ## Containers and attacks once more where containers have the host's users (minutes)
 	@FLUYT_TEST_USERNS=host $(PYTEST) tests/e2e/containers tests/e2e/execs tests/security

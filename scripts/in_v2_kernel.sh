@@ -24,7 +24,7 @@ rm -rf $root
 mkdir -p $root/{bin,proc,sys,dev,modules,host,memory,root}
 cp "$(command -v busybox)" $root/bin/busybox
 # In the order in which they need each other; what the kernel has built in stands in no line.
-for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 quota_v2 xfs veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_fib_inet; do
+for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 quota_v2 xfs veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_fib_inet nfsv4 nfsd; do
     modprobe -d $machine/files -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }'
 done | awk '!seen[$0]++' >$machine/modules
 while read -r module; do
@@ -49,7 +49,11 @@ mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
 mount -t securityfs securityfs /root/sys/kernel/security
 mount -t devpts devpts /root/dev/pts 2>/dev/null || { mkdir -p /root/dev/pts; mount -t devpts devpts /root/dev/pts; }
 mkdir -p /root/dev/shm
+mkdir /checkout
+mount -o bind "/root$checkout" /checkout
 for place in tmp run dev/shm; do mount -t tmpfs tmpfs /root/\$place; done
+# A checkout below /tmp has just been covered.
+[ -d "/root$checkout" ] || { mkdir -p "/root$checkout" && mount -o bind /checkout "/root$checkout"; }
 ip link set lo up
 cp /command /root/run/command
 # Processes stand in a group of their own: a group that gives controllers on may hold none.

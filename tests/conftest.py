@@ -18,6 +18,7 @@ import pytest
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
 from fluytd.host import probe
+from tests.support.nfs_server import has_nfs
 from tests.support.quota_disks import has_project_quota
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -69,6 +70,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "own-users": _kernel("idmapped_mounts"),
     "quota-ext4": lambda: has_project_quota("ext4"),
     "quota-xfs": lambda: has_project_quota("xfs"),
+    "nfs": has_nfs,
     "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "busybox": lambda: Path("/bin/busybox").exists(),

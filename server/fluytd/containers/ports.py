@@ -37,8 +37,8 @@ class Volumes(Protocol):
         Raises VOLUME_NOT_FOUND, LIMIT_EXCEEDED, STORAGE_FULL, IO_FAILED."""
 
     async def attach(self, container: Container) -> dict[str, str]:
-        """Volumes of the container that drivers keep are reachable at these host paths, by volume id. Idempotent.
-        Raises VOLUME_DRIVER_NOT_FOUND, VOLUME_DRIVER_FAILED."""
+        """Volumes of the container that drivers keep are reachable at these host paths, by volume id; those of a server
+        at this address. Idempotent. Raises VOLUME_DRIVER_NOT_FOUND, VOLUME_DRIVER_FAILED, VOLUME_SERVER_UNREACHABLE."""
 
     async def detach(self, container: Container) -> None:
         """Drivers know that the container does not use their volumes any more. Idempotent; a failure is logged."""

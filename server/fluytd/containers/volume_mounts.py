@@ -5,7 +5,7 @@ container alone; see docs/decisions/0010-volumes-that-are-mounts.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fluytd.containers import process_spec as core
@@ -17,6 +17,59 @@ _FLAGS: Final = frozenset({"noexec", "nosuid", "nodev", "ro"})
 #: Their opposites, and what this engine gives anyway.
 _NO_FLAGS: Final = frozenset({"rw", "exec", "suid", "dev", "defaults", "async", "auto", "noauto", "user", "nouser"})
 _KEYS: Final = frozenset({"type", "device", "o", "size"})
+#: File systems of a server whose address stands among the options.
+_OF_SERVERS: Final = frozenset({"nfs", "nfs4", "cifs"})
+#: Of NFS 4, and of what tells where the services of NFS 3 listen.
+_NFS_PORT, _RPCBIND_PORT, _SMB_PORT = 2049, 111, 445
+#: Options by which a mount that the engine makes for itself ends with an error some 30 s after its server has gone; the
+#: kernel waits for ever else. Source: nfs(5), "soft", "timeo", "retrans".
+_ENDING: Final = ("soft", "timeo=100", "retrans=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server that options name, as they name it."""
+
+    host: str
+    #: Where it listens; 0: not known, or not by TCP.
+    port: int
+
+
+def server_of(options: Mapping[str, str]) -> Server | None:
+    """The server whose file system the options mount; None if there is none, or none is named."""
+    kind = options.get("type", "")
+    if kind not in _OF_SERVERS:
+        return None
+    words = _words(options)
+    pairs = dict(word.split("=", 1) for word in words if "=" in word)
+    if not pairs.get("addr"):
+        return None
+    if "udp" in words or pairs.get("proto", "tcp") in {"udp", "udp6", "rdma"}:
+        return Server(pairs["addr"], 0)
+    version = pairs.get("vers", pairs.get("nfsvers", ""))
+    is_v4 = kind == "nfs4" or version.startswith("4") or any(word.startswith("v4") for word in words)
+    known = _SMB_PORT if kind == "cifs" else _NFS_PORT if is_v4 else _RPCBIND_PORT
+    port = pairs.get("port") or ("" if is_v4 else pairs.get("mountport")) or str(known)
+    # What is no port the kernel refuses in its own words.
+    return Server(pairs["addr"], int(port) if port.isascii() and port.isdecimal() and int(port) < 65536 else 0)
+
+
+def with_address(options: Mapping[str, str], address: str) -> dict[str, str]:
+    """The options with the address of their server in place of its name: the kernel takes no names."""
+    words = [f"addr={address}" if word.startswith("addr=") else word for word in _words(options)]
+    return {**options, "o": ",".join(words)}
+
+
+def ending(options: Mapping[str, str]) -> dict[str, str]:
+    """The options for a mount of the engine's own, which must not wait for ever for its server."""
+    if options.get("type") not in {"nfs", "nfs4"}:
+        return dict(options)
+    # The kernel takes the last of several.
+    return {**options, "o": ",".join([*(word for word in _words(options) if word != "hard"), *_ENDING])}
+
+
+def _words(options: Mapping[str, str]) -> list[str]:
+    return [word for word in options.get("o", "").split(",") if word]
 
 
 def check_local_options(options: Mapping[str, str], at: str) -> None:
@@ -40,7 +93,7 @@ def check_local_options(options: Mapping[str, str], at: str) -> None:
 
 
 def volume_mount(mount: MountedVolume, volumes_dir: str, sources: Mapping[str, str]) -> core.Mount:
-    """The mount at its target. `sources`: what drivers show, by volume id.
+    """The mount at its target. `sources`: by volume id, what drivers show, or the address of the server of its options.
 
     Raises FIELD_INVALID as `check_local_options`.
     """
@@ -49,7 +102,9 @@ def volume_mount(mount: MountedVolume, volumes_dir: str, sources: Mapping[str, s
         source = sources.get(mount.volume_id, f"{volumes_dir}/{mount.volume_id}/_data")
         return core.Mount("bind", source, mount.target, is_read_only=mount.read_only, sub_path=mount.sub_path)
     check_local_options(options, "driver_options")
-    words = [word for word in options.get("o", "").split(",") if word]
+    if mount.volume_id in sources:
+        options = with_address(options, sources[mount.volume_id])
+    words = _words(options)
     found = core.Mount(
         "file_system",
         options["device"],

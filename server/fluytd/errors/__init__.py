@@ -133,6 +133,7 @@ from fluytd.errors.volumes import (
     VolumeExists,
     VolumeInUse,
     VolumeNotFound,
+    VolumeServerUnreachable,
 )
 
 __all__ = [
@@ -245,6 +246,7 @@ __all__ = [
     "VolumeExists",
     "VolumeInUse",
     "VolumeNotFound",
+    "VolumeServerUnreachable",
     "WrongState",
     "catalogue",
     "from_core",

@@ -53,6 +53,16 @@ class VolumeDriverFailed(
     """A driver that does not answer, or answers with a failure."""
 
 
+class VolumeServerUnreachable(
+    Upstream,
+    reason="VOLUME_SERVER_UNREACHABLE",
+    keys="volume server detail",
+    text="the server {server} of volume {volume} cannot be reached: {detail}",
+    next_step="See that addr among the volume's options names the server and that it answers, then repeat.",
+):
+    """A server of a network file system whose name has no address, or that does not answer."""
+
+
 class BindSourceNotFound(
     NotFound,
     reason="BIND_SOURCE_NOT_FOUND",

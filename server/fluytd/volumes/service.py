@@ -25,6 +25,7 @@ from fluytd.volumes.context import VolumeContext
 from fluytd.volumes.meter import VolumeSize
 from fluytd.volumes.model import MAX_PRUNED, Volume, VolumeFilter, VolumeState, VolumeWish
 from fluytd.volumes.ports import VolumeHolder
+from fluytd.volumes.servers import with_addresses
 
 T = TypeVar("T")
 
@@ -264,7 +265,8 @@ class VolumeService:
             if origin.is_memory:
                 return
             failpoints.hit("volume.clone.copy")
-            await self.ctx.workers.run_transfer(self.ctx.directories.copy, origin, volume.id, cancel)
+            shown = await self._found(origin)
+            await self.ctx.workers.run_transfer(self.ctx.directories.copy, shown, volume.id, cancel)
 
         async def work() -> Volume:
             # The source's lock keeps it from being deleted; it is taken first, since nobody waits for a source with a
@@ -287,7 +289,7 @@ class VolumeService:
         volume, workers = self._ready(name), self.ctx.workers
         check_has_data(volume)
         cancel = self.ctx.directories.new_cancel_token()
-        archive = await workers.run(self.ctx.directories.archive, volume, cancel)
+        archive = await workers.run(self.ctx.directories.archive, await self._found(volume), cancel)
         size = 0
         try:
             while chunk := await workers.run(archive.read, CHUNK_BYTES):
@@ -318,10 +320,11 @@ class VolumeService:
                 check_has_data(volume)
                 if volume.is_read_only:
                     raise FieldInvalid(field="options.name", rule=f"the options of volume {volume.name} say ro")
+                shown = await self._found(volume)
                 failpoints.hit("volume.import.unpack")
                 try:
                     unpack = self.ctx.directories.unpack
-                    count = await self.ctx.workers.run_transfer(unpack, archive_fd, volume, cancel)
+                    count = await self.ctx.workers.run_transfer(unpack, archive_fd, shown, cancel)
                 finally:
                     self.ctx.meter.note_change(volume.id)
                 return volume, count
@@ -339,6 +342,12 @@ class VolumeService:
             if not task.cancelled():
                 task.exception()  # taken note of: nobody is left to hear of it
             raise
+
+    async def _found(self, volume: Volume) -> Volume:
+        """The volume with the address of the server that its options name. Raises VOLUME_SERVER_UNREACHABLE."""
+        if not volume.is_local:
+            return volume
+        return replace(volume, driver_options=await with_addresses(volume.driver_options, volume.name))
 
     def _ready(self, name: str) -> Volume:
         volume = self.get(name)

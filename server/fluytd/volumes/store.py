@@ -18,7 +18,7 @@ from fluytd._core import changes, host
 from fluytd._core import volume as core
 from fluytd._core.layer import LayerStore
 from fluytd.containers.model import MountedVolume
-from fluytd.containers.volume_mounts import volume_mount
+from fluytd.containers.volume_mounts import ending, volume_mount
 from fluytd.errors import EngineError, IoFailed, StorageFull
 from fluytd.host.ports import Quotas
 from fluytd.operations.ports import CancelToken
@@ -105,7 +105,7 @@ class CoreVolumeDirectories:
         if not volume.driver_options:
             yield self.data_path(volume.id)
             return
-        use = MountedVolume("/", volume.id, volume.name, volume.driver, dict(volume.driver_options))
+        use = MountedVolume("/", volume.id, volume.name, volume.driver, ending(volume.driver_options))
         mount = volume_mount(use, str(self._root), {})
         if mount.kind == "bind":
             try:

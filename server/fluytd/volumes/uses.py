@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from fluytd import failpoints
 from fluytd.containers.model import Container, MountedVolume
 from fluytd.containers.spec import VolumeSpec
+from fluytd.containers.volume_mounts import server_of
 from fluytd.errors import EngineError, VolumeInUse, VolumeNotFound
-from fluytd.volumes import make
+from fluytd.volumes import make, servers
 from fluytd.volumes.context import VolumeContext
 from fluytd.volumes.model import LOCAL_DRIVER, VolumeState, VolumeWish, normalised
 from fluytd.volumes.service import check
@@ -82,6 +83,10 @@ class VolumeUses:
         found = {}
         for use in _elsewhere(container):
             found[use.volume_id] = await self._ctx.drivers.attach(use.driver, use.volume_id, container.id)
+        for use in container.resolved.volumes:
+            server = server_of(use.driver_options) if use.driver == LOCAL_DRIVER else None
+            if server is not None and use.volume_id not in found:
+                found[use.volume_id] = await servers.address_of(server, use.name)
         return found
 
     async def detach(self, container: Container) -> None:
