@@ -99,7 +99,7 @@ impl ContainerRoot {
     ) -> PyResult<Self> {
         let make = || -> Result<Root, Failure> {
             let fd = if is_written {
-                mount::overlay_detached(&OverlayPlan::new(lower_dirs, upper_dir, work_dir)?)?
+                mount::overlay_detached_anywhere(&OverlayPlan::new(lower_dirs, upper_dir, work_dir)?)?
             } else {
                 mount::image_detached(&[vec![upper_dir], lower_dirs].concat())?
             };

@@ -1,6 +1,7 @@
 //! The mounts of a container: planned purely, made as detached mount descriptors, and moved to targets that are
-//! resolved beneath the container's root by descriptor. It keeps no state, logs nothing and starts no thread, so
-//! that every function may be called by a single-threaded child between clone and exec.
+//! resolved beneath the container's root by descriptor. It keeps no state and logs nothing. But for the two
+//! that make an overlay detached on kernels before 6.8, no function starts a thread, and every one may be called by a
+//! single-threaded child between clone and exec.
 //!
 //! It deliberately never resolves a path of the container by string, and never makes a mount that the host's mount
 //! namespace can see. Linux 5.12 is the floor (openat2, mount_setattr); an overlay needs 6.8 for the new mount API
@@ -30,8 +31,8 @@ pub use error::{MountError, Want};
 pub use filesystem::{cgroup1, cgroup2, devpts, mqueue, named, proc, sysfs, tmpfs, MAX_MOUNT_DATA_BYTES};
 pub use mapped::{image_mapped, map_ids, overlay_mapped, IdMap, Mapped};
 pub use mask::{open_null, read_only_path, Masker};
-pub use overlay::{image_detached, overlay_detached};
-pub use overlay_classic::overlay_classic;
+pub use overlay::{image_detached, overlay_detached, overlay_detached_anywhere};
+pub use overlay_classic::{image_classic_detached, overlay_classic, overlay_classic_detached};
 pub use plan::{OverlayPlan, MAX_LOWER_DIRS};
 pub use resolve::{resolve_beneath, resolve_exact, resolve_in_root};
 pub use root::{pivot_into, set_root_propagation};

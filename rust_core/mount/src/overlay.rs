@@ -7,6 +7,7 @@ use rustix::fs::{open, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::fs_context::FsContext;
+use crate::overlay_classic::{image_classic_detached, overlay_classic_detached};
 use crate::plan::{fits_string_value, FIXED_OPTIONS, MAX_LOWER_DIRS};
 use crate::{Attributes, MountError, OverlayPlan};
 
@@ -29,14 +30,28 @@ pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
     context.mount(Attributes::default(), plan.upper_dir())
 }
 
-/// A detached, read-only mount of these directories over each other, top-most first, at least two: an image as it is,
-/// with nothing of a container in it.
+/// As [`overlay_detached`], on every kernel: before 6.8 by [`overlay_classic_detached`].
 ///
 /// # Errors
-/// As in [`overlay_detached`]; [`MountError::TooManyLayers`]; [`MountError::PlanInvalid`] for fewer than two.
+/// As in both.
+pub fn overlay_detached_anywhere(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
+    match overlay_detached(plan) {
+        Err(MountError::FeatureMissing { feature: FEATURE, .. }) => overlay_classic_detached(plan),
+        made => made,
+    }
+}
+
+/// A detached, read-only mount of these directories over each other, top-most first, at least two: an image as it is,
+/// with nothing of a container in it. Before Linux 6.8 by [`image_classic_detached`].
+///
+/// # Errors
+/// As in [`overlay_detached_anywhere`]; [`MountError::TooManyLayers`]; [`MountError::PlanInvalid`] for fewer than two.
 pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
     let first = check_image(lower_dirs)?;
-    over(&by_path(lower_dirs))?.mount(Attributes::default().read_only(), &first)
+    match over(&by_path(lower_dirs)) {
+        Err(MountError::FeatureMissing { feature: FEATURE, .. }) => image_classic_detached(lower_dirs),
+        context => context?.mount(Attributes::default().read_only(), &first),
+    }
 }
 
 /// A directory of an overlay: by its path, or opened already, with the path that errors name.

@@ -1,16 +1,18 @@
-//! An overlay by mount(2), for kernels that cannot append lower directories one by one.
+//! An overlay by mount(2), for kernels that cannot append lower directories one by one (before 6.8).
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{open, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{mount, MountFlags};
 use rustix::process::fchdir;
 
-use crate::overlay::open_directory;
+use crate::overlay::{check_image, open_directory};
 use crate::plan::FIXED_OPTIONS;
-use crate::{MountError, OverlayPlan};
+use crate::{bind_path_detached, MountError, OverlayPlan};
 
 /// The most bytes that mount(2) reads as options: one page, with its end.
 ///
@@ -28,9 +30,74 @@ const MAX_OPTION_BYTES: usize = 4095;
 /// # Errors
 /// [`MountError::Failed`]; the kernel's reason is only in its own log.
 pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, MountError> {
-    let lowers = plan.lower_dirs().iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
-    let upper = open_directory(plan.upper_dir())?;
-    let work = open_directory(plan.work_dir())?;
+    let writable =
+        Writable { upper: plan.upper_dir(), work: plan.work_dir(), is_volatile: plan.is_volatile() };
+    mount_over(plan.lower_dirs(), Some(writable), target)?;
+    open(target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| MountError::failed("open", target, errno))
+}
+
+/// As [`crate::overlay_detached`], by mount(2): nobody sees the mount before it is a detached one. It is made by a thread
+/// that is alone in a mount namespace and has ended when this answers. Blocking (a millisecond, and more the more mounts
+/// the host has).
+///
+/// # Errors
+/// As [`overlay_classic`]; EPERM without CAP_SYS_ADMIN.
+pub fn overlay_classic_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
+    let writable =
+        Writable { upper: plan.upper_dir(), work: plan.work_dir(), is_volatile: plan.is_volatile() };
+    detached(plan.lower_dirs(), Some(writable), plan.upper_dir())
+}
+
+/// As [`crate::image_detached`], in the way of [`overlay_classic_detached`].
+///
+/// # Errors
+/// As [`crate::image_detached`] and [`overlay_classic_detached`].
+pub fn image_classic_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
+    let first = check_image(lower_dirs)?;
+    detached(lower_dirs, None, &first)
+}
+
+/// Where an overlay is written to.
+#[derive(Clone, Copy)]
+struct Writable<'plan> {
+    upper: &'plan Path,
+    work: &'plan Path,
+    is_volatile: bool,
+}
+
+/// The overlay, made over `place`, one of its own directories, where only the thread that makes it can see that.
+fn detached(
+    lower_dirs: &[PathBuf],
+    writable: Option<Writable<'_>>,
+    place: &Path,
+) -> Result<OwnedFd, MountError> {
+    let make = || {
+        sys::private_mounts::enter().map_err(|errno| MountError::failed("unshare", place, errno))?;
+        // The directories are opened in there: an overlay takes only what lies in its maker's mount namespace.
+        mount_over(lower_dirs, writable, place)?;
+        bind_path_detached(place, false)
+    };
+    thread::scope(|scope| {
+        let made = thread::Builder::new().name("overlay".to_owned()).spawn_scoped(scope, make);
+        let made = made.map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+            MountError::failed("clone", place, errno)
+        })?;
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn mount_over(
+    lower_dirs: &[PathBuf],
+    writable: Option<Writable<'_>>,
+    target: &Path,
+) -> Result<(), MountError> {
+    let lowers = lower_dirs.iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
+    let opened = match writable {
+        Some(writable) => Some((open_directory(writable.upper)?, open_directory(writable.work)?)),
+        None => None,
+    };
     let target_fd = open_directory(target)?;
 
     let mut options = String::from("lowerdir=");
@@ -40,11 +107,13 @@ pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, Mou
         }
         options.push_str(&lower.as_raw_fd().to_string());
     }
-    options.push_str(&format!(",upperdir={},workdir={}", upper.as_raw_fd(), work.as_raw_fd()));
+    if let Some((upper, work)) = &opened {
+        options.push_str(&format!(",upperdir={},workdir={}", upper.as_raw_fd(), work.as_raw_fd()));
+    }
     for (key, value) in FIXED_OPTIONS {
         options.push_str(&format!(",{key}={value}"));
     }
-    if plan.is_volatile() {
+    if writable.is_some_and(|writable| writable.is_volatile) {
         options.push_str(",volatile");
     }
     if options.len() > MAX_OPTION_BYTES {
@@ -60,10 +129,9 @@ pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, Mou
     let before = open_directory(Path::new("."))?;
     rustix::process::chdir("/proc/self/fd")
         .map_err(|errno| MountError::failed("chdir", "/proc/self/fd", errno))?;
-    let made = mount("overlay", target_fd.as_raw_fd().to_string(), "overlay", MountFlags::empty(), &*options);
+    let flags = if opened.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
+    let made = mount("overlay", target_fd.as_raw_fd().to_string(), "overlay", flags, &*options);
     let restored = fchdir(&before);
     made.map_err(|errno| MountError::failed("mount", target, errno))?;
-    restored.map_err(|errno| MountError::failed("fchdir", ".", errno))?;
-    open(target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| MountError::failed("open", target, errno))
+    restored.map_err(|errno| MountError::failed("fchdir", ".", errno))
 }

@@ -6,7 +6,10 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mount::{attach, overlay_classic, overlay_detached, MountError, OverlayPlan, Want};
+use mount::{
+    attach, image_classic_detached, overlay_classic, overlay_classic_detached, overlay_detached, MountError,
+    OverlayPlan, Want,
+};
 use support::{directory, in_private_mounts};
 
 struct Layers {
@@ -121,6 +124,37 @@ fn a_detached_overlay_is_in_no_mount_table_and_works_by_descriptor() {
         assert_eq!(support::mounts(), before);
         let file = mount::resolve_in_root(mount.as_fd(), Path::new("/f2"), Want::File, false);
         assert!(file.is_ok(), "{file:?}");
+    });
+}
+
+#[test]
+fn an_overlay_by_the_classic_interface_can_be_detached_too_and_nobody_sees_how() {
+    in_private_mounts(|| {
+        let layers = layers(120, LONG);
+        let before = (support::mounts(), std::env::current_dir().unwrap());
+        let mount = overlay_classic_detached(&plan(&layers)).unwrap();
+        assert_eq!((support::mounts(), std::env::current_dir().unwrap()), before);
+        assert!(!layers.upper.join("f1").exists(), "nothing covers the writable layer");
+        attach(mount.as_fd(), directory(&layers.target).as_fd(), &layers.target).unwrap();
+        check(&layers, 120);
+    });
+}
+
+#[test]
+fn an_image_by_the_classic_interface_is_one_read_only_tree_that_nobody_sees() {
+    in_private_mounts(|| {
+        let layers = layers(500, LONG);
+        let before = support::mounts();
+        let image = image_classic_detached(&layers.lowers).unwrap();
+        assert_eq!(support::mounts(), before);
+        attach(image.as_fd(), directory(&layers.target).as_fd(), &layers.target).unwrap();
+        assert_eq!(fs::read_to_string(layers.target.join("f1")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(layers.target.join("top")).unwrap(), "500");
+        let refused = fs::write(layers.target.join("new"), "x").unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+        assert!(matches!(image_classic_detached(&layers.lowers[..1]), Err(MountError::PlanInvalid { .. })));
+        let absent = [layers.lowers[0].clone(), layers.upper.join("absent")];
+        assert_eq!(image_classic_detached(&absent).unwrap_err().errno(), libc::ENOENT);
     });
 }
 
