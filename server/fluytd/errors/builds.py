@@ -178,7 +178,7 @@ class BuildAgentMissing(
     reason="BUILD_AGENT_MISSING",
     keys="id purpose",
     text="the build has no ssh agent {id!r}, which {purpose}",
-    next_step="Serve an agent of that id to the build (ServeBuildAgents).",
+    next_step="Serve it with the build (--ssh {id}, or --ssh {id}=SOCKET).",
 ):
     """An ssh agent that a step requires and the caller does not serve."""
 
@@ -209,8 +209,8 @@ class BuildHostKeyUnknown(
     keys="host detail",
     text="the host key of {host} is not among the known hosts of this build: {detail}",
     next_step=(
-        "Add it to the known hosts that are sent with the build: `ssh-keyscan {host}` prints it, to be compared with "
-        "what the host's owner publishes."
+        "Add it to ~/.ssh/known_hosts (`ssh-keyscan {host}`, compared with what the host's owner publishes), "
+        "or send another file with --ssh-known-hosts."
     ),
 ):
     """A host of git over ssh whose key the caller did not send, or whose key is another one."""

@@ -44,6 +44,11 @@ pub enum Context {
 }
 
 impl Context {
+    /// A repository that git reaches by ssh.
+    pub fn is_over_ssh(&self) -> bool {
+        matches!(self, Self::Git(url) if url.starts_with("git@") || url.starts_with("ssh://"))
+    }
+
     /// A folder or URL of `--build-context`.
     ///
     /// # Errors

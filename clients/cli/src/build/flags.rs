@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::agents::{self, Offered};
 use super::exchange::{self, Cache};
 use super::output::{self, Output};
 use crate::api::v1::types;
@@ -34,6 +35,7 @@ pub enum ProgressKind {
   fluyt build -t app:1 .
   fluyt build -t app:1 -f docker/Dockerfile --build-arg VERSION=2 --target release .
   fluyt build --secret id=token,src=token.txt -t app:1 .
+  fluyt build --ssh default -t app:1 .
   fluyt build -t app:1 'https://example.com/team/app.git#main:server'
   fluyt build -t registry.example.com/team/app:1 --push .
   fluyt build -o out --target files .
@@ -62,6 +64,13 @@ pub struct BuildCommand {
     /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "id=NAME,src=FILE")]
     pub secret: Vec<String>,
+    /// Ssh agent for RUN --mount=type=ssh and git over ssh: default for that of SSH_AUTH_SOCK, ID=SOCKET, or
+    /// ID=KEY[,KEY] for private keys
+    #[arg(long, value_name = "ID[=SOCKET|KEY]", value_parser = agents::parse)]
+    pub ssh: Vec<Offered>,
+    /// Host keys for git over ssh; default: ~/.ssh/known_hosts
+    #[arg(long, value_name = "FILE")]
+    pub ssh_known_hosts: Option<PathBuf>,
     /// Use no cached result
     #[arg(long)]
     pub no_cache: bool,
@@ -165,6 +174,18 @@ impl BuildCommand {
             ..Default::default()
         };
         (resources != types::Resources::default()).then_some(resources)
+    }
+
+    /// The agents that are served. A context that comes by ssh needs `default`, which need not be asked for where there
+    /// is one. Source: buildx, as it does for such a context.
+    pub fn agents(&self, is_over_ssh: bool) -> Vec<Offered> {
+        if self.ssh.is_empty()
+            && is_over_ssh
+            && std::env::var_os("SSH_AUTH_SOCK").is_some_and(|path| !path.is_empty())
+        {
+            return vec![Offered::of_environment()];
+        }
+        self.ssh.clone()
     }
 
     /// The secrets by id, read from their files and variables.

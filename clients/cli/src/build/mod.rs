@@ -1,5 +1,6 @@
 //! `fluyt build` and `fluyt builder`: a folder, an archive or a repository becomes an image.
 
+mod agents;
 mod attest;
 mod cache;
 mod context;
@@ -54,6 +55,13 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         ));
     }
     let in_registry = in_registries.first().copied();
+    let is_over_ssh = found.context.is_over_ssh();
+    let known_hosts = if is_over_ssh || !command.ssh.is_empty() || command.ssh_known_hosts.is_some() {
+        agents::known_hosts(command.ssh_known_hosts.as_deref())?
+    } else {
+        Vec::new()
+    };
+    let serving = agents::serve(channel.clone(), &command.agents(is_over_ssh)).await?;
     let request = BuildImageRequest {
         context: Some(context::send(channel.clone(), found.context, is_quiet).await?),
         named_contexts: named_contexts(&channel, &command, is_quiet).await?,
@@ -74,6 +82,8 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         rlimits: command.ulimit.clone(),
         shm_size_bytes: command.shm_size.unwrap_or_default(),
         secrets: command.secrets()?,
+        agent_session_id: serving.session_id(),
+        known_hosts,
         output: Some(BuildOutputSpec {
             kind: if is_cache_only {
                 build_output_spec::Kind::CacheOnly.into()
@@ -102,6 +112,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let begun = answer.operation.unwrap_or_default();
     let build_id = begun.id.clone();
     let ended = show::follow(channel.clone(), begun, command.progress, is_quiet).await?;
+    drop(serving);
     let Some(OperationResult::BuildResult(result)) = ended.result else {
         return Err(Failure::cut_off("build"));
     };
