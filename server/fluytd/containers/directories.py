@@ -30,8 +30,6 @@ from fluytd.host.ports import Quotas
 MOUNT_TARGETS_DIR: Final = "mount_targets"
 _TARGET_DIRECTORIES: Final = ("", "dev", "proc", "sys", "etc")
 _TARGET_FILES: Final = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
-#: Layers below a writable one. Source: Linux fs/overlayfs/params.h, OVL_MAX_STACK.
-MAX_LOWER_DIRS: Final = 500
 #: Entries of a writable layer that are counted for its size; beyond it the size is a lower bound.
 MAX_COUNTED_ENTRIES: Final = 100_000
 #: Most bytes taken over from the host's hosts and resolv.conf. Source: moby libnetwork keeps them whole; real ones are
@@ -106,12 +104,10 @@ class ContainerDirectories:
     ) -> StartPaths:
         """See `ports.Directories.paths`."""
         base = f"{self._root}/{container.id}"
-        # Without them a start would make them in the writable layer, which costs it more than all other files it makes.
-        lowers = (*lower_dirs, self._mount_targets) if len(lower_dirs) < MAX_LOWER_DIRS else tuple(lower_dirs)
         return StartPaths(
             run_dir=f"{self._run_dirs}/{container.id}",
             log_dir=f"{base}/log",
-            lower_dirs=lowers,
+            lower_dirs=tuple(lower_dirs),
             upper_dir=f"{base}/upper",
             work_dir=f"{base}/work",
             hosts=f"{base}/hosts",
@@ -120,6 +116,7 @@ class ContainerDirectories:
             volumes_dir=f"{self._data_root}/volumes",
             # An overlay without a writable layer has at least two directories.
             image_dirs={target: (*dirs, f"{self._data_root}/empty") for target, dirs in (image_dirs or {}).items()},
+            mount_targets_dir=self._mount_targets,
         )
 
     def prepare(self) -> None:

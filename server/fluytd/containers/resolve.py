@@ -83,6 +83,8 @@ MASKED_PATHS: Final = (
     "/sys/devices/virtual/powercap",
 )
 READ_ONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+#: Layers below a writable one. Source: Linux fs/overlayfs/params.h, OVL_MAX_STACK.
+MAX_LOWER_DIRS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class StartPaths:
     volume_sources: dict[str, str] = dataclasses.field(default_factory=dict)
     #: Directories of images that are mounted, by target; top-most first.
     image_dirs: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    #: Below `lower_dirs` while it runs: what the engine mounts on where the image has nothing. Empty: not given.
+    mount_targets_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +312,7 @@ def start_spec(
         container_id=container.id,
         run_dir=paths.run_dir,
         log_dir=paths.log_dir,
-        lower_dirs=list(paths.lower_dirs),
+        lower_dirs=stacked_dirs(paths),
         upper_dir=paths.upper_dir,
         work_dir=paths.work_dir,
         args=[INIT_PATH, "--", *resolved.args] if spec.init else list(resolved.args),
@@ -393,6 +397,13 @@ def terminal_size(spec: ContainerSpec) -> tuple[int, int] | None:
         return None
     width, height = DEFAULT_SIZE
     return spec.tty_width or width, spec.tty_height or height
+
+
+def stacked_dirs(paths: StartPaths) -> list[str]:
+    """What a start stacks below the writable layer, top-most first: one more than the image has, up to the limit."""
+    # Without these a start would make them in the writable layer, which costs it more than all other files it makes.
+    targets = [paths.mount_targets_dir] if paths.mount_targets_dir and len(paths.lower_dirs) < MAX_LOWER_DIRS else []
+    return [*paths.lower_dirs, *targets]
 
 
 def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core.Mount]:

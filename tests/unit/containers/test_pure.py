@@ -7,7 +7,7 @@ import pytest
 from fluytd.containers.checks import MAX_EXPOSED_PORTS, MAX_LOG_DETAILS, check_spec, swap_default
 from fluytd.containers.model import Container, ExitStatus
 from fluytd.containers.names import is_valid_name, make_name
-from fluytd.containers.resolve import capabilities, limits, mounts, resolve
+from fluytd.containers.resolve import MAX_LOWER_DIRS, StartPaths, capabilities, limits, mounts, resolve, stacked_dirs
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
@@ -165,3 +165,10 @@ def test_a_record_reads_back_as_it_was_written() -> None:
     resolved = resolve(ContainerSpec("busybox"), IMAGE, "a" * 64)
     container = Container("a" * 64, "x", spec, IMAGE, resolved, 1, exit=ExitStatus(signal=9))
     assert decode(container.id, Encoder().encode(container)) == container
+
+
+@pytest.mark.parametrize("count", [1, MAX_LOWER_DIRS - 1, MAX_LOWER_DIRS])
+def test_the_places_that_are_mounted_on_stand_below_all_layers_unless_the_kernel_stacks_no_more(count: int) -> None:
+    layers = tuple(str(number) for number in range(count))
+    paths = StartPaths("/r", "/l", layers, "/u", "/w", "/h", "/n", "/c", mount_targets_dir="/targets")
+    assert stacked_dirs(paths) == [*layers, "/targets"][:MAX_LOWER_DIRS]
