@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest
 # Much of what the tests do is waiting. A file's tests stay in one process and in order; 0 is one process for all.
 TEST_PROCESSES := $(or $(FLUYT_TEST_PROCESSES),2)
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-systemd test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ test-nfs: setup-test ## Volumes that an NFS server exports, on the same kernel, 
 	@scripts/debian_packages.sh nfs-kernel-server
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/volumes/test_nfs.py
+
+test-systemd: setup-test ## Containers in scopes of a real systemd, the first process of that machine (minutes)
+	@FIRST_PROCESS=systemd scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
+	    tests/e2e/systemd tests/recovery/test_scopes_killed.py
 
 test-host-users: setup-test ## Containers and attacks once more where containers have the host's users (minutes)
 	@FLUYT_TEST_USERNS=host $(PYTEST) tests/e2e/containers tests/e2e/execs tests/security

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -58,12 +59,18 @@ def _has_unified_memory() -> bool:
     return controllers.exists() and "memory" in controllers.read_text().split()
 
 
+def _runs_systemd() -> bool:
+    # Source: sd_booted(3).
+    return Path("/run/systemd/system").is_dir() and _has_unified_memory() and find_spec("jeepney") is not None
+
+
 #: Each need with the probe that decides it.
 NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "root": lambda: os.geteuid() == 0,
     "cgroup-v1": lambda: _mounted("cgroup", "memory"),
     "cgroup-v1-swap": lambda: Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
     "cgroup-v2": _has_unified_memory,
+    "systemd": _runs_systemd,
     "overlay": _kernel("overlay"),
     "erofs": _keeps_layers_as_erofs,
     "userns": _kernel("user_namespaces"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from fluytd.containers.units import engine_slice
 from fluytd.errors import FieldInvalid
 from fluytd.host.projects import FIRST_PROJECT_ID, PROJECT_COUNT
 from fluytd.networks.model import is_interface_name
@@ -53,6 +54,10 @@ class Config:
     #: How new layers are kept: `directory`, `erofs` (an archive with an index, mounted from a file), or `auto`: `erofs`
     #: where the kernel can. Layers of both kinds are read whatever stands here.
     layer_store: str = "auto"
+    #: Who makes the control groups of containers: `cgroupfs`, the engine itself, or `systemd`, which is asked for a
+    #: scope for each; it needs cgroup v2 alone and the extra `systemd`.
+    cgroup_driver: str = "cgroupfs"
+    #: Below which group they lie; with the driver systemd the name of a slice, and `fluyt.slice` where this is not set.
     cgroup_parent: str = "fluyt"
     #: The network of a container whose caller names none: `bridge`, `none` or `host`.
     default_network: str = "bridge"
@@ -166,6 +171,7 @@ _TEXT_CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("plain", "json"),
     "layer_store": ("auto", "directory", "erofs"),
+    "cgroup_driver": ("cgroupfs", "systemd"),
     "default_network": ("bridge", "none", "host"),
     "default_userns": ("auto", "host"),
     "log_driver": ("file", "journald", "none"),
@@ -253,6 +259,8 @@ def _build(values: dict[str, object]) -> Config:
     high, low = config.image_collection_high_water_percent, config.image_collection_low_water_percent
     if high and low > high:
         raise FieldInvalid(field="image_collection_low_water_percent", rule="must not be above the high water mark")
+    if config.cgroup_driver == "systemd":
+        engine_slice(config.cgroup_parent)
     if config.userns_range_count > config.userns_pool_count:
         raise FieldInvalid(field="userns_range_count", rule="must not be above userns_pool_count")
     if config.quota_first_project_id + config.quota_project_count > 2**32 - 1:

@@ -1,6 +1,8 @@
 """Who may import whom, read off the import statements. Source: the rules in ARCHITECTURE.md."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -28,7 +30,7 @@ TECHNOLOGY = frozenset(
 #: Modules that reach the outside world, a clock or chance.
 IMPURE = frozenset({"asyncio", "os", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "time"})
 #: Files that only compute.
-PURE_NAMES = frozenset({"model", "spec", "graph", "reconcile", "resolve", "signals", "process_spec"})
+PURE_NAMES = frozenset({"model", "spec", "graph", "reconcile", "resolve", "signals", "process_spec", "units"})
 TRANSPORT = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "fluyt")
 COMPOSITION_ROOT = "fluytd.bootstrap"
 
@@ -94,6 +96,18 @@ def test_only_the_composition_root_names_backends() -> None:
         if last(name) not in TECHNOLOGY
     ]
     assert named == []
+
+
+def test_the_bus_of_systemd_is_an_extra_that_one_file_knows() -> None:
+    backend = "fluytd.containers.systemd"
+    assert offenders((name for name in graph() if name != backend), "jeepney") == []
+    assert {name for name in graph() if backend in graph()[name]} == {"fluytd.bootstrap.containers"}
+    # Who has the other driver does not pay for it.
+    code = "import sys, fluytd.bootstrap; sys.exit('jeepney' in sys.modules)"
+    paths = [str(SERVER), str(REPOSITORY / "clients" / "python")]
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(paths)}, check=False).returncode == 0
+    )
 
 
 def test_pure_files_do_no_input_or_output() -> None:

@@ -22,6 +22,7 @@ from tests.recovery import (
     test_cni_killed,
     test_exec_killed,
     test_quotas_killed,
+    test_scopes_killed,
     test_supervisor_killed,
     volume_scenarios,
 )
@@ -61,7 +62,7 @@ UNIT_TESTED = "never.armed.in.tests"
 
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
-    elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS}
+    elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS, *test_scopes_killed.SCENARIOS}
     assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 

@@ -20,6 +20,9 @@ const MAX_NAME_BYTES: usize = 255;
 pub(crate) const MANAGED: [&str; 9] =
     ["memory", "pids", "cpu", "devices", "cpuset", "cpuacct", "freezer", "blkio", "hugetlb"];
 
+/// Ends the name of a parent that systemd has made for one container alone. Source: systemd.scope(5).
+const SCOPE: &str = ".scope";
+
 /// Prepared parents that are kept open; beyond that all are given up and made ready anew when they are needed.
 pub const MAX_KEPT_PARENTS: usize = 256;
 
@@ -135,6 +138,10 @@ impl CgroupHost {
             return Ok(Arc::clone(directory));
         }
         let directory = Arc::new(crate::prepare::prepare(&self.layout.hierarchies()[index], parent)?);
+        if parent.ends_with(SCOPE) {
+            // It goes with its container: to keep it open would keep what the kernel has of it.
+            return Ok(directory);
+        }
         if parents.len() >= MAX_KEPT_PARENTS {
             parents.clear();
         }

@@ -139,6 +139,7 @@ fn read_answer(child: &mut Child) -> Result<String, Errno> {
 /// A supervisor that has not answered yet: killed and reaped when dropped.
 #[derive(Debug)]
 pub(crate) struct SpawnedSupervisor {
+    pid: Pid,
     pidfd: Option<OwnedFd>,
 }
 
@@ -147,13 +148,18 @@ impl SpawnedSupervisor {
         // The pid is our unreaped child's: it cannot be another process.
         let pid = Pid::from_child(child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { pidfd: Some(pidfd) }),
+            Ok(pidfd) => Ok(Self { pid, pidfd: Some(pidfd) }),
             Err(errno) => {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
                 Err(IoError::new("pidfd_open", "", errno.raw_os_error()).into())
             }
         }
+    }
+
+    /// Its process id, which is no other's before this is dropped.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// True if it has not ended.

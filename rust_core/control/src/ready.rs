@@ -49,6 +49,11 @@ pub struct NameSockets {
 }
 
 impl Ready {
+    /// Its process id, which is no other's before this is dropped or given its container.
+    pub fn pid(&self) -> i32 {
+        self.child.pid().as_raw_nonzero().get()
+    }
+
     /// True if it has not ended.
     pub fn is_alive(&self) -> bool {
         self.child.is_alive()

@@ -144,6 +144,8 @@ class ReadySupervisor:
     def namespace(self, timeout_millis: int, serves_names: bool) -> Namespace:
         """The network namespace that the container will have, with sockets in it for names if it `serves_names`. To be
         called once, before the start. Raises SUPERVISOR_LOST, IO_FAILED. Blocking (until it is made)."""
+    def pid(self) -> int | None:
+        """Its process id; None once it was given its container or closed."""
     def is_alive(self) -> bool:
         """True if it has not ended, and has neither a container nor been closed."""
     def close(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 
-from fluytd._core import host, process
+from fluytd._core import cgroup, host, process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.bootstrap.networks import NetworkParts, network_parts_of
@@ -23,10 +23,13 @@ from fluytd.containers.files import ContainerFiles
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.resolve import HostFacts, StartSettings
+from fluytd.containers.scopes import Scopes
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import LogDriver, NetworkMode, UsersMode
 from fluytd.containers.supervisor import CoreRuntime
+from fluytd.containers.units import engine_slice
 from fluytd.containers.user_ids import IdSettings
+from fluytd.errors import FieldInvalid, KernelFeatureMissing
 from fluytd.execs.probe import ExecProbe
 from fluytd.execs.service import ExecService
 from fluytd.host import probe
@@ -126,8 +129,24 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
     )
     devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
     has_users = id_settings(base).has_own_users
-    runtime = CoreRuntime(config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users)
+    scopes = _scopes(config) if config.cgroup_driver == "systemd" else None
+    runtime = CoreRuntime(
+        config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users, scopes=scopes
+    )
     return runtime, facts
+
+
+def _scopes(config: Config) -> Scopes:
+    """Raises FIELD_INVALID without the extra, KERNEL_FEATURE_MISSING, SYSTEMD_UNAVAILABLE. Blocking."""
+    try:
+        from fluytd.containers.systemd import SystemBus, make_group  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        rule = f"systemd needs what `pip install 'fluytd[systemd]'` brings ({error.name})"
+        raise FieldInvalid(field="cgroup_driver", rule=rule) from error
+    if cgroup.layout().mode != "v2":
+        feature = "cgroup v2 alone, which cgroup_driver systemd needs (cgroupfs works here)"
+        raise KernelFeatureMissing(feature=feature, kernel_release=platform.release())
+    return Scopes(SystemBus(), engine_slice(config.cgroup_parent), config.data_root, make_group)
 
 
 @functools.cache

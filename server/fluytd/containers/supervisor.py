@@ -1,5 +1,6 @@
 """Processes of containers over `_core.process` and `_core.cgroup`. It keeps only paths, and decides nothing."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,8 +16,10 @@ from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Ending, ExecProcess, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
+from fluytd.containers.scopes import Scopes
+from fluytd.containers.units import place_of
 from fluytd.containers.waiting import WaitingSupervisors
-from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed, KernelFeatureMissing
+from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, IoFailed, KernelFeatureMissing
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -28,6 +31,7 @@ SUPERVISOR_EXIT_TIMEOUT_MILLIS: Final = 2_000
 GROUP_EXIT_TIMEOUT_MILLIS: Final = 5_000
 
 _PRIVATE: Final = 0o700
+_log = logging.getLogger(__name__)
 
 
 class CoreRuntime:
@@ -42,10 +46,12 @@ class CoreRuntime:
         devices: HostDevices,
         *,
         has_users: bool = False,
+        scopes: Scopes | None = None,
     ) -> None:
-        """Opens the supervisor program. `has_users`: most containers will be in a user namespace. Raises IO_FAILED,
-        VERSION_MISMATCH. Blocking."""
+        """Opens the supervisor program. `has_users`: most containers will be in a user namespace. `scopes`: who makes
+        the groups of containers, if it is not the core. Raises IO_FAILED, VERSION_MISMATCH. Blocking."""
         self._has_users = has_users
+        self._scopes = scopes
         #: Gives a container's network namespace its interfaces; set once networks are known.
         self.attach: Callable[[Container, Namespace], None] = _no_networks
         #: Makes an interface in a namespace that has no container yet.
@@ -58,6 +64,8 @@ class CoreRuntime:
         self._devices = devices
         #: Of containers whose control groups lie elsewhere than the engine's.
         self._parents: dict[str, str] = {}
+        #: (parent, name) of those that run where an earlier daemon has put them.
+        self._found: dict[str, tuple[str, str]] = {}
         self._run_dirs.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def prepare(self) -> None:
@@ -86,6 +94,9 @@ class CoreRuntime:
 
     def check_parent(self, parent: str) -> None:
         """See `ports.Runtime.check_parent`."""
+        if self._scopes is not None:
+            self._scopes.check_parent(parent)
+            return
         if f"{parent.strip('/')}/".startswith(f"{self._settings.cgroup_parent.strip('/')}/") and parent.strip("/") != (
             self._settings.cgroup_parent.strip("/")
         ):
@@ -93,17 +104,27 @@ class CoreRuntime:
 
     def learn(self, container: Container) -> None:
         """See `ports.Runtime.learn`."""
-        if container.spec.cgroup_parent:
+        if self._scopes is not None:
+            self._scopes.learn(container)
+        elif container.spec.cgroup_parent:
             self._parents[container.id] = container.spec.cgroup_parent.strip("/")
 
-    def _parent(self, container_id: str) -> str:
-        return self._parents.get(container_id, self._settings.cgroup_parent)
+    def _place(self, container_id: str) -> tuple[str, str]:
+        """(parent, name) of a container's group."""
+        if (found := self._found.get(container_id)) is not None:
+            return found
+        if self._scopes is not None:
+            return self._scopes.place(container_id)
+        return self._parents.get(container_id, self._settings.cgroup_parent), container_id
 
     def start(self, container: Container, paths: StartPaths, joined: Sequence[Process], *, is_held: bool) -> Process:
         """See `ports.Runtime.start`."""
         self.learn(container)
         spec = start_spec(container, paths, self._settings, self._host_facts, is_held=is_held)
         spec = self._devices.given(container.spec, spec)
+        if self._scopes is not None:
+            parent, name = self._scopes.place(container.id)
+            spec = replace(spec, cgroup_parent=parent, cgroup_name=name)
         bind_sources.check(container.resolved.binds or container.spec.binds)
         if spec.journal_socket is not None and not Path(spec.journal_socket).is_socket():
             rule = f"journald needs the host's journal, and there is no socket {spec.journal_socket}"
@@ -129,12 +150,33 @@ class CoreRuntime:
     def _start(self, container: Container, spec: ContainerStart, others: Sequence[Process]) -> process.Supervisor:
         joined: list[process.Supervisor] = [*others]  # type: ignore[list-item] # as in `exec`
         if not container.endpoints:
-            return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
+            if self._scopes is None:
+                return self._host.start(spec, joined, START_TIMEOUT_MILLIS)
+            ready = self._host.take_ready(container.id, spec.ids is not None)
+            return self._start_with(ready, spec, joined)
         ready, namespace = self._with_namespace(container, has_users=spec.ids is not None)
         try:
             self.attach(container, namespace)
             failpoints.hit("network.attach.started")
+        except BaseException:
+            ready.close()
+            raise
+        return self._start_with(ready, spec, joined)
+
+    def _start_with(
+        self, ready: process.ReadySupervisor, spec: ContainerStart, joined: list[process.Supervisor]
+    ) -> process.Supervisor:
+        """A supervisor that waits has started the container, in its scope if there are scopes; else it has gone."""
+        pid = ready.pid()
+        try:
+            if self._scopes is not None and pid is not None:
+                self._scopes.enter(spec.container_id, pid, spec.limits)
             return self._host.start(spec, joined, START_TIMEOUT_MILLIS, ready)
+        except BaseException:
+            ready.close()
+            if self._scopes is not None:
+                _leave_failed(self._scopes, spec.container_id)
+            raise
         finally:
             ready.close()
 
@@ -155,6 +197,8 @@ class CoreRuntime:
     def close(self) -> None:
         """No supervisor waits any more with an interface. Containers run on. Blocking."""
         self._waiting.close()
+        if self._scopes is not None:
+            self._scopes.close()
 
     def new_namespace(self) -> Namespace:
         """A network namespace of nobody; it goes with what is returned. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
@@ -174,7 +218,20 @@ class CoreRuntime:
 
     def adopt(self, container_id: str) -> Process | None:
         """See `ports.Runtime.adopt`."""
-        return self._host.adopt(self.run_dir(container_id))
+        found = self._host.adopt(self.run_dir(container_id))
+        if found is not None:
+            self._find(container_id, found.host_pid)
+        return found
+
+    def _find(self, container_id: str, host_pid: int) -> None:
+        """Where an earlier daemon, perhaps one with the other driver, has put its processes."""
+        try:
+            told = Path(f"/proc/{host_pid}/cgroup").read_text()
+        except OSError:
+            return  # it has ended: what is left is where this daemon would have put it, or systemd takes it away
+        place = place_of(told, container_id)
+        if place is not None and place != self._place(container_id):
+            self._found[container_id] = place
 
     def read_ending(self, container_id: str) -> Ending | None:
         """See `ports.Runtime.read_ending`."""
@@ -192,36 +249,41 @@ class CoreRuntime:
     def kill_group(self, container_id: str) -> None:
         """See `ports.Runtime.kill_group`."""
         _check_name(container_id)
-        cgroup.kill(self._parent(container_id), container_id)
+        cgroup.kill(*self._place(container_id))
 
     def freeze(self, container_id: str) -> None:
         """See `ports.Runtime.freeze`."""
         _check_name(container_id)
-        cgroup.freeze(self._parent(container_id), container_id)
+        cgroup.freeze(*self._place(container_id))
 
     def thaw(self, container_id: str) -> None:
         """See `ports.Runtime.thaw`."""
         _check_name(container_id)
-        cgroup.thaw(self._parent(container_id), container_id)
+        cgroup.thaw(*self._place(container_id))
 
     def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
         """See `ports.Runtime.update_limits`."""
         _check_name(container_id)
         failpoints.hit("container.update.limits")
         limits = replace(limits, io_devices=host_devices.numbered(limits.io_devices, "resources"))
-        return cgroup.update(self._parent(container_id), container_id, limits)
+        place = self._place(container_id)
+        if self._scopes is None or container_id in self._found:
+            return cgroup.update(*place, limits)
+        return self._scopes.update(container_id, limits, lambda: cgroup.update(*place, limits))
 
     def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
         """See `ports.Runtime.stats`."""
-        parents = {self._parent(container_id) for container_id, _ in groups}
-        if len(parents) == 1:
-            return cgroup.stats(parents.pop(), groups)
-        return [stats for group in groups for stats in cgroup.stats(self._parent(group[0]), [group])]
+        places = [self._place(container_id) for container_id, _ in groups]
+        wanted = [(name, pid) for (_, name), (_, pid) in zip(places, groups, strict=True)]
+        if len({parent for parent, _ in places}) == 1:
+            return cgroup.stats(places[0][0], wanted)
+        pairs = zip(places, wanted, strict=True)
+        return [stats for (parent, _), group in pairs for stats in cgroup.stats(parent, [group])]
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:
         """See `ports.Runtime.list_processes`."""
         _check_name(container_id)
-        return [*host.processes(cgroup.process_ids(self._parent(container_id), container_id))]
+        return [*host.processes(cgroup.process_ids(*self._place(container_id)))]
 
     def release(self, container_id: str, process: Process | None) -> None:
         """See `ports.Runtime.release`."""
@@ -232,19 +294,24 @@ class CoreRuntime:
             process.close()
         self._clear(container_id)
         self._parents.pop(container_id, None)
+        self._found.pop(container_id, None)
+        if self._scopes is not None:
+            self._scopes.forget(container_id)
 
     def _clear(self, container_id: str) -> None:
         _check_name(container_id)
-        parent = self._parent(container_id)
+        parent, name = self._place(container_id)
         failpoints.hit("container.exit.cgroup")
-        cgroup.kill(parent, container_id)
-        cgroup.remove(parent, container_id, GROUP_EXIT_TIMEOUT_MILLIS)
+        cgroup.kill(parent, name)
+        cgroup.remove(parent, name, GROUP_EXIT_TIMEOUT_MILLIS)
+        if self._scopes is not None:
+            self._scopes.leave(container_id)
         failpoints.hit("container.exit.run_dir")
         host.remove_tree(self.run_dir(container_id))
 
     def list_groups(self) -> list[str]:
         """See `ports.Runtime.list_groups`."""
-        return cgroup.list_groups(self._settings.cgroup_parent)
+        return cgroup.list_groups(self._settings.cgroup_parent) if self._scopes is None else self._scopes.list()
 
     def list_run_dirs(self) -> list[str]:
         """See `ports.Runtime.list_run_dirs`."""
@@ -253,6 +320,14 @@ class CoreRuntime:
 
 def _no_networks(container: Container, namespace: Namespace) -> None:
     raise KernelFeatureMissing(feature="networks", kernel_release=os.uname().release)
+
+
+def _leave_failed(scopes: Scopes, container_id: str) -> None:
+    # The failure that is told is the one that came before; a scope that stays is found by the next recovery.
+    try:
+        scopes.leave(container_id)
+    except EngineError as error:
+        _log.warning("container %s: its scope is left: %s", container_id, error.message)
 
 
 def _check_name(name: str) -> None:

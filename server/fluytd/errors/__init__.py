@@ -60,6 +60,8 @@ from fluytd.errors.containers import (
     ProcessStartFailed,
     ProjectQuotaUnavailable,
     SupervisorLost,
+    SystemdUnavailable,
+    SystemdUnitFailed,
     UserInvalid,
 )
 from fluytd.errors.engine import (
@@ -243,6 +245,8 @@ __all__ = [
     "SubnetInUse",
     "SubnetsExhausted",
     "SupervisorLost",
+    "SystemdUnavailable",
+    "SystemdUnitFailed",
     "TarCorrupt",
     "Unexpected",
     "Upstream",

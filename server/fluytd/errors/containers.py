@@ -1,6 +1,6 @@
 """Catalogue entries about containers, their processes, logs and limits."""
 
-from fluytd.errors.base import AlreadyExists, HostUnsupported, Internal, InvalidInput, NotFound, WrongState
+from fluytd.errors.base import AlreadyExists, HostUnsupported, Internal, InvalidInput, NotFound, Upstream, WrongState
 
 
 class ContainerNotFound(
@@ -102,6 +102,27 @@ class CgroupLimitRejected(
     next_step="Ask for a limit that this host can give.",
 ):
     """A resource limit that the kernel refused."""
+
+
+class SystemdUnavailable(
+    Upstream,
+    reason="SYSTEMD_UNAVAILABLE",
+    keys="detail",
+    text="systemd, which is to make the containers' control groups, cannot be asked: {detail}",
+    next_step="See that systemd is the host's first process and that its system bus runs (`systemctl status dbus`), or"
+    " set cgroup_driver to cgroupfs.",
+):
+    """The setting cgroup_driver is systemd, and its bus gives no answer."""
+
+
+class SystemdUnitFailed(
+    Upstream,
+    reason="SYSTEMD_UNIT_FAILED",
+    keys="unit operation detail",
+    text="systemd could not {operation} {unit}: {detail}",
+    next_step="Look at `systemctl status` of the unit and at the host's journal, then repeat.",
+):
+    """What was asked of a container's unit and did not come about."""
 
 
 class CgroupBusy(

@@ -114,6 +114,10 @@ impl ReadySupervisor {
         Namespace::new(made)
     }
 
+    fn pid(&self) -> Option<i32> {
+        self.lock().as_ref().map(control::Ready::pid)
+    }
+
     fn is_alive(&self) -> bool {
         self.lock().as_ref().is_some_and(control::Ready::is_alive)
     }
