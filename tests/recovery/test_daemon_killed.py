@@ -44,6 +44,7 @@ SCENARIOS = {
 CASES = [
     *SCENARIOS.items(),
     *container_scenarios.FURTHER,
+    *exec_scenarios.FURTHER,
     *run_scenarios.FURTHER,
     *collection_scenarios.FURTHER,
     *given_scenarios.FURTHER,

@@ -7,7 +7,7 @@ refused here. Source: draft-ietf-sshm-ssh-agent; BuildKit session/sshforward doe
 import queue
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -47,7 +47,7 @@ def served(connection: grpc.Channel, agents: Mapping[str, Path]) -> Iterator[str
     responses = iterate(call)
     try:
         session_id = next(responses).ready.session_id
-        hearing = threading.Thread(target=_hear, args=(responses, agents, said), daemon=True)
+        hearing = threading.Thread(target=_hear, args=(responses, agents, said, call.cancel), daemon=True)
         hearing.start()
         try:
             yield session_id
@@ -63,8 +63,10 @@ def _hear(
     responses: Iterator[builds_pb2.ServeBuildAgentsResponse],
     agents: Mapping[str, Path],
     said: "queue.SimpleQueue[_Request | None]",
+    cancel: Callable[[], object],
 ) -> None:
-    """Gives what is asked to a thread for each connection, until the stream has ended."""
+    """Gives what is asked to a thread for each connection, until the stream has ended. An engine that asks more on one
+    before it has its answer breaks the rule, and has no agents any more."""
     asked: dict[int, queue.SimpleQueue[bytes | None]] = {}
     try:
         # That the stream has ended, the build tells: its steps have no agent then.
@@ -85,6 +87,9 @@ def _hear(
                         asked[ask.connection] = queue.SimpleQueue()
                         talk = (ask.connection, path, asked[ask.connection], said)
                         threading.Thread(target=_talk, args=talk, daemon=True).start()
+                    if not asked[ask.connection].empty():
+                        cancel()
+                        return
                     asked[ask.connection].put(ask.data)
     finally:
         for one in asked.values():

@@ -75,9 +75,11 @@ def _mount_targets(data_root: Path) -> str:
     root = data_root / MOUNT_TARGETS_DIR
     try:
         for name in _TARGET_DIRECTORIES:
-            (root / name).mkdir(mode=0o755, exist_ok=True)
+            (root / name).mkdir(exist_ok=True)
+            (root / name).chmod(0o755)  # whatever the daemon's umask is
         for name in _TARGET_FILES:
-            (root / name).touch(mode=0o644)
+            (root / name).touch()
+            (root / name).chmod(0o644)
     except OSError as error:
         raise _failed("make", str(error.filename or root), error) from error
     return str(root)

@@ -65,6 +65,11 @@ class ExecSession:
     failure: Failure | None = None
     output_bytes: int = 0
 
+    @property
+    def is_unstarted(self) -> bool:
+        """It could not be started, and nothing is kept of it."""
+        return self.state is ExecState.EXITED and self.start_time_unix_nanos is None
+
 
 def ended(session: ExecSession, status: ExitStatus | None, exit_time_unix_nanos: int, **changes: Any) -> ExecSession:
     """It has ended; no status: how is not known, and `failure` among the changes says why."""

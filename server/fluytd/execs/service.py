@@ -7,7 +7,7 @@ puts both together again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from fluytd import failpoints
@@ -102,7 +102,7 @@ class ExecService:
                     found[process.id] = (entry.container.id, run, process)
         for session in self._loaded:
             if (living := found.pop(session.id, None)) is not None:
-                self._join(session, *living[1:])
+                self._inherit(session, *living[1:])
             else:
                 self._keep_ended(session)
         self._loaded.clear()
@@ -115,10 +115,31 @@ class ExecService:
             session = ExecSession(process.id, container_id, unknown, time)
             if (owner := self._ctx.table.get(container_id)) is not None:
                 self._save(owner, session, (self._created(owner, session),))
-            self._join(session, run, process)
+            self._inherit(session, run, process)
 
-    def _join(self, session: ExecSession, run: Run, process: ExecProcess) -> JoinedExec:
-        exec_ = JoinedExec(session, run, process, self._changed)
+    def _inherit(self, session: ExecSession, run: Run, process: ExecProcess) -> None:
+        """Joins a process that an earlier daemon began. Nobody waits to be told why it could not be started: then it is
+        forgotten, as its caller would have done."""
+
+        def changed(before: ExecSession, after: ExecSession) -> None:
+            self._changed(before, after)
+            if after.is_unstarted:
+                asyncio.get_running_loop().call_soon(self._forget_by_id, after.id)
+
+        self._join(session, run, process, changed)
+
+    def _forget_by_id(self, exec_id: str) -> None:
+        if (exec_ := self._by_id.get(exec_id)) is not None:
+            self.forget(exec_)
+
+    def _join(
+        self,
+        session: ExecSession,
+        run: Run,
+        process: ExecProcess,
+        on_change: Callable[[ExecSession, ExecSession], None] | None = None,
+    ) -> JoinedExec:
+        exec_ = JoinedExec(session, run, process, on_change or self._changed)
         self._by_id[session.id] = exec_
         run.on_exec_news[session.id] = exec_.look
         exec_.look()

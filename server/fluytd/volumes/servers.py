@@ -26,18 +26,19 @@ async def address_of(server: Server, volume: str) -> str:
     if not server.port:
         return addresses[0]
     reasons: list[str] = []
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            for address in addresses:
-                try:
-                    _, writer = await asyncio.open_connection(address, server.port)
-                except OSError as error:
-                    reasons.append(f"{address} port {server.port}: {error.strerror or error}")
-                    continue
-                writer.transport.abort()
-                return address
-    except TimeoutError:
-        reasons.append(f"port {server.port}: no answer within {CONNECT_SECONDS:g} s")
+    # Each has its share: one that does not answer must not take the time of those behind it.
+    seconds = CONNECT_SECONDS / len(addresses)
+    for address in addresses:
+        try:
+            async with asyncio.timeout(seconds):
+                _, writer = await asyncio.open_connection(address, server.port)
+        except TimeoutError:
+            reasons.append(f"{address} port {server.port}: no answer within {seconds:g} s")
+        except OSError as error:
+            reasons.append(f"{address} port {server.port}: {error.strerror or error}")
+        else:
+            writer.transport.abort()
+            return address
     raise VolumeServerUnreachable(volume=volume, server=server.host, detail="; ".join(reasons))
 
 

@@ -23,6 +23,8 @@ class Engine(builds_pb2_grpc.BuildServiceServicer):
     def __init__(self) -> None:
         self.asks: queue.SimpleQueue[builds_pb2.ServeBuildAgentsResponse] = queue.SimpleQueue()
         self.heard: queue.SimpleQueue[builds_pb2.ServeBuildAgentsRequest] = queue.SimpleQueue()
+        #: The client has ended the session.
+        self.over = threading.Event()
 
     def ServeBuildAgents(  # noqa: N802 - the name of the API
         self, request_iterator: Any, context: Any
@@ -37,6 +39,7 @@ class Engine(builds_pb2_grpc.BuildServiceServicer):
             except grpc.RpcError:
                 pass  # the client has gone
 
+        context.add_callback(self.over.set)
         threading.Thread(target=hear, daemon=True).start()
         while context.is_active():
             try:
@@ -108,3 +111,16 @@ def test_an_agent_that_answers_no_message_ends_its_connection(
         played.heard.get(timeout=10)
         assert played.ask(7, b"\x0b").end.connection == 7
     thread.join()
+
+
+def test_an_engine_that_asks_more_before_its_answer_has_no_agents_any_more(
+    engine: tuple[Engine, grpc.Channel], tmp_path: Path
+) -> None:
+    played, channel = engine
+    with socket.socket(socket.AF_UNIX) as silent, build_agents.served(channel, {"a": tmp_path / "a"}):
+        silent.bind(str(tmp_path / "a"))
+        silent.listen(1)
+        # One is with the agent, one waits, one is too many.
+        for _ in range(3):
+            played.asks.put(Response(ask=Message(connection=1, id="a", data=b"\x0b")))
+        assert played.over.wait(10)

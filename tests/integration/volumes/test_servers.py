@@ -67,3 +67,18 @@ def test_a_server_that_takes_no_connection_is_given_up(monkeypatch: pytest.Monke
             address_of("127.0.0.1", full.getsockname()[1])
         for one in waiting:
             one.close()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, listening: int
+) -> None:
+    monkeypatch.setattr(servers, "CONNECT_SECONDS", 0.5)
+    reach = asyncio.open_connection
+
+    async def reached(address: str, port: int) -> object:
+        return await (asyncio.sleep(60) if address == "127.0.0.2" else reach(address, port))
+
+    monkeypatch.setattr(asyncio, "open_connection", reached)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert address_of("storage", listening) == "127.0.0.1"

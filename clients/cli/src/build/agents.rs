@@ -4,7 +4,8 @@
 //! is refused here. Source: draft-ietf-sshm-ssh-agent; BuildKit session/sshforward does the same.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -106,7 +107,10 @@ pub fn known_hosts(named: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let Some(path) = named.map(Path::to_owned).or(own.filter(|path| path.is_file())) else {
         return Ok(Vec::new());
     };
-    let data = std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
+    let mut data = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(MAX_KNOWN_HOSTS_BYTES as u64 + 1).read_to_end(&mut data))
+        .map_err(|error| Failure::file("read", &path, &error))?;
     if data.len() > MAX_KNOWN_HOSTS_BYTES {
         return Err(Failure::usage(
             format!("{} has more than {MAX_KNOWN_HOSTS_BYTES} bytes", path.display()),
@@ -168,7 +172,7 @@ fn is_socket(path: &Path) -> Result<bool, Failure> {
     Ok(found.file_type().is_socket())
 }
 
-type Asked = mpsc::UnboundedSender<Vec<u8>>;
+type Asked = mpsc::Sender<Vec<u8>>;
 
 /// Gives what is asked to a task for each connection, until the stream has ended; the build tells why it did.
 async fn hear(
@@ -192,12 +196,15 @@ async fn hear(
                     continue;
                 };
                 let talk = asked.entry(ask.connection).or_insert_with(|| {
-                    let (sender, requests) = mpsc::unbounded_channel();
+                    let (sender, requests) = mpsc::channel(1);
                     talks.spawn(talk(ask.connection, socket.clone(), requests, said.clone()));
                     sender
                 });
-                // One that has ended has said so.
-                let _ = talk.send(ask.data);
+                // One that has ended has said so. An engine that asks more before it has its answer breaks the rule,
+                // and has no agents any more.
+                if let Err(mpsc::error::TrySendError::Full(_)) = talk.try_send(ask.data) {
+                    return;
+                }
             }
             _ => {}
         }
@@ -212,7 +219,7 @@ fn ended(connection: u64) -> ServeBuildAgentsRequest {
 async fn talk(
     connection: u64,
     socket: PathBuf,
-    mut requests: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut requests: mpsc::Receiver<Vec<u8>>,
     said: mpsc::Sender<ServeBuildAgentsRequest>,
 ) {
     let mut agent = None;
@@ -285,7 +292,10 @@ impl OwnAgent {
         let end = tokio::time::Instant::now() + START;
         while !agent.socket().exists() {
             if tokio::time::Instant::now() > end {
-                return Err(Failure::new("ssh-agent does not listen", ""));
+                return Err(Failure::new(
+                    format!("ssh-agent has not listened for {} s", START.as_secs()),
+                    "start an agent (eval \"$(ssh-agent)\"; ssh-add KEY), and name its socket in place of the key",
+                ));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -378,10 +388,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_changes_an_agent_is_refused_here() {
-        let (asked, requests) = mpsc::unbounded_channel();
+        let (asked, requests) = mpsc::channel(QUEUE);
         let (said, mut answers) = mpsc::channel(QUEUE);
         for request in [vec![19], vec![22, 0], vec![], vec![13; MAX_MESSAGE_BYTES + 1]] {
-            asked.send(request).unwrap();
+            asked.send(request).await.unwrap();
         }
         drop(asked);
         talk(1, "/absent".into(), requests, said).await;
