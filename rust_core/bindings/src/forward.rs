@@ -36,6 +36,10 @@ impl Forwarder {
         let inner = py.detach(|| self.inner.listen(protocol, port)).map_err(raise)?;
         Ok(Port { inner })
     }
+
+    fn settle(&self, py: Python<'_>) {
+        py.detach(|| self.inner.settle());
+    }
 }
 
 #[pymethods]

@@ -1,7 +1,9 @@
 //! The supervisor's program: opened once, asked for its version, executed for each container.
 
+use std::ffi::{CString, OsString};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +14,8 @@ use rustix::event::{poll, PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{open_tree, OpenTreeFlags};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
+use sys::executing::{self, Execution};
 
 use crate::error::ControlError;
 use crate::handle::timespec;
@@ -35,29 +38,25 @@ pub fn version_line() -> String {
 pub(crate) struct Program {
     fd: OwnedFd,
     path: PathBuf,
+    /// /dev/null, where its words go.
+    null: OwnedFd,
 }
 
 impl Program {
     pub(crate) fn open(path: &Path) -> Result<Self, ControlError> {
         let fd = open_read_only(path).map_err(|errno| IoError::new("open", path, errno.raw_os_error()))?;
-        let program = Self { fd, path: path.to_owned() };
+        let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| IoError::new("open", Path::new("/dev/null"), errno.raw_os_error()))?;
+        let program = Self { fd, path: path.to_owned(), null };
         program.check_version()?;
         Ok(program)
     }
 
-    /// No argument but the container's id, no environment but an armed failpoint, no descriptor but `stdin`.
-    /// `Command` without a pre_exec closure is posix_spawn(3): the daemon's memory is never copied.
-    fn command(&self, argument: &str) -> Command {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
-        command.arg0(NAME).arg(argument).env_clear();
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
     fn check_version(&self) -> Result<(), ControlError> {
         let expected = version_line();
-        let mut command = self.command("--version");
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
+        command.arg0(NAME).arg("--version").env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| IoError::from_std("execve", &self.path, &error))?;
         let actual = read_answer(&mut child);
         let killed = child.kill();
@@ -70,24 +69,42 @@ impl Program {
         Err(ControlError::VersionMismatch { expected, actual })
     }
 
-    /// Executes the program with `stdin` as its descriptor 0; with `has_users` it makes a user namespace ahead too.
+    /// Executes the program with `stdin` as its descriptor 0; with `has_users` it makes a user namespace ahead too. It gets
+    /// no argument but that and the container's id, no environment but an armed failpoint, no other descriptor.
     pub(crate) fn spawn(
         &self,
         container_id: &str,
         stdin: OwnedFd,
         has_users: bool,
     ) -> Result<SpawnedSupervisor, ControlError> {
-        let mut command = self.command(container_id);
-        command.stdin(Stdio::from(stdin));
+        let mut args = vec![NAME.to_owned(), container_id.to_owned()];
         if has_users {
-            command.arg(WITH_USERS);
+            args.push(WITH_USERS.to_owned());
         }
+        let mut env: Vec<(OsString, OsString)> = Vec::new();
         if let Some(failpoint) = std::env::var_os(sys::failpoint::VARIABLE) {
-            command.env(sys::failpoint::VARIABLE, failpoint);
+            env.push((sys::failpoint::VARIABLE.into(), failpoint));
         }
-        command.envs(sys::weakened::environment());
-        let child = command.spawn().map_err(|error| IoError::from_std("execve", &self.path, &error))?;
-        SpawnedSupervisor::new(&child)
+        env.extend(sys::weakened::environment().into_iter().map(|(name, value)| (name.into(), value.into())));
+        let refused = |errno: Errno| IoError::new("execve", &self.path, errno.raw_os_error());
+        let terminated = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| refused(Errno::INVAL));
+        let args =
+            args.into_iter().map(|text| terminated(text.into_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let env = env
+            .into_iter()
+            .map(|(name, value)| terminated([name.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let executed = Execution {
+            file: executing::File::Open(self.fd.as_fd()),
+            args: &args,
+            env: &env,
+            stdio: [stdin.as_fd(), self.null.as_fd(), self.null.as_fd()],
+            directory: None,
+            is_group_leader: false,
+        }
+        .spawn()
+        .map_err(refused)?;
+        Ok(SpawnedSupervisor { pid: executed.pid, pidfd: Some(executed.pidfd) })
     }
 }
 
@@ -144,19 +161,6 @@ pub(crate) struct SpawnedSupervisor {
 }
 
 impl SpawnedSupervisor {
-    fn new(child: &Child) -> Result<Self, ControlError> {
-        // The pid is our unreaped child's: it cannot be another process.
-        let pid = Pid::from_child(child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { pid, pidfd: Some(pidfd) }),
-            Err(errno) => {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-                Err(IoError::new("pidfd_open", "", errno.raw_os_error()).into())
-            }
-        }
-    }
-
     /// Its process id, which is no other's before this is dropped.
     pub(crate) fn pid(&self) -> Pid {
         self.pid

@@ -80,6 +80,13 @@ impl Forwarder {
         Ok(Port { number, targets, task: task.abort_handle(), closed: Mutex::new(closed) })
     }
 
+    /// Ports of any address that were closed before are free: no child has their sockets that was made meanwhile and
+    /// has not become another program yet. Blocking (half a millisecond while a child is
+    /// made, else not at all).
+    pub fn settle(&self) {
+        sys::executing::wait_for_children();
+    }
+
     fn handle(&self) -> io::Result<Handle> {
         let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = runtime.as_ref() {

@@ -4,17 +4,20 @@
 //! The file is locked, and the plugin has the lock by its standard input: whoever executes one with the same file, a next
 //! daemon too, waits until an earlier one has ended.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, flock, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
+use rustix::pipe::{pipe_with, PipeFlags};
+use rustix::process::{kill_process_group, waitpid, Signal, WaitOptions};
+use sys::executing;
 
 use crate::NetworkError;
 
@@ -94,43 +97,58 @@ impl Execution<'_> {
             done += rustix::io::pwrite(&input, &self.input[done..], done as u64)
                 .map_err(|errno| refused("write", errno))?;
         }
-        let mut command = Command::new(self.program);
-        command
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .stdin(Stdio::from(input))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = command.spawn().map_err(|error| self.failed("exec", &error))?;
-        let watched = self.watch(&mut child, deadline);
+        let (output, printed_to) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| refused("pipe", errno))?;
+        let (errors, said_to) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| refused("pipe", errno))?;
+        let child = self.execute([input.as_fd(), printed_to.as_fd(), said_to.as_fd()])?;
+        drop((input, printed_to, said_to));
+        let watched = self.watch(child.pidfd.as_fd(), output, errors, deadline);
         // Its id is not free before the wait below, so that this reaches what it has started and nobody else.
-        if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-        let status = child.wait().map_err(|error| self.failed("wait", &error))?;
+        let _ = kill_process_group(child.pid, Signal::KILL);
+        let status = loop {
+            match waitpid(Some(child.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => break status,
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed("wait", errno)),
+            }
+        };
         let (broken_off, output, errors) = watched?;
-        let end = broken_off.unwrap_or_else(|| match (status.code(), status.signal()) {
-            (Some(code), _) => End::Exited(code),
-            (None, signal) => End::Killed(signal.unwrap_or_default()),
+        let end = broken_off.unwrap_or_else(|| match status.exit_status() {
+            Some(code) => End::Exited(code),
+            None => End::Killed(status.terminating_signal().unwrap_or_default()),
         });
         Ok(Ended { end, output, errors })
     }
 
+    fn execute(&self, stdio: [BorrowedFd<'_>; 3]) -> Result<executing::Executed, NetworkError> {
+        let terminated = |bytes: &[u8]| CString::new(bytes).map_err(|_| self.failed("exec", Errno::INVAL));
+        let path = terminated(self.program.as_os_str().as_bytes())?;
+        let variables =
+            self.environment.iter().map(|(name, value)| terminated(format!("{name}={value}").as_bytes()));
+        executing::Execution {
+            file: executing::File::At(&path),
+            args: std::slice::from_ref(&path),
+            env: &variables.collect::<Result<Vec<_>, _>>()?,
+            stdio,
+            directory: Some(c"/"),
+            is_group_leader: true,
+        }
+        .spawn()
+        .map_err(|errno| self.failed("exec", errno))
+    }
+
     /// Reads what it says until it has ended, or is to be broken off.
-    fn watch(&self, child: &mut Child, deadline: Instant) -> Result<Watched, NetworkError> {
+    fn watch(
+        &self,
+        pidfd: BorrowedFd<'_>,
+        out: OwnedFd,
+        err: OwnedFd,
+        deadline: Instant,
+    ) -> Result<Watched, NetworkError> {
         let refused =
             |operation, errno| NetworkError::refused(operation, &self.program.to_string_lossy(), errno);
-        let pid =
-            Pid::from_raw(child.id().cast_signed()).ok_or_else(|| refused("pidfd_open", Errno::SRCH))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| refused("pidfd_open", errno))?;
-        let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(refused("pipe", Errno::BADF));
-        };
         set_non_blocking(&out).map_err(|errno| refused("fcntl", errno))?;
         set_non_blocking(&err).map_err(|errno| refused("fcntl", errno))?;
-        let (mut output, mut errors) = (Some(out), Some(err));
+        let (mut output, mut errors) = (Some(File::from(out)), Some(File::from(err)));
         let (mut printed, mut said) = (Vec::new(), Vec::new());
         loop {
             let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
@@ -158,8 +176,7 @@ impl Execution<'_> {
         }
     }
 
-    fn failed(&self, operation: &'static str, error: &std::io::Error) -> NetworkError {
-        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    fn failed(&self, operation: &'static str, errno: Errno) -> NetworkError {
         NetworkError::refused(operation, &self.program.to_string_lossy(), errno)
     }
 }

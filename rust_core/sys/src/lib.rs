@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod cgroup_device;
 pub mod clone;
 pub mod descriptors;
+pub mod executing;
 pub mod failpoint;
 pub mod fd_passing;
 pub mod inherited;

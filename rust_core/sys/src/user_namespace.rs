@@ -118,7 +118,8 @@ impl Sleeper {
         // The stack grows down and must be aligned to 16 bytes at its top.
         let top = (stack.as_mut_ptr() as usize + STACK_BYTES) & !15;
         // No exit signal: this process's SIGCHLD handling must not hear of it.
-        let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | further_namespaces;
+        // It shares the descriptors, so that what this process closes meanwhile is closed.
+        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_NEWUSER | further_namespaces;
         // SAFETY: the child runs only `sleep_for_ever` on `stack`, which lives in the returned value and is freed after
         // the child is reaped; it takes no lock, allocates nothing and never returns.
         let pid =

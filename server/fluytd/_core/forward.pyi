@@ -13,6 +13,9 @@ class Forwarder:
         """The port of `::1` (0: a free one), `tcp` or `udp`, until it is closed or dropped; what comes there waits for
         `lead_to`. A socket that the caller has bound to the port of all addresses needs SO_REUSEADDR meanwhile. Raises
         IO_FAILED (errno EADDRINUSE, EADDRNOTAVAIL or EAFNOSUPPORT among others). Never blocks for long."""
+    def settle(self) -> None:
+        """Ports of any address that were closed before are free: no child of this process has their sockets that was
+        made meanwhile and is not another program yet. Blocks for about 1 ms while a child is made, else not at all."""
 
 @final
 class Port:

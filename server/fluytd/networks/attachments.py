@@ -177,8 +177,7 @@ class Attachments:
         self._names.stop(container_id)
         if joined is None:
             return []
-        for held in itertools.chain.from_iterable(joined.held.values()):
-            held.close()
+        self._host_ports.release(itertools.chain.from_iterable(joined.held.values()))
         for endpoint in joined.endpoints:
             self._give_back(container_id, endpoint)
         return [endpoint.host_interface for endpoint in joined.endpoints if endpoint.is_bridged]

@@ -1,6 +1,6 @@
 """What networks need of the kernel, of the host's ports and of the store."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -86,7 +86,7 @@ class HeldPort(Protocol):
     """A port of the host that nobody else can take."""
 
     def close(self) -> None:
-        """It is free. Idempotent."""
+        """It is ours no more. Idempotent. It is free for anybody after `HostPorts.release`."""
 
 
 @runtime_checkable
@@ -126,6 +126,9 @@ class HostPorts(Protocol):
         Raises PORT_IN_USE (it names the holder where that is wanted and can be found out), FIELD_INVALID
         (`host_address`), IO_FAILED.
         """
+
+    def release(self, held: Iterable[HeldPort]) -> None:
+        """The ports are free for anybody. Idempotent."""
 
 
 class Records(Protocol):

@@ -137,16 +137,14 @@ class Publisher:
         self._kernel.change_table([*added], [*removed])
         joined.ports = change.ports
         taken = {key_of(port) for port in change.added}
-        for key in {key_of(port) for port in change.removed} - taken:
-            for socket in joined.held.pop(key, ()):
-                socket.close()
+        gone = [joined.held.pop(key, ()) for key in {key_of(port) for port in change.removed} - taken]
+        self._host_ports.release(itertools.chain.from_iterable(gone))
         joined.held |= change.held
         self.lead(container_id)
 
     def drop(self, change: PortChange) -> None:
         """The ports that it would have added are free. Idempotent."""
-        for socket in itertools.chain.from_iterable(change.held.values()):
-            socket.close()
+        self._host_ports.release(itertools.chain.from_iterable(change.held.values()))
 
 
 def _named(joined_by_id: Mapping[str, Joined], error: EngineError) -> EngineError:

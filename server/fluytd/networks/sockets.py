@@ -6,7 +6,7 @@ At ::1 nothing would lead from there to a container (docs/decisions/0028), so th
 import errno
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -46,6 +46,9 @@ class Loopback(Protocol):
     def listen(self, protocol: str, port: int) -> LoopbackPort:
         """See there."""
 
+    def settle(self) -> None:
+        """See there."""
+
 
 class SocketPorts:
     """Implements `ports.HostPorts`."""
@@ -68,6 +71,15 @@ class SocketPorts:
                 if port:
                     raise
         raise PortInUse(address=address or "the host", port="(any)", protocol=protocol, holder="others")
+
+    def release(self, held: Iterable[HeldPort]) -> None:
+        """See `ports.HostPorts.release`."""
+        has_any = False
+        for one in held:
+            one.close()
+            has_any = True
+        if has_any:
+            self._loopback.settle()
 
     def _hold(self, address: str, port: int, protocol: str) -> tuple[list[HeldPort], int]:
         held: list[HeldPort] = []

@@ -15,3 +15,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with Engine(tmp_path_factory.mktemp("builds")) as running:
         running.load(image_files.oci_archive({BASE: images.busybox_image()}))
         yield running
+
+
+@pytest.fixture(autouse=True)
+def serves_on(engine: Engine) -> Iterator[None]:
+    """Each test leaves the engine serving."""
+    yield
+    assert not engine.revive()

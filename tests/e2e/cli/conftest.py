@@ -31,10 +31,12 @@ def fluyt(cli_engine: Engine) -> Iterator[Program]:
     """The program. Afterwards every container is deleted by `rm -f` and nothing is left of any."""
     program = Program(cli_engine.root / "run" / "fluytd.sock")
     yield program
+    had_ended = cli_engine.revive()
     # A container of --rm whose `run` was killed may be on its way out; `rm` then finds it gone.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while left := program.ok("ps", "-aq").split():
         ended = program("rm", "-f", *left)
         assert ended.code == 0 or "there is no container" in ended.err, ended
         assert time.monotonic() < deadline, left
+    assert not had_ended
     assert cli_engine.left_on_host() == []

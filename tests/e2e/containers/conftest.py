@@ -26,10 +26,11 @@ def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engin
 def engine(container_engine: Engine) -> Iterator[Engine]:
     """The engine without containers. Afterwards it serves on, and once all are deleted nothing is left of them."""
     yield container_engine
+    had_ended = container_engine.revive()
     for container in listed(container_engine):
         container_engine.containers.DeleteContainer(
             containers_pb2.DeleteContainerRequest(container=container.id, force=True)
         )
-    assert container_engine.process.poll() is None
+    assert not had_ended
     assert container_engine.run(IMAGE, "echo", "serves")[0] == b"serves\n"
     assert container_engine.left_on_host() == []

@@ -46,12 +46,13 @@ def engine(network_engine: NetworkEngine) -> Iterator[NetworkEngine]:
     """The engine without containers and networks of its own. Afterwards nothing of them is left in its namespace."""
     engine = network_engine
     yield engine
+    had_ended = engine.revive()
     for container in containers(engine):
         delete(engine, container.id)
     for network in networks(engine):
         if network.name != "bridge":
             engine.networks.DeleteNetwork(networks_pb2.DeleteNetworkRequest(network=network.id))
-    assert engine.process.poll() is None
+    assert not had_ended
     until_now(lambda: engine.host.links() <= {"lo", "wire", "fluyt0"}, "no interface is left")
     table = engine.host.run("nft", "list", "tables")
     assert table in {"", "table inet fluyt\n"}, table

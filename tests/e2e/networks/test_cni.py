@@ -79,11 +79,12 @@ def engine(cni_engine: NetworkEngine, lists: Lists) -> Iterator[NetworkEngine]:
         if network.name != "bridge":
             cni_engine.networks.DeleteNetwork(networks_pb2.DeleteNetworkRequest(network=network.id))
     assert cni_engine.process.poll() is None
-    assert left_in(cni_engine.host) == []
-    assert lists.leased("front") == set()
+    # A plugin that failed on a loaded machine is executed again a little later.
+    until_now(lambda: left_in(cni_engine.host) == [], "plugins have nothing left")
+    until_now(lambda: lists.leased("front") == set(), "no address is leased")
     shutil.rmtree(lists.leases, ignore_errors=True)  # else host-local goes on behind the last address
     run_files = cni_engine.root / "run" / "cni"
-    assert not run_files.exists() or [*run_files.iterdir()] == []
+    until_now(lambda: not run_files.exists() or [*run_files.iterdir()] == [], "no input of a plugin is left")
 
 
 def make(engine: NetworkEngine, name: str = "front", **options: str) -> networks_pb2.Network:

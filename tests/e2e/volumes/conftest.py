@@ -20,6 +20,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         assert engine.left_on_host() == []
 
 
+@pytest.fixture(autouse=True)
+def serves_on(engine: Engine) -> Iterator[None]:
+    """Each test leaves the engine serving."""
+    yield
+    assert not engine.revive()
+
+
 @pytest.fixture
 def canary(tmp_path: Path) -> Path:
     """A directory of the host that no container may touch, with a file in it."""

@@ -1,7 +1,7 @@
 """Networks without a kernel: what it was told is kept in sets."""
 
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +143,10 @@ class FakeHostPorts:
         self.held.add((number, protocol))
         return [FakeHeldPort(self, number, protocol)], number
 
+    def release(self, held: Iterable[FakeHeldPort]) -> None:
+        for one in held:
+            one.close()
+
 
 @dataclass
 class FakeRecords:
@@ -182,6 +186,10 @@ class FakePlugins:
     executed: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     #: What each found as its namespace.
     namespaces: list[str] = field(default_factory=list)
+    #: Files that they were given and that are there yet.
+    files: set[str] = field(default_factory=set)
+    #: Called while one is executed, with the command.
+    meanwhile: Callable[[str], None] = lambda _: None
 
     def read_list(self, name: str) -> str:
         return self.lists[name]
@@ -191,12 +199,14 @@ class FakePlugins:
 
     def run(self, kind: str, environment: Mapping[str, str], config: bytes, file_name: str) -> FakePluginEnd:
         command = environment["CNI_COMMAND"]
+        self.meanwhile(command)
+        self.files.add(file_name)
         self.executed.append((command, kind, json.loads(config)))
         self.namespaces.append(environment["CNI_NETNS"])
         return self.answers.get((command, kind), FakePluginEnd(b""))
 
     def forget(self, file_name: str) -> None:
-        pass
+        self.files.discard(file_name)
 
 
 @dataclass

@@ -95,6 +95,18 @@ def test_the_containers_addresses_are_the_first_of_each_family() -> None:
     assert (found.ipv4_gateway, found.ipv6_gateway, found.mac_address) == ("10.1.0.1", "", "")
 
 
+def test_a_container_that_ends_while_a_plugin_checks_it_leaves_no_file() -> None:
+    service, plugins, _ = made(listed({"type": "first"}))
+    service.add("c" * 64, NETWORK, ENDPOINT, [], FakeNamespace())
+    assert len(plugins.files) == 1
+    assert service.check("c" * 64) == []
+    assert len(plugins.files) == 1
+    plugins.meanwhile = lambda command: service.remove("c" * 64) if command == "CHECK" else None
+    assert service.check("c" * 64) == []
+    assert [command for command, _, _ in plugins.executed] == ["ADD", "CHECK", "DEL", "CHECK"]
+    assert plugins.files == set()
+
+
 def test_each_plugin_is_given_its_part_and_the_answer_so_far() -> None:
     first = {"type": "first", "capabilities": {"portMappings": True, "mac": False}, "x": {"y": 1}}
     service, plugins, records = made(listed(first, {"type": "second"}))

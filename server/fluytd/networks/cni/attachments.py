@@ -148,6 +148,9 @@ class PluginNetworks:
                     self._run("CHECK", attachment, listed, plugin, attachment.result, namespace)
                 except EngineError as error:
                     wrong.append(error.message)
+            if asked and attachment.key not in self._known:
+                # Its end came while a plugin was executed, which may have made the file again.
+                self._plugins.forget(_file_name(attachment))
         return wrong
 
     def remove(self, container_id: str, network_id: str = "") -> None:
