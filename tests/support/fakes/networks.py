@@ -13,7 +13,7 @@ from fluytd.networks.cni.model import PluginAttachment
 from fluytd.networks.kernel_spec import AttachmentSpec, BridgeSpec, Element
 from fluytd.networks.model import Network, Subnet
 from fluytd.networks.names import Names
-from fluytd.networks.ports import Namespace
+from fluytd.networks.ports import HeldPort, Namespace
 from fluytd.networks.table import NetworkTable
 
 PREFIX = "f123456"
@@ -143,7 +143,7 @@ class FakeHostPorts:
         self.held.add((number, protocol))
         return [FakeHeldPort(self, number, protocol)], number
 
-    def release(self, held: Iterable[FakeHeldPort]) -> None:
+    def release(self, held: Iterable[HeldPort]) -> None:
         for one in held:
             one.close()
 
