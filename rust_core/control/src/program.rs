@@ -1,6 +1,6 @@
 //! The supervisor's program: opened once, asked for its version, executed for each container.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -77,23 +77,20 @@ impl Program {
         stdin: OwnedFd,
         has_users: bool,
     ) -> Result<SpawnedSupervisor, ControlError> {
-        let mut args = vec![NAME.to_owned(), container_id.to_owned()];
-        if has_users {
-            args.push(WITH_USERS.to_owned());
-        }
-        let mut env: Vec<(OsString, OsString)> = Vec::new();
-        if let Some(failpoint) = std::env::var_os(sys::failpoint::VARIABLE) {
-            env.push((sys::failpoint::VARIABLE.into(), failpoint));
-        }
-        env.extend(sys::weakened::environment().into_iter().map(|(name, value)| (name.into(), value.into())));
         let refused = |errno: Errno| IoError::new("execve", &self.path, errno.raw_os_error());
-        let terminated = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| refused(Errno::INVAL));
-        let args =
-            args.into_iter().map(|text| terminated(text.into_bytes())).collect::<Result<Vec<_>, _>>()?;
-        let env = env
+        let terminated = |bytes: &[u8]| CString::new(bytes).map_err(|_| refused(Errno::INVAL));
+        let args: Vec<CString> = [NAME, container_id]
             .into_iter()
-            .map(|(name, value)| terminated([name.as_bytes(), b"=", value.as_bytes()].concat()))
-            .collect::<Result<Vec<_>, _>>()?;
+            .chain(has_users.then_some(WITH_USERS))
+            .map(|text| terminated(text.as_bytes()))
+            .collect::<Result<_, _>>()?;
+        let failpoint =
+            std::env::var_os(sys::failpoint::VARIABLE).map(|names| (sys::failpoint::VARIABLE, names));
+        let env: Vec<CString> = failpoint
+            .into_iter()
+            .chain(sys::weakened::environment())
+            .map(|(name, value)| terminated(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect::<Result<_, _>>()?;
         let executed = Execution {
             file: executing::File::Open(self.fd.as_fd()),
             args: &args,
