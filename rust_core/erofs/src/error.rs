@@ -20,6 +20,14 @@ pub enum ImageError {
     /// Writing the image failed.
     #[error("writing the image: {0}")]
     Write(#[from] std::io::Error),
+    /// The file that holds what an image is made from failed.
+    #[error("{doing} of the records of names: {error}")]
+    Records {
+        /// The system call.
+        doing: &'static str,
+        /// What it said.
+        error: std::io::Error,
+    },
 }
 
 /// Narrows a number, or tells that there are too many of `what`.

@@ -8,8 +8,9 @@ use crate::file::Kind;
 use crate::format::{
     chunk_format, chunk_index, dirent, Layout, RawInode, Super, DIRENT_BYTES, NULL_ADDRESS, SLOT_BYTES,
 };
-use crate::layout::{chunk_bits, data_of, data_offset, entries, plan, Plan};
-use crate::tree::{Data, Inode, Tree};
+use crate::layout::{chunk_bits, data_of, data_offset, plan, walk, Plan, OWN_NAMES};
+use crate::records::{Data, Inode, Window};
+use crate::tree::{InodeId, Tree};
 
 /// The number of the extra device.
 const DEVICE: u16 = 1;
@@ -92,7 +93,7 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// what the kernel tells this file system apart by.
     ///
     /// # Errors
-    /// [`ImageError::Write`], [`ImageError::Full`].
+    /// [`ImageError::Write`], [`ImageError::Full`], [`ImageError::Records`].
     pub fn finish(
         mut self,
         tree: &mut Tree,
@@ -104,11 +105,11 @@ impl<W: Write + Seek> ImageWriter<W> {
         let plan = plan(tree, meta_block, self.block_bits)?;
         self.write_inodes(tree, &plan)?;
         self.write_blocks(tree, &plan)?;
-        let inode_count = plan.order.len() as u64;
+        let inode_count = plan.inode_count;
         let head = Super {
             block_bits: self.block_bits,
             // It is the first inode, and the format has 16 bits for it.
-            root_nid: u16::try_from(plan.nids[0]).unwrap_or(u16::MAX),
+            root_nid: u16::try_from(tree.slot(0).key).unwrap_or(u16::MAX),
             inode_count,
             block_count: plan.end_block,
             meta_block,
@@ -121,33 +122,50 @@ impl<W: Write + Seek> ImageWriter<W> {
         Ok((self.out, ImageSummary { size_bytes: self.at, inode_count }))
     }
 
-    fn write_inodes(&mut self, tree: &Tree, plan: &Plan) -> Result<(), ImageError> {
+    fn write_inodes(&mut self, tree: &mut Tree, plan: &Plan) -> Result<(), ImageError> {
         let area = self.at;
         let mut blocks = plan.blocks.iter().peekable();
-        for number in &plan.order {
-            let inode = &tree.inodes[*number as usize];
-            let start = u64::from(plan.nids[*number as usize]) * SLOT_BYTES;
-            let own_block = blocks.next_if(|(owner, _)| owner == number).map(|(_, block)| *block);
-            let (layout, _) = data_of(tree, inode, self.block_bytes());
+        let (mut last, mut listing) = (0, Window::default());
+        walk(tree, &mut |tree, number, window| {
+            let nid = tree.slot(number).key;
+            // They stand in the order of this walk, so one that stands before was met before.
+            if nid <= last {
+                return Ok(false);
+            }
+            last = nid;
+            let start = u64::from(nid) * SLOT_BYTES;
+            let own_block = blocks.next_if(|(owner, _)| *owner == number).map(|(_, block)| *block);
+            let inode = tree.inode(number, window)?;
+            let (layout, _) = data_of(tree, &inode, self.block_bytes());
             let xattrs = tree.xattrs.body(tree.owners.get(inode.owner).xattrs);
             self.pad_to(area + start)?;
-            self.put(&self.raw(tree, plan, *number, layout, own_block).encode())?;
+            self.put(&self.raw(tree, number, &inode, layout, own_block).encode())?;
             self.put(xattrs)?;
             self.pad_to(area + data_offset(start, layout, xattrs.len() as u64))?;
             match (layout, inode.kind) {
-                (Layout::Inline, Kind::Directory) => self.write_directory(tree, plan, *number, false)?,
-                (Layout::Inline, _) => self.put(tree.target(crate::InodeId(*number)))?,
-                (Layout::Chunks, _) => self.write_chunks(tree, inode)?,
+                (Layout::Inline, Kind::Directory) => {
+                    self.write_directory(tree, number, &mut listing, false)?;
+                }
+                (Layout::Inline, _) => {
+                    self.put(window.get(&tree.records, tree.slot(number).place)?.target())?
+                }
+                (Layout::Chunks, _) => self.write_chunks(tree, &inode)?,
                 (Layout::Plain, _) => {}
             }
-        }
+            Ok(true)
+        })?;
         self.pad_block()
     }
 
-    fn raw(&self, tree: &Tree, plan: &Plan, number: u32, layout: Layout, own_block: Option<u32>) -> RawInode {
-        let inode = &tree.inodes[number as usize];
+    fn raw(
+        &self,
+        tree: &Tree,
+        number: u32,
+        inode: &Inode,
+        layout: Layout,
+        own_block: Option<u32>,
+    ) -> RawInode {
         let owner = tree.owners.get(inode.owner);
-        let (mtime_seconds, mtime_nanos) = tree.times.get(inode.mtime);
         let (union, size) = match inode.kind {
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => (u32::try_from(inode.size).unwrap_or(0), 0),
             Kind::File if layout == Layout::Chunks => {
@@ -162,12 +180,15 @@ impl<W: Write + Seek> ImageWriter<W> {
             mode: inode.kind.codes().0 | owner.mode,
             size,
             union,
-            number: plan.nids[number as usize],
+            number: tree.slot(number).key,
             uid: owner.uid,
             gid: owner.gid,
-            mtime_seconds,
-            mtime_nanos,
-            links: inode.links,
+            mtime_seconds: inode.mtime_seconds,
+            mtime_nanos: inode.mtime_nanos,
+            links: match tree.folder(number) {
+                Some(folder) => folder.below.saturating_add(2),
+                None => tree.link_count(InodeId(number)),
+            },
         }
     }
 
@@ -189,11 +210,14 @@ impl<W: Write + Seek> ImageWriter<W> {
     }
 
     fn write_blocks(&mut self, tree: &Tree, plan: &Plan) -> Result<(), ImageError> {
+        let mut window = Window::default();
         for (number, block) in &plan.blocks {
             debug_assert_eq!(self.at >> self.block_bits, u64::from(*block));
-            match tree.inodes[*number as usize].kind {
-                Kind::Directory => self.write_directory(tree, plan, *number, true)?,
-                _ => self.put(tree.target(crate::InodeId(*number)))?,
+            let slot = tree.slot(*number);
+            if slot.is_directory() {
+                self.write_directory(tree, *number, &mut window, true)?;
+            } else {
+                self.put(window.get(&tree.records, slot.place)?.target())?;
             }
             self.pad_block()?;
         }
@@ -204,39 +228,71 @@ impl<W: Write + Seek> ImageWriter<W> {
     fn write_directory(
         &mut self,
         tree: &Tree,
-        plan: &Plan,
         directory: u32,
+        window: &mut Window,
         fills: bool,
     ) -> Result<(), ImageError> {
-        let block_bytes = usize::try_from(self.block_bytes()).unwrap_or(usize::MAX);
-        let mut block: Vec<(&[u8], u32)> = Vec::new();
-        let mut used = 0;
-        for (name, inode) in entries(tree, directory) {
-            let need = DIRENT_BYTES + name.len();
-            if used + need > block_bytes {
-                self.write_entries(tree, plan, &block)?;
-                self.pad_block()?;
-                (used, _) = (0, block.clear());
+        let above = tree.folder(directory).map_or(0, |folder| folder.parent);
+        let mut own = OWN_NAMES.into_iter().zip([directory, above]).peekable();
+        let mut block = DirectoryBlock::default();
+        tree.load(directory, window)?;
+        let mut next = tree.first(directory);
+        while let Some(number) = next {
+            let inode = tree.resolve(number, window)?;
+            let name = tree.name(number, window)?;
+            while let Some((dot, own)) = own.next_if(|(dot, _)| *dot < name) {
+                self.put_entry(&mut block, tree, dot, own)?;
             }
-            used += need;
-            block.push((name, inode));
+            self.put_entry(&mut block, tree, name, inode)?;
+            next = tree.slot(number).next();
         }
-        self.write_entries(tree, plan, &block)?;
+        for (dot, own) in own {
+            self.put_entry(&mut block, tree, dot, own)?;
+        }
+        self.write_entries(&mut block)?;
         if fills {
             self.pad_block()?;
         }
         Ok(())
     }
 
-    fn write_entries(&mut self, tree: &Tree, plan: &Plan, block: &[(&[u8], u32)]) -> Result<(), ImageError> {
-        let mut offset = block.len() * DIRENT_BYTES;
-        for (name, number) in block {
-            let (nid, kind) = (plan.nids[*number as usize], tree.inodes[*number as usize].kind);
-            // A block of at most 4096 bytes keeps the offset within 16 bits.
-            let name_offset = u16::try_from(offset).unwrap_or(u16::MAX);
-            self.put(&dirent(nid, name_offset, kind.codes().1))?;
-            offset += name.len();
+    /// Adds a name of `inode` to the block, or to the next one where this one is full and written.
+    fn put_entry(
+        &mut self,
+        block: &mut DirectoryBlock,
+        tree: &Tree,
+        name: &[u8],
+        inode: u32,
+    ) -> Result<(), ImageError> {
+        let used = block.entries.len() * DIRENT_BYTES + block.names.len();
+        if (used + DIRENT_BYTES + name.len()) as u64 > self.block_bytes() {
+            self.write_entries(block)?;
+            self.pad_block()?;
         }
-        block.iter().try_for_each(|(name, _)| self.put(name))
+        let code = tree.kind(InodeId(inode)).codes().1;
+        block.entries.push((tree.slot(inode).key, code, block.names.len()));
+        block.names.extend_from_slice(name);
+        Ok(())
     }
+
+    /// Writes what the block holds, which is empty then.
+    fn write_entries(&mut self, block: &mut DirectoryBlock) -> Result<(), ImageError> {
+        let names_offset = block.entries.len() * DIRENT_BYTES;
+        for (nid, code, offset) in block.entries.drain(..) {
+            // A block of at most 4096 bytes keeps the offset within 16 bits.
+            let offset = u16::try_from(names_offset + offset).unwrap_or(u16::MAX);
+            self.put(&dirent(nid, offset, code))?;
+        }
+        self.put(&block.names)?;
+        block.names.clear();
+        Ok(())
+    }
+}
+
+/// The entries of one block of a directory.
+#[derive(Debug, Default)]
+struct DirectoryBlock {
+    /// Where the inode stands, its type, and where its name begins among the names.
+    entries: Vec<(u32, u8, usize)>,
+    names: Vec<u8>,
 }

@@ -4,16 +4,14 @@ use crate::chunks::ChunkMap;
 use crate::error::{narrow, ImageError};
 use crate::file::Kind;
 use crate::format::{Layout, CHUNK_INDEX_BYTES, DIRENT_BYTES, INODE_BYTES, SLOT_BYTES};
-use crate::tree::{Data, Inode, Tree};
+use crate::records::{Data, Inode, Window};
+use crate::tree::{InodeId, Scratch, Tree};
 
-/// The places of a tree in its image, by the order of writing.
+/// The places of a tree in its image; those of inodes are the keys of their slots, 0 where no name leads to one.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Inodes as they follow each other, the root first.
-    pub order: Vec<u32>,
-    /// Where each inode stands in the image, by its own number; 0 for those that no name leads to.
-    pub nids: Vec<u32>,
-    /// Directories and links whose data takes blocks of its own, with the first block, ascending.
+    pub inode_count: u64,
+    /// Directories and links whose data takes blocks of its own, in the order of writing, with the first block.
     pub blocks: Vec<(u32, u32)>,
     /// First block behind everything.
     pub end_block: u32,
@@ -22,28 +20,60 @@ pub(crate) struct Plan {
 /// No inode has the number 0, which readdir(3) passes over.
 const FIRST_NID: u64 = 1;
 
-/// The bytes of one directory: names fill blocks, and none is cut.
-pub(crate) fn directory_bytes<'n>(names: impl Iterator<Item = &'n [u8]>, block_bytes: usize) -> u64 {
-    let (mut blocks, mut used) = (0_u64, 0);
-    for name in names {
-        let need = DIRENT_BYTES + name.len();
-        if used + need > block_bytes {
-            (blocks, used) = (blocks + 1, 0);
-        }
-        used += need;
-    }
-    blocks * block_bytes as u64 + used as u64
+/// What a directory of these names takes: they fill blocks, and none is cut.
+#[derive(Debug)]
+struct Filling {
+    block_bytes: usize,
+    blocks: u64,
+    used: usize,
 }
 
-/// The names of a directory with its own two, in the order in which the kernel searches.
-pub(crate) fn entries<'t>(tree: &'t Tree, directory: u32) -> impl Iterator<Item = (&'t [u8], u32)> + 't {
-    let mut own = [(&b"."[..], directory), (&b".."[..], tree.above(directory))].into_iter().peekable();
-    let mut others = tree.children(directory).peekable();
-    std::iter::from_fn(move || match (own.peek(), others.peek()) {
-        (Some(dot), Some(other)) if other.0 < dot.0 => others.next(),
-        (Some(_), _) => own.next(),
-        (None, _) => others.next(),
-    })
+impl Filling {
+    fn new(block_bytes: u64) -> Self {
+        Self { block_bytes: usize::try_from(block_bytes).unwrap_or(usize::MAX), blocks: 0, used: 0 }
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        let need = DIRENT_BYTES + name.len();
+        if self.used + need > self.block_bytes {
+            (self.blocks, self.used) = (self.blocks + 1, 0);
+        }
+        self.used += need;
+    }
+
+    fn bytes(&self) -> u64 {
+        self.blocks * self.block_bytes as u64 + self.used as u64
+    }
+}
+
+/// The names that each directory has of itself, in the order in which the kernel searches.
+pub(crate) const OWN_NAMES: [&[u8]; 2] = [b".", b".."];
+
+/// Tells `visit` of each inode in the order of writing: the root, then what a directory holds, one directory after the
+/// other. It answers false where it knows the inode, by another name, and has a window for the inode's record.
+pub(crate) fn walk(
+    tree: &mut Tree,
+    visit: &mut dyn FnMut(&mut Tree, u32, &mut Window) -> Result<bool, ImageError>,
+) -> Result<(), ImageError> {
+    // Further names lead to records that lie elsewhere.
+    let (mut near, mut far) = (Window::default(), Window::default());
+    visit(tree, 0, &mut near)?;
+    let mut pending = vec![0];
+    while let Some(directory) = pending.pop() {
+        tree.load(directory, &mut near)?;
+        let before = pending.len();
+        let mut name = tree.first(directory);
+        while let Some(number) = name {
+            let inode = tree.resolve(number, &mut near)?;
+            let window = if inode == number { &mut near } else { &mut far };
+            if visit(tree, inode, window)? && tree.kind(InodeId(inode)) == Kind::Directory {
+                pending.push(inode);
+            }
+            name = tree.slot(number).next();
+        }
+        pending[before..].reverse();
+    }
+    Ok(())
 }
 
 /// How an inode's data is kept, and how many bytes of it stand behind the inode and its extended attributes.
@@ -104,67 +134,56 @@ fn place(at: u64, layout: Layout, xattr_bytes: u64, behind: u64, block_bytes: u6
 /// Lays out the whole tree; the area of inodes begins at block `meta_block`.
 pub(crate) fn plan(tree: &mut Tree, meta_block: u32, block_bits: u8) -> Result<Plan, ImageError> {
     let block_bytes = 1_u64 << block_bits;
-    let nids = vec![0; tree.inodes.len()];
-    let mut plan = Plan { order: Vec::new(), nids, blocks: Vec::new(), end_block: 0 };
-    let mut at = FIRST_NID * SLOT_BYTES;
-    let mut pending = vec![0];
-    prepare_directory(tree, 0, block_bytes);
-    assign(tree, &mut plan, 0, &mut at, block_bytes)?;
-    while let Some(directory) = pending.pop() {
-        let children: Vec<u32> = tree.children(directory).map(|(_, inode)| inode).collect();
-        let before = pending.len();
-        for child in children {
-            if plan.nids[child as usize] != 0 {
-                continue;
-            }
-            if tree.inodes[child as usize].kind == Kind::Directory {
-                pending.push(child);
-                prepare_directory(tree, child, block_bytes);
-            }
-            assign(tree, &mut plan, child, &mut at, block_bytes)?;
+    let mut plan = Plan { inode_count: 0, blocks: Vec::new(), end_block: 0 };
+    let (mut at, mut scratch) = (FIRST_NID * SLOT_BYTES, Scratch::default());
+    walk(tree, &mut |tree, number, window| {
+        if tree.slot(number).key != 0 {
+            return Ok(false);
         }
-        pending[before..].reverse();
-    }
+        if tree.kind(InodeId(number)) == Kind::Directory {
+            prepare_directory(tree, number, block_bytes, &mut scratch)?;
+        }
+        let inode = tree.inode(number, window)?;
+        let (layout, behind) = data_of(tree, &inode, block_bytes);
+        let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
+        let (start, end) = place(at, layout, xattr_bytes, behind, block_bytes);
+        tree.slot_mut(number).key = narrow("slots of inodes", start / SLOT_BYTES)?;
+        plan.inode_count += 1;
+        if matches!(inode.kind, Kind::Directory | Kind::Symlink) && layout == Layout::Plain {
+            plan.blocks.push((number, narrow("blocks", inode.size.div_ceil(block_bytes))?));
+        }
+        at = end;
+        Ok(true)
+    })?;
     let mut block = u64::from(meta_block) + at.div_ceil(block_bytes);
-    for index in 0..plan.order.len() {
-        let number = plan.order[index];
-        let inode = &tree.inodes[number as usize];
-        let has_blocks = matches!(inode.kind, Kind::Directory | Kind::Symlink)
-            && data_of(tree, inode, block_bytes).0 == Layout::Plain;
-        if has_blocks {
-            plan.blocks.push((number, narrow("blocks", block)?));
-            block += inode.size.div_ceil(block_bytes);
-        }
+    for (_, count) in &mut plan.blocks {
+        let first = narrow("blocks", block)?;
+        block += u64::from(std::mem::replace(count, first));
     }
     plan.end_block = narrow("blocks", block)?;
     Ok(plan)
 }
 
-fn prepare_directory(tree: &mut Tree, directory: u32, block_bytes: u64) {
-    tree.sort(directory);
-    let bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
-    let size = directory_bytes(entries(tree, directory).map(|(name, _)| name), bytes);
-    let is_directory = |inode: u32| tree.inodes[inode as usize].kind == Kind::Directory;
-    let below = tree.children(directory).filter(|(_, inode)| is_directory(*inode)).count();
-    let inode = &mut tree.inodes[directory as usize];
-    inode.size = size;
-    inode.links = u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2);
-}
-
-fn assign(
-    tree: &Tree,
-    plan: &mut Plan,
-    number: u32,
-    at: &mut u64,
+fn prepare_directory(
+    tree: &mut Tree,
+    directory: u32,
     block_bytes: u64,
+    scratch: &mut Scratch,
 ) -> Result<(), ImageError> {
-    let inode = &tree.inodes[number as usize];
-    let (layout, behind) = data_of(tree, inode, block_bytes);
-    let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
-    let (start, end) = place(*at, layout, xattr_bytes, behind, block_bytes);
-    plan.nids[number as usize] = narrow("slots of inodes", start / SLOT_BYTES)?;
-    plan.order.push(number);
-    *at = end;
+    let mut filling = Filling::new(block_bytes);
+    let mut own = OWN_NAMES.into_iter().peekable();
+    tree.sort(directory, scratch, &mut |name| {
+        while let Some(dot) = own.next_if(|dot| *dot < name) {
+            filling.add(dot);
+        }
+        filling.add(name);
+    })?;
+    own.for_each(|dot| filling.add(dot));
+    let below = tree.live_names(directory).filter(|number| tree.slot(*number).is_directory()).count();
+    if let Some(folder) = tree.folder_mut(directory) {
+        folder.size = narrow("bytes of a directory", filling.bytes())?;
+        folder.below = u32::try_from(below).unwrap_or(u32::MAX);
+    }
     Ok(())
 }
 
@@ -175,11 +194,14 @@ mod tests {
     #[test]
     fn names_are_not_cut_by_the_end_of_a_block() {
         let long = [b'n'; 255];
-        let names = |count: usize| std::iter::repeat_n(&long[..], count);
-        assert_eq!(directory_bytes(names(1), 512), 267);
-        assert_eq!(directory_bytes(names(2), 512), 512 + 267);
+        let bytes_of = |names: &[&[u8]]| {
+            let mut filling = Filling::new(512);
+            names.iter().for_each(|name| filling.add(name));
+            filling.bytes()
+        };
+        assert_eq!((bytes_of(&[&long]), bytes_of(&[&long, &long])), (267, 512 + 267));
         let exact = [b'x'; 244];
-        assert_eq!(directory_bytes([&exact[..], &exact].into_iter(), 512), 512);
+        assert_eq!(bytes_of(&[&exact, &exact]), 512);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Writes EROFS images that hold the metadata of a tree; the bytes of its files stay where they are, in another file
 //! that is named as the image's extra device.
 //!
-//! A [`Tree`] is built in memory, name by name, and [`ImageWriter::finish`] lays it out and writes it. Blocks that have
-//! no place in the other file (the unaligned parts of sparse files) are handed to [`ImageWriter::append_blocks`] while
-//! the tree is built. The same calls give the same bytes.
+//! A [`Tree`] is built name by name, and [`ImageWriter::finish`] lays it out and writes it. The tree keeps in memory what
+//! finds a name, and directories; all else goes to a file that the caller gives. Blocks that have no place in the other
+//! file (the unaligned parts of sparse files) are handed to [`ImageWriter::append_blocks`] while the tree is built. The
+//! same calls give the same bytes.
 //!
-//! Everything here is pure: no system call but the writes of the `Write` that the caller gives, no clock, and no
+//! No system call is made but the writes and reads of the files that the caller gives; there is no clock, and no
 //! knowledge of archives or layers. Names and values are the caller's to check; what the format cannot hold is an
 //! [`ImageError`].
 //!
@@ -18,7 +19,8 @@ mod format;
 mod image;
 mod layout;
 mod owner;
-mod time;
+mod records;
+mod slot;
 mod tree;
 mod xattr;
 

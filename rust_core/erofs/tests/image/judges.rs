@@ -39,7 +39,7 @@ fn populate(tree: &mut Tree, data: impl Fn(u64) -> FileData) {
     tree.add(d, b"s", New::Symlink(b"short"), decorated).unwrap();
     tree.add(d, b"whiteout", New::Special(Special::CharDevice(0, 0)), attributes(0)).unwrap();
     tree.add(d, b"p", New::Special(Special::Fifo), decorated).unwrap();
-    let f = tree.find(many, b"file-1999").unwrap();
+    let f = tree.find(many, b"file-1999").unwrap().unwrap();
     tree.link(d, b"hard", f).unwrap();
     tree.add(d, &[b'n'; 255], New::File(5, data(5)), decorated).unwrap();
 }

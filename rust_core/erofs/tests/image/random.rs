@@ -49,7 +49,7 @@ fn build(steps: &[Step], tree: &mut Tree) -> BTreeMap<String, String> {
         | Step::Remove(at, name)) = step;
         let (above, directory) = directories[at % directories.len()].clone();
         let path = join(&above, name);
-        tree.remove(directory, name.as_bytes(), &mut |_, _| {});
+        tree.remove(directory, name.as_bytes(), &mut |_, _, _| {}).unwrap();
         model.retain(|found: &String, _| *found != path && !found.starts_with(&format!("{path}/")));
         directories.retain(|(found, _)| *found != path && !found.starts_with(&format!("{path}/")));
         let mut add = |new, mode| tree.add(directory, name.as_bytes(), new, attributes(mode)).unwrap();

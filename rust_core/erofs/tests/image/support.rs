@@ -18,7 +18,7 @@ pub fn attributes(mode: u16) -> Attributes {
 }
 
 pub fn tree() -> Tree {
-    Tree::new(attributes(0o755))
+    Tree::new(attributes(0o755), tempfile::tempfile().unwrap())
 }
 
 /// The image of `tree` over a device of `data`.

@@ -30,7 +30,7 @@ impl ErofsWriter<'_> {
         }
         // What the path holds until now is replaced all the same.
         let here = self.enter(split_last(&path).0, Missing::Make, &path)?;
-        self.clear(here, name);
+        self.clear(here, name)?;
         self.ledger.note_link(path, target)
     }
 
@@ -43,20 +43,20 @@ impl ErofsWriter<'_> {
         let Place::Entered(directory) = self.walk(parent, Missing::Leave, true, entry)? else {
             return Ok(false);
         };
-        let Some(found) = self.tree.find(directory, target_name) else { return Ok(false) };
+        let Some(found) = self.find(directory, target_name)? else { return Ok(false) };
         if self.tree.kind(found) == Kind::Directory {
             return Err(self.ledger.rejected(entry, Rule::HardlinkToDirectory));
         }
         let (above, name) = split_last(path);
         let here = self.enter(above, Missing::Make, path)?;
-        let existing = self.tree.find(here, name);
+        let existing = self.find(here, name)?;
         if existing == Some(found) {
             return Ok(true);
         }
         if existing.is_some() {
-            self.clear(here, name);
+            self.clear(here, name)?;
             // The target lay below the name that was cleared for the link.
-            if self.tree.link_count(found) == 0 || self.tree.find(directory, target_name) != Some(found) {
+            if self.tree.link_count(found) == 0 || self.find(directory, target_name)? != Some(found) {
                 return Err(self.ledger.rejected(entry, Rule::HardlinkTargetMissing));
             }
         }
@@ -71,9 +71,7 @@ impl ErofsWriter<'_> {
             let (above, name) = split_last(&link.path);
             let here = self.enter(above, Missing::Make, &link.path)?;
             // A later entry of the same path has won.
-            if self.tree.find(here, name).is_some()
-                || self.link_within(&link.path, &link.target, &link.path)?
-            {
+            if self.find(here, name)?.is_some() || self.link_within(&link.path, &link.target, &link.path)? {
                 continue;
             }
             if self.ledger.finish.is_none() {
@@ -101,8 +99,10 @@ impl ErofsWriter<'_> {
             Place::Blocked => return Ok(None),
         };
         let path = join(&directory, name);
-        if here.is_some_and(|here| self.tree.find(here, name).is_some()) {
-            return Ok(Some(path));
+        if let Some(here) = here {
+            if self.find(here, name)?.is_some() {
+                return Ok(Some(path));
+            }
         }
         let is_opaque = |above: &[u8]| self.is_opaque_at(above);
         let Some(node) = self.ledger.link_source(link, &path, is_opaque)? else { return Ok(None) };

@@ -42,6 +42,8 @@ pub(crate) use probe::probe;
 const DATA_NAME: &str = "data.tar";
 /// The index's name.
 const INDEX_NAME: &str = "index.erofs";
+/// The name that the file of what an index is made from has for a moment.
+const RECORDS_NAME: &str = "records.tmp";
 /// Setuid programs and secrets of images are nobody's business.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 
@@ -62,6 +64,14 @@ fn create(folder: BorrowedFd<'_>, name: &str) -> Result<File, LayerError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let made = rustix::fs::openat(folder, name, flags, FILE_MODE);
     Ok(File::from(made.map_err(|errno| io("openat", name.as_bytes(), errno))?))
+}
+
+/// A file without a name: it is gone when it is closed, also by a kill.
+fn scratch(folder: BorrowedFd<'_>) -> Result<File, LayerError> {
+    let file = create(folder, RECORDS_NAME)?;
+    rustix::fs::unlinkat(folder, RECORDS_NAME, AtFlags::empty())
+        .map_err(|errno| io("unlinkat", RECORDS_NAME.as_bytes(), errno))?;
+    Ok(file)
 }
 
 impl Store for ErofsStore {
@@ -89,8 +99,8 @@ impl Store for ErofsStore {
                 (File::from(open(folder, DATA_NAME)?), false)
             }
         };
-        let index = create(folder, INDEX_NAME)?;
-        Ok(Box::new(ErofsWriter::new(path, data, is_new, index, request)?))
+        let (index, records) = (create(folder, INDEX_NAME)?, scratch(folder)?);
+        Ok(Box::new(ErofsWriter::new(path, data, is_new, index, records, request)?))
     }
 
     fn lower_path(&self, path: &Path) -> Result<PathBuf, LayerError> {

@@ -9,7 +9,7 @@ use ::erofs::{Attributes, FileData, ImageWriter, New, Special, Tree, DEFAULT_BLO
 use mount::OverlayPlan;
 use rustix::fs::Mode;
 
-use super::{create, mount_layer, DATA_NAME, INDEX_NAME};
+use super::{create, mount_layer, scratch, DATA_NAME, INDEX_NAME};
 use crate::tree::{bytes_path, io};
 use crate::LayerError;
 
@@ -24,7 +24,8 @@ pub(crate) fn probe(folder: BorrowedFd<'_>, path: &Path) -> Result<(), LayerErro
     let data = create(folder, DATA_NAME)?;
     std::io::Write::write_all(&mut &data, &[TEXT, &[0; 512 - TEXT.len()]].concat())
         .map_err(|e| errors::IoError::from_std("write", path.join(DATA_NAME), &e))?;
-    write_index(create(folder, INDEX_NAME)?).map_err(|e| super::writer::image_error(path, "the probe", e))?;
+    write_index(create(folder, INDEX_NAME)?, scratch(folder)?)
+        .map_err(|e| super::writer::image_error(path, "the probe", e))?;
     let mounted = mount_layer(folder, path)?;
     for name in ["upper", "work"] {
         rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o700))
@@ -51,8 +52,8 @@ pub(crate) fn probe(folder: BorrowedFd<'_>, path: &Path) -> Result<(), LayerErro
     Ok(())
 }
 
-fn write_index(file: File) -> Result<(), ::erofs::ImageError> {
-    let mut tree = Tree::new(Attributes { mode: 0o755, ..Attributes::default() });
+fn write_index(file: File, records: File) -> Result<(), ::erofs::ImageError> {
+    let mut tree = Tree::new(Attributes { mode: 0o755, ..Attributes::default() }, records);
     let root = tree.root();
     let attributes = Attributes { mode: 0o600, ..Attributes::default() };
     tree.add(root, b"file", New::File(TEXT.len() as u64, FileData::Device(0)), attributes)?;

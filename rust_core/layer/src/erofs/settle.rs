@@ -60,7 +60,7 @@ impl ErofsWriter<'_> {
             }
             let here = self.enter(&directory, Missing::MakeFromLower, &noted)?;
             for name in names {
-                self.clear(here, &name);
+                self.clear(here, &name)?;
                 self.add(here, &name, New::Special(Special::CharDevice(0, 0)), Attributes::default())?;
             }
             self.ledger.record_marked(directory);
@@ -81,7 +81,11 @@ impl ErofsWriter<'_> {
             Place::Absent(_) | Place::Blocked => None,
         };
         for name in names {
-            match here.and_then(|here| self.tree.find(here, &name)) {
+            let found = match here {
+                Some(here) => self.find(here, &name)?,
+                None => None,
+            };
+            match found {
                 Some(found) if self.tree.kind(found) == Kind::Directory => self.set_opaque(found),
                 Some(_) => {}
                 None => {
@@ -94,37 +98,23 @@ impl ErofsWriter<'_> {
         Ok(kept)
     }
 
-    /// The directories that are reached from the root, with their paths, parents before children.
-    fn live_directories(&self) -> Vec<(Vec<u8>, InodeId)> {
-        let mut found: Vec<(Vec<u8>, InodeId)> = self
-            .directories
-            .keys()
-            .filter(|id| **id == self.tree.root() || self.tree.link_count(**id) > 0)
-            .map(|id| (self.path_of(*id, b""), *id))
-            .collect();
-        found.sort_unstable();
-        found
-    }
-
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
     fn record_implied(&mut self) {
         if self.ledger.finish.is_some() {
             return;
         }
-        let is_implied = |id: &InodeId| self.directories.get(id).is_some_and(|r| r.made == Made::Implied);
-        let implied = self
-            .live_directories()
-            .into_iter()
-            .filter(|(path, id)| is_implied(id) && !self.is_hidden(path))
-            .map(|(path, _)| FactPath(path));
-        self.ledger.written.facts.implied_parents = implied.collect();
+        let implied = self.tree.directories().filter(|id| self.record(*id).made == Made::Implied);
+        let paths = implied.map(|id| self.path_of(id, b"")).filter(|path| !self.is_hidden(path));
+        let mut found: Vec<FactPath> = paths.map(FactPath).collect();
+        // Parents come before children.
+        found.sort_unstable();
+        self.ledger.written.facts.implied_parents = found;
     }
 
     fn mark_opaques(&mut self) -> Result<(), LayerError> {
-        let opaque: Vec<InodeId> =
-            self.directories.iter().filter(|(_, record)| record.is_opaque).map(|(id, _)| *id).collect();
+        let opaque: Vec<InodeId> = self.tree.directories().filter(|id| self.is_opaque(*id)).collect();
         for id in opaque {
-            let attributes = self.tree.attributes(id);
+            let attributes = self.tree.attributes(id).unwrap_or_default();
             let xattrs = self
                 .tree
                 .xattrs(attributes.xattrs, [(OPAQUE.as_bytes(), OPAQUE_VALUE)])

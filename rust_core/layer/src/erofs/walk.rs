@@ -29,8 +29,7 @@ impl ErofsWriter<'_> {
 
     /// The directory at `path`, no link followed; `None` if the layer has none there.
     pub(super) fn directory_at(&self, path: &[u8]) -> Option<InodeId> {
-        let found = components(path).try_fold(self.tree.root(), |here, name| self.tree.find(here, name))?;
-        (self.tree.kind(found) == Kind::Directory).then_some(found)
+        components(path).try_fold(self.tree.root(), |here, name| self.tree.find_directory(here, name))
     }
 
     /// The directory that `path` means, missing ones made; `entry` names the entry in errors.
@@ -64,13 +63,13 @@ impl ErofsWriter<'_> {
             };
             let here = levels.last().copied().unwrap_or(self.tree.root());
             self.ledger.check_component(entry, levels.len(), &name)?;
-            let target = match self.tree.find(here, &name) {
+            let target = match self.find(here, &name)? {
                 Some(found) if self.tree.kind(found) == Kind::Directory => {
                     levels.push(found);
                     continue;
                 }
                 Some(found) if self.tree.kind(found) == Kind::Symlink && follows_links => {
-                    self.tree.target(found).to_vec()
+                    self.tree.target(found).map_err(|error| self.full(&name, error))?
                 }
                 Some(_) => return Ok(Place::Blocked),
                 None => match self.step_missing(here, &name, missing, route.is_past_link())? {

@@ -1,6 +1,5 @@
 //! Takes the entries of one layer and builds the tree of its index.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use content::{Algorithm, Digest, Hasher};
 use errors::IoError;
 
 use super::attributes::{self, Fault};
-use super::{DATA_NAME, INDEX_NAME};
+use super::{DATA_NAME, INDEX_NAME, RECORDS_NAME};
 use crate::finish::IMPLIED_MODE;
 use crate::ledger::{Aim, Ledger, Made};
 use crate::port::{LayerWriter, RawSink, Written};
@@ -36,9 +35,8 @@ pub(super) struct ErofsWriter<'a> {
     data: File,
     is_data_new: bool,
     index: Option<ImageWriter<BufWriter<File>>>,
+    /// Directories have a mark, their [`DirectoryRecord`].
     pub tree: Tree,
-    /// All directories made; one that was replaced stays here and is never reached again.
-    pub directories: HashMap<InodeId, DirectoryRecord>,
     /// Distinct owners that are counted against the limit of memory.
     counted_owners: usize,
 }
@@ -50,6 +48,9 @@ const INDEX_BUFFER_BYTES: usize = 256 * 1024;
 pub(super) fn image_error(path: &Path, subject: &str, error: ImageError) -> LayerError {
     match error {
         ImageError::Write(error) => IoError::from_std("write", path.join(INDEX_NAME), &error).into(),
+        ImageError::Records { doing, error } => {
+            IoError::from_std(doing, path.join(RECORDS_NAME), &error).into()
+        }
         ImageError::Full { limit, what } => LayerError::LimitExceeded {
             limit: "index_addresses",
             limit_value: limit,
@@ -63,17 +64,33 @@ pub(super) fn image_error(path: &Path, subject: &str, error: ImageError) -> Laye
     }
 }
 
+impl DirectoryRecord {
+    const IMPLIED: u8 = 1;
+    const OPAQUE: u8 = 2;
+
+    /// As the tree keeps it.
+    fn mark(self) -> u8 {
+        let made = if self.made == Made::Implied { Self::IMPLIED } else { 0 };
+        made | if self.is_opaque { Self::OPAQUE } else { 0 }
+    }
+
+    fn of_mark(mark: u8) -> Self {
+        let made = if mark & Self::IMPLIED != 0 { Made::Implied } else { Made::ByEntry };
+        Self { made, is_opaque: mark & Self::OPAQUE != 0 }
+    }
+}
+
 impl<'a> ErofsWriter<'a> {
     pub fn new(
         path: &Path,
         data: File,
         is_data_new: bool,
         index: File,
+        records: File,
         request: &StageRequest<'a>,
     ) -> Result<Self, LayerError> {
         let mode = u16::try_from(IMPLIED_MODE).unwrap_or(0);
-        let tree = Tree::new(Attributes { mode, ..Attributes::default() });
-        let record = DirectoryRecord { made: Made::ByEntry, is_opaque: false };
+        let tree = Tree::new(Attributes { mode, ..Attributes::default() }, records);
         let index = ImageWriter::new(BufWriter::with_capacity(INDEX_BUFFER_BYTES, index), DEFAULT_BLOCK_BITS)
             .map_err(|error| image_error(path, request.subject, error))?;
         Ok(Self {
@@ -82,7 +99,6 @@ impl<'a> ErofsWriter<'a> {
             data,
             is_data_new,
             index: Some(index),
-            directories: HashMap::from([(tree.root(), record)]),
             tree,
             counted_owners: 0,
         })
@@ -95,7 +111,7 @@ impl<'a> ErofsWriter<'a> {
         }
     }
 
-    fn full(&self, entry: &[u8], error: ImageError) -> LayerError {
+    pub(super) fn full(&self, entry: &[u8], error: ImageError) -> LayerError {
         image_error(&self.path, &self.ledger.subject_of(entry), error)
     }
 
@@ -111,13 +127,24 @@ impl<'a> ErofsWriter<'a> {
     }
 
     pub(super) fn is_opaque(&self, directory: InodeId) -> bool {
-        self.directories.get(&directory).is_some_and(|record| record.is_opaque)
+        self.record(directory).is_opaque
     }
 
     pub(super) fn set_opaque(&mut self, directory: InodeId) {
-        if let Some(record) = self.directories.get_mut(&directory) {
-            record.is_opaque = true;
-        }
+        self.set_record(directory, DirectoryRecord { is_opaque: true, ..self.record(directory) });
+    }
+
+    pub(super) fn record(&self, directory: InodeId) -> DirectoryRecord {
+        DirectoryRecord::of_mark(self.tree.mark(directory))
+    }
+
+    fn set_record(&mut self, directory: InodeId, record: DirectoryRecord) {
+        self.tree.set_mark(directory, record.mark());
+    }
+
+    /// What `name` is in a directory of this layer.
+    pub(super) fn find(&self, directory: InodeId, name: &[u8]) -> Result<Option<InodeId>, LayerError> {
+        self.tree.find(directory, name).map_err(|error| self.full(name, error))
     }
 
     /// Adds a file under a name that is free.
@@ -159,20 +186,22 @@ impl<'a> ErofsWriter<'a> {
     }
 
     /// The name is free in the directory: a file is dropped, a directory goes with all in it (X28, X29).
-    pub(super) fn clear(&mut self, directory: InodeId, name: &[u8]) {
-        let Some(found) = self.tree.find(directory, name) else { return };
+    pub(super) fn clear(&mut self, directory: InodeId, name: &[u8]) -> Result<(), LayerError> {
+        let Some(found) = self.find(directory, name)? else { return Ok(()) };
         let is_directory = self.tree.kind(found) == Kind::Directory;
         let path = if is_directory { self.path_of(directory, name) } else { Vec::new() };
         let mut freed = 0;
-        self.tree.remove(directory, name, &mut |tree, id| {
-            if tree.kind(id) == Kind::File {
-                freed += tree.size(id);
+        let removed = self.tree.remove(directory, name, &mut |_, kind, size| {
+            if kind == Kind::File {
+                freed += size;
             }
         });
+        removed.map_err(|error| self.full(name, error))?;
         self.ledger.uncount_size(freed);
         if is_directory {
             self.ledger.forget(&path);
         }
+        Ok(())
     }
 
     /// The directory `name` is in `here`. A directory that is there keeps its content (X06, X29); anything else is
@@ -185,17 +214,15 @@ impl<'a> ErofsWriter<'a> {
         made: Made,
     ) -> Result<InodeId, LayerError> {
         self.ledger.count_made(name)?;
-        let found = self.tree.find(here, name);
+        let found = self.find(here, name)?;
         if let Some(directory) = found.filter(|found| self.tree.kind(*found) == Kind::Directory) {
             self.set_attributes(directory, attributes, name)?;
-            if let Some(record) = self.directories.get_mut(&directory) {
-                record.made = made;
-            }
+            self.set_record(directory, DirectoryRecord { made, ..self.record(directory) });
             return Ok(directory);
         }
-        self.clear(here, name);
+        self.clear(here, name)?;
         let directory = self.add(here, name, New::Directory, attributes)?;
-        self.directories.insert(directory, DirectoryRecord { made, is_opaque: found.is_some() });
+        self.set_record(directory, DirectoryRecord { made, is_opaque: found.is_some() });
         Ok(directory)
     }
 
@@ -284,7 +311,7 @@ impl LayerWriter for ErofsWriter<'_> {
                 return self.make_directory(here, name, attributes, Made::ByEntry).map(drop);
             }
             EntryKind::File { size_bytes, extents } => {
-                self.clear(here, name);
+                self.clear(here, name)?;
                 self.ledger.count_size(*size_bytes, || path.as_bytes())?;
                 let (extents, offset) = (extents.as_deref(), entry.data_offset_bytes);
                 New::File(*size_bytes, self.file_data(path.as_bytes(), *size_bytes, extents, offset, data)?)
@@ -297,7 +324,7 @@ impl LayerWriter for ErofsWriter<'_> {
                 unreachable!("taken above")
             }
         };
-        self.clear(here, name);
+        self.clear(here, name)?;
         self.add(here, name, new, attributes).map(drop)
     }
 
@@ -327,5 +354,20 @@ mod tests {
         let disk = std::io::Error::from_raw_os_error(28);
         let error = image_error(Path::new("/layers/x"), "sha256:a", ImageError::Write(disk));
         assert!(matches!(error, LayerError::Io(error) if error.path == Path::new("/layers/x/index.erofs")));
+        let disk = ImageError::Records { doing: "pread", error: std::io::Error::from_raw_os_error(5) };
+        let error = image_error(Path::new("/layers/x"), "sha256:a", disk);
+        assert!(matches!(error, LayerError::Io(error) if error.path == Path::new("/layers/x/records.tmp")));
+    }
+
+    #[test]
+    fn what_is_known_of_a_directory_survives_as_a_mark() {
+        for made in [Made::ByEntry, Made::Implied] {
+            for is_opaque in [false, true] {
+                let record = DirectoryRecord { made, is_opaque };
+                assert_eq!(DirectoryRecord::of_mark(record.mark()), record);
+            }
+        }
+        let fresh = DirectoryRecord { made: Made::ByEntry, is_opaque: false };
+        assert_eq!(DirectoryRecord::of_mark(0), fresh);
     }
 }

@@ -67,7 +67,7 @@ fn extended_headers_and_attributes_are_bounded() {
 
 #[test]
 fn what_waits_for_the_end_is_bounded() {
-    let limits = Limits { pending_bytes: 8_000, ..Limits::default() };
+    let limits = Limits { pending_bytes: 6_000, ..Limits::default() };
     let dirs: Vec<Item> = (0..100).map(|n| Item::dir(format!("d{n}"))).collect();
     assert_limit(&tar(&dirs), &limits, "pending_bytes");
     let whiteouts: Vec<Item> = (0..100).map(|n| Item::file(format!(".wh.f{n}"), "")).collect();
