@@ -15,10 +15,24 @@ from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
 from fluytd.ids import ContainerId
 
+#: Specifications whose completed form is kept, the oldest given up first.
+MAX_KEPT_SPECS: Final = 256
+
 
 def with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
     """The specification, with the engine's log driver where the caller named none, and with its network mode where the
-    caller named none and asks for nothing of one."""
+    caller named none and asks for nothing of one. The same object for the same specification."""
+    kept = ctx.completed_specs.get(id(spec))
+    if kept is not None and kept[0] is spec:
+        return kept[1]
+    if len(ctx.completed_specs) == MAX_KEPT_SPECS:
+        del ctx.completed_specs[next(iter(ctx.completed_specs))]
+    completed = _with_defaults(ctx, spec)
+    ctx.completed_specs[id(spec)] = (spec, completed)
+    return completed
+
+
+def _with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
     if spec.log.driver is None:
         spec = dataclasses.replace(spec, log=dataclasses.replace(spec.log, driver=ctx.default_log_driver))
     network = spec.network
