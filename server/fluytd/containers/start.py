@@ -194,8 +194,10 @@ class _Stored:
 
     def __init__(self, record: "asyncio.Future[None]") -> None:
         self._record = record
-        self._has_ended = threading.Event()
-        record.add_done_callback(lambda _: self._has_ended.set())
+        #: Free once the record is stored, or has failed.
+        self._under_way = threading.Lock()
+        self._under_way.acquire()
+        record.add_done_callback(lambda _: self._under_way.release())
 
     def tell(self, on_stored: Callable[[Container], None], container: Container) -> None:
         """`on_stored` is called with the container once it is stored, and never if that fails."""
@@ -208,7 +210,8 @@ class _Stored:
 
     def wait(self) -> None:
         """It is stored. Blocking, while the event loop runs. Raises what storing it raised."""
-        self._has_ended.wait()
+        with self._under_way:
+            pass
         if (error := self._record.exception()) is not None:
             raise error
 
