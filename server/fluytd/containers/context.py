@@ -49,6 +49,8 @@ class Context:
     default_log_driver: LogDriver = LogDriver.FILE
     #: Specifications as callers gave them and with the engine's defaults, by identity of the first; see `create`.
     completed_specs: dict[int, tuple[ContainerSpec, ContainerSpec]] = field(default_factory=dict)
+    #: Those of the second that break no rule that they can break by themselves, by identity.
+    checked_specs: dict[int, ContainerSpec] = field(default_factory=dict)
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None
