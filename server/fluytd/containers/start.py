@@ -12,6 +12,7 @@ from fluytd.containers.model import Container, State
 from fluytd.containers.process_ports import Process
 from fluytd.containers.release import released
 from fluytd.containers.resolve import StartPaths
+from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
 from fluytd.logs.follow import BATCH_BYTES
@@ -147,12 +148,16 @@ async def _start_locked(
     )
     failpoints.hit("container.start.running")
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
-    # What stays is stored at once: a policy that starts it again must find that it ran, also after a crash right now.
-    ctx.record(entry, running, facts.started_with_volumes(running), lazy=running.spec.auto_remove)
+    # With a policy it is stored at once: one that starts it again must find that it ran, also after a crash right now.
+    ctx.record(entry, running, facts.started_with_volumes(running), lazy=not _has_policy(running))
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     ctx.replenish()
     return Started(run, before, reader, first_records)
+
+
+def _has_policy(container: Container) -> bool:
+    return container.spec.restart_policy.mode is not RestartMode.NO
 
 
 def _of_size(container: Container, size: tuple[int, int] | None) -> Container:
