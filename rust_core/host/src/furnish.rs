@@ -81,7 +81,8 @@ fn write_file(
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(directory, name, flags, Mode::empty()).map_err(io("openat", path))?;
     let size_bytes = content.len() as u64;
-    let before_bytes = u64::try_from(fs::fstat(&file).map_err(io("fstat", path))?.st_size).unwrap_or(u64::MAX);
+    let before_bytes =
+        u64::try_from(fs::fstat(&file).map_err(io("fstat", path))?.st_size).unwrap_or(u64::MAX);
     if before_bytes == size_bytes {
         let mut found = vec![0; content.len()];
         let read = pread(&file, &mut found, 0).map_err(io("pread", path))?;
