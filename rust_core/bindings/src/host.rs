@@ -103,6 +103,17 @@ fn write_files(py: Python<'_>, directory: &str, files: Vec<(String, PyBackedByte
 }
 
 #[pyfunction]
+fn read_beginnings<'py>(
+    py: Python<'py>,
+    paths: Vec<String>,
+    max_bytes: usize,
+) -> Vec<Bound<'py, pyo3::types::PyBytes>> {
+    let paths: Vec<&Path> = paths.iter().map(Path::new).collect();
+    let contents = py.detach(|| host::read_beginnings(&paths, max_bytes));
+    contents.iter().map(|content| pyo3::types::PyBytes::new(py, content)).collect()
+}
+
+#[pyfunction]
 fn copy_permissions(py: Python<'_>, model: &str, path: &str) -> PyResult<()> {
     py.detach(|| host::copy_permissions(Path::new(model), Path::new(path))).map_err(raise)
 }
@@ -158,6 +169,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
     module.add_function(wrap_pyfunction!(make_tree, module)?)?;
     module.add_function(wrap_pyfunction!(write_files, module)?)?;
+    module.add_function(wrap_pyfunction!(read_beginnings, module)?)?;
     module.add_function(wrap_pyfunction!(copy_permissions, module)?)?;
     module.add_class::<ProcessInfo>()?;
     module.add_function(wrap_pyfunction!(processes, module)?)?;

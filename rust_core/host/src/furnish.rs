@@ -7,6 +7,9 @@ use errors::IoError;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+/// How much is asked of a file at first, and twice as much each time that there may be more.
+const FIRST_READ_BYTES: usize = 4096;
+
 /// Names directly in a tree with their permission bits.
 pub type Names<'a> = &'a [(&'a str, u32)];
 
@@ -25,22 +28,34 @@ fn open_directory(path: &Path) -> Result<OwnedFd, IoError> {
 /// # Errors
 /// [`IoError`] naming the call and the path: EEXIST where `path` or a name stands already.
 pub fn make_tree(path: &Path, mode: u32, directories: Names<'_>, files: Names<'_>) -> Result<(), IoError> {
-    fs::mkdir(path, Mode::RWXU).map_err(io("mkdir", path))?;
+    let wanted = Mode::from_raw_mode(mode);
+    fs::mkdir(path, wanted).map_err(io("mkdir", path))?;
     let here = open_directory(path)?;
-    fs::fchmod(&here, Mode::from_raw_mode(mode)).map_err(io("fchmod", path))?;
+    // A change of mode is a transaction of the file system, which the umask rarely makes necessary.
+    if !has_mode(&fs::fstat(&here).map_err(io("fstat", path))?, wanted) {
+        fs::fchmod(&here, wanted).map_err(io("fchmod", path))?;
+    }
     for (name, mode) in directories {
-        let path = path.join(name);
-        fs::mkdirat(&here, *name, Mode::RWXU).map_err(io("mkdirat", &path))?;
-        fs::chmodat(&here, *name, Mode::from_raw_mode(*mode), AtFlags::empty())
-            .map_err(io("fchmodat", &path))?;
+        let (path, wanted) = (path.join(name), Mode::from_raw_mode(*mode));
+        fs::mkdirat(&here, *name, wanted).map_err(io("mkdirat", &path))?;
+        let made = fs::statat(&here, *name, AtFlags::SYMLINK_NOFOLLOW).map_err(io("fstatat", &path))?;
+        if !has_mode(&made, wanted) {
+            fs::chmodat(&here, *name, wanted, AtFlags::empty()).map_err(io("fchmodat", &path))?;
+        }
     }
     for (name, mode) in files {
-        let path = path.join(name);
+        let (path, wanted) = (path.join(name), Mode::from_raw_mode(*mode));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = fs::openat(&here, *name, flags, Mode::RUSR).map_err(io("openat", &path))?;
-        fs::fchmod(&file, Mode::from_raw_mode(*mode)).map_err(io("fchmod", &path))?;
+        let file = fs::openat(&here, *name, flags, wanted).map_err(io("openat", &path))?;
+        if !has_mode(&fs::fstat(&file).map_err(io("fstat", &path))?, wanted) {
+            fs::fchmod(&file, wanted).map_err(io("fchmod", &path))?;
+        }
     }
     Ok(())
+}
+
+fn has_mode(status: &fs::Stat, wanted: Mode) -> bool {
+    Mode::from_raw_mode(status.st_mode) == wanted
 }
 
 /// Each file of `files`, which are there directly in `directory`, has exactly this content; one that has it already is
@@ -66,9 +81,11 @@ fn write_file(
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(directory, name, flags, Mode::empty()).map_err(io("openat", path))?;
     let size_bytes = content.len() as u64;
-    if u64::try_from(fs::fstat(&file).map_err(io("fstat", path))?.st_size) == Ok(size_bytes) {
+    let before_bytes =
+        u64::try_from(fs::fstat(&file).map_err(io("fstat", path))?.st_size).unwrap_or(u64::MAX);
+    if before_bytes == size_bytes {
         let mut found = vec![0; content.len()];
-        let read = pread(&file, &mut found).map_err(io("pread", path))?;
+        let read = pread(&file, &mut found, 0).map_err(io("pread", path))?;
         if found[..read] == *content {
             return Ok(());
         }
@@ -81,14 +98,17 @@ fn write_file(
             Err(errno) => return Err(io("pwrite", path)(errno)),
         }
     }
-    fs::ftruncate(&file, size_bytes).map_err(io("ftruncate", path))
+    if before_bytes > size_bytes {
+        fs::ftruncate(&file, size_bytes).map_err(io("ftruncate", path))?;
+    }
+    Ok(())
 }
 
-/// What stands at the beginning of `file`: less than the buffer holds if it ends before.
-fn pread(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+/// What stands in `file` from a place on: less than the buffer holds if it ends before.
+fn pread(file: &OwnedFd, buffer: &mut [u8], at: usize) -> Result<usize, Errno> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match rustix::io::pread(file, &mut buffer[filled..], filled as u64) {
+        match rustix::io::pread(file, &mut buffer[filled..], (at + filled) as u64) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(Errno::INTR) => {}
@@ -96,6 +116,25 @@ fn pread(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         }
     }
     Ok(filled)
+}
+
+/// The first `max_bytes` of each file; nothing of one that cannot be read. Blocking.
+#[must_use]
+pub fn read_beginnings(paths: &[&Path], max_bytes: usize) -> Vec<Vec<u8>> {
+    let read = |path: &&Path| -> Result<Vec<u8>, Errno> {
+        let file = fs::open(*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut content = vec![0; FIRST_READ_BYTES.min(max_bytes)];
+        let mut filled = 0;
+        loop {
+            filled += pread(&file, &mut content[filled..], filled)?;
+            if filled < content.len() || filled == max_bytes {
+                content.truncate(filled);
+                return Ok(content);
+            }
+            content.resize((2 * content.len()).min(max_bytes), 0);
+        }
+    };
+    paths.iter().map(|path| read(path).unwrap_or_default()).collect()
 }
 
 /// The directory `path` has the owner, group and permissions of the directory `model`. Blocking, not durable.

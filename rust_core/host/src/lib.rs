@@ -14,7 +14,7 @@ mod usage;
 mod walk;
 
 pub use feature::Feature;
-pub use furnish::{copy_permissions, make_tree, write_files, Names};
+pub use furnish::{copy_permissions, make_tree, read_beginnings, write_files, Names};
 pub use probe::{idmapped_mounts, probe};
 pub use processes::{network_bytes, processes, ProcessInfo, MAX_ARGS_BYTES};
 pub use quota::{

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 
-use host::{copy_permissions, make_tree, write_files};
+use host::{copy_permissions, make_tree, read_beginnings, write_files};
 
 #[test]
 fn a_tree_has_exactly_the_permissions_asked_for() {
@@ -57,4 +57,19 @@ fn permissions_are_those_of_the_model() {
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o1751);
     copy_permissions(&model, &copy).unwrap();
     assert_eq!(copy_permissions(&keep.path().join("none"), &copy).unwrap_err().operation, "stat");
+}
+
+#[test]
+fn the_beginning_of_a_file_of_any_size_is_read() {
+    let keep = tempfile::tempdir().unwrap();
+    let absent = keep.path().join("absent");
+    for size in [0, 1, 4095, 4096, 4097, 8192, 9999, 10_000, 10_001, 50_000] {
+        let path = keep.path().join("file");
+        let text: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        fs::write(&path, &text).unwrap();
+        let found = read_beginnings(&[&path, &absent, keep.path()], 10_000);
+        assert_eq!(found, [text[..size.min(10_000)].to_vec(), Vec::new(), Vec::new()], "{size}");
+    }
+    let told = read_beginnings(&[std::path::Path::new("/proc/self/status")], 100_000);
+    assert!(told[0].ends_with(b"\n"), "a file that tells no size is read to its end");
 }

@@ -58,6 +58,9 @@ def write_files(directory: str, files: Sequence[tuple[str, bytes]]) -> None:
     """Each of `files`, which are there directly in `directory`, has this content; one that has it already is not
     written. In place: they may be mounted. Links are not followed. Raises IO_FAILED or STORAGE_FULL. Blocking."""
 
+def read_beginnings(paths: Sequence[str], max_bytes: int) -> list[bytes]:
+    """The first `max_bytes` of each file; nothing of one that cannot be read. Blocking."""
+
 def copy_permissions(model: str, path: str) -> None:
     """The directory `path` has owner, group and permissions of the directory `model`. Raises IO_FAILED. Blocking."""
 

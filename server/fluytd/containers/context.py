@@ -12,7 +12,7 @@ from fluytd.containers.model import Container
 from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, Runtime
 from fluytd.containers.resolve import HostFacts
-from fluytd.containers.spec import LogDriver, NetworkMode
+from fluytd.containers.spec import ContainerSpec, LogDriver, NetworkMode
 from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import EngineError
@@ -47,6 +47,10 @@ class Context:
     id_settings: IdSettings = field(default_factory=IdSettings)
     #: Where the output of a container goes whose caller names no driver.
     default_log_driver: LogDriver = LogDriver.FILE
+    #: Specifications as callers gave them and with the engine's defaults, by identity of the first; see `create`.
+    completed_specs: dict[int, tuple[ContainerSpec, ContainerSpec]] = field(default_factory=dict)
+    #: Those of the second that break no rule that they can break by themselves, by identity.
+    checked_specs: dict[int, ContainerSpec] = field(default_factory=dict)
     table: ContainerTable = field(default_factory=ContainerTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     replenishing: asyncio.TimerHandle | None = None

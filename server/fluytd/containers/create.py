@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 from fluytd import failpoints
 from fluytd.containers import checks, facts, model, mounts, namespaces, user_ids
@@ -15,10 +15,30 @@ from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
 from fluytd.ids import ContainerId
 
+T = TypeVar("T")
+
+#: Specifications of which is kept what was found out of them, the oldest given up first.
+MAX_KEPT_SPECS: Final = 256
+
 
 def with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
     """The specification, with the engine's log driver where the caller named none, and with its network mode where the
-    caller named none and asks for nothing of one."""
+    caller named none and asks for nothing of one. The same object for the same specification."""
+    kept = ctx.completed_specs.get(id(spec))
+    if kept is not None and kept[0] is spec:
+        return kept[1]
+    completed = _with_defaults(ctx, spec)
+    _keep(ctx.completed_specs, id(spec), (spec, completed))
+    return completed
+
+
+def _keep(kept: dict[int, T], key: int, value: T) -> None:
+    if len(kept) >= MAX_KEPT_SPECS:
+        del kept[next(iter(kept))]
+    kept[key] = value
+
+
+def _with_defaults(ctx: Context, spec: ContainerSpec) -> ContainerSpec:
     if spec.log.driver is None:
         spec = dataclasses.replace(spec, log=dataclasses.replace(spec.log, driver=ctx.default_log_driver))
     network = spec.network
@@ -31,7 +51,9 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     """Raises FIELD_INVALID, LIMIT_EXCEEDED and their kin for what can be told before the image is known."""
     if name and not is_valid_name(name):
         raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
-    checks.check_spec(spec)
+    if ctx.checked_specs.get(id(spec)) is not spec:
+        checks.check_spec(spec)
+        _keep(ctx.checked_specs, id(spec), spec)
     user_ids.check_users(spec.namespaces.user)
     checks.check_against_host(spec.resources, ctx.host.cpus, ctx.host.memory_nodes, "spec.resources")
     allowed = capabilities(spec.security, ctx.host)

@@ -49,12 +49,11 @@ class NameSources:
 
     def read(self) -> HostNames:
         """What they say now; a file that cannot be read says nothing. Blocking."""
-        return HostNames(
-            _host_text(self.hosts),
-            _host_text(self.resolv_conf),
-            _host_text(self.systemd_resolv_conf),
-            self.fallback_servers,
-        )
+        files = [str(self.hosts), str(self.resolv_conf), str(self.systemd_resolv_conf)]
+        # A host without one gives its containers none, as Docker does.
+        found = host.read_beginnings(files, MAX_NAME_FILE_BYTES)
+        hosts, resolv_conf, systemd_resolv_conf = (text.decode(errors="replace") for text in found)
+        return HostNames(hosts, resolv_conf, systemd_resolv_conf, self.fallback_servers)
 
     def servers(self, spec: ContainerSpec) -> list[str]:
         """See `name_files.upstream_servers`; the link of an address is named by its number. Blocking."""
@@ -227,11 +226,3 @@ class ContainerDirectories:
 def _failed(operation: str, path: str, error: OSError) -> EngineError:
     leaf = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else IoFailed
     return leaf(operation=operation, path=path, errno=error.errno)
-
-
-def _host_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_NAME_FILE_BYTES).decode(errors="replace")
-    except OSError:
-        return ""  # a host without one gives its containers none, as Docker does

@@ -34,6 +34,8 @@ class HostDevices:
 
         Raises FIELD_INVALID, LIMIT_EXCEEDED, CDI_DEVICE_UNAVAILABLE, IO_FAILED. Blocking.
         """
+        if not (start.limits.io_devices or spec.devices or spec.cdi_devices):
+            return start
         limits = replace(start.limits, io_devices=numbered(start.limits.io_devices, "spec.resources"))
         if not spec.devices and not spec.cdi_devices:
             return replace(start, limits=limits)

@@ -17,6 +17,8 @@ from fluytd.registries.model import Credentials
 #: Of images that name none. Source: Docker image spec v1.2, Shell.
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 _NANOS_PER_MILLI: Final = 1_000_000
+#: Images of which is kept what containers take from them, the oldest given up first.
+MAX_KEPT_FACTS: Final = 256
 #: Begins a pull and yields its operation until it has ended; raises its failure.
 Pull = Callable[[str, PlatformChoice | None, Credentials | None], AsyncGenerator[Operation, None]]
 #: Removes those of these layers that nothing needs.
@@ -36,18 +38,30 @@ class PresentImages:
         self._table = table
         self._lower_path = lower_path
         self._pull = pull
+        #: By id and name. Containers of one image share them, and what is made of them.
+        self._facts: dict[tuple[str, str], tuple[Image, ImageFacts]] = {}
 
     async def find(self, reference: str, platform: PlatformChoice | None) -> ImageFacts:
         """See `ports.Images.find`."""
         if platform is None:
-            return facts_of(*self._table.find(reference))
+            return self._facts_of(*self._table.find(reference))
         match = self._table.lookup(reference)
         fitting = [image for image in match.images if _fits(image.platform, platform)]
         if not fitting:
             wanted = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
             available = list(dict.fromkeys(str(image.platform) for image in match.images))
             raise PlatformUnavailable(reference=reference, platform=wanted, available=available)
-        return facts_of(self._table.choose(fitting, None, reference), match.name)
+        return self._facts_of(self._table.choose(fitting, None, reference), match.name)
+
+    def _facts_of(self, image: Image, name: str) -> ImageFacts:
+        kept = self._facts.get((image.id, name))
+        if kept is not None and kept[0] is image:
+            return kept[1]
+        if len(self._facts) >= MAX_KEPT_FACTS:
+            del self._facts[next(iter(self._facts))]
+        facts = facts_of(image, name)
+        self._facts[image.id, name] = (image, facts)
+        return facts
 
     def pull(
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None

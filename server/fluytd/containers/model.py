@@ -19,10 +19,11 @@ UNKNOWN is where recovery puts a container that it could not bring into any of t
 A start that fails leaves it where it was (CREATED, EXITED), with `failure` and `exit_code` 125, 126 or 127 (T02).
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from fluytd.containers.spec import (
     AttachmentSpec,
@@ -83,8 +84,7 @@ class ImageFacts:
     os: str
     architecture: str
     variant: str
-    #: Top-most last, as the image has them.
-    layer_ids: tuple[str, ...]
+    layer_ids: tuple[str, ...]  # top-most last, as the image has them
     size_bytes: int
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -248,14 +248,19 @@ class Container:
         return self.state in LIVE
 
 
+_values_of: Final = operator.attrgetter(*Container.__dataclass_fields__)
+
+
 class IllegalTransitionError(AssertionError):
     """A change of state that the drawing above does not have: a bug of the caller, which checks first."""
 
 
-def _change(container: Container, allowed: frozenset[State], **changes: object) -> Container:
+def _change(container: Container, allowed: frozenset[State], **changes: Any) -> Container:
     if container.state not in allowed:
         raise IllegalTransitionError(f"{container.id}: {container.state} has no change to {changes.get('state')}")
-    return replace(container, version=container.version + 1, **changes)  # type: ignore[arg-type]
+    # As `replace`, which looks at each field first.
+    values = dict(zip(Container.__dataclass_fields__, _values_of(container), strict=True)) | changes
+    return Container(**values | {"version": container.version + 1})
 
 
 def created(container: Container) -> Container:
@@ -487,11 +492,6 @@ def with_volume_name(container: Container, volume_id: str, name: str) -> Contain
 def renamed(container: Container, name: str) -> Container:
     """It has another name."""
     return replace(container, version=container.version + 1, name=name)
-
-
-def may_start(container: Container) -> bool:
-    """Whether StartContainer has something to do that it may do."""
-    return container.state in STARTABLE
 
 
 def exit_code_of_failure(metadata: Mapping[str, str]) -> int:

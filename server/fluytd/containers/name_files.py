@@ -1,5 +1,6 @@
 """The texts of /etc/hosts and /etc/resolv.conf of a container. Pure."""
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 from typing import Final
@@ -109,6 +110,7 @@ def _servers(text: str) -> list[str]:
     return [line.split()[1] for line in text.splitlines() if _is_server(line)]
 
 
+@functools.lru_cache(maxsize=256)
 def _is_reachable(server: str) -> bool:
     try:
         address = ipaddress.ip_address(server.partition("%")[0])

@@ -77,20 +77,21 @@ def check(ctx: Context, spec: ContainerSpec, name: str, *, detach: bool) -> None
     create.check(ctx, spec, name)
 
 
-async def pull_if_asked(ctx: Context, spec: ContainerSpec, auth: Credentials | None) -> AsyncGenerator[Pulling, None]:
-    """The image is present as the pull policy wants it; yields how the pull goes. Raises what a pull raises.
-
-    The pull is an operation of its own: it goes on when the caller goes.
-    """
-    if spec.pull_policy is PullPolicy.NEVER:
-        return
+async def wants_pull(ctx: Context, spec: ContainerSpec) -> bool:
+    """Whether the image is to be pulled first, by the pull policy and by what is here."""
     if spec.pull_policy is PullPolicy.MISSING:
         try:
             await ctx.images.find(spec.image, spec.platform)
         except ImageNotFound:
-            pass
-        else:
-            return
+            return True
+    return spec.pull_policy is PullPolicy.ALWAYS
+
+
+async def pull(ctx: Context, spec: ContainerSpec, auth: Credentials | None) -> AsyncGenerator[Pulling, None]:
+    """The image is present; yields how the pull goes. Raises what a pull raises.
+
+    The pull is an operation of its own: it goes on when the caller goes.
+    """
     async with aclosing(ctx.images.pull(spec.image, spec.platform, auth)) as operations:
         async for operation in operations:
             yield Pulling(operation)

@@ -52,7 +52,7 @@ from fluytd.workers import Workers
 _log = logging.getLogger(__name__)
 
 #: How long the news that a container was created may wait for the news that it runs.
-CREATED_TOLD_SECONDS: Final = 0.02
+CREATED_TOLD_SECONDS: Final = 0.1
 
 
 class ContainerService:
@@ -124,23 +124,25 @@ class ContainerService:
 
         Closed before `Created`, nothing is made (a pull goes on); closed later, the container runs on.
         """
-        async with aclosing(self.prepare_run(spec, name, detach=detach, auth=auth)) as pullings:
-            async for pulling in pullings:
-                yield pulling
         spec = create.with_defaults(self.ctx, spec)
+        run.check(self.ctx, spec, name, detach=detach)
+        if await run.wants_pull(self.ctx, spec):
+            async with aclosing(run.pull(self.ctx, spec, auth)) as pullings:
+                async for pulling in pullings:
+                    yield pulling
         created: asyncio.Future[Container] = asyncio.get_running_loop().create_future()
         launching = self._spawn_launch(spec, name, detach=detach, on_created=created.set_result)
         try:
-            # Told once its process runs, so that the telling does not hold the start up, unless that takes long.
-            await asyncio.wait((launching,), timeout=CREATED_TOLD_SECONDS)
-            if not launching.done():
-                await asyncio.wait((created, launching), return_when=asyncio.FIRST_COMPLETED)
+            await _launched_or_due(launching, created)
             if created.done():
                 yield run.Created(created.result())
             launched = await asyncio.shield(launching)
         except (asyncio.CancelledError, GeneratorExit):
             launching.add_done_callback(_drop)
             raise
+        if launched.started.reader is None:
+            yield run.Running(launched.running)
+            return
         async with aclosing(run.stream(self.ctx, launched, is_created_told=True)) as events:
             async for event in events:
                 yield event
@@ -150,9 +152,10 @@ class ContainerService:
     ) -> AsyncGenerator[Pulling, None]:
         """The first half of `run`: all checks, and the pull."""
         run.check(self.ctx, create.with_defaults(self.ctx, spec), name, detach=detach)
-        async with aclosing(run.pull_if_asked(self.ctx, spec, auth)) as pullings:
-            async for pulling in pullings:
-                yield pulling
+        if await run.wants_pull(self.ctx, spec):
+            async with aclosing(run.pull(self.ctx, spec, auth)) as pullings:
+                async for pulling in pullings:
+                    yield pulling
 
     async def launch(self, spec: ContainerSpec, name: str, *, detach: bool) -> Launched:
         """The second half of `run`: the container is made and started; give the result to `stream`."""
@@ -437,6 +440,24 @@ class ContainerLog:
         """See `LogSource.close`."""
         if self._run is not None:
             self._run.leave(self)
+
+
+async def _launched_or_due(launching: "asyncio.Task[Launched]", created: "asyncio.Future[Container]") -> None:
+    """Returns once the container runs, or could not be started, or once its creation, which is told together with that
+    so that the telling does not hold the start up, is to be told in any case."""
+    loop = asyncio.get_running_loop()
+    is_due: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object) -> None:
+        if not is_due.done():
+            is_due.set_result(None)
+
+    launching.add_done_callback(wake)
+    timer = loop.call_later(CREATED_TOLD_SECONDS, created.add_done_callback, wake)
+    try:
+        await is_due
+    finally:
+        timer.cancel()
 
 
 def _drop(task: "asyncio.Task[Launched]") -> None:

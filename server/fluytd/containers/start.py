@@ -12,6 +12,7 @@ from fluytd.containers.model import Container, State
 from fluytd.containers.process_ports import Process
 from fluytd.containers.release import released
 from fluytd.containers.resolve import StartPaths
+from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
 from fluytd.logs.follow import BATCH_BYTES
@@ -147,12 +148,16 @@ async def _start_locked(
     )
     failpoints.hit("container.start.running")
     # Not awaited: should the daemon die before it is stored, recovery finds STARTING and a live supervisor.
-    # What stays is stored at once: a policy that starts it again must find that it ran, also after a crash right now.
-    ctx.record(entry, running, facts.started_with_volumes(running), lazy=running.spec.auto_remove)
+    # With a policy it is stored at once: one that starts it again must find that it ran, also after a crash right now.
+    ctx.record(entry, running, facts.started_with_volumes(running), lazy=not _has_policy(running))
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
     ctx.replenish()
     return Started(run, before, reader, first_records)
+
+
+def _has_policy(container: Container) -> bool:
+    return container.spec.restart_policy.mode is not RestartMode.NO
 
 
 def _of_size(container: Container, size: tuple[int, int] | None) -> Container:
@@ -194,8 +199,10 @@ class _Stored:
 
     def __init__(self, record: "asyncio.Future[None]") -> None:
         self._record = record
-        self._has_ended = threading.Event()
-        record.add_done_callback(lambda _: self._has_ended.set())
+        #: Free once the record is stored, or has failed.
+        self._under_way = threading.Lock()
+        self._under_way.acquire()
+        record.add_done_callback(lambda _: self._under_way.release())
 
     def tell(self, on_stored: Callable[[Container], None], container: Container) -> None:
         """`on_stored` is called with the container once it is stored, and never if that fails."""
@@ -208,7 +215,8 @@ class _Stored:
 
     def wait(self) -> None:
         """It is stored. Blocking, while the event loop runs. Raises what storing it raised."""
-        self._has_ended.wait()
+        with self._under_way:
+            pass
         if (error := self._record.exception()) is not None:
             raise error
 

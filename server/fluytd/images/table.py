@@ -4,6 +4,7 @@ A reference names what a registry gave for it, and of that the images that are h
 pulled or loaded. Who asks for one image gets the one that serves the platform best, the host's unless he says another.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ class ImageTable:
 
     def _by_name(self, text: str) -> Match | None:
         try:
-            reference = ImageReference.parse(text)
+            reference, full = _parsed(text)
         except ReferenceInvalid:
             if _is_id_prefix(text):
                 return None
@@ -252,7 +253,6 @@ class ImageTable:
         if reference.digest is not None:
             holders = self._repo_digests.get(f"{reference.name}@{reference.digest}", ())
             return Match(self._of(holders), "", reference.digest) if holders else None
-        full = str(reference.with_default_tag())
         name = self._names.get(full)
         return Match(self._of(name.image_ids), full, name.target) if name is not None else None
 
@@ -270,6 +270,13 @@ class ImageTable:
         if not matches:
             raise ImageNotFound(reference=text)
         return matches[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[ImageReference, str]:
+    """A reference as its parts, and in full. Raises REFERENCE_INVALID, of which nothing is kept."""
+    reference = ImageReference.parse(text)
+    return reference, str(reference.with_default_tag())
 
 
 def without(image_ids: Iterable[str], image_id: str) -> tuple[str, ...]:

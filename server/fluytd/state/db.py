@@ -126,8 +126,8 @@ class Database:
 
         `lazy`: it may begin up to `LAZY_SECONDS` later, together with the next job; not for one that is `durable`.
         """
-        job = _Job(fn, True, durable, asyncio.get_running_loop().create_future())
-        return self._put(job, is_lazy=lazy and not durable)
+        is_lazy = lazy and not durable
+        return self._put(_Job(fn, True, durable, asyncio.get_running_loop().create_future(), is_lazy))
 
     async def write(self, fn: Callable[[Transaction], T], *, durable: bool = False) -> T:
         """What `fn` returns, after its transaction was committed; if it raises, nothing was changed.
@@ -142,12 +142,12 @@ class Database:
         """What `fn` returns; it must not write. Later than all writes given before it."""
         return await self._put(_Job(fn, False, False, asyncio.get_running_loop().create_future()))
 
-    def _put(self, job: "_Job[T]", *, is_lazy: bool = False) -> "asyncio.Future[T]":
+    def _put(self, job: "_Job[T]") -> "asyncio.Future[T]":
         if self._thread is None:
             job.future.set_exception(EngineStopping(detail="its records are closed"))
             return job.future
         self._waiting.append(job)
-        if not is_lazy:
+        if not job.is_lazy:
             self._flush()
         elif self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._flush)
@@ -227,11 +227,12 @@ class _Job(Generic[T]):
     is_write: bool
     is_durable: bool
     future: "asyncio.Future[T]"
+    is_lazy: bool = False
 
 
 def _batches(jobs: "list[_Job[Any]]") -> "Iterator[list[_Job[Any]]]":
     """The jobs in their order, so that those of one list can share a transaction: each read by itself, and no write
-    before or after all durable ones waits for the disk."""
+    before or after all durable ones waits for the disk, but for lazy ones, for which nobody waits."""
     for is_write, group in itertools.groupby(jobs, lambda job: job.is_write):
         batch = list(group)
         if not is_write:
@@ -239,6 +240,10 @@ def _batches(jobs: "list[_Job[Any]]") -> "Iterator[list[_Job[Any]]]":
             continue
         durable = [place for place, job in enumerate(batch) if job.is_durable]
         first, end = (durable[0], durable[-1] + 1) if durable else (0, len(batch))
+        while first > 0 and batch[first - 1].is_lazy:
+            first -= 1
+        while end < len(batch) and batch[end].is_lazy:
+            end += 1
         yield from (part for part in (batch[:first], batch[first:end], batch[end:]) if part)
 
 

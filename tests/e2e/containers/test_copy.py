@@ -97,6 +97,7 @@ def test_holes_of_a_file_stay_holes(engine: Engine) -> None:
     size = 64 * 1024 * 1024
     running = started(engine, "sh", "-c", f"cd /var; dd if=/dev/zero of=s bs=1 count=0 seek={size} 2>/dev/null; "
                       "echo end >> s; sleep 1000")  # fmt: skip
+    until_now(lambda: _exists(engine, running.id, "/var/s"), "it is there")
     until_now(lambda: copies.copy_from(engine, running.id, "/var/s")[0].size_bytes == size + 4, "it is written")
     _, data = copies.copy_from(engine, running.id, "/var/s")
     assert len(data) < 256 * 1024

@@ -84,13 +84,13 @@ async def test_lazy_writes_go_with_the_next_one_in_their_order(db: Database) -> 
 
 
 @pytest.mark.parametrize("is_durable", [True, False])
-async def test_lazy_writes_come_before_a_read_and_before_a_durable_write(db: Database, is_durable: bool) -> None:
+async def test_a_lazy_write_comes_before_a_read_and_with_a_durable_write(db: Database, is_durable: bool) -> None:
     delivered: list[list[int]] = []
     db.deliver_to(lambda events: delivered.append([event.sequence for event in events]))
     db.submit(_insert(0), lazy=True)
     if is_durable:
         await db.write(_insert(1), durable=True)
-        assert delivered == [[1], [2]], "the disk is waited for where that was asked for, and only there"
+        assert delivered == [[1, 2]], "one transaction: nobody waits for the lazy one, which may wait for the disk"
     else:
         assert await db.read(lambda txn: txn.one("SELECT count(*) FROM images")) == (1,)
         assert delivered == [[1]]
@@ -105,6 +105,19 @@ async def test_writes_that_wait_together_share_a_transaction_and_no_more_than_ne
     held = db.submit(lambda txn: is_free.wait(10))
     durable = [False, True, False, True, False]
     futures = [db.submit(_insert(number), durable=one) for number, one in enumerate(durable)]
+    is_free.set()
+    await asyncio.gather(held, *futures)
+    assert delivered == [[1], [2, 3, 4], [5]]
+
+
+async def test_lazy_writes_beside_a_durable_one_share_its_transaction_and_others_do_not(db: Database) -> None:
+    delivered: list[list[int]] = []
+    db.deliver_to(lambda events: delivered.append([event.sequence for event in events]))
+    is_free = threading.Event()
+    held = db.submit(lambda txn: is_free.wait(10))
+    futures = [db.submit(_insert(0))]
+    futures += [db.submit(_insert(1), lazy=True), db.submit(_insert(2), durable=True), db.submit(_insert(3), lazy=True)]
+    futures.append(db.submit(_insert(4)))
     is_free.set()
     await asyncio.gather(held, *futures)
     assert delivered == [[1], [2, 3, 4], [5]]

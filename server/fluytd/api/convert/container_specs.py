@@ -50,12 +50,30 @@ _RESTART_MODES: Final = {
 #: Messages of specs that are kept, the oldest given up first, and the largest of them.
 MAX_KEPT_MESSAGES: Final = 2_048
 MAX_KEPT_BYTES: Final = 4 * 1024
+#: Specs that are found again by what their messages say.
+MAX_KEPT_SPECS: Final = 256
+_SPECS: Final[dict[bytes, ContainerSpec]] = {}
 #: By identity: a spec holds what has no hash, and the one in the value keeps its id from being another's.
 _MESSAGES: Final[dict[tuple[int, bool], tuple[ContainerSpec, container_spec_pb2.ContainerSpec]]] = {}
 
 
 def from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
-    """The spec. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
+    """The spec; the same object for messages that say the same, so that containers share it and what is made of it.
+
+    Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`.
+    """
+    data = message.SerializeToString(deterministic=True)
+    spec = _SPECS.get(data)
+    if spec is None:
+        spec = _from_spec(message)
+        if len(data) <= MAX_KEPT_BYTES:
+            if len(_SPECS) == MAX_KEPT_SPECS:
+                del _SPECS[next(iter(_SPECS))]
+            _SPECS[data] = spec
+    return spec
+
+
+def _from_spec(message: container_spec_pb2.ContainerSpec) -> ContainerSpec:
     if not message.image:
         raise FieldInvalid(field="spec.image", rule="must be given")
     mounts = from_mounts(message.mounts)

@@ -24,6 +24,7 @@ from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.logs.ports import LogRecord
 
 _STATE: Final = container_pb2.Container.State
+_STATES: Final = {state: _STATE.Value(f"STATE_{state.name}") for state in State}
 _WAIT: Final = containers_pb2.WaitContainerRequest
 _CONDITIONS: Final = {
     _WAIT.CONDITION_UNSPECIFIED: Condition.NOT_RUNNING,
@@ -57,7 +58,7 @@ def to_container(container: Container, *, is_brief: bool = False, volumes_dir: s
         name=container.name,
         version=container.version,
         spec=to_spec(container.spec, is_brief=is_brief),
-        state=_STATE.Value(f"STATE_{container.state.name}"),
+        state=_STATES[container.state],
         image_id=image.image_id,
         image_digest=image.manifest_digest,
         platform=platform_pb2.Platform(os=image.os, architecture=image.architecture, variant=image.variant),
