@@ -46,6 +46,7 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    entitlements: Iterable[str] = (),
     users: security_pb2.UserNamespaceSpec | None = None,
     platforms: Iterable[platform_pb2.Platform] = (),
     provenance: builds_pb2.ProvenanceSpec | None = None,
@@ -74,6 +75,8 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        entitlements: what the Dockerfile may ask for, where the engine permits it: `security.insecure`, `network.host`,
+            `device` or `device=vendor.com/class=name`.
         users: whose the users of each RUN are; None: as the engine's setting says.
         platforms: several make an index; none: the host's.
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
@@ -108,6 +111,7 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        entitlements=list(entitlements),
         user_namespace=users,
         platforms=list(platforms),
         provenance_spec=provenance,

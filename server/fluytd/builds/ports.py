@@ -120,6 +120,32 @@ class Trees(Protocol):
         """The hex of a BLAKE3 digest of these parts."""
 
 
+class FoundDevice(Protocol):
+    """A CDI device that the host has."""
+
+    @property
+    def name(self) -> str:
+        """`vendor.com/class=name`."""
+
+    @property
+    def is_auto_allowed(self) -> bool:
+        """The host lets every build have it."""
+
+
+class HostDevices(Protocol):
+    """CDI devices of the host."""
+
+    async def find(self, name: str) -> Sequence[FoundDevice]:
+        """The devices that RUN --device=NAME means; none if the host has none of them."""
+
+    async def mount_points(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Where these devices have something mounted, besides below /dev. Raises CDI_DEVICE_UNAVAILABLE."""
+
+    @property
+    def places(self) -> str:
+        """Where they are looked for, for errors."""
+
+
 class Downloads(Protocol):
     """Fetching of files by HTTP."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
+from fluytd.builds.admission import Admission, privileges
 from fluytd.builds.agents import AgentSession, BuildAgents
 from fluytd.builds.attestations import Attestation, IndexAnnotations, Making, Material
 from fluytd.builds.attesting import Attestor
@@ -99,8 +100,11 @@ class BuildService:
         workers: Workers,
         history: BuildHistory,
         attestor: Attestor,
+        admission: Admission,
     ) -> None:
-        """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
+        """`places`: where contexts and base images are found; `source_tools`: how they are fetched; `admission`:
+        whether a build may have what it asks for."""
+        self._admission = admission
         self._attestor = attestor
         #: By the build's id, the last ones that succeeded.
         self._made: OrderedDict[str, Made] = OrderedDict()
@@ -187,10 +191,10 @@ class BuildService:
             warnings = tuple(dict.fromkeys(_warning(one, file) for target in targets for one in target.build.warnings))
             if request.check_only:
                 return BuildResult("", "", (), warnings)
-            for target in targets:
-                for stage in target.build.stages:
-                    for origin in stage.origins:
-                        await finder.find(origin)
+            targets = [await self._admitted(target, request, file) for target in targets]
+            for stage in (stage for target in targets for stage in target.build.stages):
+                for origin in stage.origins:
+                    await finder.find(origin)
             foreign = await self._shop.exchange.load(request.cache_from, request.auths, handle)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
@@ -228,7 +232,10 @@ class BuildService:
                     for target, outcome in zip(targets, outcomes, strict=True)
                 ]
                 if request.makes_index:
-                    making = self._making(request, file, text, finder, steps, handle.operation_id, start)
+                    making = replace(
+                        self._making(request, file, text, finder, steps, handle.operation_id, start),
+                        privileges=_privileges(targets, request),
+                    )
                     staged = await self._listed(request, making, staged, lease, handle)
                 images = await self._maker.publish(staged, request.references, handle)
                 result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
@@ -299,6 +306,10 @@ class BuildService:
             found.append(Target(build, graph.places(build, after, shown)))
         return found
 
+    async def _admitted(self, target: Target, request: BuildRequest, file: str) -> Target:
+        """See `Admission.admitted`."""
+        return replace(target, build=await self._admission.admitted(target.build, target.places, request, file))
+
     def _making(
         self, request: BuildRequest, file: str, text: bytes, finder: Finder, steps: Steps, build_id: str, start: int
     ) -> Making:
@@ -326,6 +337,7 @@ class BuildService:
             dockerfile_path=file,
             dockerfile=text,
             arguments=arguments,
+            entitlements=request.entitlements.texts,
             local_contexts=("context", "dockerfile") if is_local else (),
             source=finder.source_material(),
             materials=tuple(materials[key] for key in sorted(materials)),
@@ -430,6 +442,12 @@ def entry_of(request: BuildRequest, build_id: str, now_unix_nanos: int) -> Build
         target=request.target,
         platforms=tuple(str(platform) for platform in request.platforms),
     )
+
+
+def _privileges(targets: Sequence[Target], request: BuildRequest) -> dict[int, dict[str, object]]:
+    """See `admission.privileges`."""
+    told = (privileges(target.build, target.places, request) for target in targets)
+    return {number: one for each in told for number, one in each.items()}
 
 
 def _planned(text: bytes, file: str, wanted: Request) -> Plan:

@@ -19,7 +19,7 @@ from fluytd.builds.layers import LayerKeeper
 from fluytd.builds.log import BuildLog
 from fluytd.builds.model import BuildRequest, CacheRecord
 from fluytd.builds.mounts import StepMounts
-from fluytd.builds.ports import FileTree, Layering, Trees
+from fluytd.builds.ports import FileTree, HostDevices, Layering, Trees
 from fluytd.builds.progress import Steps
 from fluytd.builds.sources import BuildSources
 from fluytd.clock import Clock
@@ -53,6 +53,7 @@ class Shop:
     #: Whether this host runs programs of a platform.
     can_run: Callable[[Platform], Awaitable[bool]]
     exchange: CacheExchange
+    devices: HostDevices
     #: One at a time makes the result of a key, over all builds.
     flights: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 

@@ -131,6 +131,21 @@ def test_secrets_come_from_files_and_variables(fluyt: Program, tmp_path: Path) -
     assert (refused.code, "/absent/file" in refused.err) == (1, True)
 
 
+def test_what_a_dockerfile_asks_for_is_allowed_by_a_flag(fluyt: Program) -> None:
+    dockerfile = f"FROM {IMAGE}\nRUN --network=host echo allowed\n".encode()
+    refused = fluyt("build", "-", stdin=dockerfile)
+    assert refused.code == 1
+    assert "Dockerfile:2: RUN --network=host needs the entitlement network.host" in refused.err
+    assert "--allow network.host" in refused.err
+    built = fluyt("build", "--allow", "device=vendor.com/toy=a", "--allow", "network.host", "-", stdin=dockerfile)
+    assert (built.code, "allowed" in built.err) == (0, True), built.err
+    assert fluyt("build", "--network", "host", "--no-cache", "-", stdin=dockerfile).code == 0
+    insecure = dockerfile.replace(b"--network=host", b"--security=insecure")
+    refused = fluyt("build", "--allow", "security.insecure", "-", stdin=insecure)
+    assert "build_entitlements" in refused.err
+    assert "entitlements[0]" in fluyt("build", "--allow", "everything", "-", stdin=dockerfile).err
+
+
 def test_a_check_tells_warnings_and_builds_nothing(fluyt: Program) -> None:
     clean = fluyt("build", "--check", "-", stdin=f'FROM {IMAGE}\nCMD ["true"]\n'.encode())
     assert (clean.code, clean.err) == (0, "Check complete, no warnings found.\n")

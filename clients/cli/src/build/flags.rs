@@ -91,6 +91,9 @@ pub struct BuildCommand {
     /// Platform of the image; several make an index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platform: Vec<String>,
+    /// What the Dockerfile may ask for: network.host, security.insecure, device or device=NAME; may be repeated
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
     /// Network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,

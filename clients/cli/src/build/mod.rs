@@ -77,6 +77,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         pull: command.pull,
         network_mode: command.network.clone().unwrap_or_default(),
         user_namespace: command.userns,
+        entitlements: command.allow.clone(),
         extra_hosts: command.add_host.clone(),
         resources: command.resources(),
         rlimits: command.ulimit.clone(),

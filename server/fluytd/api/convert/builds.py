@@ -12,6 +12,7 @@ from fluytd.api.convert.operations import to_build_result, to_build_step, to_pla
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
 from fluytd.builds.agents import MAX_KNOWN_HOSTS_BYTES, Ask, End
 from fluytd.builds.cache_packing import SentCache
+from fluytd.builds.entitlements import parse_entitlements
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
     MAX_ANNOTATIONS,
@@ -67,6 +68,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
     users = from_users(message.user_namespace, USERS_FIELD)
     check_users(users, USERS_FIELD)
+    entitlements = parse_entitlements(message.entitlements)
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -84,6 +86,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         pull=message.pull,
         network_mode=message.network_mode or "default",
         users=users,
+        entitlements=entitlements.with_host_network() if message.network_mode == "host" else entitlements,
         extra_hosts=tuple(message.extra_hosts),
         resources=from_resources(message.resources),
         rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
