@@ -151,6 +151,8 @@ class BuildRequest:
     check_only: bool = False
     #: Contexts come without what their ignore files leave out.
     is_filtered: bool = False
+    #: The one by which the main context was filtered; empty: it is looked for there.
+    ignore_file: bytes = b""
     #: Seconds since 1970; None: times as they are.
     source_date_seconds: int | None = None
     #: None: no provenance is added.

@@ -3,7 +3,7 @@
 Calls that are coroutines run on worker threads; those that may take long take a cancel token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -79,6 +79,12 @@ class Trees(Protocol):
     async def ignoring(self, tree: FileTree, dockerfile_path: str) -> FileTree:
         """The same tree, of which nothing is selected that its ignore file leaves out: the Dockerfile's own, else
         `.dockerignore` (case B22). Raises IGNORE_FILE_INVALID, LIMIT_EXCEEDED, IO_FAILED."""
+
+    async def hides_source(
+        self, tree: FileTree, dockerfile_path: str, ignore_file: bytes
+    ) -> Callable[[str], bool] | None:
+        """Says whether the ignore file surely leaves out what a COPY names, without waiting; None: there is no file.
+        `ignore_file`: its bytes; empty: it is looked for as `ignoring` does. Raises as that."""
 
     async def owner_of(self, tree: FileTree, text: str) -> tuple[int, int]:
         """uid and gid of `user[:group]` there. Raises USER_INVALID."""

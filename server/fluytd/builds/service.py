@@ -192,6 +192,7 @@ class BuildService:
             if request.check_only:
                 return BuildResult("", "", (), warnings)
             targets = [await self._admitted(target, request, file) for target in targets]
+            warnings += _unused_arguments(targets)
             for stage in (stage for target in targets for stage in target.build.stages):
                 for origin in stage.origins:
                     await finder.find(origin)
@@ -299,7 +300,7 @@ class BuildService:
         """What is built, for each platform."""
         found: list[Target] = []
         for platform in request.platforms or (None,):
-            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform))
+            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform, finder))
             build = await self._resolved(plan, finder)
             after = found[-1].places[-1][-1].number if found else 0
             shown = str(platform) if len(request.platforms) > 1 else ""
@@ -344,7 +345,7 @@ class BuildService:
             steps=steps.snapshot().steps,
         )
 
-    def _wanted(self, request: BuildRequest, platform: Platform | None) -> Request:
+    def _wanted(self, request: BuildRequest, platform: Platform | None, finder: Finder) -> Request:
         here = self._places.platform
         return Request(
             # An image is for every processor of an architecture, whatever this one has beyond it.
@@ -355,6 +356,7 @@ class BuildService:
             named_contexts=frozenset(request.named_contexts),
             labels=request.labels,
             resolves_every_stage=request.check_only and not request.target,
+            hides_source=finder.hides_source,
         )
 
     async def _resolved(self, plan: Plan, finder: Finder) -> ResolvedBuild:
@@ -442,6 +444,12 @@ def entry_of(request: BuildRequest, build_id: str, now_unix_nanos: int) -> Build
         target=request.target,
         platforms=tuple(str(platform) for platform in request.platforms),
     )
+
+
+def _unused_arguments(targets: Sequence[Target]) -> tuple[str, ...]:
+    """A warning, in Docker's words, about build arguments that no ARG takes."""
+    unused = sorted({name for target in targets for name in target.build.unused_build_args})
+    return (f"One or more build-args [{' '.join(unused)}] were not consumed",) if unused else ()
 
 
 def _privileges(targets: Sequence[Target], request: BuildRequest) -> dict[int, dict[str, object]]:

@@ -210,3 +210,25 @@ def test_entries_of_an_upload_that_was_broken_off_are_not_kept(engine: Engine) -
     with pytest.raises(errors.FluytError) as caught:
         upload(engine, context_id=context_id)
     assert caught.value.reason == "CONTEXT_NOT_FOUND"
+
+
+def test_a_check_knows_what_the_ignore_file_of_the_context_leaves_out(engine: Engine, tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"secret": "s", "kept": "k", ".dockerignore": "secret\n"}
+    folder = context(tmp_path, {**files, "Dockerfile": "FROM busybox:1\nCOPY kept /\nCOPY secret /\n"})
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=builds.upload_context(engine.channel, folder)), check_only=True
+    )
+
+    def told() -> list[str]:
+        return list(builds.followed(engine.channel, builds.begin(engine.channel, request)).warnings)
+
+    (warning,) = told()
+    assert warning.startswith("Dockerfile:3: CopyIgnoredFile: Attempting to Copy file")
+    # A caller that has filtered by another file says so.
+    request.is_filtered, request.ignore_file = True, b"kept\n"
+    (warning,) = told()
+    assert warning.startswith("Dockerfile:2: CopyIgnoredFile")
+    request.ignore_file = b"[\n"
+    with pytest.raises(errors.FluytError) as caught:
+        told()
+    assert caught.value.reason == "IGNORE_FILE_INVALID"

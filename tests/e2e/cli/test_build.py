@@ -154,6 +154,22 @@ def test_a_check_tells_warnings_and_builds_nothing(fluyt: Program) -> None:
     assert "JSONArgsRecommended" in warned.err
 
 
+def test_a_check_knows_what_the_ignore_file_leaves_out(fluyt: Program, tmp_path: Path) -> None:
+    dockerfile = f"FROM {IMAGE}\nCOPY a.log /a\nCOPY b /b\n"
+    # The file leaves itself out too, and so does not come with the context.
+    folder = context(
+        tmp_path, {"Dockerfile": dockerfile, ".dockerignore": "*.log\n.dockerignore\n", "b": "b", "a.log": ""}
+    )
+    checked = fluyt("build", "--check", str(folder))
+    told = 'Dockerfile:2: CopyIgnoredFile: Attempting to Copy file "a.log" that is excluded by .dockerignore'
+    assert (checked.code, [line for line in checked.err.splitlines() if "CopyIgnored" in line]) == (
+        1,
+        [f"warning: {told}"],
+    )
+    (folder / ".dockerignore").unlink()
+    assert fluyt("build", "--check", str(folder)).code == 0
+
+
 def test_what_is_kept_is_listed_and_pruned(fluyt: Program, folder: Path) -> None:
     fluyt.ok("build", "-q", str(folder))
     rows = fluyt.ok("builder", "du").splitlines()

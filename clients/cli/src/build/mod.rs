@@ -97,6 +97,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         check_only: command.check,
         source_date: flags::source_date()?,
         is_filtered: true,
+        ignore_file: found.ignore_file,
         cache_sources: exchange::sources(&channel, &command.cache_from, is_quiet).await?,
         cache_to: in_registry
             .map(|cache| cache.reference().unwrap_or_default().to_owned())

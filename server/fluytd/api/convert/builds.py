@@ -98,6 +98,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         known_hosts=message.known_hosts,
         check_only=message.check_only,
         is_filtered=message.is_filtered,
+        ignore_file=message.ignore_file,
         source_date_seconds=_seconds(message),
         provenance=_provenance(message),
         sbom=message.sbom,
