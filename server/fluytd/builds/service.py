@@ -202,26 +202,30 @@ class BuildService:
             self.history.track(handle.operation_id, steps)
             # Of all platforms together.
             slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
-            jobs = [
-                Job(
-                    request,
-                    target.build,
-                    target.places,
-                    file,
-                    finder.images,
-                    finder.folders,
-                    steps,
-                    log,
-                    sources,
-                    agents,
-                    lease,
-                    foreign,
-                    hold,
-                    handle,
+            solvers = [
+                Solver(
+                    self._shop,
+                    Job(
+                        request,
+                        target.build,
+                        target.places,
+                        file,
+                        finder.images,
+                        finder.folders,
+                        steps,
+                        log,
+                        sources,
+                        agents,
+                        lease,
+                        foreign,
+                        hold,
+                        handle,
+                    ),
+                    slots,
                 )
                 for target in targets
             ]
-            outcomes = await run_all([Solver(self._shop, job, slots).solve() for job in jobs])
+            outcomes = await run_all([solver.solve() for solver in solvers])
             handle.update(steps.snapshot())
             mounts = [mount for target in targets for mount in graph.cache_mounts(target.build)]
             await self._fill(mounts, foreign, handle)
@@ -237,7 +241,7 @@ class BuildService:
                         self._making(request, file, text, finder, steps, handle.operation_id, start),
                         privileges=_privileges(targets, request),
                     )
-                    staged = await self._listed(request, making, staged, lease, handle)
+                    staged = await self._listed(request, making, staged, solvers, lease, handle)
                 images = await self._maker.publish(staged, request.references, handle)
                 result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
             made = Made(held, tuple(dict.fromkeys(MountUse(mount.id, mount.sharing) for mount in mounts)))
@@ -285,12 +289,19 @@ class BuildService:
             token.cancel()
 
     async def _listed(
-        self, request: BuildRequest, making: Making, images: list[Image], lease: Lease, handle: OperationHandle
+        self,
+        request: BuildRequest,
+        making: Making,
+        images: list[Image],
+        solvers: Sequence[Solver],
+        lease: Lease,
+        handle: OperationHandle,
     ) -> list[Image]:
         """The images as an index lists them, with what is attested of them."""
         attested: dict[Digest, Attestation] = {}
-        for image in images:
-            found = await self._attestor.attest(request, making, image, handle.cancel_token)
+        for image, solver in zip(images, solvers, strict=True):
+            scanned = await solver.scanned() if request.sbom else ()
+            found = await self._attestor.attest(request, making, image, scanned, handle.cancel_token)
             if found is not None:
                 attested[image.manifest.digest] = found
         annotations = IndexAnnotations(request.index_annotations, request.manifest_descriptor_annotations)

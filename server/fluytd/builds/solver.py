@@ -273,6 +273,18 @@ class Solver:
         image = self.job.images[origin]
         return await self.tree_of_layers(image.layers, str(getattr(origin, "reference", "") or "an image"))
 
+    async def scanned(self) -> list[tuple[str, FileTree]]:
+        """What is looked at for packages besides the image, with its name: stages whose BUILDKIT_SBOM_SCAN_STAGE asks
+        for it, and the context, as BUILDKIT_SBOM_SCAN_CONTEXT of the target does. Source: BuildKit dockerfile2llb."""
+        found: list[tuple[str, FileTree]] = []
+        for stage in self.job.build.stages:
+            if stage.index != self.job.build.target:
+                if stage.scans_stage:
+                    found.append((stage.name, await self.tree_of(StageOutput(stage.index))))
+            elif stage.scans_context and (context := self.job.folders.get(BuildContext())) is not None:
+                found.append(("context", context))
+        return found
+
     async def stack_of(self, origin: Origin) -> str | None:
         """What stands for the whole tree of a stage or image; None for a folder."""
         if isinstance(origin, StageOutput):
