@@ -12,7 +12,7 @@ import pytest
 
 from fluyt import builds, errors
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import platform_pb2
+from fluyt.v1.types import platform_pb2, resources_pb2
 from tests.e2e.builds.steps import build, context, refused, shell
 from tests.support.engine import Engine
 from tests.support.sizes import bytes_below
@@ -149,6 +149,14 @@ def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -
         ({"index_annotations": {"a": "x" * 300_000}}, "MAX_ANNOTATIONS_BYTES"),
         ({"cache_to": "registry:5000/cache@sha256:" + "0" * 64}, "cache_to"),
         ({"provenance_spec": builds_pb2.ProvenanceSpec(builder_id="x" * 1_025)}, "provenance_spec.builder_id"),
+        ({"extra_hosts": ["good:10.0.0.1", "nothing"]}, "extra_hosts[1]"),
+        ({"extra_hosts": ["a:10.0.0.1\n10.0.0.2 b"]}, "extra_hosts[0]"),
+        ({"extra_hosts": [f"a{number}:10.0.0.1" for number in range(1_025)]}, "MAX_DNS_ENTRIES"),
+        ({"rlimits": [resources_pb2.Rlimit(name="nonsense", soft=1, hard=2)]}, "rlimits[0].name"),
+        ({"rlimits": [resources_pb2.Rlimit(name="nofile", soft=3, hard=2)]}, "rlimits[0].soft"),
+        ({"resources": resources_pb2.Resources(memory_limit_bytes=1)}, "resources.memory_limit_bytes"),
+        ({"resources": resources_pb2.Resources(memory_swap_limit_bytes=1)}, "resources.memory_swap_limit_bytes"),
+        ({"entitlements": ["nothing"]}, "entitlements[0]"),
     ],
 )
 def test_wishes_beyond_a_bound_are_refused_by_its_name(engine: Engine, fields: dict[str, Any], limit: str) -> None:

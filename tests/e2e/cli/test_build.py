@@ -167,7 +167,21 @@ def test_a_check_knows_what_the_ignore_file_leaves_out(fluyt: Program, tmp_path:
         [f"warning: {told}"],
     )
     (folder / ".dockerignore").unlink()
-    assert fluyt("build", "--check", str(folder)).code == 0
+    assert fluyt("build", "--call=check", str(folder)).code == 0
+
+
+def test_flags_of_dockers_builders_are_taken(fluyt: Program) -> None:
+    dockerfile = f"FROM {IMAGE}\nRUN sed -n 's/Mems_allowed_list:./nodes /p' /proc/self/status\n".encode()
+    flags = ("--rm", "--force-rm=false", "-m", "64m", "--memory-swap", "64m", "--cpuset-mems", "0", "--call", "build")
+    built = fluyt("build", "--no-cache", *flags, "-", stdin=dockerfile)
+    assert (built.code, "nodes 0\n" in built.err) == (0, True), built.err
+    for flag, field in (
+        (("-m", "64m", "--memory-swap", "32m"), "resources.memory_swap_limit_bytes"),
+        (("--cpuset-mems", "x"), "resources.cpuset_mems"),
+        (("--add-host", "nothing"), "extra_hosts[0]"),
+    ):
+        refused = fluyt("build", *flag, "-", stdin=dockerfile)
+        assert (refused.code != 0, field in refused.err) == (True, True), refused.err
 
 
 def test_what_is_kept_is_listed_and_pruned(fluyt: Program, folder: Path) -> None:

@@ -94,7 +94,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
             push,
         }),
         auths,
-        check_only: command.check,
+        check_only: command.is_check(),
         source_date: flags::source_date()?,
         is_filtered: true,
         ignore_file: found.ignore_file,
@@ -121,7 +121,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     for warning in &result.warnings {
         eprintln!("warning: {}", render::printable(warning));
     }
-    if command.check {
+    if command.is_check() {
         if result.warnings.is_empty() {
             eprintln!("Check complete, no warnings found.");
         }

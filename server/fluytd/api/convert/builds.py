@@ -42,6 +42,7 @@ from fluytd.builds.model import (
     UploadedSource,
 )
 from fluytd.builds.ports import OfferedEntry
+from fluytd.containers.checks import check_extra_hosts, check_resources, check_rlimits
 from fluytd.containers.spec import RlimitSpec
 from fluytd.containers.user_ids import check_users
 from fluytd.errors import FieldInvalid, LimitExceeded
@@ -69,6 +70,11 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
     users = from_users(message.user_namespace, USERS_FIELD)
     check_users(users, USERS_FIELD)
     entitlements = parse_entitlements(message.entitlements)
+    resources = from_resources(message.resources)
+    check_resources(resources, "resources")
+    rlimits = tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits)
+    check_rlimits(rlimits, "rlimits")
+    check_extra_hosts(message.extra_hosts, "extra_hosts")
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -88,8 +94,8 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         users=users,
         entitlements=entitlements.with_host_network() if message.network_mode == "host" else entitlements,
         extra_hosts=tuple(message.extra_hosts),
-        resources=from_resources(message.resources),
-        rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
+        resources=resources,
+        rlimits=rlimits,
         shm_size_bytes=message.shm_size_bytes,
         keeps_image=message.output.kind != _CACHE_ONLY,
         pushes=message.output.push,
