@@ -9,13 +9,14 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from fluyt import context_memory
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
 from fluytd.host import probe
@@ -109,6 +110,15 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
         )
     },
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the Python client remembers of folders is the run's own, and goes with it."""
+    directory = tmp_path_factory.mktemp("memories")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context_memory, "cache_directory", lambda: directory)
+        yield
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from fluytd.builds.entitlements import KINDS as ENTITLEMENTS
 from fluytd.containers.units import engine_slice
 from fluytd.errors import FieldInvalid
 from fluytd.host.projects import FIRST_PROJECT_ID, PROJECT_COUNT
@@ -153,6 +154,9 @@ class Config:
     dns_fallback_servers: str = "8.8.8.8,8.8.4.4"
     #: Directories with CDI specs, divided by commas; what stands in a later one goes before what stands in an earlier.
     cdi_spec_dirs: str = "/etc/cdi,/var/run/cdi"
+    #: What callers of builds may give a Dockerfile beyond the confinement of a step, divided by commas: `network.host`,
+    #: `security.insecure`, `device`; empty for nothing. Source: dockerd, whose defaults these are.
+    build_entitlements: str = "network.host,device"
     #: Most bytes of the layers of the build cache; beyond it those unused longest go.
     build_cache_max_bytes: int = 20 * _GIB
     #: Most bytes of pieces of build contexts.
@@ -293,7 +297,7 @@ def _check(name: str, value: object) -> object:
         return path
     if name == "cgroup_parent" and (not value or value.startswith("/") or ".." in value.split("/")):
         raise FieldInvalid(field=name, rule="must be a relative path without ..")
-    if (problem := _network_rule(name, value)) is not None:
+    if (problem := _text_rule(name, value)) is not None:
         raise FieldInvalid(field=name, rule=problem)
     if name == "trace_endpoint" and value and not _COLLECTOR.fullmatch(value):
         raise FieldInvalid(field=name, rule="must be http://host:port or https://host:port")
@@ -302,8 +306,10 @@ def _check(name: str, value: object) -> object:
     return value
 
 
-def _network_rule(name: str, value: str) -> str | None:
-    """The rule that a setting about networks breaks."""
+def _text_rule(name: str, value: str) -> str | None:
+    """The rule that a setting about networks or builds breaks."""
+    if name == "build_entitlements" and not set(filter(None, value.split(","))) <= set(ENTITLEMENTS):
+        return f"must be some of {', '.join(ENTITLEMENTS)}, divided by commas"
     if name == "bridge_name" and not is_interface_name(value):
         return "must have 1 to 15 letters, digits, _, . or -"
     if name == "nft_table" and not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.-]{0,31}", value):

@@ -33,6 +33,8 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         ("data_root = 1", "data_root"),
         ('log_level = "loud"', "log_level"),
         ('layer_store = "zfs"', "layer_store"),
+        ('build_entitlements = "network.host,insecure"', "build_entitlements"),
+        ("build_entitlements = true", "build_entitlements"),
         ('cgroup_parent = "../x"', "cgroup_parent"),
         ("= broken", "config"),
     ],

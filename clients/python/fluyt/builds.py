@@ -1,131 +1,30 @@
 """Builds: a folder becomes a context, a context and a Dockerfile become an image."""
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
-import blake3
 import grpc
 
 from fluyt import build_agents, operations
+from fluyt.contexts import upload_context
 from fluyt.errors import iterate, translated
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
 from fluyt.v1.types import operation_pb2, platform_pb2, registry_auth_pb2, security_pb2
 
-#: Bytes of one chunk: what the engine takes at most.
-CHUNK_BYTES: Final = 512 * 1024
-#: Entries of one message; with their digests well below 1 MiB for ordinary files.
-_OFFER_ENTRIES: Final = 500
-_OFFER_BYTES: Final = 512 * 1024
-_NANOS: Final = 1_000_000_000
+__all__ = [
+    "begin",
+    "build",
+    "followed",
+    "get_build",
+    "list_builds",
+    "list_cache",
+    "prune_cache",
+    "prune_history",
+    "read_log",
+    "upload_context",
+]
 
 Progress = Callable[[operation_pb2.Operation], None]
-
-
-@dataclass(slots=True)
-class _Walked:
-    """A folder as it is offered, and where the bytes of its chunks are."""
-
-    entries: list[builds_pb2.ContextEntry] = field(default_factory=list)
-    #: Digest -> (file, offset, size).
-    chunks: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)
-
-
-def upload_context(
-    connection: grpc.Channel,
-    folder: Path,
-    *,
-    is_ignored: Callable[[str, bool], bool] = lambda path, is_directory: False,
-) -> str:
-    """The folder is a context of the engine, which lacked only what it did not have before; returns its id.
-
-    Args:
-        is_ignored: of a path from the folder and whether it is a directory; what is below an ignored directory is not
-            looked at.
-
-    Raises:
-        OSError: a file cannot be read, or changed while it was sent.
-    """
-    walked = _walk(folder, is_ignored)
-    stub = builds_pb2_grpc.BuildServiceStub(connection)
-    with translated():
-        answer = stub.UploadContext(_offers(walked.entries))
-        context_id: str = answer.context_id
-        while answer.missing_chunk_digests:
-            answer = stub.UploadContext(_chunks(context_id, walked, answer.missing_chunk_digests))
-    return context_id
-
-
-def _offers(entries: list[builds_pb2.ContextEntry]) -> Iterator[builds_pb2.UploadContextRequest]:
-    yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen())
-    offer, size = builds_pb2.ContextOffer(), 0
-    for entry in entries:
-        offer.entries.append(entry)
-        size += entry.ByteSize()
-        if len(offer.entries) == _OFFER_ENTRIES or size > _OFFER_BYTES:
-            yield builds_pb2.UploadContextRequest(offer=offer)
-            offer, size = builds_pb2.ContextOffer(), 0
-    if offer.entries:
-        yield builds_pb2.UploadContextRequest(offer=offer)
-
-
-def _chunks(context_id: str, walked: _Walked, missing: Iterable[bytes]) -> Iterator[builds_pb2.UploadContextRequest]:
-    yield builds_pb2.UploadContextRequest(open=builds_pb2.UploadContextOpen(context_id=context_id))
-    for digest in missing:
-        path, offset, size = walked.chunks[digest]
-        with Path(path).open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-        if blake3.blake3(data).digest() != digest:
-            raise OSError(f"{path} changed while it was sent")
-        yield builds_pb2.UploadContextRequest(chunk=data)
-
-
-def _walk(folder: Path, is_ignored: Callable[[str, bool], bool]) -> _Walked:
-    walked = _Walked()
-    pending = [("", str(folder))]
-    while pending:
-        prefix, directory = pending.pop()
-        for found in sorted(os.scandir(directory), key=lambda one: one.name):
-            path = f"{prefix}{found.name}"
-            is_directory = found.is_dir(follow_symlinks=False)
-            if is_ignored(path, is_directory):
-                continue
-            entry = _entry(path, found, walked)
-            if entry is not None:
-                walked.entries.append(entry)
-            if is_directory:
-                pending.append((f"{path}/", found.path))
-    return walked
-
-
-def _entry(path: str, found: "os.DirEntry[str]", walked: _Walked) -> builds_pb2.ContextEntry | None:
-    status = found.stat(follow_symlinks=False)
-    entry = builds_pb2.ContextEntry(
-        path=os.fsencode(path), mode=stat.S_IMODE(status.st_mode), uid=status.st_uid, gid=status.st_gid
-    )
-    entry.modify_time.seconds, entry.modify_time.nanos = divmod(status.st_mtime_ns, _NANOS)
-    if stat.S_ISDIR(status.st_mode):
-        entry.kind = builds_pb2.ContextEntry.KIND_DIRECTORY
-    elif stat.S_ISLNK(status.st_mode):
-        entry.kind = builds_pb2.ContextEntry.KIND_SYMLINK
-        entry.link_target = os.fsencode(Path(found.path).readlink())
-    elif stat.S_ISREG(status.st_mode):
-        entry.kind = builds_pb2.ContextEntry.KIND_FILE
-        offset = 0
-        with Path(found.path).open("rb") as file:
-            while data := file.read(CHUNK_BYTES):
-                digest = blake3.blake3(data).digest()
-                walked.chunks[digest] = (found.path, offset, len(data))
-                entry.chunk_digests.append(digest)
-                offset += len(data)
-        entry.size_bytes = offset
-    else:
-        return None  # sockets, pipes and devices are no part of a context
-    return entry
 
 
 def build(
@@ -147,6 +46,7 @@ def build(
     push: bool = False,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
+    entitlements: Iterable[str] = (),
     users: security_pb2.UserNamespaceSpec | None = None,
     platforms: Iterable[platform_pb2.Platform] = (),
     provenance: builds_pb2.ProvenanceSpec | None = None,
@@ -175,6 +75,8 @@ def build(
         push: the references are pushed once the image is there.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
+        entitlements: what the Dockerfile may ask for, where the engine permits it: `security.insecure`, `network.host`,
+            `device` or `device=vendor.com/class=name`.
         users: whose the users of each RUN are; None: as the engine's setting says.
         platforms: several make an index; none: the host's.
         provenance: given, such an attestation is added, and with `sbom` one of the packages of the image.
@@ -209,6 +111,7 @@ def build(
         output=builds_pb2.BuildOutputSpec(push=push),
         auths=dict(auths or {}),
         network_mode=network_mode,
+        entitlements=list(entitlements),
         user_namespace=users,
         platforms=list(platforms),
         provenance_spec=provenance,

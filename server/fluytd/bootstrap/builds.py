@@ -8,10 +8,12 @@ from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.containers import ContainerParts
 from fluytd.bootstrap.images import ImageParts
 from fluytd.builds import probe
+from fluytd.builds.admission import Admission
 from fluytd.builds.attesting import Attestor
 from fluytd.builds.cache import BuildCache
 from fluytd.builds.cache_exchange import CacheExchange
 from fluytd.builds.cache_packing import CachePacker
+from fluytd.builds.devices import CdiDevices
 from fluytd.builds.executor import Executor
 from fluytd.builds.finding import Places
 from fluytd.builds.history import BuildHistory
@@ -71,7 +73,8 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
         mounts.scratch,
         host.remove_tree,
     )
-    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange)
+    devices = CdiDevices(containers.cdi, workers)
+    shop = Shop(trees, images.ingester, keeper, executor, mounts, cache, base.clock, can_run, exchange, devices)
     proxies = Proxies(config.http_proxy, config.https_proxy, config.no_proxy)
     history_files = await workers.run(BuildHistoryFiles, config.data_root, workers)
     tools = SourceTools(
@@ -88,5 +91,6 @@ async def build_parts_of(base: Base, images: ImageParts, containers: ContainerPa
         workers,
         BuildHistory(history_files, base.clock.now_unix_nanos, max_log_bytes=MAX_LOG_BYTES),
         Attestor(trees, workers, mounts.scratch, host.remove_tree, f"fluyt-{__version__}"),
+        Admission(frozenset(filter(None, config.build_entitlements.split(","))), devices),
     )
     return BuildParts(service)

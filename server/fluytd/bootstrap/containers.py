@@ -58,6 +58,7 @@ class ContainerParts:
     copies: ContainerCopies
     meter: Meter
     readers: LogReaders
+    cdi: CdiRegistry
 
     async def found_again(self) -> int:
         """How many containers of an earlier daemon run on; they and their further processes are known from now on."""
@@ -77,7 +78,8 @@ async def container_parts_of(
 ) -> ContainerParts:
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
-    runtime, host = await base.workers.run(_runtime, base)
+    cdi = CdiRegistry(tuple(map(Path, base.config.cdi_spec_dirs.split(","))))
+    runtime, host = await base.workers.run(_runtime, base, cdi)
     base.undo.push_async_callback(base.workers.run, runtime.close)
     service: ContainerService
     names = _name_sources(base.config)
@@ -105,10 +107,11 @@ async def container_parts_of(
         copies=ContainerCopies(service.ctx, CoreCopies()),
         meter=Meter(service.ctx),
         readers=readers,
+        cdi=cdi,
     )
 
 
-def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
+def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
     config = base.config
     facts = HostFacts(
         tuple(process.default_capabilities()),
@@ -127,7 +130,7 @@ def _runtime(base: Base) -> tuple[CoreRuntime, HostFacts]:
         str(config.supervisor_path),
         str(config.journal_socket_path),
     )
-    devices = HostDevices(CdiRegistry(tuple(map(Path, config.cdi_spec_dirs.split(",")))))
+    devices = HostDevices(cdi)
     has_users = id_settings(base).has_own_users
     scopes = _scopes(config) if config.cgroup_driver == "systemd" else None
     runtime = CoreRuntime(

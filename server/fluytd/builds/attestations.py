@@ -54,6 +54,9 @@ class Making:
     dockerfile: bytes
     #: Build arguments, labels and target, as BuildKit's front end calls them; for mode max.
     arguments: Mapping[str, str] = field(default_factory=dict)
+    #: What the build was given beyond the confinement of its steps, and what of it each step had, by its number.
+    entitlements: tuple[str, ...] = ()
+    privileges: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
     #: Names of the contexts that were uploaded.
     local_contexts: tuple[str, ...] = ()
     #: The main context where it was fetched.
@@ -83,6 +86,8 @@ def _frontend(making: Making, wish: ProvenanceWish) -> dict[str, Any]:
     found: dict[str, Any] = {"frontend": "dockerfile.v0"}
     if wish.is_max and making.arguments:
         found["args"] = dict(sorted(making.arguments.items()))
+    if making.entitlements:
+        found["entitlements"] = list(making.entitlements)
     if making.local_contexts:
         found["locals"] = [{"name": name} for name in making.local_contexts]
     return found
@@ -101,6 +106,7 @@ def _build_config(making: Making) -> dict[str, Any]:
     return {
         "steps": [
             {"number": step.number, "stage": step.stage, "instruction": step.instruction, "line": step.line}
+            | dict(making.privileges.get(step.number, {}))
             for step in making.steps
         ]
     }

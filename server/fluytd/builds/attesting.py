@@ -27,6 +27,17 @@ _LIMIT: Final = "MAX_PACKAGE_DATABASE_BYTES"
 
 
 @dataclass(frozen=True, slots=True)
+class _Scan:
+    """The packages of a tree."""
+
+    #: Empty for the image.
+    name: str
+    packages: list[Package]
+    #: Its os-release.
+    system: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Attestor:
     """Attests. Belongs to the event loop."""
 
@@ -39,16 +50,23 @@ class Attestor:
     tool: str
 
     async def attest(
-        self, request: BuildRequest, making: Making, image: Image, cancel: CancelToken
+        self,
+        request: BuildRequest,
+        making: Making,
+        image: Image,
+        scanned: Sequence[tuple[str, FileTree]],
+        cancel: CancelToken,
     ) -> Attestation | None:
         """What the request wants attested of an image that is visible or staged; None if it wants nothing.
 
-        Raises LIMIT_EXCEEDED (MAX_PACKAGE_DATABASE_BYTES, MAX_PACKAGES), IO_FAILED, CANCELLED.
+        `scanned`: of what else packages are told, with its name. Raises LIMIT_EXCEEDED (MAX_PACKAGE_DATABASE_BYTES,
+        MAX_PACKAGES), IO_FAILED, CANCELLED.
         """
-        found: tuple[list[Package], Mapping[str, str]] | None = None
+        found: list[_Scan] = []
         if request.sbom:
             tree = await self.trees.of_layers([layer.layer_id for layer in image.layers], "the image")
-            found = await self._packages(tree, cancel)
+            for name, scan in (("", tree), *scanned):
+                found.append(_Scan(name, *await self._packages(scan, cancel)))
         # Of tens of thousands of packages: longer than the event loop may be held.
         return await self.workers.run_transfer(_attested, request, making, image, found, self.tool)
 
@@ -98,16 +116,15 @@ def _attested(
     request: BuildRequest,
     making: Making,
     image: Image,
-    found: tuple[list[Package], Mapping[str, str]] | None,
+    found: Sequence[_Scan],
     tool: str,
 ) -> Attestation | None:
     made: list[tuple[str, bytes]] = []
     manifest, platform = image.manifest.digest, image.config.platform
     names = [reference.with_default_tag() for reference in request.references]
-    if found is not None:
-        listed, system = found
-        name = names[0].familiar if names else ""
-        document = attestations.spdx(name, manifest, listed, system, making.end_unix_nanos, tool)
+    for scan in found:
+        name = scan.name or (names[0].familiar if names else "")
+        document = attestations.spdx(name, manifest, scan.packages, scan.system, making.end_unix_nanos, tool)
         data = attestations.statement(attestations.SPDX, document, names, manifest, platform)
         made.append((attestations.SPDX, data))
     if request.provenance is not None:

@@ -70,6 +70,9 @@ class Command:
     rlimits: tuple[RlimitSpec, ...] = ()
     shm_size_bytes: int = 0
     security: SecuritySpec = field(default_factory=SecuritySpec)
+    #: `vendor.com/class=name`, and where they have something mounted.
+    cdi_devices: tuple[str, ...] = ()
+    device_mounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Executor:
 
         Its files, its users and its place on a network go with the block. Raises PROCESS_START_FAILED, USER_INVALID,
         STORAGE_FULL, IO_FAILED, CGROUP_LIMIT_REJECTED, SUPERVISOR_LOST, ADDRESSES_EXHAUSTED, KERNEL_FEATURE_MISSING;
-        FIELD_INVALID and LIMIT_EXCEEDED for its users; CANCELLED once the operation's end was asked for.
+        FIELD_INVALID and LIMIT_EXCEEDED for its users; CDI_DEVICE_UNAVAILABLE; CANCELLED once the operation's end was
+        asked for.
         """
         ctx = self._ctx
         if command.network.is_default:
@@ -122,7 +126,7 @@ class Executor:
             failpoints.hit("build.run.directories")
             await ctx.workers.run(ctx.directories.create, container, lowers)
             ending = await self._run(container, paths, write, handle)
-            yield ending, _tree(container, paths)
+            yield ending, _tree(container, paths, command.device_mounts)
         finally:
             if networking.is_bridged(container):
                 await asyncio.shield(networking.give_back(ctx, container.id))
@@ -209,6 +213,7 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         shm_size_bytes=command.shm_size_bytes,
         network=command.network,
         security=command.security,
+        cdi_devices=command.cdi_devices,
         namespaces=NamespacesSpec(user=command.users),
         binds=command.binds,
         tmpfs=command.tmpfs,
@@ -227,8 +232,8 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
     return Container(room_id, f"build-{room_id[:12]}", spec, image, resolved, now_unix_nanos)
 
 
-def _tree(container: Container, paths: StartPaths) -> Tree:
-    points = mount_points(container, paths)
+def _tree(container: Container, paths: StartPaths, device_mounts: tuple[str, ...]) -> Tree:
+    points = (*mount_points(container, paths), *device_mounts)
     return Tree("the step's files", paths.upper_dir, container.image.layer_ids, points)
 
 

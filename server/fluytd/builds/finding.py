@@ -1,6 +1,7 @@
 """What a build's contexts, FROM and --from stand for: folders, archives, repositories and images, found or fetched."""
 
 import re
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -68,6 +69,8 @@ class Finder:
     images: dict[Origin, Image] = field(default_factory=dict)
     folders: dict[Origin, FileTree] = field(default_factory=dict)
     configs: dict[Base, ImageConfig] = field(default_factory=dict)
+    #: Whether the ignore file surely leaves out what a COPY of the main context names; None: there is no such file.
+    hides_source: Callable[[str], bool] | None = None
     _source: Material | None = None
 
     async def dockerfile(self) -> tuple[str, bytes]:
@@ -90,6 +93,7 @@ class Finder:
         if text is None:
             raise BuildSourceNotFound(path=path, tree="the build context")
         if whole is not None:
+            self.hides_source = await self.shop.trees.hides_source(whole, path, request.ignore_file)
             self.folders[BuildContext()] = await self._filtered(whole, path)
         return path, text
 

@@ -122,6 +122,7 @@ def run_parts(step: RunStep, chain_id: str, mount_digests: Sequence[str]) -> lis
                 mounts += ["ssh", mount.target or "", mount.id, str(mount.is_required)]
                 mounts += [f"{mount.mode:o}", f"{mount.uid}:{mount.gid}"]
     script = [] if step.script is None else [step.script.name, step.script.content]
+    devices = [device.name for device in step.devices]
     return [
         KEY_VERSION,
         "run",
@@ -134,6 +135,8 @@ def run_parts(step: RunStep, chain_id: str, mount_digests: Sequence[str]) -> lis
         *_counted(step.env),
         *_counted(mounts),
         *_counted(script),
+        # Absent, not empty, so that results of steps without any are found by the keys that they have always had.
+        *(["devices", *_counted(devices)] if devices else ()),
     ]
 
 

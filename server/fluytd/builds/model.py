@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from fluytd.builds.entitlements import Entitlements
 from fluytd.containers.spec import ResourcesSpec, RlimitSpec, UsersSpec
 from fluytd.errors import Failure
 from fluytd.ids import Digest, ImageReference
@@ -130,6 +131,8 @@ class BuildRequest:
     pull: bool = False
     #: `default`, `none` or `host`.
     network_mode: str = "default"
+    #: What the Dockerfile may ask for beyond the confinement of a step.
+    entitlements: Entitlements = field(default_factory=Entitlements)
     #: Whose the users of each RUN are.
     users: UsersSpec = field(default_factory=UsersSpec)
     #: `name:address`.
@@ -148,6 +151,8 @@ class BuildRequest:
     check_only: bool = False
     #: Contexts come without what their ignore files leave out.
     is_filtered: bool = False
+    #: The one by which the main context was filtered; empty: it is looked for there.
+    ignore_file: bytes = b""
     #: Seconds since 1970; None: times as they are.
     source_date_seconds: int | None = None
     #: None: no provenance is added.

@@ -3,7 +3,7 @@
 Calls that are coroutines run on worker threads; those that may take long take a cancel token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -80,6 +80,12 @@ class Trees(Protocol):
         """The same tree, of which nothing is selected that its ignore file leaves out: the Dockerfile's own, else
         `.dockerignore` (case B22). Raises IGNORE_FILE_INVALID, LIMIT_EXCEEDED, IO_FAILED."""
 
+    async def hides_source(
+        self, tree: FileTree, dockerfile_path: str, ignore_file: bytes
+    ) -> Callable[[str], bool] | None:
+        """Says whether the ignore file surely leaves out what a COPY names, without waiting; None: there is no file.
+        `ignore_file`: its bytes; empty: it is looked for as `ignoring` does. Raises as that."""
+
     async def owner_of(self, tree: FileTree, text: str) -> tuple[int, int]:
         """uid and gid of `user[:group]` there. Raises USER_INVALID."""
 
@@ -118,6 +124,32 @@ class Trees(Protocol):
 
     def key_of(self, parts: Sequence[str]) -> str:
         """The hex of a BLAKE3 digest of these parts."""
+
+
+class FoundDevice(Protocol):
+    """A CDI device that the host has."""
+
+    @property
+    def name(self) -> str:
+        """`vendor.com/class=name`."""
+
+    @property
+    def is_auto_allowed(self) -> bool:
+        """The host lets every build have it."""
+
+
+class HostDevices(Protocol):
+    """CDI devices of the host."""
+
+    async def find(self, name: str) -> Sequence[FoundDevice]:
+        """The devices that RUN --device=NAME means; none if the host has none of them."""
+
+    async def mount_points(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Where these devices have something mounted, besides below /dev. Raises CDI_DEVICE_UNAVAILABLE."""
+
+    @property
+    def places(self) -> str:
+        """Where they are looked for, for errors."""
 
 
 class Downloads(Protocol):

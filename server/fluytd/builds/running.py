@@ -3,14 +3,15 @@
 from typing import TYPE_CHECKING
 
 from fluytd import failpoints
-from fluytd.builds import graph
+from fluytd.builds import admission, graph
 from fluytd.builds.copying import Make
 from fluytd.builds.dockerfile.origins import BindMount, CacheMount, Scratch
 from fluytd.builds.dockerfile.steps import RunStep
 from fluytd.builds.executor import Command, network_of
 from fluytd.builds.graph import StepPlace
 from fluytd.builds.ports import Selection, Wanted
-from fluytd.errors import BuildCommandFailed, BuildPlatformNotRun, EngineError, FieldNotBuilt
+from fluytd.containers.spec import SecuritySpec
+from fluytd.errors import BuildCommandFailed, BuildPlatformNotRun, EngineError
 from fluytd.images.ports import StoredLayer
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
 
 async def prepared(solver: "Solver", step: RunStep, place: StepPlace, outcome: "Outcome") -> tuple[str, Make]:
-    """The key of a RUN, and what carries it out. Raises BUILD_SOURCE_NOT_FOUND for a mount, FIELD_NOT_BUILT."""
-    if step.security == "insecure":
-        raise FieldNotBuilt(field="RUN --security=insecure")
-    if step.devices:
-        raise FieldNotBuilt(field="RUN --device")
+    """The key of a RUN, and what carries it out. Raises BUILD_SOURCE_NOT_FOUND for a mount."""
     trees, cancel = solver.shop.trees, solver.job.handle.cancel_token
     selections: dict[int, Selection] = {}
     digests: list[str] = []
@@ -48,7 +45,8 @@ async def _run(
     if not await shop.can_run(platform):
         raise BuildPlatformNotRun(platform=str(platform))
     room_id = shop.executor.new_room()
-    mode = step.network if step.network != "default" else request.network_mode
+    devices = tuple(device.name for device in step.devices)
+    device_mounts = await shop.devices.mount_points(devices) if devices else ()
     ids = [layer.layer_id for layer in outcome.layers]
     restore = solver.restore if job.foreign.mounts else None
     made = shop.mounts.made(room_id, step, selections, request.secrets, job.agents, restore, handle.cancel_token)
@@ -62,12 +60,15 @@ async def _run(
             layer_ids=tuple(reversed(dict.fromkeys(reversed(ids)))),
             max_id=max((layer.max_id for layer in outcome.layers), default=0),
             users=request.users,
-            network=network_of(mode, request.extra_hosts),
+            network=network_of(admission.network_of(step, request), request.extra_hosts),
             binds=tuple(mounted.binds),
             tmpfs=tuple(mounted.tmpfs),
             resources=request.resources,
             rlimits=request.rlimits,
             shm_size_bytes=request.shm_size_bytes,
+            security=SecuritySpec(privileged=step.security == "insecure"),
+            cdi_devices=devices,
+            device_mounts=device_mounts,
         )
 
         def write(stream: str, time_unix_nanos: int, data: bytes) -> None:

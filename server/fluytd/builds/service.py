@@ -11,6 +11,7 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds import graph
+from fluytd.builds.admission import Admission, privileges
 from fluytd.builds.agents import AgentSession, BuildAgents
 from fluytd.builds.attestations import Attestation, IndexAnnotations, Making, Material
 from fluytd.builds.attesting import Attestor
@@ -99,8 +100,11 @@ class BuildService:
         workers: Workers,
         history: BuildHistory,
         attestor: Attestor,
+        admission: Admission,
     ) -> None:
-        """`places`: where contexts and base images are found; `source_tools`: how they are fetched."""
+        """`places`: where contexts and base images are found; `source_tools`: how they are fetched; `admission`:
+        whether a build may have what it asks for."""
+        self._admission = admission
         self._attestor = attestor
         #: By the build's id, the last ones that succeeded.
         self._made: OrderedDict[str, Made] = OrderedDict()
@@ -187,36 +191,41 @@ class BuildService:
             warnings = tuple(dict.fromkeys(_warning(one, file) for target in targets for one in target.build.warnings))
             if request.check_only:
                 return BuildResult("", "", (), warnings)
-            for target in targets:
-                for stage in target.build.stages:
-                    for origin in stage.origins:
-                        await finder.find(origin)
+            targets = [await self._admitted(target, request, file) for target in targets]
+            warnings += _unused_arguments(targets)
+            for stage in (stage for target in targets for stage in target.build.stages):
+                for origin in stage.origins:
+                    await finder.find(origin)
             foreign = await self._shop.exchange.load(request.cache_from, request.auths, handle)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
             self.history.track(handle.operation_id, steps)
             # Of all platforms together.
             slots = asyncio.Semaphore(MAX_STEPS_AT_ONCE)
-            jobs = [
-                Job(
-                    request,
-                    target.build,
-                    target.places,
-                    file,
-                    finder.images,
-                    finder.folders,
-                    steps,
-                    log,
-                    sources,
-                    agents,
-                    lease,
-                    foreign,
-                    hold,
-                    handle,
+            solvers = [
+                Solver(
+                    self._shop,
+                    Job(
+                        request,
+                        target.build,
+                        target.places,
+                        file,
+                        finder.images,
+                        finder.folders,
+                        steps,
+                        log,
+                        sources,
+                        agents,
+                        lease,
+                        foreign,
+                        hold,
+                        handle,
+                    ),
+                    slots,
                 )
                 for target in targets
             ]
-            outcomes = await run_all([Solver(self._shop, job, slots).solve() for job in jobs])
+            outcomes = await run_all([solver.solve() for solver in solvers])
             handle.update(steps.snapshot())
             mounts = [mount for target in targets for mount in graph.cache_mounts(target.build)]
             await self._fill(mounts, foreign, handle)
@@ -228,8 +237,11 @@ class BuildService:
                     for target, outcome in zip(targets, outcomes, strict=True)
                 ]
                 if request.makes_index:
-                    making = self._making(request, file, text, finder, steps, handle.operation_id, start)
-                    staged = await self._listed(request, making, staged, lease, handle)
+                    making = replace(
+                        self._making(request, file, text, finder, steps, handle.operation_id, start),
+                        privileges=_privileges(targets, request),
+                    )
+                    staged = await self._listed(request, making, staged, solvers, lease, handle)
                 images = await self._maker.publish(staged, request.references, handle)
                 result = BuildResult(images[0].id, staged[0].target.digest, (), warnings)
             made = Made(held, tuple(dict.fromkeys(MountUse(mount.id, mount.sharing) for mount in mounts)))
@@ -277,12 +289,19 @@ class BuildService:
             token.cancel()
 
     async def _listed(
-        self, request: BuildRequest, making: Making, images: list[Image], lease: Lease, handle: OperationHandle
+        self,
+        request: BuildRequest,
+        making: Making,
+        images: list[Image],
+        solvers: Sequence[Solver],
+        lease: Lease,
+        handle: OperationHandle,
     ) -> list[Image]:
         """The images as an index lists them, with what is attested of them."""
         attested: dict[Digest, Attestation] = {}
-        for image in images:
-            found = await self._attestor.attest(request, making, image, handle.cancel_token)
+        for image, solver in zip(images, solvers, strict=True):
+            scanned = await solver.scanned() if request.sbom else ()
+            found = await self._attestor.attest(request, making, image, scanned, handle.cancel_token)
             if found is not None:
                 attested[image.manifest.digest] = found
         annotations = IndexAnnotations(request.index_annotations, request.manifest_descriptor_annotations)
@@ -292,12 +311,16 @@ class BuildService:
         """What is built, for each platform."""
         found: list[Target] = []
         for platform in request.platforms or (None,):
-            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform))
+            plan = await self._workers.run(_planned, text, file, self._wanted(request, platform, finder))
             build = await self._resolved(plan, finder)
             after = found[-1].places[-1][-1].number if found else 0
             shown = str(platform) if len(request.platforms) > 1 else ""
             found.append(Target(build, graph.places(build, after, shown)))
         return found
+
+    async def _admitted(self, target: Target, request: BuildRequest, file: str) -> Target:
+        """See `Admission.admitted`."""
+        return replace(target, build=await self._admission.admitted(target.build, target.places, request, file))
 
     def _making(
         self, request: BuildRequest, file: str, text: bytes, finder: Finder, steps: Steps, build_id: str, start: int
@@ -326,13 +349,14 @@ class BuildService:
             dockerfile_path=file,
             dockerfile=text,
             arguments=arguments,
+            entitlements=request.entitlements.texts,
             local_contexts=("context", "dockerfile") if is_local else (),
             source=finder.source_material(),
             materials=tuple(materials[key] for key in sorted(materials)),
             steps=steps.snapshot().steps,
         )
 
-    def _wanted(self, request: BuildRequest, platform: Platform | None) -> Request:
+    def _wanted(self, request: BuildRequest, platform: Platform | None, finder: Finder) -> Request:
         here = self._places.platform
         return Request(
             # An image is for every processor of an architecture, whatever this one has beyond it.
@@ -343,6 +367,7 @@ class BuildService:
             named_contexts=frozenset(request.named_contexts),
             labels=request.labels,
             resolves_every_stage=request.check_only and not request.target,
+            hides_source=finder.hides_source,
         )
 
     async def _resolved(self, plan: Plan, finder: Finder) -> ResolvedBuild:
@@ -430,6 +455,18 @@ def entry_of(request: BuildRequest, build_id: str, now_unix_nanos: int) -> Build
         target=request.target,
         platforms=tuple(str(platform) for platform in request.platforms),
     )
+
+
+def _unused_arguments(targets: Sequence[Target]) -> tuple[str, ...]:
+    """A warning, in Docker's words, about build arguments that no ARG takes."""
+    unused = sorted({name for target in targets for name in target.build.unused_build_args})
+    return (f"One or more build-args [{' '.join(unused)}] were not consumed",) if unused else ()
+
+
+def _privileges(targets: Sequence[Target], request: BuildRequest) -> dict[int, dict[str, object]]:
+    """See `admission.privileges`."""
+    told = (privileges(target.build, target.places, request) for target in targets)
+    return {number: one for each in told for number, one in each.items()}
 
 
 def _planned(text: bytes, file: str, wanted: Request) -> Plan:

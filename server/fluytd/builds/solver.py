@@ -19,7 +19,7 @@ from fluytd.builds.layers import LayerKeeper
 from fluytd.builds.log import BuildLog
 from fluytd.builds.model import BuildRequest, CacheRecord
 from fluytd.builds.mounts import StepMounts
-from fluytd.builds.ports import FileTree, Layering, Trees
+from fluytd.builds.ports import FileTree, HostDevices, Layering, Trees
 from fluytd.builds.progress import Steps
 from fluytd.builds.sources import BuildSources
 from fluytd.clock import Clock
@@ -53,6 +53,7 @@ class Shop:
     #: Whether this host runs programs of a platform.
     can_run: Callable[[Platform], Awaitable[bool]]
     exchange: CacheExchange
+    devices: HostDevices
     #: One at a time makes the result of a key, over all builds.
     flights: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
@@ -271,6 +272,18 @@ class Solver:
             return folder
         image = self.job.images[origin]
         return await self.tree_of_layers(image.layers, str(getattr(origin, "reference", "") or "an image"))
+
+    async def scanned(self) -> list[tuple[str, FileTree]]:
+        """What is looked at for packages besides the image, with its name: stages whose BUILDKIT_SBOM_SCAN_STAGE asks
+        for it, and the context, as BUILDKIT_SBOM_SCAN_CONTEXT of the target does. Source: BuildKit dockerfile2llb."""
+        found: list[tuple[str, FileTree]] = []
+        for stage in self.job.build.stages:
+            if stage.index != self.job.build.target:
+                if stage.scans_stage:
+                    found.append((stage.name, await self.tree_of(StageOutput(stage.index))))
+            elif stage.scans_context and (context := self.job.folders.get(BuildContext())) is not None:
+                found.append(("context", context))
+        return found
 
     async def stack_of(self, origin: Origin) -> str | None:
         """What stands for the whole tree of a stage or image; None for a folder."""

@@ -66,6 +66,13 @@ class CoreTrees:
         """See `ports.Trees.ignoring`."""
         return await self._workers.run(_ignoring, _tree(tree), dockerfile_path)
 
+    async def hides_source(
+        self, tree: FileTree, dockerfile_path: str, ignore_file: bytes
+    ) -> Callable[[str], bool] | None:
+        """See `ports.Trees.hides_source`."""
+        matcher = await self._workers.run(_matcher, _tree(tree), dockerfile_path, ignore_file)
+        return matcher.hides_source if matcher is not None else None
+
     async def owner_of(self, tree: FileTree, text: str) -> tuple[int, int]:
         """See `ports.Trees.owner_of`."""
         return await self._workers.run(_tree(tree).owner_of, text)
@@ -139,11 +146,18 @@ class CoreTrees:
 
 
 def _ignoring(tree: build.FileTree, dockerfile_path: str) -> build.FileTree:
+    matcher = _matcher(tree, dockerfile_path)
+    return tree if matcher is None else tree.ignoring(matcher)
+
+
+def _matcher(tree: build.FileTree, dockerfile_path: str, ignore_file: bytes = b"") -> ignore.Matcher | None:
+    if ignore_file:
+        return ignore.Matcher(ignore_file)
     for name in ignore.file_names(dockerfile_path):
         data = tree.read_file(name.encode(), MAX_IGNORE_FILE_BYTES, "MAX_IGNORE_FILE_BYTES")
         if data is not None:
-            return tree.ignoring(ignore.Matcher(data))
-    return tree
+            return ignore.Matcher(data)
+    return None
 
 
 def _tree(tree: FileTree) -> build.FileTree:

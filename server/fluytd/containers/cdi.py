@@ -27,6 +27,9 @@ _MOUNT_OPTIONS: Final = frozenset(
 
 
 _OCTAL: Final = re.compile(r"0o[0-7]{1,11}", re.ASCII)
+#: What builds are told of a device. Source: BuildKit solver/llbsolver/cdidevices.
+_CLASS: Final = "org.mobyproject.buildkit.device.class"
+_AUTO_ALLOW: Final = "org.mobyproject.buildkit.device.autoallow"
 
 
 class CdiInvalidError(Exception):
@@ -79,6 +82,9 @@ class Spec:
     #: For every container that has a device of this file.
     edits: Edits
     devices: Mapping[str, Edits] = field(default_factory=dict)
+    #: Devices that a build need not be allowed, and the class of those that are of one.
+    auto_allowed: frozenset[str] = frozenset()
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(document: object) -> Spec:
@@ -94,13 +100,28 @@ def parse(document: object) -> Spec:
     if len(listed) > MAX_SPEC_DEVICES:
         raise CdiInvalidError(f"more than {MAX_SPEC_DEVICES} devices (MAX_SPEC_DEVICES)")
     devices: dict[str, Edits] = {}
+    auto_allowed: set[str] = set()
+    classes: dict[str, str] = {}
     for index, entry in enumerate(listed):
         device = _table(entry, f"devices[{index}]")
         name = _text(device.get("name"), f"devices[{index}].name")
         if name in devices:
             raise CdiInvalidError(f"the device {name!r} stands there twice")
         devices[name] = _edits(device.get("containerEdits"), f"devices[{index}].containerEdits")
-    return Spec(kind, _edits(top.get("containerEdits"), "containerEdits"), devices)
+        notes = _annotations(top) | _annotations(device)
+        if notes.get(_AUTO_ALLOW) in {True, "true", "True", "TRUE", "t", "T", "1"}:
+            auto_allowed.add(name)
+        if isinstance(notes.get(_CLASS), str):
+            classes[name] = notes[_CLASS]
+    edits = _edits(top.get("containerEdits"), "containerEdits")
+    return Spec(kind, edits, devices, frozenset(auto_allowed), classes)
+
+
+def _annotations(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The two that count here, plain values of whatever type; a spec is not refused for the others."""
+    found = entry.get("annotations")
+    notes = found if isinstance(found, dict) else {}
+    return {name: notes[name] for name in (_CLASS, _AUTO_ALLOW) if isinstance(notes.get(name), str | bool)}
 
 
 def _edits(value: object, at: str) -> Edits:

@@ -1,9 +1,10 @@
 """The CDI specs of the host: files of JSON or YAML in some directories, read when a start names a device of theirs."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,21 @@ from fluytd.containers import cdi
 from fluytd.containers.cdi import CdiInvalidError, Edits, Spec
 from fluytd.errors import CdiDeviceUnavailable
 
+_log = logging.getLogger(__name__)
+
 #: Files of one directory that are looked at, and the most bytes of one.
 MAX_SPEC_FILES: Final = 256
 MAX_SPEC_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDevice:
+    """A device that a spec has."""
+
+    #: `vendor.com/class=name`.
+    name: str
+    #: Its spec says that builds need not be allowed it.
+    is_auto_allowed: bool
 
 
 class CdiRegistry:
@@ -46,6 +59,39 @@ class CdiRegistry:
             raise CdiDeviceUnavailable(device=", ".join(names), rule=str(error)) from None
         return replace(merged, nodes=tuple(node for node, _ in known), rules=tuple(rule for _, rule in known))
 
+    def matches(self, name: str) -> list[FoundDevice]:
+        """The devices that RUN --device=NAME means, by name: that one, all of a kind for `vendor.com/class=*`, the
+        first of a kind without a name, and where none is called so all that are of that class by their annotation.
+
+        Blocking (reads every spec). Source: BuildKit solver/llbsolver/cdidevices, FindDevices.
+        """
+        kind, _, wanted = name.partition("=")
+        found: dict[str, tuple[bool, str]] = {}
+        # What stands in a later directory takes the place of what stands in an earlier one.
+        for directory in self._directories:
+            for path in _files(directory):
+                try:
+                    spec = _read(path)
+                except CdiInvalidError as error:
+                    _log.warning("%s is no CDI spec: %s", path, error)
+                    continue
+                if spec.kind == kind:
+                    found |= {one: (one in spec.auto_allowed, spec.classes.get(one, "")) for one in spec.devices}
+        if not wanted:
+            chosen = sorted(found)[:1]
+        elif wanted == "*":
+            chosen = sorted(found)
+        elif wanted in found:
+            chosen = [wanted]
+        else:
+            chosen = sorted(one for one, (_, its_class) in found.items() if its_class == wanted)
+        return [FoundDevice(f"{kind}={one}", found[one][0]) for one in chosen]
+
+    @property
+    def places(self) -> str:
+        """The directories, for errors."""
+        return ", ".join(map(str, self._directories))
+
     def _find(self, name: str) -> tuple[Spec, str]:
         kind, _, device = name.partition("=")
         broken: list[str] = []
@@ -64,8 +110,7 @@ class CdiRegistry:
                 raise CdiDeviceUnavailable(device=name, rule=rule)
             if here:
                 return here[0][1], device
-        places = ", ".join(map(str, self._directories))
-        rule = f"no spec in {places} has it"
+        rule = f"no spec in {self.places} has it"
         if broken:
             rule += f"; {broken[0]}"
         raise CdiDeviceUnavailable(device=name, rule=rule)

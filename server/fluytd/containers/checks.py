@@ -3,7 +3,7 @@
 import ipaddress
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fluytd.containers import confinement
@@ -103,7 +103,7 @@ def check_spec(spec: ContainerSpec) -> None:
     if spec.health_check is not None:
         check_health(spec.health_check)
     check_restart_policy(spec.restart_policy, "spec.restart_policy", auto_remove=spec.auto_remove)
-    _check_rlimits(spec.rlimits)
+    check_rlimits(spec.rlimits, "spec.rlimits")
     _check_mounts(spec)
     confinement.check_namespaces(spec)
     confinement.check_devices(spec)
@@ -277,10 +277,11 @@ def _check_host_names(spec: ContainerSpec) -> None:
             raise FieldInvalid(field=f"spec.{field}", rule=rule)
 
 
-def _check_rlimits(rlimits: Iterable[RlimitSpec]) -> None:
+def check_rlimits(rlimits: Iterable[RlimitSpec], field: str) -> None:
+    """Raises FIELD_INVALID for a limit of setrlimit(2) that cannot be, with its place in `field`."""
     seen: set[str] = set()
     for index, limit in enumerate(rlimits):
-        at = f"spec.rlimits[{index}]"
+        at = f"{field}[{index}]"
         if limit.name not in RLIMIT_NAMES:
             raise FieldInvalid(field=f"{at}.name", rule=f"must be one of {', '.join(sorted(RLIMIT_NAMES))}")
         if limit.name in seen:
@@ -357,12 +358,9 @@ def _check_network(spec: ContainerSpec) -> None:
         ("dns_servers", network.dns_servers),
         ("dns_search", network.dns_search),
         ("dns_options", network.dns_options),
-        ("extra_hosts", network.extra_hosts),
     ):
-        _bounded(len(items), MAX_DNS_ENTRIES, "MAX_DNS_ENTRIES", f"spec.network.{name}")
-        for index, item in enumerate(items):
-            if not _WORD.fullmatch(item):
-                raise FieldInvalid(field=f"spec.network.{name}[{index}]", rule="must be one word of printable ASCII")
+        _check_words(items, f"spec.network.{name}")
+    check_extra_hosts(network.extra_hosts, "spec.network.extra_hosts")
     _bounded(len(network.exposed_ports), MAX_EXPOSED_PORTS, "MAX_EXPOSED_PORTS", "spec.network.exposed_ports")
     for index, text in enumerate(network.exposed_ports):
         port = _EXPOSED_PORT.fullmatch(text)
@@ -371,11 +369,23 @@ def _check_network(spec: ContainerSpec) -> None:
     for index, server in enumerate(network.dns_servers):
         if not _is_address(server):
             raise FieldInvalid(field=f"spec.network.dns_servers[{index}]", rule="must be an IP address")
-    for index, entry in enumerate(network.extra_hosts):
+
+
+def _check_words(items: Sequence[str], field: str) -> None:
+    _bounded(len(items), MAX_DNS_ENTRIES, "MAX_DNS_ENTRIES", field)
+    for index, item in enumerate(items):
+        if not _WORD.fullmatch(item):
+            raise FieldInvalid(field=f"{field}[{index}]", rule="must be one word of printable ASCII")
+
+
+def check_extra_hosts(hosts: Sequence[str], field: str) -> None:
+    """Raises FIELD_INVALID for a line of /etc/hosts that is none, with its place in `field`, LIMIT_EXCEEDED."""
+    _check_words(hosts, field)
+    for index, entry in enumerate(hosts):
         address = entry.partition(":")[2]
         if not _HOST_ALIAS.fullmatch(entry) or not (address == HOST_GATEWAY or _is_address(address)):
             rule = f"must be `name:address` with an IP address or {HOST_GATEWAY}"
-            raise FieldInvalid(field=f"spec.network.extra_hosts[{index}]", rule=rule)
+            raise FieldInvalid(field=f"{field}[{index}]", rule=rule)
 
 
 def _is_address(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Catalogue entries about Dockerfiles and builds."""
 
-from fluytd.errors.base import HostUnsupported, InvalidInput, NotFound, Upstream, WrongState
+from fluytd.errors.base import Code, EngineError, HostUnsupported, InvalidInput, NotFound, Upstream, WrongState
 
 
 class DockerfileInvalid(
@@ -71,6 +71,31 @@ class BuildPlatformNotRun(
     next_step="Use a stage FROM --platform=$BUILDPLATFORM, or register an emulator with binfmt_misc (flag F).",
 ):
     """A RUN for a platform that neither this processor nor an emulator runs; it is the cause of BUILD_STEP_FAILED."""
+
+
+class BuildEntitlementMissing(
+    EngineError,
+    reason="BUILD_ENTITLEMENT_MISSING",
+    code=Code.PERMISSION_DENIED,
+    keys="file line instruction entitlement",
+    text="{file}:{line}: {instruction} needs the entitlement {entitlement}, which this build was not given",
+    next_step="If you trust the Dockerfile with it, build with --allow {entitlement} (`entitlements` of the API).",
+):
+    """A step that asks for more than its confinement, of a build whose caller did not give that."""
+
+
+class BuildEntitlementForbidden(
+    EngineError,
+    reason="BUILD_ENTITLEMENT_FORBIDDEN",
+    code=Code.PERMISSION_DENIED,
+    keys="file line instruction entitlement",
+    text="{file}:{line}: {instruction} needs the entitlement {entitlement}, which this engine gives to no build",
+    next_step=(
+        "Whoever runs the engine can permit it: add {entitlement} to the setting build_entitlements and start the "
+        "daemon anew; a build then asks for it with --allow {entitlement}."
+    ),
+):
+    """A step that asks for more than its confinement, under an engine whose settings do not permit that."""
 
 
 class BuildSourceNotFound(

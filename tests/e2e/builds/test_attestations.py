@@ -149,6 +149,43 @@ def test_a_bill_of_materials_tells_packages_of_dpkg_apk_and_rpm(engine: Engine, 
     assert list((engine.root / "data" / "build_scratch").iterdir()) == []
 
 
+def test_stages_and_the_context_are_scanned_where_arguments_ask_for_it(engine: Engine, tmp_path: Path) -> None:
+    one = "Package: {}\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
+    names = ("of-image", "of-stage", "of-other")
+    files: dict[str, str | bytes] = {name: one.format(name) for name in names}
+    folder = context(tmp_path, {**files, "var/lib/dpkg/status": one.format("of-context")})
+    dockerfile = """
+        FROM busybox:1 AS scanned
+        ARG BUILDKIT_SBOM_SCAN_STAGE=true
+        COPY of-stage /var/lib/dpkg/status
+        FROM busybox:1 AS other
+        ARG BUILDKIT_SBOM_SCAN_STAGE
+        COPY of-other /var/lib/dpkg/status
+        FROM busybox:1
+        ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+        COPY --from=scanned /etc/passwd /a
+        COPY --from=other /etc/passwd /b
+        COPY of-image /var/lib/dpkg/status
+        """
+
+    def told(**options: Any) -> list[tuple[str, list[str]]]:
+        built = build(engine, folder, dockerfile, sbom=True, reference="scans:1", **options)
+        index = document(engine, built.result.manifest_digest)
+        found = []
+        for layer in document(engine, index["manifests"][1]["digest"])["layers"]:
+            predicate = document(engine, layer["digest"])["predicate"]
+            found.append((predicate["name"], [package["name"] for package in predicate["packages"][1:]]))
+        return found
+
+    expected = [("scans:1", ["of-image"]), ("scanned", ["of-stage"]), ("context", ["of-context"])]
+    assert told() == expected
+    # The build argument wins over the default, and may name stages.
+    assert told(build_args={"BUILDKIT_SBOM_SCAN_STAGE": "scanned,other"})[1:3] == [
+        ("scanned", ["of-stage"]),
+        ("other", ["of-other"]),
+    ]
+
+
 def test_what_an_image_no_longer_has_of_attestations_is_gone(engine: Engine, tmp_path: Path) -> None:
     dockerfile = "FROM busybox:1\nLABEL of=attested-twice\n"
     content = engine.root / "data" / "content" / "blobs" / "sha256"

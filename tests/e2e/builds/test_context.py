@@ -12,7 +12,7 @@ import pytest
 
 from fluyt import builds, errors
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
-from fluyt.v1.types import platform_pb2
+from fluyt.v1.types import platform_pb2, resources_pb2
 from tests.e2e.builds.steps import build, context, refused, shell
 from tests.support.engine import Engine
 from tests.support.sizes import bytes_below
@@ -149,6 +149,14 @@ def test_named_contexts_are_folders_and_images(engine: Engine, tmp_path: Path) -
         ({"index_annotations": {"a": "x" * 300_000}}, "MAX_ANNOTATIONS_BYTES"),
         ({"cache_to": "registry:5000/cache@sha256:" + "0" * 64}, "cache_to"),
         ({"provenance_spec": builds_pb2.ProvenanceSpec(builder_id="x" * 1_025)}, "provenance_spec.builder_id"),
+        ({"extra_hosts": ["good:10.0.0.1", "nothing"]}, "extra_hosts[1]"),
+        ({"extra_hosts": ["a:10.0.0.1\n10.0.0.2 b"]}, "extra_hosts[0]"),
+        ({"extra_hosts": [f"a{number}:10.0.0.1" for number in range(1_025)]}, "MAX_DNS_ENTRIES"),
+        ({"rlimits": [resources_pb2.Rlimit(name="nonsense", soft=1, hard=2)]}, "rlimits[0].name"),
+        ({"rlimits": [resources_pb2.Rlimit(name="nofile", soft=3, hard=2)]}, "rlimits[0].soft"),
+        ({"resources": resources_pb2.Resources(memory_limit_bytes=1)}, "resources.memory_limit_bytes"),
+        ({"resources": resources_pb2.Resources(memory_swap_limit_bytes=1)}, "resources.memory_swap_limit_bytes"),
+        ({"entitlements": ["nothing"]}, "entitlements[0]"),
     ],
 )
 def test_wishes_beyond_a_bound_are_refused_by_its_name(engine: Engine, fields: dict[str, Any], limit: str) -> None:
@@ -210,3 +218,25 @@ def test_entries_of_an_upload_that_was_broken_off_are_not_kept(engine: Engine) -
     with pytest.raises(errors.FluytError) as caught:
         upload(engine, context_id=context_id)
     assert caught.value.reason == "CONTEXT_NOT_FOUND"
+
+
+def test_a_check_knows_what_the_ignore_file_of_the_context_leaves_out(engine: Engine, tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"secret": "s", "kept": "k", ".dockerignore": "secret\n"}
+    folder = context(tmp_path, {**files, "Dockerfile": "FROM busybox:1\nCOPY kept /\nCOPY secret /\n"})
+    request = builds_pb2.BuildImageRequest(
+        context=builds_pb2.BuildSource(context_id=builds.upload_context(engine.channel, folder)), check_only=True
+    )
+
+    def told() -> list[str]:
+        return list(builds.followed(engine.channel, builds.begin(engine.channel, request)).warnings)
+
+    (warning,) = told()
+    assert warning.startswith("Dockerfile:3: CopyIgnoredFile: Attempting to Copy file")
+    # A caller that has filtered by another file says so.
+    request.is_filtered, request.ignore_file = True, b"kept\n"
+    (warning,) = told()
+    assert warning.startswith("Dockerfile:2: CopyIgnoredFile")
+    request.ignore_file = b"[\n"
+    with pytest.raises(errors.FluytError) as caught:
+        told()
+    assert caught.value.reason == "IGNORE_FILE_INVALID"

@@ -17,8 +17,11 @@ def test_b07_declared_arguments_count_and_others_do_not(engine: Engine, tmp_path
     assert shell(engine, build(engine, tmp_path, dockerfile, build_args={"V": "1"}), "cat /out") == "1"
     second = build(engine, tmp_path, dockerfile, build_args={"V": "2"})
     assert (shell(engine, second, "cat /out"), second.state_of("RUN")) == ("2", DONE)
-    third = build(engine, tmp_path, dockerfile, build_args={"V": "2", "OTHER": "x"})
+    third = build(engine, tmp_path, dockerfile, build_args={"V": "2", "OTHER": "x", "HTTP_PROXY": "http://p"})
     assert third.state_of("RUN") == CACHED
+    # What was meant for an ARG and meets none is told.
+    assert list(second.result.warnings) == []
+    assert list(third.result.warnings) == ["One or more build-args [OTHER] were not consumed"]
 
 
 def test_b09_what_run_writes_below_a_volume_stays(engine: Engine, tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def test_the_setting_of_the_engine_holds_where_a_build_says_nothing(tmp_path: Pa
         assert (first > 0) == (mode == "auto")
         # A namespace of the host's needs the host's users; who asks for both is told so.
         dockerfile = f"FROM busybox:1\nRUN --network=host {MAP}\n"
-        assert maps(build(engine, folder, dockerfile)) == {(0, 0, 2**32 - 1)}
-        failure = refused(engine, folder, dockerfile, users=AUTO, no_cache=True)
+        allowed = {"entitlements": ["network.host"]}
+        assert maps(build(engine, folder, dockerfile, **allowed)) == {(0, 0, 2**32 - 1)}
+        failure = refused(engine, folder, dockerfile, users=AUTO, no_cache=True, **allowed)
         assert (failure.metadata["cause"], failure.metadata["step"]) == ("FIELD_INVALID", "2")
         assert "user_namespace" in str(failure)
 

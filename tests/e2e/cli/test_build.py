@@ -131,12 +131,57 @@ def test_secrets_come_from_files_and_variables(fluyt: Program, tmp_path: Path) -
     assert (refused.code, "/absent/file" in refused.err) == (1, True)
 
 
+def test_what_a_dockerfile_asks_for_is_allowed_by_a_flag(fluyt: Program) -> None:
+    dockerfile = f"FROM {IMAGE}\nRUN --network=host echo allowed\n".encode()
+    refused = fluyt("build", "-", stdin=dockerfile)
+    assert refused.code == 1
+    assert "Dockerfile:2: RUN --network=host needs the entitlement network.host" in refused.err
+    assert "--allow network.host" in refused.err
+    built = fluyt("build", "--allow", "device=vendor.com/toy=a", "--allow", "network.host", "-", stdin=dockerfile)
+    assert (built.code, "allowed" in built.err) == (0, True), built.err
+    assert fluyt("build", "--network", "host", "--no-cache", "-", stdin=dockerfile).code == 0
+    insecure = dockerfile.replace(b"--network=host", b"--security=insecure")
+    refused = fluyt("build", "--allow", "security.insecure", "-", stdin=insecure)
+    assert "build_entitlements" in refused.err
+    assert "entitlements[0]" in fluyt("build", "--allow", "everything", "-", stdin=dockerfile).err
+
+
 def test_a_check_tells_warnings_and_builds_nothing(fluyt: Program) -> None:
     clean = fluyt("build", "--check", "-", stdin=f'FROM {IMAGE}\nCMD ["true"]\n'.encode())
     assert (clean.code, clean.err) == (0, "Check complete, no warnings found.\n")
     warned = fluyt("build", "--check", "-", stdin=f"from {IMAGE}\nRUN exit 9\nCMD true\n".encode())
     assert warned.code == 1
     assert "JSONArgsRecommended" in warned.err
+
+
+def test_a_check_knows_what_the_ignore_file_leaves_out(fluyt: Program, tmp_path: Path) -> None:
+    dockerfile = f"FROM {IMAGE}\nCOPY a.log /a\nCOPY b /b\n"
+    # The file leaves itself out too, and so does not come with the context.
+    folder = context(
+        tmp_path, {"Dockerfile": dockerfile, ".dockerignore": "*.log\n.dockerignore\n", "b": "b", "a.log": ""}
+    )
+    checked = fluyt("build", "--check", str(folder))
+    told = 'Dockerfile:2: CopyIgnoredFile: Attempting to Copy file "a.log" that is excluded by .dockerignore'
+    assert (checked.code, [line for line in checked.err.splitlines() if "CopyIgnored" in line]) == (
+        1,
+        [f"warning: {told}"],
+    )
+    (folder / ".dockerignore").unlink()
+    assert fluyt("build", "--call=check", str(folder)).code == 0
+
+
+def test_flags_of_dockers_builders_are_taken(fluyt: Program) -> None:
+    dockerfile = f"FROM {IMAGE}\nRUN sed -n 's/Mems_allowed_list:./nodes /p' /proc/self/status\n".encode()
+    flags = ("--rm", "--force-rm=false", "-m", "64m", "--memory-swap", "64m", "--cpuset-mems", "0", "--call", "build")
+    built = fluyt("build", "--no-cache", *flags, "-", stdin=dockerfile)
+    assert (built.code, "nodes 0\n" in built.err) == (0, True), built.err
+    for flag, field in (
+        (("-m", "64m", "--memory-swap", "32m"), "resources.memory_swap_limit_bytes"),
+        (("--cpuset-mems", "x"), "resources.cpuset_mems"),
+        (("--add-host", "nothing"), "extra_hosts[0]"),
+    ):
+        refused = fluyt("build", *flag, "-", stdin=dockerfile)
+        assert (refused.code != 0, field in refused.err) == (True, True), refused.err
 
 
 def test_what_is_kept_is_listed_and_pruned(fluyt: Program, folder: Path) -> None:

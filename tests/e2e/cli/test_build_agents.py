@@ -1,5 +1,6 @@
 """`fluyt build --ssh` against a live daemon, with real agents and a real sshd."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tests.e2e.builds.steps import context
 from tests.e2e.cli.program import IMAGE, Program
 from tests.support import agents, repositories
 from tests.support.engine import Engine
+from tests.support.played_engine import Message, Response, played
 
 pytestmark = pytest.mark.needs("sshd", "git")
 
@@ -93,3 +95,21 @@ def test_a_repository_comes_by_ssh(fluyt: Program, cli_engine: Engine, tmp_path:
         refused = fluyt("build", "--ssh-known-hosts", str(tmp_path / "hosts"), url, **given)
         assert "--ssh-known-hosts" in refused.err
         assert refused.code != 0
+
+
+def test_an_engine_that_asks_more_before_its_answer_has_no_agents_any_more(tmp_path: Path) -> None:
+    with played(tmp_path / "engine") as engine, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "agent"))
+        silent.listen(1)
+        folder = context(tmp_path / "folder", {"Dockerfile": f"FROM {IMAGE}\n"})
+        building = Program(tmp_path / "engine").spawn("build", f"--ssh=a={tmp_path}/agent", str(folder))
+        assert list(engine.heard.get(timeout=10).offer.ids) == ["a"]
+        # It serves: what may not be asked is refused without the agent.
+        assert engine.ask(1, b"\x13").answer == Message(connection=1, data=b"\x05")
+        assert not engine.over.is_set()
+        # One is with the agent, which is silent, one waits, one is too many.
+        for _ in range(3):
+            engine.asks.put(Response(ask=Message(connection=1, id="a", data=b"\x0b")))
+        _, err = building.communicate(timeout=40)
+        assert (engine.was_over_first, building.returncode) == (True, 1), err
+        assert b"no build is wanted" in err

@@ -1,69 +1,22 @@
 """The Python client as it serves agents: an engine that asks for more than it may is refused here too."""
 
-import queue
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 from fluyt import build_agents
-from fluyt.v1 import builds_pb2, builds_pb2_grpc
-
-Response, Message = builds_pb2.ServeBuildAgentsResponse, builds_pb2.BuildAgentMessage
-
-
-class Engine(builds_pb2_grpc.BuildServiceServicer):
-    """Asks what a test says, and keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.asks: queue.SimpleQueue[builds_pb2.ServeBuildAgentsResponse] = queue.SimpleQueue()
-        self.heard: queue.SimpleQueue[builds_pb2.ServeBuildAgentsRequest] = queue.SimpleQueue()
-        #: The client has ended the session.
-        self.over = threading.Event()
-
-    def ServeBuildAgents(  # noqa: N802 - the name of the API
-        self, request_iterator: Any, context: Any
-    ) -> Iterator[builds_pb2.ServeBuildAgentsResponse]:
-        self.heard.put(next(request_iterator))
-        yield Response(ready=builds_pb2.BuildAgentsReady(session_id="s"))
-
-        def hear() -> None:
-            try:
-                for one in request_iterator:
-                    self.heard.put(one)
-            except grpc.RpcError:
-                pass  # the client has gone
-
-        context.add_callback(self.over.set)
-        threading.Thread(target=hear, daemon=True).start()
-        while context.is_active():
-            try:
-                yield self.asks.get(timeout=0.05)
-            except queue.Empty:
-                continue
-
-    def ask(self, connection: int, data: bytes, agent_id: str = "a") -> builds_pb2.ServeBuildAgentsRequest:
-        """What the client says to it."""
-        self.asks.put(Response(ask=Message(connection=connection, id=agent_id, data=data)))
-        return self.heard.get(timeout=10)
+from tests.support.played_engine import Message, PlayedEngine, Response, played
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[tuple[Engine, grpc.Channel]]:
+def engine(tmp_path: Path) -> Iterator[tuple[PlayedEngine, grpc.Channel]]:
     """An engine that is played, and a channel to it."""
-    played = Engine()
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    builds_pb2_grpc.add_BuildServiceServicer_to_server(played, server)
-    server.add_insecure_port(f"unix:{tmp_path}/s")
-    server.start()
-    with grpc.insecure_channel(f"unix:{tmp_path}/s") as channel:
-        yield played, channel
-    server.stop(None).wait()
+    with played(tmp_path / "s") as engine, grpc.insecure_channel(f"unix:{tmp_path}/s") as channel:
+        yield engine, channel
 
 
 def agent_that_answers(path: Path, answers: list[bytes], seen: list[bytes]) -> threading.Thread:
@@ -84,43 +37,43 @@ def agent_that_answers(path: Path, answers: list[bytes], seen: list[bytes]) -> t
 
 
 def test_identities_and_signatures_are_passed_on_and_nothing_else(
-    engine: tuple[Engine, grpc.Channel], tmp_path: Path
+    engine: tuple[PlayedEngine, grpc.Channel], tmp_path: Path
 ) -> None:
-    played, channel = engine
+    asking, channel = engine
     seen: list[bytes] = []
     thread = agent_that_answers(tmp_path / "a", [b"\0\0\0\x02\x0cx", b"\0\0\0\x01\x0e"], seen)
     with build_agents.served(channel, {"a": tmp_path / "a"}) as session_id:
         assert session_id == "s"
-        assert list(played.heard.get(timeout=10).offer.ids) == ["a"]
+        assert list(asking.heard.get(timeout=10).offer.ids) == ["a"]
         for refused in (b"", b"\x11key", b"\x13", b"\x16pass", b"\x1bextension", b"\x0d" * (256 * 1024 + 1)):
-            assert played.ask(1, refused).answer == Message(connection=1, data=b"\x05"), refused[:1]
-        assert played.ask(1, b"\x0b").answer == Message(connection=1, data=b"\x0cx")
-        assert played.ask(1, b"\x0dsign").answer == Message(connection=1, data=b"\x0e")
-        assert played.ask(2, b"\x0b", "other").end.connection == 2
+            assert asking.ask(1, refused).answer == Message(connection=1, data=b"\x05"), refused[:1]
+        assert asking.ask(1, b"\x0b").answer == Message(connection=1, data=b"\x0cx")
+        assert asking.ask(1, b"\x0dsign").answer == Message(connection=1, data=b"\x0e")
+        assert asking.ask(2, b"\x0b", "other").end.connection == 2
     thread.join()
     assert seen == [b"\0\0\0\x01\x0b", b"\0\0\0\x05\x0dsign"]
 
 
 @pytest.mark.parametrize("answer", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x09\x0c", b"\0\0"])
 def test_an_agent_that_answers_no_message_ends_its_connection(
-    engine: tuple[Engine, grpc.Channel], tmp_path: Path, answer: bytes
+    engine: tuple[PlayedEngine, grpc.Channel], tmp_path: Path, answer: bytes
 ) -> None:
-    played, channel = engine
+    asking, channel = engine
     thread = agent_that_answers(tmp_path / "a", [answer], [])
     with build_agents.served(channel, {"a": tmp_path / "a"}):
-        played.heard.get(timeout=10)
-        assert played.ask(7, b"\x0b").end.connection == 7
+        asking.heard.get(timeout=10)
+        assert asking.ask(7, b"\x0b").end.connection == 7
     thread.join()
 
 
 def test_an_engine_that_asks_more_before_its_answer_has_no_agents_any_more(
-    engine: tuple[Engine, grpc.Channel], tmp_path: Path
+    engine: tuple[PlayedEngine, grpc.Channel], tmp_path: Path
 ) -> None:
-    played, channel = engine
+    asking, channel = engine
     with socket.socket(socket.AF_UNIX) as silent, build_agents.served(channel, {"a": tmp_path / "a"}):
         silent.bind(str(tmp_path / "a"))
         silent.listen(1)
         # One is with the agent, one waits, one is too many.
         for _ in range(3):
-            played.asks.put(Response(ask=Message(connection=1, id="a", data=b"\x0b")))
-        assert played.over.wait(10)
+            asking.asks.put(Response(ask=Message(connection=1, id="a", data=b"\x0b")))
+        assert asking.over.wait(10)

@@ -78,6 +78,8 @@ pub struct Found {
     pub dockerfile_name: String,
     /// Its bytes; empty where the engine reads it from the context.
     pub dockerfile: Vec<u8>,
+    /// The ignore file that is left out by; empty for none.
+    pub ignore_file: Vec<u8>,
 }
 
 fn remote(text: &str) -> Option<Context> {
@@ -107,7 +109,7 @@ pub fn find(command: &BuildCommand) -> Result<Found, Failure> {
     }
     if let Some(context) = remote(&command.context) {
         let name = file.unwrap_or("Dockerfile").to_owned();
-        return Ok(Found { context, dockerfile_name: name, dockerfile: Vec::new() });
+        return Ok(Found { context, dockerfile_name: name, dockerfile: Vec::new(), ignore_file: Vec::new() });
     }
     let folder = PathBuf::from(&command.context);
     if !folder.is_dir() {
@@ -120,7 +122,8 @@ pub fn find(command: &BuildCommand) -> Result<Found, Failure> {
         None => ("Dockerfile".to_owned(), read_file(&folder.join("Dockerfile"))?),
     };
     let ignored = ignore_files(&folder, file);
-    Ok(Found { context: Context::Folder(folder, ignored), dockerfile_name: name, dockerfile })
+    let ignore_file = read_first(&ignored)?.map(|(_, data)| data).unwrap_or_default();
+    Ok(Found { context: Context::Folder(folder, ignored), dockerfile_name: name, dockerfile, ignore_file })
 }
 
 /// `<Dockerfile>.dockerignore` beside the Dockerfile wins over `.dockerignore` of the context (case B22).
@@ -130,6 +133,12 @@ fn ignore_files(folder: &Path, file: Option<&str>) -> Vec<PathBuf> {
         Some(path) => PathBuf::from(format!("{path}.dockerignore")),
     };
     vec![own, folder.join(".dockerignore")]
+}
+
+/// Name and bytes of the first of these files that is there.
+fn read_first(paths: &[PathBuf]) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let found = paths.iter().find(|path| path.is_file());
+    found.map(|path| Ok((path.display().to_string(), read_file(path)?))).transpose()
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -171,21 +180,26 @@ fn from_standard_input(file: Option<&str>) -> Result<Found, Failure> {
         }
         let dockerfile = read_bounded(begun.chain(input), Path::new("-"))?;
         let context = Context::Walked(Walked::default());
-        return Ok(Found { context, dockerfile_name: "Dockerfile".to_owned(), dockerfile });
+        return Ok(Found {
+            context,
+            dockerfile_name: "Dockerfile".to_owned(),
+            dockerfile,
+            ignore_file: Vec::new(),
+        });
     }
     let name = file.unwrap_or("Dockerfile").to_owned();
-    let mut dockerfile = None;
+    let (mut dockerfile, mut ignore_file) = (None, Vec::new());
     let walked = walk::archive(begun.chain(input), |all| {
         dockerfile = walk::find(all, Path::new(&name));
         let own = ignore::file_names(&name);
-        let found = own.iter().find_map(|name| walk::find(all, Path::new(name)));
-        matcher(&found.unwrap_or_default(), "the ignore file of the tar")
+        ignore_file = own.iter().find_map(|name| walk::find(all, Path::new(name))).unwrap_or_default();
+        matcher(&ignore_file, "the ignore file of the tar")
     });
     // The closure's borrow ends with the walk.
     let walked = walked?;
     let dockerfile = dockerfile
         .ok_or_else(|| Failure::new(format!("the tar has no {name}"), "name the Dockerfile with --file"))?;
-    Ok(Found { context: Context::Walked(walked), dockerfile_name: name, dockerfile })
+    Ok(Found { context: Context::Walked(walked), dockerfile_name: name, dockerfile, ignore_file })
 }
 
 fn matcher(data: &[u8], name: &str) -> Result<Matcher, Failure> {
@@ -241,9 +255,7 @@ struct Looked {
 }
 
 fn look(folder: &Path, ignore_files: &[PathBuf]) -> Result<Looked, Failure> {
-    let found = ignore_files.iter().find(|path| path.is_file());
-    let data = found.map(|path| read_file(path)).transpose()?.unwrap_or_default();
-    let name = found.map(|path| path.display().to_string()).unwrap_or_default();
+    let (name, data) = read_first(ignore_files)?.unwrap_or_default();
     let (remembered, mut files) = (Remembered::of(folder), Files::begin());
     let table = remembered.table();
     let walked = walk::folder(folder, &matcher(&data, &name)?, &table, &mut files)?;

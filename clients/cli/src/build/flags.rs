@@ -29,6 +29,16 @@ pub enum ProgressKind {
     Quiet,
 }
 
+/// What is done with a Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum Call {
+    /// An image is built
+    #[default]
+    Build,
+    /// The Dockerfile is checked
+    Check,
+}
+
 /// `fluyt build`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -91,6 +101,9 @@ pub struct BuildCommand {
     /// Platform of the image; several make an index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub platform: Vec<String>,
+    /// What the Dockerfile may ask for: network.host, security.insecure, device or device=NAME; may be repeated
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
     /// Network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
@@ -106,6 +119,9 @@ pub struct BuildCommand {
     /// Memory limit of each RUN, as 512m
     #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<i64>,
+    /// Limit of memory and swap together, of each RUN; -1 for no limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited, allow_hyphen_values = true)]
+    pub memory_swap: Option<i64>,
     /// Microseconds of processor time in a period, of each RUN
     #[arg(long, value_name = "MICROS")]
     pub cpu_quota: Option<i64>,
@@ -118,6 +134,9 @@ pub struct BuildCommand {
     /// Processors that each RUN may use, as 0-1,3
     #[arg(long, value_name = "LIST")]
     pub cpuset_cpus: Option<String>,
+    /// Memory nodes that each RUN may use, as 0
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
     /// Size of /dev/shm of RUN
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub shm_size: Option<i64>,
@@ -157,20 +176,36 @@ pub struct BuildCommand {
     /// Only check the Dockerfile; exit code 1 if there are warnings
     #[arg(long)]
     pub check: bool,
+    /// What is done: build, or check as --check
+    #[arg(long, value_enum, default_value_t)]
+    pub call: Call,
+    /// What Docker's first builder kept between steps is not made here
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rm: Option<bool>,
+    /// The same
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub force_rm: Option<bool>,
     /// Folder, URL of a git repository, or `-` for a tar or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub context: String,
 }
 
 impl BuildCommand {
+    /// Nothing is built.
+    pub fn is_check(&self) -> bool {
+        self.check || self.call == Call::Check
+    }
+
     /// The limits that were given.
     pub fn resources(&self) -> Option<types::Resources> {
         let resources = types::Resources {
             memory_limit_bytes: self.memory,
+            memory_swap_limit_bytes: self.memory_swap,
             cpu_quota_micros: self.cpu_quota,
             cpu_period_micros: self.cpu_period,
             cpu_shares: self.cpu_shares,
             cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.clone().unwrap_or_default(),
             ..Default::default()
         };
         (resources != types::Resources::default()).then_some(resources)

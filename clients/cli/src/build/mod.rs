@@ -77,6 +77,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         pull: command.pull,
         network_mode: command.network.clone().unwrap_or_default(),
         user_namespace: command.userns,
+        entitlements: command.allow.clone(),
         extra_hosts: command.add_host.clone(),
         resources: command.resources(),
         rlimits: command.ulimit.clone(),
@@ -93,9 +94,10 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
             push,
         }),
         auths,
-        check_only: command.check,
+        check_only: command.is_check(),
         source_date: flags::source_date()?,
         is_filtered: true,
+        ignore_file: found.ignore_file,
         cache_sources: exchange::sources(&channel, &command.cache_from, is_quiet).await?,
         cache_to: in_registry
             .map(|cache| cache.reference().unwrap_or_default().to_owned())
@@ -119,7 +121,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     for warning in &result.warnings {
         eprintln!("warning: {}", render::printable(warning));
     }
-    if command.check {
+    if command.is_check() {
         if result.warnings.is_empty() {
             eprintln!("Check complete, no warnings found.");
         }

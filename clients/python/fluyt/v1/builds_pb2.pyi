@@ -317,6 +317,8 @@ class BuildImageRequest(_message.Message):
     CACHE_TO_SPEC_FIELD_NUMBER: _builtins.int
     AGENT_SESSION_ID_FIELD_NUMBER: _builtins.int
     KNOWN_HOSTS_FIELD_NUMBER: _builtins.int
+    ENTITLEMENTS_FIELD_NUMBER: _builtins.int
+    IGNORE_FILE_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -352,6 +354,10 @@ class BuildImageRequest(_message.Message):
     known_hosts: _builtins.bytes
     """OPTIONAL. Public keys of hosts for git over ssh, lines as of known_hosts(5), at most 256 KiB. Default: none, every
     host is refused.
+    """
+    ignore_file: _builtins.bytes
+    """OPTIONAL. The ignore file by which the caller has filtered the context, at most 512 KiB, for the build check
+    CopyIgnoredFile. Default: none, it is looked for in the context.
     """
     @_builtins.property
     def context(self) -> Global___BuildSource:
@@ -446,6 +452,14 @@ class BuildImageRequest(_message.Message):
     def cache_to_spec(self) -> Global___BuildCacheSpec:
         """OPTIONAL. What is written to `cache_to`. Default: every result, no cache mounts."""
 
+    @_builtins.property
+    def entitlements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. What the Dockerfile may ask for beyond the confinement of a step, where the engine's setting
+        `build_entitlements` permits it: `security.insecure` (RUN --security=insecure), `network.host` (RUN --network=host; the
+        `network_mode` host gives it), `device` (RUN --device), or one device, `device=vendor.com/class=name`, with
+        `,alias=NAME` in the place of the one that the Dockerfile calls NAME. Default: none.
+        """
+
     def __init__(
         self,
         *,
@@ -486,10 +500,12 @@ class BuildImageRequest(_message.Message):
         cache_to_spec: Global___BuildCacheSpec | None = ...,
         agent_session_id: _builtins.str = ...,
         known_hosts: _builtins.bytes = ...,
+        entitlements: _abc.Iterable[_builtins.str] | None = ...,
+        ignore_file: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache_to_spec", b"cache_to_spec", "context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date", "user_namespace", b"user_namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_session_id", b"agent_session_id", "annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "known_hosts", b"known_hosts", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_session_id", b"agent_session_id", "annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "entitlements", b"entitlements", "extra_hosts", b"extra_hosts", "ignore_file", b"ignore_file", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "known_hosts", b"known_hosts", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from fluytd.api.convert.operations import to_build_result, to_build_step, to_pla
 from fluytd.api.convert.values import from_timestamp, to_failure, to_timestamp
 from fluytd.builds.agents import MAX_KNOWN_HOSTS_BYTES, Ask, End
 from fluytd.builds.cache_packing import SentCache
+from fluytd.builds.entitlements import parse_entitlements
 from fluytd.builds.log import LogPiece
 from fluytd.builds.model import (
     MAX_ANNOTATIONS,
@@ -41,6 +42,7 @@ from fluytd.builds.model import (
     UploadedSource,
 )
 from fluytd.builds.ports import OfferedEntry
+from fluytd.containers.checks import check_extra_hosts, check_resources, check_rlimits
 from fluytd.containers.spec import RlimitSpec
 from fluytd.containers.user_ids import check_users
 from fluytd.errors import FieldInvalid, LimitExceeded
@@ -67,6 +69,12 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         raise FieldInvalid(field="network_mode", rule="must be default, none or host")
     users = from_users(message.user_namespace, USERS_FIELD)
     check_users(users, USERS_FIELD)
+    entitlements = parse_entitlements(message.entitlements)
+    resources = from_resources(message.resources)
+    check_resources(resources, "resources")
+    rlimits = tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits)
+    check_rlimits(rlimits, "rlimits")
+    check_extra_hosts(message.extra_hosts, "extra_hosts")
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -84,9 +92,10 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         pull=message.pull,
         network_mode=message.network_mode or "default",
         users=users,
+        entitlements=entitlements.with_host_network() if message.network_mode == "host" else entitlements,
         extra_hosts=tuple(message.extra_hosts),
-        resources=from_resources(message.resources),
-        rlimits=tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits),
+        resources=resources,
+        rlimits=rlimits,
         shm_size_bytes=message.shm_size_bytes,
         keeps_image=message.output.kind != _CACHE_ONLY,
         pushes=message.output.push,
@@ -95,6 +104,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         known_hosts=message.known_hosts,
         check_only=message.check_only,
         is_filtered=message.is_filtered,
+        ignore_file=message.ignore_file,
         source_date_seconds=_seconds(message),
         provenance=_provenance(message),
         sbom=message.sbom,

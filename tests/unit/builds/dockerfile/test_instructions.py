@@ -63,12 +63,12 @@ def test_every_flag_of_run() -> None:
     run = one(
         Run,
         "RUN --mount=type=cache,target=/c --mount=from=img,target=/i --network=none --security=insecure"
-        " --device=vendor.com/gpu=0,required --device=name=x/y=z a --b",
+        " --device=vendor.com/gpu=0,required --device=name=x/y=z --device=x/y=*,required=F a --b",
     )
     assert run.mounts == ("type=cache,target=/c", "from=img,target=/i")
     assert run.mount_origins == ("", "img")
     assert (run.network, run.security) == ("none", "insecure")
-    assert run.devices == (Device("vendor.com/gpu=0", is_required=True), Device("x/y=z"))
+    assert run.devices == (Device("vendor.com/gpu=0", is_required=True), Device("x/y=z"), Device("x/y=*"))
     assert run.command.words == ("a --b",)
 
 
@@ -166,6 +166,9 @@ def test_triggers_are_kept_as_written(text: str, trigger: str) -> None:
         ("RUN --mount='type=bind,\"src=a' b", 14, "is not closed"),
         ("RUN --mount= a", 1, "an empty value"),
         ("RUN --device=required a", 14, "--device has no name"),
+        ("RUN --device=x/y=z,required=maybe a", 14, "required is true or false"),
+        ("RUN --device=x/y=z,optional a", 14, "no option of --device"),
+        ("RUN --security=insecure --security=insecure a", 25, "stands twice"),
         ("CMD --x a", 5, "CMD takes no flags"),
         ("ENV --x A=1", 5, "ENV has no flag"),
         ("ARG --x A=1", 5, "ARG has no flag"),

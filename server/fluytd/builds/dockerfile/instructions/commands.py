@@ -10,7 +10,7 @@ from fluytd.builds.dockerfile.instructions.entry import Entry
 from fluytd.builds.dockerfile.mistakes import Mistake, perhaps
 from fluytd.builds.dockerfile.model import Cmd, Device, Entrypoint, HealthCheck, Network, Run, Security, Shell
 from fluytd.builds.dockerfile.mounts import check_mount, comma_fields
-from fluytd.builds.dockerfile.text import split_once, strip
+from fluytd.builds.dockerfile.text import parse_bool, split_once, strip
 
 _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
@@ -51,8 +51,11 @@ def _device(value: str) -> Device:
     name, is_required = "", False
     for field in comma_fields(value):
         key, separator, text = field.partition("=")
-        if key.lower() == "required" and (not separator or text in {"true", "false"}):
-            is_required = text != "false"
+        if key.lower() == "required":
+            is_asked = parse_bool(text) if separator else True
+            if is_asked is None:
+                raise Mistake(f"required is true or false, not {text!r}", "write required or required=false", value)
+            is_required = is_asked
         elif key.lower() == "name" and separator and not name:
             name = text
         elif not name:
