@@ -49,6 +49,7 @@ from fluytd.errors.containers import (
     CgroupBusy,
     CgroupLimitRejected,
     ContainerAmbiguous,
+    ContainerNotEnding,
     ContainerNotFound,
     ContainerWrongState,
     CursorInvalid,
@@ -134,6 +135,7 @@ from fluytd.errors.storage import (
 )
 from fluytd.errors.volumes import (
     BindSourceNotFound,
+    MountSourceUnresponsive,
     VolumeDriverFailed,
     VolumeDriverNotFound,
     VolumeExists,
@@ -171,6 +173,7 @@ __all__ = [
     "Code",
     "Conflict",
     "ContainerAmbiguous",
+    "ContainerNotEnding",
     "ContainerNotFound",
     "ContainerWrongState",
     "ContentOrphaned",
@@ -213,6 +216,7 @@ __all__ = [
     "LimitExceeded",
     "LogNotKept",
     "ManifestInvalid",
+    "MountSourceUnresponsive",
     "NameInUse",
     "NetworkAmbiguous",
     "NetworkExists",
