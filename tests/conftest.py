@@ -79,6 +79,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "quota-ext4": lambda: has_project_quota("ext4"),
     "quota-xfs": lambda: has_project_quota("xfs"),
     "nfs": has_nfs,
+    "fuse": lambda: os.geteuid() == 0 and Path("/dev/fuse").exists(),
     "apparmor": probe.has_apparmor,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "sshd": lambda: Path("/usr/sbin/sshd").exists() and _program("ssh-agent")(),

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::exec::{Exec, Execs};
 use crate::exit_record::{read_exit_record, ExitRecord};
 use crate::peer;
 use crate::start::ExecStart;
+use crate::strays;
 use crate::wire::{Report, Request, Running, PROTOCOL_VERSION};
 
 /// How long a message waits for room in the supervisor's queue.
@@ -61,6 +63,7 @@ pub struct Supervisor {
     execs: Mutex<Execs>,
     hold: Mutex<Option<u64>>,
     state: Mutex<ExitState>,
+    is_killed: AtomicBool,
 }
 
 impl Supervisor {
@@ -107,6 +110,7 @@ impl Supervisor {
             execs: Mutex::default(),
             hold: Mutex::new(None),
             state: Mutex::new(ExitState::Running),
+            is_killed: AtomicBool::new(false),
         })
     }
 
@@ -351,6 +355,16 @@ impl Supervisor {
         self.tell(&Request::CloseStdin)
     }
 
+    /// Whatever in the container waits for a server whose file system the engine has mounted there is told EIO, again and
+    /// again for some seconds until its process has ended; data that was not written yet is lost. Never blocks.
+    ///
+    /// # Errors
+    /// `IO_FAILED` if the supervisor cannot be told; one that has ended needs no telling.
+    pub fn force_servers(&self) -> Result<(), ControlError> {
+        self.check_owner()?;
+        self.tell(&Request::ForceServers)
+    }
+
     /// Log segments from `segment` on are kept until the hold moves or ends (None, drop, or this process's death). When
     /// the log is at its bound, the container's writes wait. A hold that does not move costs nothing.
     ///
@@ -389,6 +403,7 @@ impl Supervisor {
     /// `IO_FAILED` if the kernel refuses.
     pub fn kill_supervisor(&self) -> Result<(), ControlError> {
         self.check_owner()?;
+        self.is_killed.store(true, Ordering::Relaxed);
         sys::pidfd::kill(&self.supervisor)
             .map_err(|errno| IoError::new("pidfd_send_signal", "", errno.raw_os_error()).into())
     }
@@ -429,8 +444,12 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // Reaps it if it is our child and has ended; else there is nothing to do.
-        let _ = sys::pidfd::try_wait(&self.supervisor);
+        if self.is_killed.load(Ordering::Relaxed) {
+            strays::leave(&self.supervisor);
+        } else {
+            // Reaps it if it is our child and has ended; else there is nothing to do.
+            let _ = sys::pidfd::try_wait(&self.supervisor);
+        }
     }
 }
 

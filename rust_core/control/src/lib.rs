@@ -12,7 +12,7 @@
 //!   │ ◀────────── Exec + spool, pidfd, stdin     │ copies output to the spool
 //!   │ ◀────────────────────────────── ExecOutput │
 //!   │ ExecTake ────────────────────────────────▶ │ reads on
-//!   │ CloseStdin, HoldLog ─────────────────────▶ │ copies output to the log
+//!   │ CloseStdin, HoldLog, ForceServers ───────▶ │ copies output to the log
 //!   │                                            │ ◀───────────────────────── exit
 //!   │ ◀───────────────────────────────── Exited  │ writes the exit record before
 //! ```
@@ -30,6 +30,7 @@ mod ready;
 pub mod rundir;
 pub mod spool;
 pub mod start;
+mod strays;
 pub mod wire;
 
 pub use error::ControlError;

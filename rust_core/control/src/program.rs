@@ -19,12 +19,16 @@ use sys::executing::{self, Execution};
 
 use crate::error::ControlError;
 use crate::handle::timespec;
+use crate::strays;
 use crate::wire::PROTOCOL_VERSION;
 
 /// The program's name, as it stands in its argv and answer.
 const NAME: &str = "fluyt-supervisor";
 /// How long the program may take to tell its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a killed supervisor is waited for. One that waits for a file system in a way that nothing ends is left to the
+/// kernel.
+const KILLED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read.
 const MAX_VERSION_BYTES: usize = 128;
 
@@ -77,6 +81,7 @@ impl Program {
         stdin: OwnedFd,
         has_users: bool,
     ) -> Result<SpawnedSupervisor, ControlError> {
+        strays::reap();
         let refused = |errno: Errno| IoError::new("execve", &self.path, errno.raw_os_error());
         let terminated = |bytes: &[u8]| CString::new(bytes).map_err(|_| refused(Errno::INVAL));
         let args: Vec<CString> = [NAME, container_id]
@@ -179,9 +184,11 @@ impl SpawnedSupervisor {
 impl Drop for SpawnedSupervisor {
     fn drop(&mut self) {
         if let Some(pidfd) = self.pidfd.take() {
-            // Both fail only if it has ended, which is what is wanted.
+            // Fails only if it has ended, which is what is wanted.
             let _ = sys::pidfd::kill(&pidfd);
-            let _ = sys::pidfd::wait(&pidfd);
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            let _ = poll(&mut ended, Some(&timespec(KILLED_TIMEOUT)));
+            strays::leave(&pidfd);
         }
     }
 }

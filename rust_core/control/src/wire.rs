@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_record::ExitRecord;
 
 /// Version of the messages, of the plan, and of the exit record.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 /// Longest message; what is longer (the plan) travels in a sealed memory file.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest plan. The kernel takes at most 6 MiB of arguments and environment. Source: execve(2), ARG_MAX.
@@ -49,6 +49,9 @@ pub enum Request {
     },
     /// Give up the write end of the container's stdin.
     CloseStdin,
+    /// End what waits for servers whose file systems are mounted in the container, as umount(2) with MNT_FORCE does, until
+    /// the container's process has ended. Data that was not written yet is lost.
+    ForceServers,
     /// Keep log segments from this one on for this connection; None ends the hold.
     HoldLog {
         /// The lowest segment that is still needed.

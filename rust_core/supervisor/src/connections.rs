@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use control::peer;
 use control::wire::{Report, Request, Running};
+use process::ServerMounts;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
@@ -41,6 +42,7 @@ pub struct Connections {
     own: OwnedFd,
     stdin: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    server_mounts: ServerMounts,
     open: Vec<Connection>,
     next_number: u64,
 }
@@ -60,8 +62,9 @@ impl Connections {
         own: OwnedFd,
         stdin: Option<OwnedFd>,
         terminal: Option<OwnedFd>,
+        server_mounts: ServerMounts,
     ) -> Self {
-        Self { listener, init, own, stdin, terminal, open: Vec::new(), next_number: 0 }
+        Self { listener, init, own, stdin, terminal, server_mounts, open: Vec::new(), next_number: 0 }
     }
 
     /// The process whose end ends all.
@@ -128,6 +131,7 @@ impl Connections {
                     served.has_moved = true;
                 }
                 Ok(Some((Request::CloseStdin, _))) => self.stdin = None,
+                Ok(Some((Request::ForceServers, _))) => self.server_mounts.force(self.init.as_fd()),
                 Ok(Some((Request::Exec { id, open_stdin, is_held }, mut fds))) => {
                     execs.begin(self.init.as_fd(), id.clone(), fds.pop(), open_stdin);
                     if let Some(exec) = execs.find(&id) {

@@ -25,6 +25,8 @@ use rustix::io::Errno;
 
 /// The name in /proc/<pid>/comm, 15 bytes at most.
 const COMM: &std::ffi::CStr = c"fluyt-super";
+/// The argument that asks it to look at a path of the host, and nothing else.
+const LOOK: &str = "--look";
 /// What the kernel is asked not to kill before it has killed most others.
 const OOM_SCORE_ADJ: &[u8] = b"-999";
 
@@ -37,10 +39,22 @@ fn main() -> ExitCode {
         println!("{}", control::version_line());
         return ExitCode::SUCCESS;
     }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == LOOK) {
+        return look(std::env::args_os().nth(2).unwrap_or_default());
+    }
     match detach().and_then(supervise) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever started it sees the connection end, and has been told why where that was possible.
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Whether the path leads to something, as an exit code: 0, or the number of the error. Whoever asks can give up waiting;
+/// the daemon itself would be held up by a file system that does not answer, and could not even end.
+fn look(path: std::ffi::OsString) -> ExitCode {
+    match rustix::fs::stat(path) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(errno) => u8::try_from(errno.raw_os_error()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 

@@ -10,7 +10,7 @@ use control::{peer, rundir};
 use errors::IoError;
 use logs::{JournalSpec, JournalWriter, LogLimits, LogWriter, LogsError};
 use process::spec::{CgroupJoin, Network};
-use process::{Spec, StartFailure, Stdio, Step};
+use process::{ServerMounts, Spec, StartFailure, Stdio, Step};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::PidfdFlags;
@@ -226,7 +226,14 @@ impl Prepared {
         Ok(Container {
             running,
             first_hold: self.is_held.then(|| self.log.segment()),
-            connections: Connections::new(self.listener, init.pidfd, own, stdin, init.terminal),
+            connections: Connections::new(
+                self.listener,
+                init.pidfd,
+                own,
+                stdin,
+                init.terminal,
+                ServerMounts::of(spec, init.pid),
+            ),
             execs: Execs::new(
                 execs_own,
                 spec.cgroup.clone(),

@@ -125,6 +125,9 @@ class Supervisor:
     def close_stdin(self) -> None:
         """The supervisor gives up its end, so that the process reads EOF once no client holds one; idempotent. A terminal
         is sent the character that ends its input, and stays."""
+    def force_servers(self) -> None:
+        """Whatever in the container waits for a server whose file system the engine has mounted there is told EIO, for some
+        seconds, until its process has ended; data that was not written yet is lost. Never blocks. Raises IO_FAILED."""
     def hold_log(self, segment: int | None) -> None:
         """Log segments from `segment` on are kept until the hold moves or ends (None, `close`, or this process's death);
         when the log is at its bound, the container's writes wait."""

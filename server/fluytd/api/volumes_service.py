@@ -32,10 +32,10 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         self, request: volumes_pb2.CreateVolumeRequest, context: Any
     ) -> volumes_pb2.CreateVolumeResponse:
         volume = await self._volumes.create(convert.from_create(request))
-        return volumes_pb2.CreateVolumeResponse(volume=self._message(volume))
+        return volumes_pb2.CreateVolumeResponse(volume=await self._message(volume))
 
     async def GetVolume(self, request: volumes_pb2.GetVolumeRequest, context: Any) -> volumes_pb2.GetVolumeResponse:
-        return volumes_pb2.GetVolumeResponse(volume=self._message(self._volumes.get(_given(request.name))))
+        return volumes_pb2.GetVolumeResponse(volume=await self._message(self._volumes.get(_given(request.name))))
 
     async def ListVolumes(
         self, request: volumes_pb2.ListVolumesRequest, context: Any
@@ -43,7 +43,7 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
         after = from_page_token(request.page_token)
         response, size_bytes = volumes_pb2.ListVolumesResponse(), 0
-        for shown in self._volumes.list(convert.from_filter(request.filter)):
+        for shown in await self._volumes.list(convert.from_filter(request.filter)):
             if after and shown.volume.name <= after:
                 continue
             if len(response.volumes) == limit or size_bytes > MAX_PAGE_BYTES:
@@ -68,13 +68,13 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         volume = await self._volumes.rename(
             _given(request.name), request.new_name, expected_version=request.expected_version
         )
-        return volumes_pb2.RenameVolumeResponse(volume=self._message(volume))
+        return volumes_pb2.RenameVolumeResponse(volume=await self._message(volume))
 
     async def CloneVolume(
         self, request: volumes_pb2.CloneVolumeRequest, context: Any
     ) -> volumes_pb2.CloneVolumeResponse:
         volume = await self._volumes.clone(_given(request.source, "source"), request.name, dict(request.labels))
-        return volumes_pb2.CloneVolumeResponse(volume=self._message(volume))
+        return volumes_pb2.CloneVolumeResponse(volume=await self._message(volume))
 
     async def ExportVolume(
         self, request: volumes_pb2.ExportVolumeRequest, context: Any
@@ -98,7 +98,7 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
             volume, count = await self._volumes.import_archive(_given(first.options.name, "options.name"), archive.fd)
         finally:
             archive.close()
-        return volumes_pb2.ImportVolumeResponse(volume=self._message(volume), entry_count=count)
+        return volumes_pb2.ImportVolumeResponse(volume=await self._message(volume), entry_count=count)
 
     async def PruneVolumes(
         self, request: volumes_pb2.PruneVolumesRequest, context: Any
@@ -107,8 +107,8 @@ class VolumeServicer(volumes_pb2_grpc.VolumeServiceServicer):
         pruned = await self._volumes.prune(wanted, has_all=request.all, dry_run=request.dry_run)
         return volumes_pb2.PruneVolumesResponse(deleted=pruned.names, reclaimed_bytes=pruned.reclaimed_bytes)
 
-    def _message(self, volume: Volume) -> volumes_pb2.Volume:
-        return convert.to_volume(self._volumes.show(volume))
+    async def _message(self, volume: Volume) -> volumes_pb2.Volume:
+        return convert.to_volume(await self._volumes.show(volume))
 
 
 def _given(name: str, field: str = "name") -> str:

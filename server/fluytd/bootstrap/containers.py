@@ -22,6 +22,7 @@ from fluytd.containers.directories import ContainerDirectories, NameSources
 from fluytd.containers.files import ContainerFiles
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
+from fluytd.containers.mount_sources import MountSources
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.scopes import Scopes
 from fluytd.containers.service import ContainerService
@@ -98,6 +99,7 @@ async def container_parts_of(
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
+    service.ctx.sources = volumes.ctx.sources = MountSources(base.config.supervisor_path, base.workers)
     return ContainerParts(
         service=service,
         networks=networks,

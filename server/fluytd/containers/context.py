@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from fluytd.clock import Clock
 from fluytd.containers.model import Container
-from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
+from fluytd.containers.ports import Directories, Images, MountSources, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, Runtime
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.spec import ContainerSpec, LogDriver, NetworkMode
@@ -62,6 +62,8 @@ class Context:
     probe: Probe | None = None
     #: None where this engine has no volumes: who asks for one is refused then, and what an image asks is passed over.
     volumes: Volumes | None = None
+    #: None where what is to be mounted is trusted to answer.
+    sources: MountSources | None = None
     #: None where this engine bounds no writable layer.
     quotas: Quotas | None = None
     #: Called when a process has been executed, or was found running by a new daemon.

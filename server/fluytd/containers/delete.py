@@ -9,7 +9,7 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.release import released
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
+from fluytd.errors import ContainerNotEnding, ContainerNotFound, ContainerWrongState, EngineError
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,8 @@ async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bo
     `removes_volumes`: its anonymous volumes go too, but for those that another container has.
 
     Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then),
-    CGROUP_BUSY, IO_FAILED (it stays DELETING and can be deleted again).
+    CONTAINER_NOT_ENDING (it was killed, and is removed by this daemon as soon as it has ended), CGROUP_BUSY, IO_FAILED
+    (it stays DELETING and can be deleted again).
     """
     async with entry.lock:
         container = entry.container
@@ -29,20 +30,25 @@ async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bo
             if not force:
                 allowed = sorted(state.value for state in model.DELETABLE)
                 raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
-            await stop.kill_and_wait(ctx, entry)
+            try:
+                await stop.kill_and_wait(ctx, entry)
+            except ContainerNotEnding:
+                entry.is_removed_at_end = True
+                entry.removes_volumes |= removes_volumes
+                raise
         entry.cancel_restart()
         return await destroy(ctx, entry, is_counted=True, removes_volumes=removes_volumes)
 
 
 async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
-    """An `auto_remove` container is gone, once all who read its output have it."""
+    """A container that is not to outlive its run is gone, once all who read its output have it."""
     await run.readers_gone()
     async with entry.lock:
         if entry.removed.is_set() or entry.run not in (None, run) or entry.container.is_live:
             return
         ctx.table.remember(await run.final())
         try:
-            await destroy(ctx, entry, is_counted=False)
+            await destroy(ctx, entry, is_counted=False, removes_volumes=entry.removes_volumes)
         except EngineError as error:
             _log.error("container %s: its removal failed: %s", entry.container.id, error)
 

@@ -87,10 +87,14 @@ async def release(ctx: Context, container: Container, *, removes_anonymous: bool
 
 
 async def attach(ctx: Context, container: Container) -> dict[str, str]:
-    """See `ports.Volumes.attach`; nothing is done for a container without volumes."""
-    if ctx.volumes is None or not container.resolved.volumes:
-        return {}
-    return await ctx.volumes.attach(container)
+    """See `ports.Volumes.attach`; nothing is done for a container without volumes. What is to be mounted of the host
+    answers; raises MOUNT_SOURCE_UNRESPONSIVE besides."""
+    sources: dict[str, str] = {}
+    if ctx.volumes is not None and container.resolved.volumes:
+        sources = await ctx.volumes.attach(container)
+    if ctx.sources is not None:
+        await ctx.sources.check(container, sources)
+    return sources
 
 
 async def detach(ctx: Context, container: Container) -> None:

@@ -19,6 +19,14 @@ from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials
 
 
+class MountSources(Protocol):
+    """Looks at places of the host before they are mounted."""
+
+    async def check(self, container: Container, sources: Mapping[str, str]) -> None:
+        """Every place that is to be mounted in it and lies on a file system which may not answer has answered.
+        `sources`: what `Volumes.attach` told. Raises MOUNT_SOURCE_UNRESPONSIVE."""
+
+
 class Volumes(Protocol):
     """Volumes, as containers need them."""
 

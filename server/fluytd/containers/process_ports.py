@@ -181,6 +181,10 @@ class Process(Protocol):
     def close_stdin(self) -> None:
         """The supervisor gives up its write end. Idempotent."""
 
+    def force_servers(self) -> None:
+        """What waits in it for servers of mounted file systems is told EIO until it has ended; data that was not
+        written yet is lost. Never blocks. Raises IO_FAILED."""
+
     def hold_log(self, segment: int | None) -> None:
         """Segments from this one on are kept, the process waits at the bound; None ends the hold."""
 
@@ -289,7 +293,7 @@ class Runtime(Protocol):
         """Its process has been executed; its run directory is there. `joined`: those of `namespaces.others`, in order.
         `is_held`: its output is kept from the first byte on, until `Process.hold_log` moves or ends that. On failure
         nothing is left. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED, FIELD_INVALID,
-        KERNEL_FEATURE_MISSING, CDI_DEVICE_UNAVAILABLE, STORAGE_FULL, IO_FAILED. Blocking."""
+        KERNEL_FEATURE_MISSING, CDI_DEVICE_UNAVAILABLE, VOLUME_SERVER_UNREACHABLE, STORAGE_FULL, IO_FAILED. Blocking."""
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:
         """A further process is on its way beside `process`; its news tell what comes of it. Raises SUPERVISOR_LOST,
@@ -307,6 +311,9 @@ class Runtime(Protocol):
 
     def kill_group(self, container_id: str) -> None:
         """Every process of the container is killed. Idempotent. Blocking."""
+
+    def waiting(self, container_id: str) -> str:
+        """Processes of the container and what each waits for in the kernel, as a text; a few of them. Blocking."""
 
     def freeze(self, container_id: str) -> None:
         """No process of the container runs until `thaw`. Idempotent. Raises CGROUP_BUSY (some process would not stop in

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers import facts, model
@@ -12,9 +13,20 @@ from fluytd.containers.release import released
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, ProcessNotFound
+from fluytd.containers.volume_mounts import server_of
+from fluytd.errors import (
+    ContainerNotEnding,
+    ContainerNotFound,
+    ContainerWrongState,
+    EngineError,
+    ProcessNotFound,
+)
 
 _log = logging.getLogger(__name__)
+
+#: How long a killed container may take to end. Its processes cannot refuse, but wait for a file system that does not
+#: answer, out of reach of signals.
+KILLED_SECONDS: Final = 10.0
 
 _KILLABLE = model.EXECUTED
 
@@ -39,7 +51,8 @@ async def stop(
         only: nothing is done unless this run is the present one and nobody has paused or stopped it.
         is_restarting: the caller starts it again afterwards; so does a daemon that finds it ended so.
 
-    Raises CONTAINER_NOT_FOUND, IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
+    Raises CONTAINER_NOT_FOUND, CONTAINER_NOT_ENDING (KILLED_SECONDS after it was killed; it ends once it can),
+    IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
     kill or a forced deletion gets through.
     """
     async with entry.lock:
@@ -64,12 +77,11 @@ async def stop(
         _send(ctx, entry, run, number)
         if not is_thawed:
             await _thaw(ctx, entry, run)
-    if timeout >= 0:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(run.recorded.wait(), timeout / 1000 if timeout else None)
-        if not run.ended.is_set():
-            failpoints.hit("container.stop.kill")
-            _send(ctx, entry, run, SIGKILL)
+    if timeout > 0 and not await _has_ended(run, timeout / 1000) and not run.ended.is_set():
+        failpoints.hit("container.stop.kill")
+        _send(ctx, entry, run, SIGKILL)
+    if timeout >= 0 and not await _has_ended(run, KILLED_SECONDS):
+        await _raise_not_ending(ctx, entry, run)
     final = await run.final()
     if entry.release is not None:
         with contextlib.suppress(Exception):  # told by the next start or deletion, which tries again
@@ -128,7 +140,11 @@ async def kill_unhealthy(ctx: Context, entry: Entry, run: Run) -> None:
 
 
 async def kill_and_wait(ctx: Context, entry: Entry) -> None:
-    """A live container has ended. The caller holds the lock; the end needs none."""
+    """A live container has ended; what it waits for of servers that went away is given up. The caller holds the lock;
+    the end needs none.
+
+    Raises CONTAINER_NOT_ENDING. No await comes between that and the moment in which it is known not to have ended.
+    """
     run = entry.run
     if run is None:
         return
@@ -139,8 +155,40 @@ async def kill_and_wait(ctx: Context, entry: Entry) -> None:
     _send(ctx, entry, run, SIGKILL)
     if not is_thawed:
         await _thaw(ctx, entry, run)
-    await run.recorded.wait()
+    if not await _has_ended(run, KILLED_SECONDS):
+        if _has_servers_alone(ctx, entry):
+            _log.warning("container %s: what waits for servers of its volumes is ended", entry.container.id)
+            run.process.force_servers()
+            await _has_ended(run, KILLED_SECONDS)
+        await _raise_not_ending(ctx, entry, run)
     await released(ctx, entry)
+
+
+async def _has_ended(run: Run, seconds: float) -> bool:
+    """Whether it came to its end within this time."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(run.recorded.wait(), seconds)
+    return run.recorded.is_set()
+
+
+async def _raise_not_ending(ctx: Context, entry: Entry, run: Run) -> None:
+    """Raises CONTAINER_NOT_ENDING unless it has ended at last."""
+    detail = await ctx.workers.run(ctx.runtime.waiting, entry.container.id)
+    if not run.recorded.is_set():
+        raise ContainerNotEnding(id=entry.container.id, detail=detail)
+
+
+def _has_servers_alone(ctx: Context, entry: Entry) -> bool:
+    """It has file systems of servers, and no other live container has one of these: what is ended for one is ended for
+    all, since the kernel mounts an export once."""
+    wanted = _exports(entry.container)
+    others = [one.container for one in ctx.table if one is not entry and one.container.is_live]
+    return bool(wanted) and not any(wanted & _exports(other) for other in others)
+
+
+def _exports(container: Container) -> set[str]:
+    volumes = [one for one in container.resolved.volumes if one.driver == "local"]
+    return {one.driver_options["device"] for one in volumes if server_of(one.driver_options) is not None}
 
 
 async def _leave_alone(ctx: Context, entry: Entry) -> None:

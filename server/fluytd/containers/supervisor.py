@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,17 @@ from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLi
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.containers.scopes import Scopes
 from fluytd.containers.units import place_of
+from fluytd.containers.volume_mounts import server_of
 from fluytd.containers.waiting import WaitingSupervisors
-from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, IoFailed, KernelFeatureMissing
+from fluytd.errors import (
+    ContainerNotFound,
+    EngineError,
+    FieldInvalid,
+    IoFailed,
+    KernelFeatureMissing,
+    SupervisorLost,
+    VolumeServerUnreachable,
+)
 
 #: A start that takes longer is broken off; far above what a slow disk or a loaded host needs.
 START_TIMEOUT_MILLIS: Final = 30_000
@@ -29,6 +39,8 @@ READY_SUPERVISORS: Final = 4
 SUPERVISOR_EXIT_TIMEOUT_MILLIS: Final = 2_000
 #: How long the last process of a killed group may take to go.
 GROUP_EXIT_TIMEOUT_MILLIS: Final = 5_000
+#: Processes of one that does not end that are told of.
+MAX_WAITING_TOLD: Final = 4
 
 _PRIVATE: Final = 0o700
 _log = logging.getLogger(__name__)
@@ -139,10 +151,13 @@ class CoreRuntime:
         except OSError as error:
             raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
         failpoints.hit("container.start.process")
+        begin = time.monotonic()
         try:
             started = self._start(container, spec, joined)
-        except BaseException:
+        except BaseException as error:
             host.remove_tree(paths.run_dir)
+            if isinstance(error, SupervisorLost) and time.monotonic() - begin >= START_TIMEOUT_MILLIS / 1000:
+                _blame_server(container, error)
             raise
         failpoints.hit("container.start.executed")
         return started
@@ -251,6 +266,13 @@ class CoreRuntime:
         _check_name(container_id)
         cgroup.kill(*self._place(container_id))
 
+    def waiting(self, container_id: str) -> str:
+        """See `ports.Runtime.waiting`."""
+        _check_name(container_id)
+        found = cgroup.process_ids(*self._place(container_id))
+        # Nothing is read of their memory, for which one might have to wait as they do.
+        return "; ".join(_waits_in(pid) for pid in found[:MAX_WAITING_TOLD]) or "no process of it is found"
+
     def freeze(self, container_id: str) -> None:
         """See `ports.Runtime.freeze`."""
         _check_name(container_id)
@@ -316,6 +338,26 @@ class CoreRuntime:
     def list_run_dirs(self) -> list[str]:
         """See `ports.Runtime.list_run_dirs`."""
         return [entry.name for entry in os.scandir(self._run_dirs)]
+
+
+def _blame_server(container: Container, lost: SupervisorLost) -> None:
+    """Raises VOLUME_SERVER_UNREACHABLE if a volume has a server, for which the supervisor has waited."""
+    for volume in container.resolved.volumes:
+        server = server_of(volume.driver_options) if volume.driver == "local" else None
+        if server is not None:
+            seconds = START_TIMEOUT_MILLIS / 1000
+            detail = f"it takes connections, and the mount did not come about within {seconds:g} s"
+            raise VolumeServerUnreachable(volume=volume.name, server=server.host, detail=detail) from lost
+
+
+def _waits_in(pid: int) -> str:
+    """What a process waits for: its name, its state and the place in the kernel. Source: proc_pid_wchan(5)."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition(" (")[2].rpartition(") ")
+        where = Path(f"/proc/{pid}/wchan").read_text(errors="replace").strip("0\n")
+    except OSError:
+        return f"process {pid} has ended meanwhile"
+    return f"process {pid} ({name}) is in state {rest[:1]}" + (f", in {where}" if where else "")
 
 
 def _no_networks(container: Container, namespace: Namespace) -> None:

@@ -21,6 +21,8 @@ _KEYS: Final = frozenset({"type", "device", "o", "size"})
 _OF_SERVERS: Final = frozenset({"nfs", "nfs4", "cifs"})
 #: Of NFS 4, and of what tells where the services of NFS 3 listen.
 _NFS_PORT, _RPCBIND_PORT, _SMB_PORT = 2049, 111, 445
+#: The services at these ports, as (program, version). Source: RFC 5531, RFC 1833, RFC 1813, RFC 7530.
+_NFS4, _NFS3, _RPCBIND, _MOUNT = (100003, 4), (100003, 3), (100000, 2), (100005, 3)
 #: Options by which a mount that the engine makes for itself ends with an error some 30 s after its server has gone; the
 #: kernel waits for ever else. Source: nfs(5), "soft", "timeo", "retrans".
 _ENDING: Final = ("soft", "timeo=100", "retrans=1")
@@ -33,6 +35,8 @@ class Server:
     host: str
     #: Where it listens; 0: not known, or not by TCP.
     port: int
+    #: The program of ONC RPC, and its version, that is at the port; None: another protocol is spoken there.
+    program: tuple[int, int] | None = None
 
 
 def server_of(options: Mapping[str, str]) -> Server | None:
@@ -48,10 +52,18 @@ def server_of(options: Mapping[str, str]) -> Server | None:
         return Server(pairs["addr"], 0)
     version = pairs.get("vers", pairs.get("nfsvers", ""))
     is_v4 = kind == "nfs4" or version.startswith("4") or any(word.startswith("v4") for word in words)
-    known = _SMB_PORT if kind == "cifs" else _NFS_PORT if is_v4 else _RPCBIND_PORT
-    port = pairs.get("port") or ("" if is_v4 else pairs.get("mountport")) or str(known)
-    # What is no port the kernel refuses in its own words.
-    return Server(pairs["addr"], int(port) if port.isascii() and port.isdecimal() and int(port) < 65536 else 0)
+    if kind == "cifs":
+        port, program = pairs.get("port") or str(_SMB_PORT), None
+    elif is_v4 or pairs.get("port"):
+        port, program = pairs.get("port") or str(_NFS_PORT), _NFS4 if is_v4 else _NFS3
+    elif pairs.get("mountport"):
+        port, program = pairs["mountport"], _MOUNT
+    else:
+        port, program = str(_RPCBIND_PORT), _RPCBIND
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        # What is no port the kernel refuses in its own words.
+        return Server(pairs["addr"], 0)
+    return Server(pairs["addr"], int(port), program)
 
 
 def with_address(options: Mapping[str, str], address: str) -> dict[str, str]:
@@ -90,6 +102,19 @@ def check_local_options(options: Mapping[str, str], at: str) -> None:
         raise FieldInvalid(field=at, rule="type none needs `bind` or `rbind` among o")
     if {"bind", "rbind"} & set(words) and not options["device"].startswith("/"):
         raise FieldInvalid(field=at, rule="the device of a bind must be an absolute path")
+
+
+def bind_source(mount: MountedVolume, sources: Mapping[str, str]) -> str | None:
+    """The place of the host outside the data root that is bound into a container; None if there is none. `sources` as
+    in `volume_mount`."""
+    if mount.driver != "local":
+        return sources.get(mount.volume_id)
+    return bound_device(mount.driver_options)
+
+
+def bound_device(options: Mapping[str, str]) -> str | None:
+    """The place of the host that the options of a volume bind; None if they say something else."""
+    return options.get("device") if {"bind", "rbind"} & {*_words(options)} else None
 
 
 def volume_mount(mount: MountedVolume, volumes_dir: str, sources: Mapping[str, str]) -> core.Mount:

@@ -51,6 +51,7 @@ from fluytd.errors.containers import (
     CgroupBusy,
     CgroupLimitRejected,
     ContainerAmbiguous,
+    ContainerNotEnding,
     ContainerNotFound,
     ContainerWrongState,
     CursorInvalid,
@@ -136,6 +137,7 @@ from fluytd.errors.storage import (
 )
 from fluytd.errors.volumes import (
     BindSourceNotFound,
+    MountSourceUnresponsive,
     VolumeDriverFailed,
     VolumeDriverNotFound,
     VolumeExists,
@@ -175,6 +177,7 @@ __all__ = [
     "Code",
     "Conflict",
     "ContainerAmbiguous",
+    "ContainerNotEnding",
     "ContainerNotFound",
     "ContainerWrongState",
     "ContentOrphaned",
@@ -217,6 +220,7 @@ __all__ = [
     "LimitExceeded",
     "LogNotKept",
     "ManifestInvalid",
+    "MountSourceUnresponsive",
     "NameInUse",
     "NetworkAmbiguous",
     "NetworkExists",

@@ -135,6 +135,17 @@ class CgroupBusy(
     """A control group that could not be removed in time."""
 
 
+class ContainerNotEnding(
+    Upstream,
+    reason="CONTAINER_NOT_ENDING",
+    keys="id detail",
+    text="container {id} was killed and has not ended: {detail}",
+    next_step="Bring back what they wait for, most often the server or program of a mounted file system, or unmount it"
+    " with force: the processes end then. A forced removal is completed by itself as soon as they have.",
+):
+    """A container whose processes wait in the kernel, where no signal reaches them."""
+
+
 class ProcessNotFound(
     WrongState,
     reason="PROCESS_NOT_FOUND",

@@ -63,6 +63,16 @@ class VolumeServerUnreachable(
     """A server of a network file system whose name has no address, or that does not answer."""
 
 
+class MountSourceUnresponsive(
+    Upstream,
+    reason="MOUNT_SOURCE_UNRESPONSIVE",
+    keys="path file_system seconds",
+    text="{path}, on a file system of type {file_system}, gave no answer within {seconds} s",
+    next_step="See that the server or program of that file system runs and answers, then repeat.",
+):
+    """A file or directory of the host that is to be mounted, on a file system that does not answer."""
+
+
 class BindSourceNotFound(
     NotFound,
     reason="BIND_SOURCE_NOT_FOUND",

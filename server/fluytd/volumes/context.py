@@ -10,7 +10,7 @@ from fluytd.errors import VolumeInUse
 from fluytd.host.ports import Quotas
 from fluytd.volumes.meter import VolumeMeter
 from fluytd.volumes.model import Volume
-from fluytd.volumes.ports import Holders, VolumeDirectories, VolumeDrivers, VolumeHolder, VolumeRecords
+from fluytd.volumes.ports import Holders, Sources, VolumeDirectories, VolumeDrivers, VolumeHolder, VolumeRecords
 from fluytd.volumes.table import VolumeTable
 from fluytd.workers import Workers
 
@@ -31,6 +31,8 @@ class VolumeContext:
     clock: Clock
     meter: VolumeMeter
     quotas: Quotas
+    #: None where places of the host are trusted to answer.
+    sources: Sources | None = None
     table: VolumeTable = field(default_factory=VolumeTable)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

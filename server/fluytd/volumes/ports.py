@@ -1,6 +1,6 @@
 """What volumes need of others: their directories, their records, and who has them."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,13 @@ class VolumeHolder:
     container_id: str
     #: It has, or may have, a process.
     is_live: bool
+
+
+class Sources(Protocol):
+    """Looks at places of the host before they are read."""
+
+    async def check_paths(self, paths: Iterable[str]) -> None:
+        """Each that lies on a file system which may not answer has answered. Raises MOUNT_SOURCE_UNRESPONSIVE."""
 
 
 class Holders(Protocol):

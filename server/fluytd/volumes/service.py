@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers.volume_mounts import check_local_options
+from fluytd.containers.volume_mounts import bound_device, check_local_options
 from fluytd.errors import (
     EngineError,
     FieldInvalid,
@@ -148,25 +148,39 @@ class VolumeService:
             raise VolumeNotFound(volume=name)
         return volume
 
-    def list(self, wanted: VolumeFilter) -> list[Shown]:
-        """All that fit, by name, from memory."""
+    async def list(self, wanted: VolumeFilter) -> Sequence[Shown]:
+        """All that fit, by name, from memory but for the sizes of those with a bound."""
+        holders, fitting = self._fitting(wanted)
+        counted = await self._counted(fitting)
+        return [self._shown(volume, holders.get(volume.id, ()), counted.get(volume.id)) for volume in fitting]
+
+    def _fitting(self, wanted: VolumeFilter) -> tuple[Mapping[str, Sequence[VolumeHolder]], Sequence[Volume]]:
         holders = self.ctx.holders.all_volume_holders()
         volumes = [entry.volume for entry in self.ctx.table if entry.volume.state is not VolumeState.CREATING]
-        fitting = [volume for volume in volumes if wanted.accepts(volume, is_held=volume.id in holders)]
-        return [self._shown(volume, holders.get(volume.id, ())) for volume in fitting]
+        return holders, [volume for volume in volumes if wanted.accepts(volume, is_held=volume.id in holders)]
 
-    def show(self, volume: Volume) -> Shown:
-        """The volume with what is known of it now. Never blocks."""
-        return self._shown(volume, self.ctx.held(volume))
+    async def show(self, volume: Volume) -> Shown:
+        """The volume with what is known of it now."""
+        counted = await self._counted([volume])
+        return self._shown(volume, self.ctx.held(volume), counted.get(volume.id))
 
-    def _shown(self, volume: Volume, holders: Sequence[VolumeHolder]) -> Shown:
-        size = self.ctx.meter.size(volume, is_live=any(one.is_live for one in holders))
-        if volume.project_id:
+    async def _counted(self, volumes: Sequence[Volume]) -> Mapping[str, VolumeSize]:
+        """What those with a bound take, by their ids: the file system has counted, and nothing is estimated, also while
+        a container writes."""
+        bounded = [volume for volume in volumes if volume.project_id]
+        return await self.ctx.workers.run(self._usages, bounded) if bounded else {}
+
+    def _usages(self, volumes: Sequence[Volume]) -> Mapping[str, VolumeSize]:
+        found = {}
+        for volume in volumes:
             try:
-                # The file system has counted: no estimate, also while a container writes.
-                size = VolumeSize(self.ctx.quotas.usage(volume.project_id), is_estimate=False)
+                found[volume.id] = VolumeSize(self.ctx.quotas.usage(volume.project_id), is_estimate=False)
             except EngineError as error:
                 _log.warning("what volume %s takes cannot be told: %s", volume.name, error)
+        return found
+
+    def _shown(self, volume: Volume, holders: Sequence[VolumeHolder], counted: VolumeSize | None) -> Shown:
+        size = counted or self.ctx.meter.size(volume, is_live=any(one.is_live for one in holders))
         path = self.ctx.directories.data_path(volume.id)
         return Shown(volume, path, size, tuple(one.container_id for one in holders))
 
@@ -222,7 +236,7 @@ class VolumeService:
     async def _prune(self, wanted: VolumeFilter, *, has_all: bool, dry_run: bool) -> Pruned:
         pruned, failure = Pruned([], 0), None
         freed = 0
-        unheld = [one.volume for one in self.list(replace(wanted, is_dangling=True))]
+        _, unheld = self._fitting(replace(wanted, is_dangling=True))
         doomed = [volume for volume in unheld if has_all or volume.is_anonymous]
         for volume in doomed[:MAX_PRUNED]:
             entry = self.ctx.table.get(volume.id)
@@ -344,9 +358,13 @@ class VolumeService:
             raise
 
     async def _found(self, volume: Volume) -> Volume:
-        """The volume with the address of the server that its options name. Raises VOLUME_SERVER_UNREACHABLE."""
+        """The volume with the address of the server that its options name, or the place that they bind, which answers.
+        Raises VOLUME_SERVER_UNREACHABLE, MOUNT_SOURCE_UNRESPONSIVE."""
         if not volume.is_local:
             return volume
+        place = bound_device(volume.driver_options)
+        if place is not None and self.ctx.sources is not None:
+            await self.ctx.sources.check_paths([place])
         return replace(volume, driver_options=await with_addresses(volume.driver_options, volume.name))
 
     def _ready(self, name: str) -> Volume:

@@ -2,17 +2,23 @@
 the last has gone; a server that is away is an error that comes in time."""
 
 import socket
+import socketserver
+import struct
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 
 from fluyt import execs
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import container_spec_pb2
+from fluyt.v1.types import container_pb2, container_spec_pb2
 from fluytd.containers.supervisor import START_TIMEOUT_MILLIS
 from fluytd.volumes.servers import CONNECT_SECONDS, RESOLVE_SECONDS
 from tests.e2e.containers import steps as containers
@@ -21,12 +27,16 @@ from tests.e2e.volumes.steps import create, delete, export_tar, get, import_tar,
 from tests.e2e.volumes.test_shown_data import archive, clone, contents
 from tests.support.engine import PATIENCE_SECONDS, Engine
 from tests.support.nfs_server import PORT, NfsServer, mounted_exports, nfs_server
+from tests.support.wait import until_now
 
 pytestmark = pytest.mark.needs("nfs")
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 #: What calls take besides what they wait for, on a loaded or emulated machine.
 SLACK_SECONDS = PATIENCE_SECONDS
+#: What a container whose server has gone may take to go, on an emulated machine; the kernel alone waits for six minutes
+#: at least.
+GONE_SECONDS = 150
 #: Files of an export belong to users of the network: the kernel shows them with no other owners.
 SPEC: dict[str, Any] = {"namespaces": HOST_USERS}
 
@@ -197,22 +207,117 @@ def test_a_server_that_takes_no_connection_is_an_error_in_time(engine: Engine) -
     delete(engine, silent)
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up_and_holds_up_nobody(engine: Engine) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_named_in_time(engine: Engine) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as mute:
-        share = made(engine, "mute", f"addr=127.0.0.1,vers=4.2,port={mute.getsockname()[1]}")
-        before = time.monotonic()
-        call = engine.containers.RunContainer(
-            containers_pb2.RunContainerRequest(
-                spec=container_spec_pb2.ContainerSpec(
-                    image=IMAGE, args=["true"], mounts=[volume("/v", share)], auto_remove=True, **SPEC
-                )
-            )
-        )
-        # Others go on meanwhile.
-        assert output(engine, IMAGE, "echo others") == "others"
-        code, reason, _ = refused(lambda: list(call))
-        seconds = time.monotonic() - before
-    assert (code, reason) == (grpc.StatusCode.INTERNAL, "SUPERVISOR_LOST")
+        port = mute.getsockname()[1]
+        share = made(engine, "mute", f"addr=127.0.0.1,vers=4.2,port={port}")
+        (code, reason, metadata), seconds = timed_refusal(engine, share)
+    assert (code, reason, metadata["server"]) == (UNAVAILABLE, "VOLUME_SERVER_UNREACHABLE", "127.0.0.1")
+    assert f"port {port}: no answer within" in metadata["detail"]
+    assert CONNECT_SECONDS <= seconds < CONNECT_SECONDS + SLACK_SECONDS
+    assert len(containers.listed(engine)) == 0
+    delete(engine, share)
+
+
+def test_a_server_that_answers_and_does_not_mount_is_named_and_holds_up_nobody(engine: Engine) -> None:
+    with answering_nothing_else() as port:
+        share = made(engine, "mute", f"addr=127.0.0.1,vers=4.2,port={port}")
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(timed_refusal, engine, share)
+            # Others go on meanwhile.
+            assert output(engine, IMAGE, "echo others") == "others"
+            (code, reason, metadata), seconds = starting.result()
+    assert (code, reason, metadata["server"]) == (UNAVAILABLE, "VOLUME_SERVER_UNREACHABLE", "127.0.0.1")
+    assert "the mount did not come about" in metadata["detail"]
     assert seconds < START_TIMEOUT_MILLIS / 1000 + SLACK_SECONDS
     assert len(containers.listed(engine)) == 0
     delete(engine, share)
+
+
+@contextmanager
+def answering_nothing_else() -> Iterator[int]:
+    """The port of a server that accepts the first call of each connection, which does nothing, and answers no other."""
+
+    class First(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            call = self.request.recv(44)
+            if call[24:28] == bytes(4):  # procedure 0. Source: RFC 5531, section 9
+                self.request.sendall(struct.pack(">I", 1 << 31 | 24) + call[4:8] + struct.pack(">5I", 1, 0, 0, 0, 0))
+            while self.request.recv(65536):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), First) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def busy(engine: Engine, name: str, share: str) -> None:
+    """A container writes to a file of the volume, which it has open, again and again."""
+    script = "exec 3>>/v/f; while :; do echo more >&3; sleep 0.1; done"
+    wanted = container_spec_pb2.ContainerSpec(
+        image=IMAGE, args=["sh", "-c", script], mounts=[volume("/v", share)], **SPEC
+    )
+    engine.containers.CreateContainer(containers_pb2.CreateContainerRequest(spec=wanted, name=name))
+    containers.start(engine, name)
+
+
+def test_a_container_whose_server_went_away_is_stopped_and_removed_by_force(
+    engine: Engine, server: NfsServer, share: str
+) -> None:
+    running(engine, "idle", share)
+    server.stop()
+    try:
+        before = time.monotonic()
+        engine.containers.StopContainer(
+            containers_pb2.StopContainerRequest(container="idle", timeout=duration_pb2.Duration())
+        )
+        assert containers.get(engine, "idle").state == container_pb2.Container.STATE_EXITED
+        remove(engine, "idle", force=True)
+        assert time.monotonic() - before < GONE_SECONDS
+        until_now(lambda: mounted_exports() == [], "nothing of it is mounted any more", GONE_SECONDS)
+    finally:
+        server.start()
+
+
+def test_what_a_container_has_open_when_its_server_went_away_does_not_keep_it(
+    engine: Engine, server: NfsServer, share: str
+) -> None:
+    busy(engine, "busy", share)
+    until_now((server.exported / "f").exists, "it writes", SLACK_SECONDS)
+    server.stop()
+    try:
+        time.sleep(2)
+        before = time.monotonic()
+        assert [one.name for one in containers.listed(engine)] == ["busy"]
+        assert list(engine.containers.WatchStats(containers_pb2.WatchStatsRequest(containers=["busy"], once=True)))
+        assert output(engine, IMAGE, "echo others") == "others"
+        remove(engine, "busy", force=True)
+        assert time.monotonic() - before < GONE_SECONDS
+        until_now(lambda: mounted_exports() == [], "nothing of it is mounted any more", GONE_SECONDS)
+    finally:
+        server.start()
+
+
+def test_what_others_have_mounted_is_not_given_up_and_the_removal_is_completed_when_the_server_is_back(
+    engine: Engine, server: NfsServer, share: str
+) -> None:
+    busy(engine, "busy", share)
+    until_now((server.exported / "f").exists, "it writes", SLACK_SECONDS)
+    running(engine, "other", share)
+    server.stop()
+    try:
+        time.sleep(2)
+        code, reason, metadata = refused(lambda: remove(engine, "busy", force=True))
+        assert (code, reason) == (UNAVAILABLE, "CONTAINER_NOT_ENDING")
+        assert "process " in metadata["detail"]
+        engine.kill()
+        engine.start()
+        assert {one.name for one in containers.listed(engine)} == {"busy", "other"}
+        assert refused(lambda: remove(engine, "busy", force=True))[1] == "CONTAINER_NOT_ENDING"
+    finally:
+        server.start()
+    until_now(lambda: [one.name for one in containers.listed(engine)] == ["other"], "it is removed", GONE_SECONDS)
+    assert said(engine, "other", "cat /v/f | head -n 1") == "more"
+    remove(engine, "other", force=True)

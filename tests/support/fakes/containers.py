@@ -105,6 +105,9 @@ class FakeProcess:
         self.state = "running"
         self.ignores: set[int] = set()
         self.is_closed = False
+        #: How often it was asked to give up waiting for servers, and whether it ends then.
+        self.forced = 0
+        self.ends_when_forced = False
 
     def fileno(self) -> int:
         return self._here.fileno()
@@ -155,6 +158,11 @@ class FakeProcess:
 
     def close_stdin(self) -> None:
         pass
+
+    def force_servers(self) -> None:
+        self.forced += 1
+        if self.ends_when_forced:
+            self.end(ExitStatus(signal=9))
 
     def hold_log(self, segment: int | None) -> None:
         self.holds.append(segment)
@@ -230,6 +238,10 @@ class FakeRuntime:
 
     def kill_group(self, container_id: str) -> None:
         self.killed_groups.append(container_id)
+
+    def waiting(self, container_id: str) -> str:
+        """See `ports.Runtime.waiting`."""
+        return "process 4242 waits"
 
     def freeze(self, container_id: str) -> None:
         """See `ports.Runtime.freeze`."""

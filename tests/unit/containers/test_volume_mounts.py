@@ -7,6 +7,9 @@ from fluytd.containers.process_spec import Mount
 from fluytd.containers.volume_mounts import Server, ending, server_of, volume_mount, with_address
 from fluytd.errors import FieldInvalid
 
+#: Programs of ONC RPC with their versions. Source: RFC 7530, RFC 1813, RFC 1833.
+NFS4, NFS3, MOUNT, RPCBIND = (100003, 4), (100003, 3), (100005, 3), (100000, 2)
+
 
 def mounted(options: dict[str, str], *, read_only: bool = False) -> Mount:
     """The mount of a volume with these options."""
@@ -54,15 +57,15 @@ def test_what_no_export_can_be_is_refused(options: dict[str, str], rule: str) ->
 @pytest.mark.parametrize(
     ("kind", "words", "server"),
     [
-        ("nfs", "addr=storage,vers=4.2", Server("storage", 2049)),
-        ("nfs", "addr=storage,nfsvers=4", Server("storage", 2049)),
-        ("nfs", "v4.1,addr=storage", Server("storage", 2049)),
-        ("nfs4", "addr=fd00::7", Server("fd00::7", 2049)),
-        ("nfs4", "addr=10.0.0.1,port=20049", Server("10.0.0.1", 20049)),
+        ("nfs", "addr=storage,vers=4.2", Server("storage", 2049, NFS4)),
+        ("nfs", "addr=storage,nfsvers=4", Server("storage", 2049, NFS4)),
+        ("nfs", "v4.1,addr=storage", Server("storage", 2049, NFS4)),
+        ("nfs4", "addr=fd00::7", Server("fd00::7", 2049, NFS4)),
+        ("nfs4", "addr=10.0.0.1,port=20049", Server("10.0.0.1", 20049, NFS4)),
         # What tells where its services listen, as of NFS 3.
-        ("nfs", "addr=10.0.0.1", Server("10.0.0.1", 111)),
-        ("nfs", "addr=10.0.0.1,vers=3,mountport=635", Server("10.0.0.1", 635)),
-        ("nfs", "addr=10.0.0.1,vers=3,mountport=635,port=2050", Server("10.0.0.1", 2050)),
+        ("nfs", "addr=10.0.0.1", Server("10.0.0.1", 111, RPCBIND)),
+        ("nfs", "addr=10.0.0.1,vers=3,mountport=635", Server("10.0.0.1", 635, MOUNT)),
+        ("nfs", "addr=10.0.0.1,vers=3,mountport=635,port=2050", Server("10.0.0.1", 2050, NFS3)),
         ("cifs", "addr=10.0.0.1,username=u", Server("10.0.0.1", 445)),
         # Not by TCP, and what is no port.
         ("nfs", "addr=10.0.0.1,vers=3,proto=udp", Server("10.0.0.1", 0)),

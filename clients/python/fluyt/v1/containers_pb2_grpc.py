@@ -191,7 +191,8 @@ class ContainerServiceServicer:
 
     def StopContainer(self, request, context):
         """Asks a container to end: sends the stop signal, waits, kills. State needed: exists. State after: EXITED. Idempotent:
-        one that does not run is answered as it is. Cancel: the stop goes on.
+        one that does not run is answered as it is. Cancel: the stop goes on. One that was killed and waits in the kernel,
+        for a file system that does not answer, is CONTAINER_NOT_ENDING after 10 s, and EXITED as soon as it can end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,7 +250,8 @@ class ContainerServiceServicer:
     def DeleteContainer(self, request, context):
         """Deletes a container with its writable layer and log. State needed: not running unless `force`, which kills it.
         State after: gone, and nothing of it is left. Not idempotent: a second call is CONTAINER_NOT_FOUND unless
-        `request_id` is repeated. Cancel: the deletion goes on.
+        `request_id` is repeated. Cancel: the deletion goes on. After CONTAINER_NOT_ENDING, as of StopContainer, it is gone as
+        soon as it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

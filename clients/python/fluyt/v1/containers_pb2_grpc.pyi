@@ -56,7 +56,8 @@ class ContainerServiceStub:
     """
     StopContainer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.StopContainerRequest, _containers_pb2.StopContainerResponse]
     """Asks a container to end: sends the stop signal, waits, kills. State needed: exists. State after: EXITED. Idempotent:
-    one that does not run is answered as it is. Cancel: the stop goes on.
+    one that does not run is answered as it is. Cancel: the stop goes on. One that was killed and waits in the kernel,
+    for a file system that does not answer, is CONTAINER_NOT_ENDING after 10 s, and EXITED as soon as it can end.
     """
     KillContainer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.KillContainerRequest, _containers_pb2.KillContainerResponse]
     """Sends a signal to a container's first process; SIGKILL kills all its processes. State needed: RUNNING, PAUSED or
@@ -86,7 +87,8 @@ class ContainerServiceStub:
     DeleteContainer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.DeleteContainerRequest, _containers_pb2.DeleteContainerResponse]
     """Deletes a container with its writable layer and log. State needed: not running unless `force`, which kills it.
     State after: gone, and nothing of it is left. Not idempotent: a second call is CONTAINER_NOT_FOUND unless
-    `request_id` is repeated. Cancel: the deletion goes on.
+    `request_id` is repeated. Cancel: the deletion goes on. After CONTAINER_NOT_ENDING, as of StopContainer, it is gone as
+    soon as it has ended.
     """
     GetContainer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.GetContainerRequest, _containers_pb2.GetContainerResponse]
     """Tells all about one container, from memory. State needed: exists (CONTAINER_NOT_FOUND otherwise). State after:
@@ -170,7 +172,8 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     """
     StopContainer: _aio.UnaryUnaryMultiCallable[_containers_pb2.StopContainerRequest, _containers_pb2.StopContainerResponse]  # type: ignore[assignment]
     """Asks a container to end: sends the stop signal, waits, kills. State needed: exists. State after: EXITED. Idempotent:
-    one that does not run is answered as it is. Cancel: the stop goes on.
+    one that does not run is answered as it is. Cancel: the stop goes on. One that was killed and waits in the kernel,
+    for a file system that does not answer, is CONTAINER_NOT_ENDING after 10 s, and EXITED as soon as it can end.
     """
     KillContainer: _aio.UnaryUnaryMultiCallable[_containers_pb2.KillContainerRequest, _containers_pb2.KillContainerResponse]  # type: ignore[assignment]
     """Sends a signal to a container's first process; SIGKILL kills all its processes. State needed: RUNNING, PAUSED or
@@ -200,7 +203,8 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     DeleteContainer: _aio.UnaryUnaryMultiCallable[_containers_pb2.DeleteContainerRequest, _containers_pb2.DeleteContainerResponse]  # type: ignore[assignment]
     """Deletes a container with its writable layer and log. State needed: not running unless `force`, which kills it.
     State after: gone, and nothing of it is left. Not idempotent: a second call is CONTAINER_NOT_FOUND unless
-    `request_id` is repeated. Cancel: the deletion goes on.
+    `request_id` is repeated. Cancel: the deletion goes on. After CONTAINER_NOT_ENDING, as of StopContainer, it is gone as
+    soon as it has ended.
     """
     GetContainer: _aio.UnaryUnaryMultiCallable[_containers_pb2.GetContainerRequest, _containers_pb2.GetContainerResponse]  # type: ignore[assignment]
     """Tells all about one container, from memory. State needed: exists (CONTAINER_NOT_FOUND otherwise). State after:
@@ -301,7 +305,8 @@ class ContainerServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.StopContainerResponse, _abc.Awaitable[_containers_pb2.StopContainerResponse]]:
         """Asks a container to end: sends the stop signal, waits, kills. State needed: exists. State after: EXITED. Idempotent:
-        one that does not run is answered as it is. Cancel: the stop goes on.
+        one that does not run is answered as it is. Cancel: the stop goes on. One that was killed and waits in the kernel,
+        for a file system that does not answer, is CONTAINER_NOT_ENDING after 10 s, and EXITED as soon as it can end.
         """
 
     def KillContainer(
@@ -366,7 +371,8 @@ class ContainerServiceServicer:
     ) -> _typing.Union[_containers_pb2.DeleteContainerResponse, _abc.Awaitable[_containers_pb2.DeleteContainerResponse]]:
         """Deletes a container with its writable layer and log. State needed: not running unless `force`, which kills it.
         State after: gone, and nothing of it is left. Not idempotent: a second call is CONTAINER_NOT_FOUND unless
-        `request_id` is repeated. Cancel: the deletion goes on.
+        `request_id` is repeated. Cancel: the deletion goes on. After CONTAINER_NOT_ENDING, as of StopContainer, it is gone as
+        soon as it has ended.
         """
 
     def GetContainer(

@@ -117,6 +117,11 @@ impl Supervisor {
         py.detach(|| supervisor.close_stdin()).map_err(raise)
     }
 
+    fn force_servers(&self, py: Python<'_>) -> PyResult<()> {
+        let supervisor = self.get()?;
+        py.detach(|| supervisor.force_servers()).map_err(raise)
+    }
+
     #[pyo3(signature = (segment))]
     fn hold_log(&self, py: Python<'_>, segment: Option<u64>) -> PyResult<()> {
         let supervisor = self.get()?;
