@@ -72,7 +72,10 @@ async def stop(
         run.was_stop_requested = True
         failpoints.hit("container.stop.record")
         stopping = model.stopping(entry.container, is_restarting=is_restarting, is_by_caller=not is_by_engine)
-        ctx.record(entry, stopping, (facts.stopping(stopping),))
+        recorded = ctx.record(entry, stopping, (facts.stopping(stopping),))
+        if is_restarting:
+            # A daemon that found it ended without this record would leave it so. A failure to store it is logged.
+            await asyncio.wait([recorded])
         failpoints.hit("container.stop.signal")
         _send(ctx, entry, run, number)
         if not is_thawed:
