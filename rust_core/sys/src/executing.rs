@@ -237,10 +237,7 @@ fn last_errno() -> libc::c_int {
 mod tests {
     use std::fs::File as StdFile;
     use std::io::Read;
-    use std::net::{Ipv4Addr, TcpListener};
     use std::os::fd::AsFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
 
     use super::*;
 
@@ -307,31 +304,5 @@ mod tests {
 
     fn gettid() -> i32 {
         rustix::thread::gettid().as_raw_nonzero().get()
-    }
-
-    /// Of children that are executed all the time, some have a port that is closed, if nobody waits for them.
-    #[test]
-    fn a_port_is_free_once_it_is_closed_though_children_are_executed_all_the_time() {
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !is_over.load(Ordering::Relaxed) {
-                        printed("", None);
-                    }
-                });
-            }
-            let taken = (0..10_000)
-                .filter(|_| {
-                    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-                    let address = listener.local_addr().unwrap();
-                    drop(listener);
-                    wait_for_children();
-                    TcpListener::bind(address).is_err()
-                })
-                .count();
-            is_over.store(true, Ordering::Relaxed);
-            assert_eq!(taken, 0);
-        });
     }
 }
