@@ -4,7 +4,7 @@ It is decided before the first step runs, for every step that the target needs, 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from fluytd.builds.dockerfile.steps import ResolvedBuild, ResolvedStage, RunStep
 from fluytd.builds.entitlements import DEVICE, HOST_NETWORK, INSECURE
 from fluytd.builds.graph import StepPlace
 from fluytd.builds.model import BuildRequest
-from fluytd.builds.ports import FoundDevice, HostDevices
+from fluytd.builds.ports import HostDevices
 from fluytd.errors import BuildEntitlementForbidden, BuildEntitlementMissing, CdiDeviceUnavailable, LimitExceeded
 
 _log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Admission:
     async def _devices(self, step: RunStep, asking: _Asking) -> list[str]:
         """Whole names of the devices that the step gets; one that is absent and not required is left out."""
         given = asking.request.entitlements
+        named = frozenset[str]() if DEVICE in given.kinds else await self._named(given.devices)
         found: dict[str, None] = {}
         for asked in step.devices:
             stand_in = given.devices.get(asked.name, "")
@@ -93,7 +94,7 @@ class Admission:
             for device in devices:
                 # What the host's own spec lets every build have passes both gates.
                 if not device.is_auto_allowed:
-                    is_this_given = is_given or await self._is_named(device, given.devices)
+                    is_this_given = is_given or device.name in named
                     what, entitlement = f"RUN --device={asked.name}", f"{DEVICE}={device.name}"
                     self._check(DEVICE, asking, what, is_given=is_this_given, entitlement=entitlement)
                 found[device.name] = None
@@ -110,13 +111,12 @@ class Admission:
             raise graph.failed(asking.place, error, asking.file) from error
         _log.info("step %s goes without the device %s, which no spec has", asking.place.number, name)
 
-    async def _is_named(self, device: FoundDevice, given: Mapping[str, str]) -> bool:
-        """The caller has given this device by a name of its own, or by one that means it among others."""
-        names: Iterable[str] = (name for name, stand_in in given.items() if not stand_in)
-        for name in names:
-            if name == device.name or any(one.name == device.name for one in await self.devices.find(name)):
-                return True
-        return False
+    async def _named(self, given: Mapping[str, str]) -> frozenset[str]:
+        """The devices that the caller has given by names of its own: those called so, and those that such a name means
+        among others. Each name is looked up once, whatever a step asks for."""
+        names = [name for name, stand_in in given.items() if not stand_in]
+        meant = [one.name for name in names for one in await self.devices.find(name)]
+        return frozenset((*names, *meant))
 
 
 def network_of(step: RunStep, request: BuildRequest) -> str:

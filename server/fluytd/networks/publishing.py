@@ -74,8 +74,7 @@ class Publisher:
                 sockets, number = self._hold(address, choices, port.protocol)
             except EngineError as error:
                 raise _named(self._joined, error).at(f"{place}.{error.field or 'host_port'}") from None
-            for one in sockets:
-                undo.callback(one.close)
+            undo.callback(self._host_ports.release, sockets)
             published = PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
             held[key_of(published)] = sockets
             yield published

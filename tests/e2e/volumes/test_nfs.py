@@ -263,22 +263,34 @@ def busy(engine: Engine, name: str, share: str) -> None:
     containers.start(engine, name)
 
 
+@contextmanager
+def away(server: NfsServer, wait_seconds: float = 0) -> Iterator[float]:
+    """The server does not answer; gives the time from which on containers with its files are to go, so long after."""
+    server.stop()
+    try:
+        time.sleep(wait_seconds)
+        yield time.monotonic()
+    finally:
+        server.start()
+
+
+def gone_in_time(since: float) -> None:
+    """What had the server's files is gone by now, and its mounts in a moment."""
+    assert time.monotonic() - since < GONE_SECONDS
+    until_now(lambda: mounted_exports() == [], "nothing of it is mounted any more", GONE_SECONDS)
+
+
 def test_a_container_whose_server_went_away_is_stopped_and_removed_by_force(
     engine: Engine, server: NfsServer, share: str
 ) -> None:
     running(engine, "idle", share)
-    server.stop()
-    try:
-        before = time.monotonic()
+    with away(server) as since:
         engine.containers.StopContainer(
             containers_pb2.StopContainerRequest(container="idle", timeout=duration_pb2.Duration())
         )
         assert containers.get(engine, "idle").state == container_pb2.Container.STATE_EXITED
         remove(engine, "idle", force=True)
-        assert time.monotonic() - before < GONE_SECONDS
-        until_now(lambda: mounted_exports() == [], "nothing of it is mounted any more", GONE_SECONDS)
-    finally:
-        server.start()
+        gone_in_time(since)
 
 
 def test_what_a_container_has_open_when_its_server_went_away_does_not_keep_it(
@@ -286,18 +298,12 @@ def test_what_a_container_has_open_when_its_server_went_away_does_not_keep_it(
 ) -> None:
     busy(engine, "busy", share)
     until_now((server.exported / "f").exists, "it writes", SLACK_SECONDS)
-    server.stop()
-    try:
-        time.sleep(2)
-        before = time.monotonic()
+    with away(server, wait_seconds=2) as since:
         assert [one.name for one in containers.listed(engine)] == ["busy"]
         assert list(engine.containers.WatchStats(containers_pb2.WatchStatsRequest(containers=["busy"], once=True)))
         assert output(engine, IMAGE, "echo others") == "others"
         remove(engine, "busy", force=True)
-        assert time.monotonic() - before < GONE_SECONDS
-        until_now(lambda: mounted_exports() == [], "nothing of it is mounted any more", GONE_SECONDS)
-    finally:
-        server.start()
+        gone_in_time(since)
 
 
 def test_what_others_have_mounted_is_not_given_up_and_the_removal_is_completed_when_the_server_is_back(
@@ -306,9 +312,7 @@ def test_what_others_have_mounted_is_not_given_up_and_the_removal_is_completed_w
     busy(engine, "busy", share)
     until_now((server.exported / "f").exists, "it writes", SLACK_SECONDS)
     running(engine, "other", share)
-    server.stop()
-    try:
-        time.sleep(2)
+    with away(server, wait_seconds=2):
         code, reason, metadata = refused(lambda: remove(engine, "busy", force=True))
         assert (code, reason) == (UNAVAILABLE, "CONTAINER_NOT_ENDING")
         assert "process " in metadata["detail"]
@@ -316,8 +320,6 @@ def test_what_others_have_mounted_is_not_given_up_and_the_removal_is_completed_w
         engine.start()
         assert {one.name for one in containers.listed(engine)} == {"busy", "other"}
         assert refused(lambda: remove(engine, "busy", force=True))[1] == "CONTAINER_NOT_ENDING"
-    finally:
-        server.start()
     until_now(lambda: [one.name for one in containers.listed(engine)] == ["other"], "it is removed", GONE_SECONDS)
     assert said(engine, "other", "cat /v/f | head -n 1") == "more"
     remove(engine, "other", force=True)
