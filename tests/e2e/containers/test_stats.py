@@ -12,7 +12,7 @@ from google.protobuf import duration_pb2
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import network_pb2, resources_pb2, stats_pb2
 from tests.e2e.containers.steps import INVALID, NOT_FOUND, WRONG_STATE, create, delete, refused, started, wait
-from tests.support.engine import Engine
+from tests.support.engine import PATIENCE_SECONDS, Engine
 from tests.support.wait import until_now
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ def test_figures_tell_what_a_container_uses_and_may_use(engine: Engine) -> None:
     limits = resources_pb2.Resources(memory_limit_bytes=64 * MIB, pids_limit=20)
     script = 'x=$(head -c 20m /dev/zero | tr "\\0" a); sleep 100 & echo full; wait'
     container = started(engine, "sh", "-c", script, resources=limits)
-    until_now(lambda: engine.logs(container.id) == b"full\n", "it holds its memory")
+    until_now(lambda: engine.logs(container.id) == b"full\n", "it holds its memory", PATIENCE_SECONDS)
     stats = once(engine, container.id)
     assert stats.container_id == container.id
     assert 20 * MIB < stats.memory_working_set_bytes <= stats.memory_usage_bytes <= stats.memory_limit_bytes
