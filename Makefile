@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest
 # Much of what the tests do is waiting. A file's tests stay in one process and in order; 0 is one process for all.
 TEST_PROCESSES := $(or $(FLUYT_TEST_PROCESSES),2)
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-systemd test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-systemd bench-systemd test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,9 +36,10 @@ test-rust: ## The core's and the command line's own tests (needs setup-test once
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
 	@$(PY) -m tests.suite $(TEST_PROCESSES)
 
-test-v2: setup-test ## Limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
+test-v2: setup-test ## Lives, limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py \
+	    tests/e2e/containers/test_further_limits.py tests/e2e/containers/test_lifecycle.py tests/e2e/containers/test_stats.py \
 	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py \
 	    tests/e2e/volumes/test_mounts.py
 
@@ -54,6 +55,9 @@ test-nfs: setup-test ## Volumes that an NFS server exports, on the same kernel, 
 test-systemd: setup-test ## Containers in scopes of a real systemd, the first process of that machine (minutes)
 	@FIRST_PROCESS=systemd scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/systemd tests/recovery/test_scopes_killed.py
+
+bench-systemd: setup ## What a start costs where systemd makes the groups, beside the engine making them, on that machine (minutes)
+	@FIRST_PROCESS=systemd scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 TMPDIR=/run $(PY) -m bench.scopes
 
 test-host-users: setup-test ## Containers and attacks once more where containers have the host's users (minutes)
 	@FLUYT_TEST_USERNS=host $(PYTEST) tests/e2e/containers tests/e2e/execs tests/security

@@ -22,7 +22,7 @@ from fluyt.v1 import (
 )
 from fluyt.v1.types import container_spec_pb2, network_pb2, operation_pb2
 
-READY_SECONDS = 30.0
+READY_SECONDS = float(os.environ.get("FLUYT_TEST_PATIENCE_SECONDS", "30"))
 #: How long a daemon may take to end in order.
 END_SECONDS = 60.0
 CHUNK_BYTES = 512 * 1024

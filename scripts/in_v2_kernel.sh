@@ -29,7 +29,7 @@ rm -rf $root
 mkdir -p $root/{bin,proc,sys,dev,modules,host,memory,root}
 cp "$(command -v busybox)" $root/bin/busybox
 # In the order in which they need each other; what the kernel has built in stands in no line.
-for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 quota_v2 xfs veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_fib_inet nfsv4 nfsd; do
+for module in virtio_pci 9pnet_virtio 9p overlay erofs loop ext4 quota_v2 xfs veth bridge dummy nf_tables nft_chain_nat nft_ct nft_masq nft_nat nft_socket nft_fib_inet nfsv4 nfsd; do
     modprobe -d $machine/files -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }'
 done | awk '!seen[$0]++' >$machine/modules
 while read -r module; do

@@ -1,5 +1,6 @@
 """The TCP listener: mutual TLS only, and only for the principals that the settings name."""
 
+import itertools
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import grpc
 import pytest
 
 from fluyt import channel, engine, errors
-from fluyt.v1 import engine_pb2, engine_pb2_grpc
+from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc, engine_pb2, engine_pb2_grpc
 from tests.contract.edge import serving
 
 pytestmark = pytest.mark.needs("openssl")
@@ -98,6 +99,54 @@ async def test_another_certificate_of_the_same_ca_may_nothing(tmp_path: Path, se
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await version(server, Authority(tmp_path / "ca"), "stranger")
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Containers(containers_pb2_grpc.ContainerServiceServicer):
+    """RPCs of three kinds that change or enter something; whether any of them was reached."""
+
+    reached = False
+
+    async def DeleteContainer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.reached = True
+        return containers_pb2.DeleteContainerResponse()
+
+    async def RunContainer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.reached = True
+        yield containers_pb2.RunContainerResponse()
+
+    async def CopyTo(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        self.reached = True
+        return container_files_pb2.CopyToResponse()
+
+
+#: Messages of an RPC: none of its fields, one that it does not know, none that can be read, more than may be sent.
+MESSAGES = {"empty": b"", "unknown": b"\x98\xf8\x7f\x01", "corrupt": b"\xff\xff", "oversized": b"\x00" * 3_000_000}
+
+
+@pytest.mark.parametrize("principal", ["watcher", "stranger"])
+async def test_no_message_gets_a_caller_past_what_it_may(
+    tmp_path: Path, settings: dict[str, Any], principal: str
+) -> None:
+    """CVE-2024-41110, CVE-2026-34040: a body that was empty or too long was not shown to who decides, and passed."""
+    servicer = Containers()
+    async with serving(tmp_path, [Engine(), servicer], tcp_readers="watcher", **settings) as (server, _):
+        if principal == "watcher":
+            assert await version(server, Authority(tmp_path / "ca"), principal) == "9.9.9"
+        with caller(Authority(tmp_path / "ca"), server.tcp_port, principal) as connection:
+            async with connection:
+                for rpc, kind in itertools.product(("DeleteContainer", "RunContainer", "CopyTo"), MESSAGES):
+                    raw = connection.stream_stream(f"/fluyt.v1.ContainerService/{rpc}")
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await raw(iter([MESSAGES[kind]]), timeout=10).read()
+                    if kind in {"empty", "unknown"}:
+                        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED, (rpc, kind)
+        assert not servicer.reached
+        # They are there for who may.
+        with caller(Authority(tmp_path / "ca"), server.tcp_port, "ops") as connection:
+            async with connection:
+                stub = containers_pb2_grpc.ContainerServiceStub(connection)
+                await stub.DeleteContainer(containers_pb2.DeleteContainerRequest(container="x"), timeout=10)
+        assert servicer.reached
 
 
 async def test_a_certificate_of_another_ca_does_not_connect(tmp_path: Path, settings: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ _ATTACKS: Final = "tests/security/attacks"
 _RACES: Final = "tests/security/races/test_races.py"
 _CONTAINERS: Final = "tests/e2e/containers"
 _IMAGES: Final = "tests/e2e/images"
+_BUILDS: Final = "tests/e2e/builds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
         unweakened=_PARSER,
     ),
     Attack(
-        ("CVE-2024-9676",),
+        ("CVE-2024-9676", "CVE-2025-4437", "CVE-2026-47262"),
         "/etc/passwd of the image is a pipe, a device, endless or a link",
         f"{_CONTAINERS}/test_users.py::test_t15_a_hostile_user_database_neither_hangs_nor_reads_the_host",
         unweakened=_PARSER,
@@ -286,5 +287,128 @@ ATTACKS: Final[tuple[Attack, ...]] = (
         "tests/e2e/networks/test_names.py"
         "::test_n06_everything_else_is_asked_of_the_hosts_servers_which_only_the_host_reaches",
         unweakened="the resolver is given no server to ask: " + _ABSENT,
+    ),
+    Attack(
+        ("CVE-2026-53488", "CVE-2026-53492"),
+        "labels of an image ask for devices, mounts and rights",
+        f"{_ATTACKS}/test_images.py::test_labels_of_an_image_are_words_and_nothing_more",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2026-57231",),
+        "an image names variables of the host without a value",
+        f"{_ATTACKS}/test_images.py::test_variables_without_a_value_take_none_of_the_hosts",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2026-55686",),
+        "the working directory of an image is below a link to the host",
+        f"{_ATTACKS}/test_images.py::test_a_working_directory_below_a_link_is_made_inside",
+        unweakened=f"it is made by a process that has the container's root alone in sight: {_ABSENT}",
+    ),
+    Attack(
+        ("CVE-2026-41567",),
+        "a program of the container unpacks what is copied into it",
+        f"{_ATTACKS}/test_images.py::test_no_program_of_a_container_unpacks_what_is_copied_into_it",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2026-42306",),
+        "a place below a volume changes with a link while files are copied there",
+        f"{_RACES}::test_copies_with_a_mount_below_a_volume[outside-True]",
+        "copies",
+    ),
+    Attack(
+        ("CVE-2024-24557",),
+        "an image passes for a step of the build's cache",
+        f"{_ATTACKS}/test_images.py::test_the_cache_knows_from_which_image_and_with_which_settings_a_step_came",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2024-9407",),
+        "a mount of a build's step asks for propagation",
+        f"{_ATTACKS}/test_images.py::test_a_mount_of_a_step_takes_no_propagation",
+        unweakened=_PARSER,
+    ),
+    Attack(
+        ("CVE-2026-33747", "CVE-2024-23650"),
+        "a Dockerfile has an image executed that speaks to the builder",
+        f"{_ATTACKS}/test_images.py::test_no_front_end_of_an_image_is_executed",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2024-23653",),
+        "a step is privileged though nobody gave that",
+        f"{_BUILDS}/test_entitlements.py"
+        "::test_an_insecure_step_is_refused_unless_the_engine_permits_it_and_the_build_is_given_it",
+        unweakened="it is refused before anything runs, and the same test sees it run where it was given",
+    ),
+    Attack(
+        ("CVE-2026-33748",),
+        "the folder of a repository is a link out of it",
+        f"{_BUILDS}/test_sources.py::test_a_folder_of_a_repository_leads_nowhere_else",
+        unweakened=f"the tree of a repository has its links followed by our own code: {_ABSENT}",
+    ),
+    Attack(
+        ("CVE-2024-5154", "CVE-2024-9341"),
+        "what the engine makes in /etc lies behind a link of the image",
+        f"{_ATTACKS}/test_places.py::test_a_place_of_the_engines_that_is_a_link_touches_nothing_outside[etc]",
+        "mount-targets",
+    ),
+    Attack(
+        ("CVE-2024-40635",),
+        "the number of a user is too large and comes round to root",
+        f"{_CONTAINERS}/test_users.py::test_t06_a_user_that_cannot_be_had_starts_nothing[4294967296]",
+        unweakened=_PARSER,
+    ),
+    Attack(
+        ("CVE-2025-47291",),
+        "a container with users of its own is outside of the group of its limits",
+        f"{_CONTAINERS}/test_user_namespaces.py::test_limits_hold_whoever_its_users_are[own]",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2025-23266", "CVE-2024-0132"),
+        "a device's specification brings hooks that run on the host",
+        f"{_CONTAINERS}/test_devices.py::TestCdi::test_what_cannot_be_given_is_told_with_the_file_and_the_rule",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2026-31431",),
+        "a socket of the kernel's ciphers, by which pages of read-only files could be written",
+        "tests/security/audit/test_audit.py::test_no_socket_of_the_kernels_ciphers_or_of_virtual_machines_can_be_made",
+        "seccomp",
+    ),
+    Attack(
+        ("CVE-2025-9074", "CVE-2024-25621"),
+        "the engine's API by the network, its directories by others of the host",
+        f"{_ATTACKS}/test_places.py::test_the_engine_listens_to_files_alone_and_only_its_group_opens_them",
+        unweakened=_ABSENT,
+    ),
+    Attack(
+        ("CVE-2024-41110", "CVE-2026-34040"),
+        "a message without a body, or with too long a one, gets a reader to change things",
+        "tests/contract/test_tcp.py::test_no_message_gets_a_caller_past_what_it_may",
+        unweakened="who may call what is decided by the RPC's name alone: " + _ABSENT,
+    ),
+    Attack(
+        ("CVE-2024-32473",),
+        "an interface of a network without IPv6 has an address of it",
+        "tests/e2e/networks/test_networks.py"
+        "::test_a_network_of_ones_own_begins_alike_whether_it_was_made_ahead_or_not[own]",
+        "network-defaults",
+    ),
+    Attack(
+        ("CVE-2025-54388", "CVE-2025-54410"),
+        "a reload of firewalld opens what was closed",
+        "tests/e2e/networks/test_firewalls.py"
+        "::test_firewalld_leaves_published_ports_alone_and_a_zone_lets_containers_out",
+        unweakened="our rules are in a table of our own, which firewalld does not touch: " + _ABSENT,
+    ),
+    Attack(
+        ("CVE-2025-0495",),
+        "secrets of a build in its cache, its log or its image",
+        f"{_BUILDS}/test_run.py::test_b20_secrets_are_nowhere_but_in_the_step",
+        unweakened=_ABSENT,
     ),
 )

@@ -18,6 +18,8 @@ _CODE = {
         "ill": "0f0b",
         # mov eax, 107 (geteuid); syscall; mov edi, eax; mov eax, 60 (exit); syscall
         "euid": "b86b000000 0f05 89c7 b83c000000 0f05",
+        # mov eax, 41 (socket); mov edi, 2; mov esi, 2; mov edx, 1; syscall; shr eax, 31; then as above
+        "ping": "b829000000 bf02000000 be02000000 ba01000000 0f05 c1e81f 89c7 b83c000000 0f05",
     },
     "aarch64": {
         # mov x0, #0; str wzr, [x0]
@@ -26,12 +28,16 @@ _CODE = {
         "ill": "00000000",
         # mov x8, #175 (geteuid); svc #0; mov x8, #93 (exit); svc #0
         "euid": "e81580d2 010000d4 a80b80d2 010000d4",
+        # mov x8, #198 (socket); mov x0, #2; mov x1, #2; mov x2, #1; svc #0; lsr x0, x0, #63; mov x8, #93; svc #0
+        "ping": "c81880d2 400080d2 410080d2 220080d2 010000d4 00fc7fd3 a80b80d2 010000d4",
     },
 }[platform.machine()]
 
 
 def program(does: str, *, machine: int = _OWN_MACHINE) -> bytes:
     """A program that ends by SIGSEGV (`segv`), by SIGILL (`ill`), or with its effective user id modulo 256 (`euid`).
+
+    `ping` ends with 0 if it may open a datagram socket of ICMP, else with 1; no applet of busybox asks for one.
 
     Source: elf(5), an ELF64 header and one PT_LOAD segment that is read and executed.
     """

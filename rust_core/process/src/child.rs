@@ -117,6 +117,10 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
     cgroups::join(&spec.cgroup, &outside.groups, spec.namespaces.cgroup, joined)?;
     failpoint::hit("process.root");
     let proc = kernel::make_proc()?;
+    // Before anything of the container's can lie over a part of it.
+    if spec.network == Network::None && network_namespace.is_none() {
+        sys::network::begin(proc.as_fd(), spec.ids.map(|ids| ids.count)).at(Step::NetworkSetup, "")?;
+    }
     let sys = outside.sys.map_or_else(|| kernel::make_sys(spec.is_privileged), Ok)?;
     let root = root::enter(prepared.root)?;
     let root = root.as_fd();
@@ -133,9 +137,6 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
         mount::pivot_into(root).at(Step::Pivot, "/")?;
     }
 
-    if spec.network == Network::None && network_namespace.is_none() {
-        sys::network::bring_loopback_up().at(Step::NetworkSetup, "lo")?;
-    }
     set_names(spec)?;
     sysctl::write(proc.as_fd(), &spec.sysctls, sysctl::Owned::of(spec))?;
     cwd::ensure(root, &spec.cwd)?;

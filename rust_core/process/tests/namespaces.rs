@@ -2,7 +2,7 @@
 
 mod support;
 
-use process::spec::Network;
+use process::spec::{Ids, Network};
 use support::{strings, Container};
 
 #[test]
@@ -40,6 +40,27 @@ fn network_none_has_the_loopback_device_only_and_it_is_up() {
     assert!(output.ends_with("up"), "{output}");
     assert!(output.starts_with("lo"), "{output}");
     assert!(!output.contains("eth"), "{output}");
+}
+
+#[test]
+fn a_network_that_nobody_made_ahead_begins_as_every_containers() {
+    let show = "cd /proc/sys/net; cat ipv4/ip_unprivileged_port_start ipv4/ping_group_range; \
+        for name in accept_ra addr_gen_mode; do cat ipv6/conf/default/$name || echo absent; done";
+    let has_ipv6 = std::path::Path::new("/proc/sys/net/ipv6").is_dir();
+    let ids = Ids { first_id: 1 << 30, count: 65_536, joined: None };
+    for (ids, groups) in [(None, "0\t2147483647"), (Some(ids), "0\t65535")] {
+        let outcome = Container::new(show).with(|spec| spec.ids = ids).run();
+        let expected = ["0", groups].into_iter().chain(if has_ipv6 { ["0", "1"] } else { ["absent"; 2] });
+        assert_eq!(outcome.output().lines().collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{ids:?}");
+    }
+}
+
+#[test]
+fn what_the_spec_says_of_a_parameter_stands_over_the_default() {
+    let show = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let sysctls = vec![("net.ipv4.ip_unprivileged_port_start".to_owned(), "900".to_owned())];
+    let outcome = Container::new(show).with(|spec| spec.sysctls = sysctls).run();
+    assert_eq!(outcome.output(), "900");
 }
 
 #[test]

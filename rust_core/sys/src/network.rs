@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{open, Mode, OFlags};
+use rustix::fs::{open, openat, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 use rustix::net::{socket_with, AddressFamily, SocketFlags, SocketType};
@@ -22,16 +22,19 @@ pub struct Namespace {
 }
 
 /// What a new namespace begins with: value by file below /proc/sys/net. Routers of a container's network are the
-/// engine's to name, not a neighbour's (CVE-2020-13401); ports below 1024 and pings are safe for anybody inside.
+/// engine's to name, not a neighbour's (CVE-2020-13401); ports below 1024 are safe for anybody inside.
 ///
 /// Source: moby `daemon/oci_linux.go`, the default sysctls; kernel Documentation/networking/ip-sysctl.rst.
-const DEFAULTS: [(&str, &str); 4] = [
+const DEFAULTS: [(&str, &str); 3] = [
     // No link-local address, unless the network has IPv6.
-    ("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1"),
-    ("/proc/sys/net/ipv6/conf/default/accept_ra", "0"),
-    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
-    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv4/ip_unprivileged_port_start", "0"),
 ];
+/// The groups that may ping, as the one who writes sees their numbers. Source: as [`DEFAULTS`].
+const PINGING_GROUPS: &str = "ipv4/ping_group_range";
+/// The last group that the kernel takes there: `net/ipv4/ping.c`, GID_T_MAX.
+const LAST_GROUP: u32 = i32::MAX as u32;
 
 /// A new network namespace whose loopback device is up and which nothing runs in; the calling thread is where it was.
 ///
@@ -61,21 +64,39 @@ fn open_own() -> Result<OwnedFd, Errno> {
 
 /// The calling thread is in `namespace`, and goes back to `home`.
 fn furnish(namespace: OwnedFd, home: &OwnedFd) -> Result<Namespace, Errno> {
-    bring_loopback_up()?;
-    for (path, value) in DEFAULTS {
-        if crate::weakened::lacks("network-defaults") {
-            break;
-        }
-        match open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => drop(rustix::io::write(&file, value.as_bytes())?),
-            // A kernel without IPv6, or a read-only /proc/sys.
-            Err(Errno::NOENT | Errno::ROFS) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+    let proc = open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    begin(proc.as_fd(), None)?;
     let made = Namespace { namespace, route: open_route()? };
     move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(made)
+}
+
+/// The network namespace of the calling thread, a new one, is as every container's is: its loopback device is up and its
+/// parameters have their defaults. `proc` is a proc file system. `group_count`: how many groups the user namespace of the
+/// calling thread has; none of others can be named in it. None is all of the host's.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN over the namespace.
+pub fn begin(proc: BorrowedFd<'_>, group_count: Option<u32>) -> Result<(), Errno> {
+    bring_loopback_up()?;
+    if crate::weakened::lacks("network-defaults") {
+        return Ok(());
+    }
+    for (name, value) in DEFAULTS {
+        set(proc, name, value)?;
+    }
+    let last = group_count.map_or(LAST_GROUP, |count| count.saturating_sub(1).min(LAST_GROUP));
+    set(proc, PINGING_GROUPS, &format!("0 {last}"))
+}
+
+fn set(proc: BorrowedFd<'_>, name: &str, value: &str) -> Result<(), Errno> {
+    let path = format!("sys/net/{name}");
+    match openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => rustix::io::write(&file, value.as_bytes()).map(drop),
+        // A kernel without IPv6, or a read-only /proc/sys.
+        Err(Errno::NOENT | Errno::ROFS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sockets that were opened in a namespace by a thread that has left it.
@@ -120,7 +141,7 @@ fn open_route() -> Result<OwnedFd, Errno> {
 /// EPERM without CAP_NET_ADMIN over the namespace.
 ///
 /// Source: netdevice(7), SIOCSIFFLAGS.
-pub fn bring_loopback_up() -> Result<(), Errno> {
+fn bring_loopback_up() -> Result<(), Errno> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: ifreq is plain old data, for which all zeroes is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -4,19 +4,22 @@ import resource
 
 import pytest
 
-from fluyt.v1.types import resources_pb2
+from fluyt.v1.types import resources_pb2, security_pb2
 from tests.e2e.containers.steps import (
     IMAGE,
     INVALID,
     cgroup_file,
     create,
+    delete,
     exit_of,
     get,
+    group,
     refused_run,
     start,
     started,
     wait,
 )
+from tests.e2e.execs.steps import run as exec_in
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
@@ -218,3 +221,37 @@ def test_limits_are_kept_in_the_record_as_asked(engine: Engine) -> None:
     limits = resources_pb2.Resources(memory_limit_bytes=64 * MIB, pids_limit=16, cpu_shares=512)
     container = create(engine, "true", resources=limits)
     assert get(engine, container.id).spec.resources == limits
+
+
+#: Goes to where the container's own groups can be made: in the hierarchy of v2, or in v1's of processes.
+OWN_GROUPS = "cd /sys/fs/cgroup; [ -e cgroup.procs ] || cd pids; "
+
+
+def test_a_container_sees_its_own_groups_alone_and_cannot_write_them(engine: Engine) -> None:
+    container = started(engine, "sleep", "100", resources=resources_pb2.Resources(pids_limit=16))
+    script = f"{OWN_GROUPS}cat pids.max; mkdir sub 2>&1; echo 9 > pids.max; grep -c {container.id} /proc/1/cgroup"
+    ended = exec_in(engine, container.id, "sh", "-c", script)
+    assert ended.out.decode().splitlines()[0] == "16"
+    assert b"Read-only file system" in ended.out + ended.err
+    assert ended.out.split()[-1] == b"0"
+    assert cgroup_file(engine, container.id, "pids", "pids.max") == "16"
+
+
+def test_a_privileged_container_divides_its_groups_and_what_it_made_goes_with_it(engine: Engine) -> None:
+    script = OWN_GROUPS + (
+        "mkdir init sub && echo 1 > init/cgroup.procs && echo $$ > init/cgroup.procs && "
+        "{ [ ! -e cgroup.subtree_control ] || echo +pids > cgroup.subtree_control; } && echo 3 > sub/pids.max && "
+        "{ sh -c 'echo $$ > sub/cgroup.procs; sleep 9 & sleep 9 & sleep 9 & echo all' 2>&1 | grep -o unavailable; } && "
+        "cat sub/pids.max && cat pids.max && echo done && sleep 100"
+    )
+    privileged = security_pb2.SecuritySpec(privileged=True)
+    limits = resources_pb2.Resources(pids_limit=16)
+    container = started(engine, "sh", "-c", script, security=privileged, resources=limits)
+    until_now(lambda: len(engine.logs(container.id).split()) >= 4, "it has divided them")
+    told = engine.logs(container.id).split()
+    # Its own bound holds in the group that it made, and the one that it was given holds around all.
+    assert told[:3] == [b"unavailable", b"3", b"16"], told
+    places = [path for path in group(engine, "pids").rglob("sub") if path.is_dir()]
+    assert [path.parent.name for path in places] == [container.id]
+    delete(engine, container.id, force=True)
+    assert not places[0].exists()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import grpc
 import pytest
@@ -53,6 +54,15 @@ def test_figures_tell_what_a_container_uses_and_may_use(engine: Engine) -> None:
     assert (stats.memory_limit_bytes, stats.pids_limit, stats.pids_count) == (64 * MIB, 20, 2)
     assert 0 < stats.cpu_user_nanos + stats.cpu_system_nanos <= 2 * stats.cpu_usage_nanos
     assert abs(stats.time.ToNanoseconds() / 1e9 - time.time()) < 30
+
+
+@pytest.mark.skipif(not Path("/proc/pressure/cpu").exists(), reason="this kernel counts no pressure")
+def test_who_waits_for_a_processor_is_told_as_pressure(engine: Engine) -> None:
+    script = "while :; do :; done & while :; do :; done & while :; do :; done"
+    busy = started(engine, "sh", "-c", script, resources=resources_pb2.Resources(cpu_quota_micros=10_000))
+    idle = started(engine, "sleep", "100")
+    until_now(lambda: once(engine, busy.id).pressure.cpu_percent > 0, "the kernel has counted", 20)
+    assert once(engine, idle.id).pressure.cpu_percent < once(engine, busy.id).pressure.cpu_percent <= 100
 
 
 def test_a_container_without_limits_is_bounded_by_the_host(engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2, engine_pb2, engine_pb2_grpc
-from fluyt.v1.types import network_pb2, security_pb2
+from fluyt.v1.types import network_pb2, resources_pb2, security_pb2
 from tests.e2e.containers.copy_steps import copy_from, copy_to, members, tar
 from tests.e2e.containers.copy_steps import member as tar_member
 from tests.e2e.containers.file_steps import changes, commit, ended, export
@@ -21,8 +21,10 @@ from tests.e2e.containers.steps import (
     IMAGE,
     INVALID,
     WRONG_STATE,
+    cgroup_file,
     create,
     get,
+    group,
     load,
     refused,
     refused_run,
@@ -30,6 +32,7 @@ from tests.e2e.containers.steps import (
     started,
     wait,
 )
+from tests.e2e.execs.steps import Caller
 from tests.e2e.execs.steps import run as exec_in
 from tests.e2e.volumes.steps import bind, output, tmpfs, volume
 from tests.support import image_files, images, tarball
@@ -155,6 +158,56 @@ def test_copies_in_and_out_have_the_owners_of_inside(engine: Engine, is_running:
         code, reason, metadata = refused(lambda: copy_to(engine, made.id, "/tmp", wrong, keep_owners=True))
         assert (code, reason) == (INVALID, "ENTRY_REJECTED")
         assert "70000" in str(metadata)
+
+
+def test_no_file_anywhere_has_an_id_of_a_range_so_that_the_next_holder_finds_none(tmp_path: Path) -> None:
+    """A range is given out again once its container has gone; what it wrote must not be its next holder's."""
+    (tmp_path / "e").mkdir()
+    (tmp_path / "bound").mkdir()
+    # One range and no more, so that the second container has the first one's.
+    options = ["--userns-pool-count", str(COUNT)]
+    with Engine(tmp_path / "e", options=options) as engine:
+        engine.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        mounts = [bind("/bound", tmp_path / "bound"), volume("/kept", "kept"), volume("/any"), tmpfs("/memory")]
+        write = "for at in / /bound /kept /any /memory /dev/shm /etc; do : > $at/f; mkdir $at/d; chown 7:8 $at/d; done"
+        script = f"{write}; ln -s x /l; mkfifo /p; chown -h 9:9 /l /p /etc/hosts; echo logged; sleep 100"
+        first = started(engine, "sh", "-c", script, namespaces=auto(), mounts=mounts, tty=True)
+        until_now(lambda: b"logged" in engine.logs(first.id), "all is written")
+        exec_in(engine, first.id, "sh", "-c", ": > /of-an-exec")
+        ids = host_ids(first.host_pid)
+        copy_to(engine, first.id, "/tmp", tar(tar_member("copied", b"x", uid=33, gid=34)), keep_owners=True)
+        commit(engine, first.id, "range:1")
+        held = refused_run(engine, "true", namespaces=auto())
+        assert (held[1], held[2]["limit"]) == ("LIMIT_EXCEEDED", "userns_pool_count")
+
+        def owned() -> list[Path]:
+            # Terminals and proc files of a running container are its users'; they are nowhere on the host.
+            places = (path for root in (tmp_path, engine.root / "run") for path in root.rglob("*"))
+            return [path for path in places if any(ids[0] <= one < ids[0] + ids[1] for one in owner(path))]
+
+        assert owned() == []
+        engine.containers.DeleteContainer(containers_pb2.DeleteContainerRequest(container=first.id, force=True))
+        assert owned() == []
+        second = started(engine, "sleep", "100", namespaces=auto(), mounts=mounts[:2])
+        assert host_ids(second.host_pid) == ids
+        # What it shares with the first it shares by being given it, with the owners that the first saw.
+        assert exec_in(engine, second.id, "stat", "-c", "%u:%g", "/bound/d", "/kept/d").out.split() == [b"7:8"] * 2
+
+
+@pytest.mark.parametrize("spaces", [auto(), HOST_USERS], ids=["own", "host"])
+def test_limits_hold_whoever_its_users_are(engine: Engine, spaces: security_pb2.NamespacesSpec) -> None:
+    """CVE-2025-47291: containers with users of their own were outside of the group whose limits were theirs."""
+    limits = resources_pb2.Resources(pids_limit=40, memory_limit_bytes=64 << 20)
+    made = started(engine, "sleep", "100", namespaces=spaces, resources=limits)
+    assert cgroup_file(engine, made.id, "pids", "pids.max") == "40"
+    caller = Caller(engine, made.id, "sleep", "99")
+    caller.started()
+    for controller in ("pids", "memory"):
+        groups = group(engine, controller) / made.id
+        inside = {int(pid) for path in groups.rglob("cgroup.procs") for pid in path.read_text().split()}
+        assert made.host_pid in inside, controller
+        assert len(inside) == 2, controller
+    caller.half_close()
 
 
 def test_volumes_and_binds_keep_the_owners_of_the_host(engine: Engine, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """Images whose /dev, /proc, /sys and console are links to elsewhere, and processes that watch others come in."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.containers.steps import WRONG_STATE, load, refused_run, started
@@ -22,13 +26,18 @@ def targets(canary: Canary) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("place", ["dev", "dev/pts", "dev/shm", "dev/mqueue", "etc"])
+@pytest.mark.parametrize(
+    "place", ["dev", "dev/pts", "dev/shm", "dev/mqueue", "etc", "etc/mtab", "etc/crypto-policies/back-ends", "run"]
+)
 def test_a_place_of_the_engines_that_is_a_link_touches_nothing_outside(
     engine: Engine, canary: Canary, place: str
 ) -> None:
-    """CVE-2026-41579, CVE-2026-47766: what is made in /dev was made where a link of the image led."""
+    """CVE-2026-41579, CVE-2026-47766: what is made in /dev was made where a link of the image led.
+
+    CVE-2024-5154: so was what is made in /etc; CVE-2024-9341: and what an image gets that asks for FIPS.
+    """
     for target in targets(canary):
-        image = load(engine, tarball.symlink(place, target))
+        image = load(engine, tarball.file("usr/share/system-fips", "1"), tarball.symlink(place, target))
         script = (
             f"cat {canary.path}/secret /{place}/secret 2>/dev/null; stat -c '%t:%T' /dev/null; : > /dev/null && echo ok"
         )
@@ -73,3 +82,25 @@ def test_a_process_on_its_way_in_cannot_be_looked_at(engine: Engine, canary: Can
     seen = engine.logs(container.id).decode()
     # A program that is none of the container's, or a descriptor that only the supervisor has.
     assert not [line for line in seen.splitlines() if "->" in line and any(word in line for word in HOSTS)], seen
+
+
+def test_the_engine_listens_to_files_alone_and_only_its_group_opens_them(engine: Engine) -> None:
+    """CVE-2025-9074: containers reached the engine's API by TCP. CVE-2024-25621: others of the host its directories."""
+    running = started(engine, "sleep", "1000")
+    status = Path(f"/proc/{running.host_pid}/status").read_text()
+    (supervisor,) = re.findall(r"^PPid:\s+(\d+)$", status, re.MULTILINE)
+    for pid in (engine.process.pid, int(supervisor)):
+        opened = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+        own = {name.removeprefix("socket:[").rstrip("]") for name in opened if name.startswith("socket:")}
+        for family in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+            for line in Path(f"/proc/{pid}/net/{family}").read_text().splitlines()[1:]:
+                assert not own & set(line.split()), (family, line)
+    data, run = engine.root / "data", engine.root / "run"
+    for path in (data, run / "containers", data / "containers" / running.id, run / "containers" / running.id):
+        assert path.stat().st_mode & 0o007 == 0, path
+    assert (run / "fluytd.sock").stat().st_mode & 0o007 == 0
+    as_nobody = f"ls {data} || ls {data}/containers/{running.id}/upper || ls {run}/containers"
+    told = subprocess.run(
+        ["setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", as_nobody], check=False, capture_output=True
+    )
+    assert (told.returncode != 0, told.stdout) == (True, b"")

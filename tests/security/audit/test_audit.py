@@ -7,6 +7,7 @@ looked at before it is taken in.
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -103,6 +104,17 @@ def test_nothing_is_wider_than_dockers(name: str) -> None:
     assert wider == set(NARROWER)
     # It is docker's that was audited, and it has more.
     assert "namespace cgroup of the host" in docker - ours
+
+
+def test_no_socket_of_the_kernels_ciphers_or_of_virtual_machines_can_be_made(engine: Engine) -> None:
+    """CVE-2026-31431: AF_ALG let a default container write into pages of files that it could only read."""
+    if shutil.which("gcc"):
+        found = audit.reach(found_in(engine, namespaces=OWN_USERS))
+    else:
+        found = audit.reach(audit.load("default.txt"))
+    sockets = {one for one in found if one.startswith("socket ")}
+    assert "socket AF_INET STREAM" in sockets
+    assert not {one for one in sockets if one.split()[1] in {"AF_ALG", "AF_VSOCK"}}
 
 
 def test_the_table_of_the_document_is_of_these_audits() -> None:

@@ -16,12 +16,13 @@ from fluyt.v1.types import mount_pb2
 from tests.e2e.containers import copy_steps as copies
 from tests.e2e.containers import file_steps as files
 from tests.e2e.containers.copy_steps import directory, member, tar
-from tests.e2e.containers.steps import IMAGE, delete, get, load, refusal, started
+from tests.e2e.containers.steps import IMAGE, create, delete, get, load, refusal, start, started
 from tests.e2e.execs import steps as execs
 from tests.e2e.volumes import steps as volumes
 from tests.security.canary import Canary
 from tests.support import programs, tarball
 from tests.support.engine import Engine
+from tests.support.wait import until_now
 
 #: How long one race goes on; a machine that is free does some hundreds of calls in it.
 SECONDS = 0.8
@@ -184,3 +185,38 @@ def test_starts_with_a_mount_below_a_volume(volume_race: Race) -> None:
     outcomes = volume_race.run(lambda: start("/v/a/deep"), lambda: start("/v/a/new"))
     assert "" in outcomes
     assert outcomes <= STARTS
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_copies_with_a_mount_below_a_volume(volume_race: Race, is_running: bool) -> None:
+    """CVE-2026-42306: a copy mounted the container's volumes anew, by a link onto the host."""
+    engine = volume_race.engine
+    mounts = [
+        mount_pb2.Mount(target="/v", volume=mount_pb2.VolumeMount(volume="raced")),
+        mount_pb2.Mount(target="/v/a/inner", volume=mount_pb2.VolumeMount(volume="inner")),
+    ]
+    name = create(engine, "sleep", "1000", mounts=mounts).id
+    if is_running:
+        until_now(lambda: _starts(engine, name), "a start in a moment in which the place is there")
+    data = tar(member("new", b"n"), member("a/inner/new", b"n"))
+    outcomes = volume_race.run(
+        lambda: copies.copy_to(engine, name, "/v", data),
+        lambda: copies.copy_to(engine, name, "/v/a/inner", tar(member("new", b"n"))),
+        lambda: volume_race.has_not_read(copies.copy_from(engine, name, "/v/a/inner")[1]),
+        lambda: volume_race.has_not_read(copies.copy_from(engine, name, "/v")[1]),
+    )
+    delete(engine, name, force=True)
+    volumes.delete(engine, "inner")
+    assert "" in outcomes
+    assert outcomes <= PATHS
+
+
+def _starts(engine: Engine, name: str) -> bool:
+    """Whether it started; the only refusal may be that of the place."""
+    reason = ""
+    try:
+        start(engine, name)
+    except grpc.RpcError as error:
+        reason = refusal(error)[1]
+    assert reason in STARTS
+    return not reason
