@@ -29,6 +29,9 @@ pub(crate) struct Folder {
     pub size: u32,
 }
 
+/// The directory above another one, and what that one is named there.
+type NamedIn<'t> = (InodeId, Cow<'t, [u8]>);
+
 /// Bits of a [`Folder`]'s nanoseconds.
 const NANOS_BITS: u32 = 30;
 /// Names of directories that are kept in memory, together: those of some 150,000.
@@ -119,7 +122,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`ImageError::Records`].
-    pub fn parent(&self, directory: InodeId) -> Result<Option<(InodeId, Cow<'_, [u8]>)>, ImageError> {
+    pub fn parent(&self, directory: InodeId) -> Result<Option<NamedIn<'_>>, ImageError> {
         let Some(folder) = self.folder(directory.0).filter(|_| directory != self.root()) else {
             return Ok(None);
         };
