@@ -39,8 +39,7 @@ fn main() -> ExitCode {
         println!("{}", control::version_line());
         return ExitCode::SUCCESS;
     }
-    let looks: [(&str, fn(OsString) -> Result<(), Errno>); 2] =
-        [(control::LOOK, look), (control::LOOK_BENEATH, look_beneath)];
+    let looks: [(&str, LookAt); 2] = [(control::LOOK, look), (control::LOOK_BENEATH, look_beneath)];
     for (argument, look) in looks {
         if std::env::args_os().nth(1).is_some_and(|given| given == argument) {
             return exit_code(look(std::env::args_os().nth(2).unwrap_or_default()));
@@ -52,6 +51,9 @@ fn main() -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+/// Looks at a path.
+type LookAt = fn(OsString) -> Result<(), Errno>;
 
 /// Whether the path leads to something. Whoever asks can give up waiting; the daemon itself would be held up by a file
 /// system that does not answer, and could not even end.
