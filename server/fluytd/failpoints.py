@@ -47,6 +47,7 @@ CATALOGUE: dict[str, str] = {
     "container.copy.begin": "the opening of a container's tree for files that are copied into it",
     "container.copy.write": "a piece of an archive on its way to the unpacker",
     "container.copy.finish": "the end of the unpacking, all pieces have come",
+    "container.delete.put_off": "the record that it is to be removed once it has ended",
     "container.delete.record": "the record that it is being deleted",
     "container.delete.files": "the removal of its files",
     "container.delete.directories": "the removal of its directories, also of an undone creation",

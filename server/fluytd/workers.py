@@ -1,6 +1,7 @@
 """Threads for calls that block. It knows nothing of what it runs.
 
-Two bounded pools: short calls (a container's start, a small file) never wait behind transfers of minutes.
+Three bounded pools: short calls (a container's start, a small file) never wait behind transfers of minutes, and neither
+behind calls on file systems that may not answer.
 
 A pool is a queue and its threads. `concurrent.futures` does the same with two futures, a condition and a semaphore for
 each call, which took 0.3 ms of every hop, several of them a start.
@@ -11,13 +12,19 @@ import contextlib
 import functools
 import queue
 import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, ParamSpec, TypeVar
 
 from fluytd import tracing
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Threads for foreign calls; made when they are needed.
+FOREIGN_WORKERS: Final = 128
+#: How long such calls may take to end when the engine does.
+FOREIGN_CLOSE_SECONDS: Final = 2.0
 
 _Job = tuple["asyncio.Future[Any]", Callable[[], Any]]
 
@@ -29,6 +36,7 @@ class Workers:
         """`worker_count`: threads for short calls; `transfer_worker_count`: threads for downloads and extraction."""
         self._short = _Pool(worker_count, "worker")
         self._transfers = _Pool(transfer_worker_count, "transfer")
+        self._foreign = _Pool(FOREIGN_WORKERS, "foreign")
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call that ends within milliseconds; one thread hop.
@@ -37,9 +45,18 @@ class Workers:
         """
         return await self._submitted(self._short, "work", functools.partial(fn, *args, **kwargs))
 
+    async def run_foreign(self, call: Callable[[], T]) -> T:
+        """The result of a call that may wait for others than the kernel, for ever at worst: the caller bounds how many
+        there are at once. As `run`, but even where the await is cancelled, the call has ended on return."""
+        return await self._ended(self._submitted(self._foreign, "foreign", functools.partial(call)))
+
     async def run_to_end(self, call: Callable[[], T]) -> T:
         """As `run`, but even where the await is cancelled, the call has ended on return."""
-        work = asyncio.ensure_future(self.run(call))
+        return await self._ended(self.run(call))
+
+    @staticmethod
+    async def _ended(submitted: Coroutine[Any, Any, T]) -> T:
+        work = asyncio.ensure_future(submitted)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -62,9 +79,11 @@ class Workers:
         return result
 
     def close(self) -> None:
-        """No further call is accepted; returns when all that were have ended. Blocking."""
+        """No further call is accepted; returns when all that were have ended, but for foreign ones that do not in time,
+        whose threads end with the process. Blocking."""
         self._short.close()
         self._transfers.close()
+        self._foreign.close(FOREIGN_CLOSE_SECONDS)
 
 
 class _Pool:
@@ -115,9 +134,10 @@ class _Pool:
         else:
             future.set_exception(error)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         self._is_closed = True
         for _ in self._threads:
             self._jobs.put(None)
+        end = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            thread.join()
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))

@@ -1,20 +1,18 @@
 """Metrics as Prometheus collects them, from a live engine, read by Prometheus' own parser."""
 
-import re
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from fluyt.v1 import containers_pb2
 from tests.support import image_files, images
 from tests.support.engine import Engine
+from tests.support.metrics import address, collected
 
 IMAGE = "busybox:1"
 
@@ -24,23 +22,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with Engine(tmp_path_factory.mktemp("mtrs"), options=["--metrics-address", "127.0.0.1:0"]) as running:
         running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
         yield running
-
-
-def address(engine: Engine) -> str:
-    """Where the daemon said that it serves them."""
-    found = re.findall(r"http://(127\.0\.0\.1:\d+)/metrics", Path(engine.root, "fluytd.log").read_text())
-    return str(found[-1])
-
-
-def collected(engine: Engine) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Value by name and label values, in the order of the labels' names."""
-    with urllib.request.urlopen(f"http://{address(engine)}/metrics", timeout=20) as answer:
-        text = answer.read().decode()
-    return {
-        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_a_running_container_is_seen_with_its_figures_and_a_removed_one_is_not(engine: Engine) -> None:

@@ -22,6 +22,7 @@ from tests.recovery import (
     test_cni_killed,
     test_exec_killed,
     test_quotas_killed,
+    test_removal_put_off,
     test_scopes_killed,
     test_supervisor_killed,
     volume_scenarios,
@@ -64,6 +65,7 @@ UNIT_TESTED = "never.armed.in.tests"
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
     elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS, *test_scopes_killed.SCENARIOS}
+    elsewhere.add(test_removal_put_off.FAILPOINT)
     assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 

@@ -21,6 +21,7 @@ NAME: Final = "f"
 CONTENT: Final = b"here\n"
 _ROOT, _FILE = 1, 2
 _MNT_DETACH: Final = 2
+_READ, _MAX_OPCODE = 15, 4095
 #: What is not answered in any case: FORGET, INTERRUPT, BATCH_FORGET.
 _WITHOUT_ANSWER: Final = (2, 36, 42)
 #: How long the kernel may keep names and attributes: not at all, so that each look asks.
@@ -38,9 +39,9 @@ class UnansweringFiles:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"mounted\n"
 
-    def mute(self) -> None:
-        """From now on it takes questions and answers none."""
-        self._process.send_signal(signal.SIGUSR1)
+    def mute(self, *, reads_alone: bool = False) -> None:
+        """From now on it takes questions and answers none; `reads_alone`: but those for content."""
+        self._process.send_signal(signal.SIGUSR2 if reads_alone else signal.SIGUSR1)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"mute\n"
 
@@ -97,14 +98,14 @@ def _answer(opcode: int, node: int, body: bytes) -> bytes | int:
 
 
 def _serve(place: str) -> None:
-    is_mute = False
+    unanswered: set[int] = set(_WITHOUT_ANSWER)
 
-    def fall_silent(*_: object) -> None:
-        nonlocal is_mute
-        is_mute = True
+    def fall_silent(number: int, _: object) -> None:
+        unanswered.update([_READ] if number == signal.SIGUSR2 else range(1, _MAX_OPCODE + 1))
         os.write(1, b"mute\n")
 
     signal.signal(signal.SIGUSR1, fall_silent)
+    signal.signal(signal.SIGUSR2, fall_silent)
     device = os.open("/dev/fuse", os.O_RDWR)
     data = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
     if ctypes.CDLL(None, use_errno=True).mount(b"test", os.fsencode(place), b"fuse", 0, data.encode()) != 0:
@@ -116,7 +117,7 @@ def _serve(place: str) -> None:
         except OSError as error:
             raise SystemExit(0 if error.errno == errno.ENODEV else 1) from error
         _, opcode, unique, node = struct.unpack_from("<2I2Q", question)
-        if is_mute or opcode in _WITHOUT_ANSWER:
+        if opcode in unanswered:
             continue
         answer = _answer(opcode, node, question[40:])
         number, body = (-answer, b"") if isinstance(answer, int) else (0, answer)

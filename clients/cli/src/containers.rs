@@ -80,7 +80,7 @@ pub struct WaitCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  fluyt rm job\n  fluyt rm -f $(fluyt ps -aq)")]
 pub struct RemoveCommand {
-    /// Kill it first if it runs
+    /// Kill it first if it runs; no failure if it is not there
     #[arg(short, long)]
     force: bool,
     #[arg(short, long, hide = true)]
@@ -273,6 +273,19 @@ fn status(container: &Container, now: i64) -> String {
 /// Standard output is closed.
 pub async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
     names: Vec<String>,
+    call: impl FnMut(String) -> F,
+) -> Result<u8, Failure> {
+    each_present(names, None, call).await
+}
+
+/// As [`each`], where what is not there is no failure (`absent`: the engine's reason for that): it is told all the same.
+/// Source: docker/cli `cli/command/container/rm.go`, `network/remove.go`, of a forced removal.
+///
+/// # Errors
+/// Standard output is closed.
+pub async fn each_present<F: std::future::Future<Output = Result<String, Failure>>>(
+    names: Vec<String>,
+    absent: Option<&str>,
     mut call: impl FnMut(String) -> F,
 ) -> Result<u8, Failure> {
     let mut exit_code = 0;
@@ -281,7 +294,9 @@ pub async fn each<F: std::future::Future<Output = Result<String, Failure>>>(
             Ok(text) => render::line(text)?,
             Err(failure) => {
                 eprintln!("{failure}");
-                exit_code = 1;
+                if absent != Some(failure.reason.as_str()) {
+                    exit_code = 1;
+                }
             }
         }
     }
@@ -340,7 +355,8 @@ pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Fail
             "there are no links; `fluyt network disconnect` takes a container off a network",
         ));
     }
-    each(command.containers, |name| {
+    let absent = command.force.then_some("CONTAINER_NOT_FOUND");
+    each_present(command.containers, absent, |name| {
         let mut client = ContainerServiceClient::new(channel.clone());
         let request = DeleteContainerRequest {
             container: name.clone(),

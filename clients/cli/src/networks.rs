@@ -10,7 +10,7 @@ use crate::api::v1::{
     GetNetworkRequest, ListNetworksRequest, Network, NetworkFilter, PruneNetworksRequest, Subnet,
 };
 use crate::confirm::confirm;
-use crate::containers::each;
+use crate::containers::each_present;
 use crate::failure::Failure;
 use crate::flag_values::pairs;
 use crate::render::{self, Format};
@@ -109,6 +109,9 @@ pub struct InspectCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  fluyt network rm front back")]
 pub struct RemoveCommand {
+    /// No failure if one is not there
+    #[arg(short, long)]
+    force: bool,
     /// Networks: ids, unique beginnings of ids, or names
     #[arg(required = true)]
     networks: Vec<String>,
@@ -175,7 +178,8 @@ pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
         Command::Ls(command) => return list(client, command).await,
         Command::Inspect(command) => return inspect(channel, command).await,
         Command::Rm(command) => {
-            return each(command.networks, |name| {
+            let absent = command.force.then_some("NETWORK_NOT_FOUND");
+            return each_present(command.networks, absent, |name| {
                 let mut client = NetworkServiceClient::new(channel.clone());
                 async move {
                     let request = DeleteNetworkRequest { network: name.clone(), ..Default::default() };

@@ -1,6 +1,7 @@
 //! Starts supervisors, and finds those that an earlier daemon started.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::exec::Exec;
 use crate::filters::FilterCache;
 use crate::groups::Groups;
 use crate::handle::{wait_readable, Supervisor};
+use crate::look::Look;
 use crate::peer;
 use crate::program::Program;
 use crate::ready::{Ready, ReadySupervisors};
@@ -59,6 +61,15 @@ impl SupervisorHost {
     /// `IO_FAILED` if one cannot be executed.
     pub fn prepare(&self, count: usize, has_users: bool) -> Result<(), ControlError> {
         self.ready.fill(&self.program, count, has_users)
+    }
+
+    /// A process of its own looks at the path, below `root` if there is one: so that nothing waits for a file system that
+    /// does not answer but what can be given up. Blocking (half a millisecond).
+    ///
+    /// # Errors
+    /// `IO_FAILED` if it cannot be executed.
+    pub fn look(&self, path: &OsStr, root: Option<BorrowedFd<'_>>) -> Result<Look, ControlError> {
+        self.program.look(path, root)
     }
 
     /// A supervisor that waits, for a container whose network is to be made before its start; `has_users` as in

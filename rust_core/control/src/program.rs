@@ -1,8 +1,8 @@
 //! The supervisor's program: opened once, asked for its version, executed for each container.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use sys::executing::{self, Execution};
 
 use crate::error::ControlError;
 use crate::handle::timespec;
+use crate::look::{Look, LOOK, LOOK_BENEATH};
 use crate::strays;
 use crate::wire::PROTOCOL_VERSION;
 
@@ -81,14 +82,25 @@ impl Program {
         stdin: OwnedFd,
         has_users: bool,
     ) -> Result<SpawnedSupervisor, ControlError> {
+        let users = has_users.then_some(WITH_USERS.as_bytes());
+        let args: Vec<&[u8]> = [container_id.as_bytes()].into_iter().chain(users).collect();
+        let executed = self.execute(&args, stdin.as_fd())?;
+        Ok(SpawnedSupervisor { pid: executed.pid, pidfd: Some(executed.pidfd) })
+    }
+
+    /// The program looks at the path, below `root` if there is one.
+    pub(crate) fn look(&self, path: &OsStr, root: Option<BorrowedFd<'_>>) -> Result<Look, ControlError> {
+        let (wish, stdin) = root.map_or((LOOK, self.null.as_fd()), |root| (LOOK_BENEATH, root));
+        let executed = self.execute(&[wish.as_bytes(), path.as_bytes()], stdin)?;
+        Ok(Look::new(executed.pidfd))
+    }
+
+    fn execute(&self, args: &[&[u8]], stdin: BorrowedFd<'_>) -> Result<executing::Executed, ControlError> {
         strays::reap();
         let refused = |errno: Errno| IoError::new("execve", &self.path, errno.raw_os_error());
         let terminated = |bytes: &[u8]| CString::new(bytes).map_err(|_| refused(Errno::INVAL));
-        let args: Vec<CString> = [NAME, container_id]
-            .into_iter()
-            .chain(has_users.then_some(WITH_USERS))
-            .map(|text| terminated(text.as_bytes()))
-            .collect::<Result<_, _>>()?;
+        let args: Vec<CString> =
+            [&[NAME.as_bytes()], args].concat().into_iter().map(terminated).collect::<Result<_, _>>()?;
         let failpoint =
             std::env::var_os(sys::failpoint::VARIABLE).map(|names| (sys::failpoint::VARIABLE, names));
         let env: Vec<CString> = failpoint
@@ -96,17 +108,15 @@ impl Program {
             .chain(sys::weakened::environment())
             .map(|(name, value)| terminated(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
             .collect::<Result<_, _>>()?;
-        let executed = Execution {
+        let execution = Execution {
             file: executing::File::Open(self.fd.as_fd()),
             args: &args,
             env: &env,
-            stdio: [stdin.as_fd(), self.null.as_fd(), self.null.as_fd()],
+            stdio: [stdin, self.null.as_fd(), self.null.as_fd()],
             directory: None,
             is_group_leader: false,
-        }
-        .spawn()
-        .map_err(refused)?;
-        Ok(SpawnedSupervisor { pid: executed.pid, pidfd: Some(executed.pidfd) })
+        };
+        Ok(execution.spawn().map_err(refused)?)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use control::{read_exit_record, ControlError, ExitState};
 use errors::Catalogued;
-use support::{wait_exit, wait_news, wait_until, Scene, TIMEOUT};
+use support::{readable, wait_exit, wait_news, wait_until, Scene, TIMEOUT};
 
 fn metadata(error: &ControlError, key: &str) -> String {
     error.metadata().into_iter().find(|(name, _)| *name == key).map(|(_, value)| value).unwrap_or_default()
@@ -328,4 +328,37 @@ fn z11_the_supervisors_program_cannot_be_written_by_way_of_a_process_that_runs_i
     assert!(std::fs::OpenOptions::new().write(true).open(&program).is_err());
     supervisor.signal(9).unwrap();
     scene.finish(&spec, supervisor);
+}
+
+#[test]
+fn a_look_ends_with_its_answer_and_is_reaped() {
+    use std::os::fd::AsFd;
+    let scene = Scene::new();
+    let root = std::fs::File::open("/").unwrap();
+    for (path, root) in [("/nowhere", None), ("/", None), ("/", Some(root.as_fd()))] {
+        let look = scene.host.look(path.as_ref(), root).unwrap();
+        assert!(readable(look.fileno(), Instant::now() + TIMEOUT));
+    }
+    let task = format!("/proc/self/task/{}/children", rustix::thread::gettid().as_raw_nonzero());
+    assert_eq!(std::fs::read_to_string(task).unwrap(), "");
+}
+
+#[test]
+fn a_look_beneath_a_directory_is_led_out_of_it_by_nothing() {
+    use std::process::{Command, Stdio};
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    std::os::unix::fs::symlink("/file", root.path().join("inside")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", root.path().join("outside")).unwrap();
+    let answer = |path: &str| {
+        let stdin = Stdio::from(std::fs::File::open(root.path()).unwrap());
+        let program = support::supervisor_path();
+        Command::new(program).args([control::LOOK_BENEATH, path]).stdin(stdin).status().unwrap().code()
+    };
+    const ENOENT: i32 = 2;
+    for (path, code) in
+        [("file", 0), ("/inside", 0), ("/../inside", 0), ("outside", ENOENT), ("etc/passwd", ENOENT)]
+    {
+        assert_eq!(answer(path), Some(code), "{path}");
+    }
 }

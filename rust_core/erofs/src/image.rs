@@ -185,9 +185,13 @@ impl<W: Write + Seek> ImageWriter<W> {
             gid: owner.gid,
             mtime_seconds: inode.mtime_seconds,
             mtime_nanos: inode.mtime_nanos,
-            links: match tree.folder(number) {
-                Some(folder) => folder.below.saturating_add(2),
-                None => tree.link_count(InodeId(number)),
+            links: match inode.kind {
+                Kind::Directory => {
+                    let names = tree.live_names(number);
+                    let below = names.filter(|name| tree.slot(*name).is_directory()).count();
+                    u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2)
+                }
+                _ => tree.link_count(InodeId(number)),
             },
         }
     }

@@ -179,10 +179,8 @@ fn prepare_directory(
         filling.add(name);
     })?;
     own.for_each(|dot| filling.add(dot));
-    let below = tree.live_names(directory).filter(|number| tree.slot(*number).is_directory()).count();
     if let Some(folder) = tree.folder_mut(directory) {
         folder.size = narrow("bytes of a directory", filling.bytes())?;
-        folder.below = u32::try_from(below).unwrap_or(u32::MAX);
     }
     Ok(())
 }

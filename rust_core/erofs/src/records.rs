@@ -1,4 +1,5 @@
-//! What is known of names that are no directories, in a file: millions of them would take hundreds of megabytes.
+//! What is known of names that are no directories, in a file: millions of them would take hundreds of megabytes. Names
+//! of directories lie there where they are very many.
 //!
 //! A record is written once, behind the one before it, and never changed:
 //!
@@ -6,7 +7,8 @@
 //! directory 4, bytes of the name 1, bytes of the body 4, name, body
 //! ```
 //!
-//! The body is an [`Inode`], behind it the text of a symbolic link; or the number of the inode that the name leads to.
+//! The body is an [`Inode`], behind it the text of a symbolic link; or the number of the inode that the name leads to; a
+//! directory's has none.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -155,6 +157,16 @@ impl Records {
     /// Adds a further name of the inode `original`.
     pub fn add_alias(&mut self, directory: u32, name: &[u8], original: u32) -> Result<u32, ImageError> {
         self.put(directory, name, &original.to_le_bytes(), &[])
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.kept_bytes == 0 && self.tail.is_empty()
+    }
+
+    /// Adds the name of a directory.
+    pub fn add_directory(&mut self, directory: u32, name: &[u8]) -> Result<u32, ImageError> {
+        self.put(directory, name, &[], &[])
     }
 
     fn put(&mut self, directory: u32, name: &[u8], body: &[u8], text: &[u8]) -> Result<u32, ImageError> {

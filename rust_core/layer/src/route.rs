@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::entry::{push, split_last};
-use crate::Rule;
+use crate::{LayerError, Rule};
 
 /// What to do about a component that the layer does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,14 @@ pub(crate) enum Place<D> {
 
 impl<D> Place<D> {
     /// The path of the place, which `path_of` tells for a directory of the layer; `None` if a file stands in the way.
-    pub fn path(self, path_of: impl FnOnce(D) -> Vec<u8>) -> Option<Vec<u8>> {
+    pub fn path(
+        self,
+        path_of: impl FnOnce(D) -> Result<Vec<u8>, LayerError>,
+    ) -> Result<Option<Vec<u8>>, LayerError> {
         match self {
-            Self::Entered(directory) => Some(path_of(directory)),
-            Self::Absent(path) => Some(path),
-            Self::Blocked => None,
+            Self::Entered(directory) => path_of(directory).map(Some),
+            Self::Absent(path) => Ok(Some(path)),
+            Self::Blocked => Ok(None),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Turn {
     given_back: Condvar,
 }
 
-/// A turn taken, given back when dropped.
+/// A turn taken; when dropped, free memory goes back to the kernel and the turn to the next layer.
 #[derive(Debug)]
 pub(crate) struct Taken<'t>(&'t Turn);
 
@@ -46,6 +46,8 @@ impl Turn {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
+        // What the layer held lies free in the heap of its own thread, where the next one's cannot use it.
+        sys::memory::trim();
         *self.0.is_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.given_back.notify_one();
     }

@@ -15,18 +15,18 @@ mod output;
 mod plan;
 mod serve;
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use control::peer;
 use control::wire::Report;
 use errors::IoError;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 /// The name in /proc/<pid>/comm, 15 bytes at most.
 const COMM: &std::ffi::CStr = c"fluyt-super";
-/// The argument that asks it to look at a path of the host, and nothing else.
-const LOOK: &str = "--look";
 /// What the kernel is asked not to kill before it has killed most others.
 const OOM_SCORE_ADJ: &[u8] = b"-999";
 
@@ -39,8 +39,11 @@ fn main() -> ExitCode {
         println!("{}", control::version_line());
         return ExitCode::SUCCESS;
     }
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == LOOK) {
-        return look(std::env::args_os().nth(2).unwrap_or_default());
+    let looks: [(&str, LookAt); 2] = [(control::LOOK, look), (control::LOOK_BENEATH, look_beneath)];
+    for (argument, look) in looks {
+        if std::env::args_os().nth(1).is_some_and(|given| given == argument) {
+            return exit_code(look(std::env::args_os().nth(2).unwrap_or_default()));
+        }
     }
     match detach().and_then(supervise) {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,11 +52,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the path leads to something, as an exit code: 0, or the number of the error. Whoever asks can give up waiting;
-/// the daemon itself would be held up by a file system that does not answer, and could not even end.
-fn look(path: std::ffi::OsString) -> ExitCode {
-    match rustix::fs::stat(path) {
-        Ok(_) => ExitCode::SUCCESS,
+/// Looks at a path.
+type LookAt = fn(OsString) -> Result<(), Errno>;
+
+/// Whether the path leads to something. Whoever asks can give up waiting; the daemon itself would be held up by a file
+/// system that does not answer, and could not even end.
+fn look(path: OsString) -> Result<(), Errno> {
+    rustix::fs::stat(path).map(drop)
+}
+
+/// As `look`, of a path below the directory that is the standard input. What is known of it already is asked for again.
+fn look_beneath(path: OsString) -> Result<(), Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = rustix::fs::openat2(rustix::stdio::stdin(), path, flags, Mode::empty(), resolve)?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(found, c"", flags, StatxFlags::BASIC_STATS).map(drop)
+}
+
+/// 0, or the number of the error.
+fn exit_code(answer: Result<(), Errno>) -> ExitCode {
+    match answer {
+        Ok(()) => ExitCode::SUCCESS,
         Err(errno) => u8::try_from(errno.raw_os_error()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }

@@ -155,6 +155,15 @@ class ReadySupervisor:
         """It ends, unless it was given its container. Idempotent. Blocking (until it has ended)."""
 
 @final
+class Look:
+    """A process that looks at a path, which ends once the path's file system answers."""
+
+    def fileno(self) -> int:
+        """Readable once it has ended; owned by this object, valid until `close`."""
+    def close(self) -> None:
+        """It is killed if it has not ended, and reaped as soon as it has. Idempotent. Never blocks."""
+
+@final
 class SupervisorHost:
     """Starts supervisors from one opened program. One per daemon."""
 
@@ -181,6 +190,9 @@ class SupervisorHost:
         on failure all of these are gone again except the run and log directories. Raises PROCESS_START_FAILED (step, errno,
         path, exit_code 126 or 127 where the command is at fault), USER_INVALID, CGROUP_LIMIT_REJECTED,
         KERNEL_FEATURE_MISSING, STORAGE_FULL, IO_FAILED. Blocking."""
+    def look(self, path: bytes, root_fd: int | None = None) -> Look:
+        """A process of its own looks at the path: of the host, or below the directory `root_fd`, which no link leads out
+        of. Raises IO_FAILED if it cannot be executed. Blocking (half a millisecond)."""
     def exec(self, supervisor: Supervisor, spec: ExecStart) -> Exec:
         """A further process is on its way; `take_exec_news` tells what comes of it. Raises FIELD_INVALID, LIMIT_EXCEEDED,
         SUPERVISOR_LOST, IO_FAILED. Never waits for the process."""

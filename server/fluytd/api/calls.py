@@ -21,6 +21,7 @@ from fluytd.api.convert.auth import without_auth
 from fluytd.api.gate import Gate, stopping
 from fluytd.api.interceptors.errors import fail
 from fluytd.api.interceptors.policy import Policy
+from fluytd.api.uploads import whole
 from fluytd.errors import NotBuilt
 from fluytd.requests.service import RequestService
 
@@ -111,7 +112,7 @@ class Wrapper:
                 gate.check(rpc)
                 if policy is not None:
                     policy.check(rpc, context)
-                return await body(request, context)
+                return await body(whole(request, context) if takes_stream else request, context)
             except asyncio.CancelledError:
                 if not gate.is_stopping:
                     raise

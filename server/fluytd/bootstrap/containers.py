@@ -99,7 +99,7 @@ async def container_parts_of(
     base.undo.push_async_callback(service.close, base.config.stop_containers_seconds * 1000)
     execs = ExecService(service.ctx, ExecRecords(base.database))
     service.ctx.probe = ExecProbe(execs)
-    service.ctx.sources = volumes.ctx.sources = MountSources(base.config.supervisor_path, base.workers)
+    service.ctx.sources = volumes.ctx.sources = MountSources(runtime, base.workers)
     return ContainerParts(
         service=service,
         networks=networks,

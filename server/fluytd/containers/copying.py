@@ -3,6 +3,9 @@
 While it runs its own root is used, so that volumes, tmpfs and binds are seen; an end breaks the copy off, since the
 next start must find the writable layer in nobody's hands. While it does not run, copying in holds the container's lock
 for the same reason; copying out reads a view that needs none.
+
+What is copied may lie on file systems that answer no more. Those that do not answer at first are refused
+(`mount_sources.py`); one that falls silent later keeps its copy's threads, which are of no other use.
 """
 
 import asyncio
@@ -22,11 +25,12 @@ from fluytd.containers.resolve import INIT_PATH, StartPaths, mounts
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import Cancelled, ContainerWrongState, FieldInvalid, LimitExceeded, ProcessNotFound
 from fluytd.operations.ports import CancelToken
+from fluytd.workers import FOREIGN_WORKERS
 
 T = TypeVar("T")
 
-#: Copies under way at once; each has a thread or a tree open.
-MAX_COPIES: Final = 64
+#: Copies under way at once. Each has a call that reads or writes, and one that ends it.
+MAX_COPIES: Final = FOREIGN_WORKERS // 2
 #: How long a caller that copies into a container which does not run may send nothing: the container cannot start then.
 MAX_IDLE_SECONDS: Final = 120
 _ALIVE: Final = frozenset({State.RUNNING, State.PAUSED, State.STOPPING})
@@ -85,7 +89,7 @@ class ContainerCopies:
         entry = self._ctx.table.find(reference)
         cancel = self._copies.new_cancel_token()
         with self._counted():
-            held = await self._hold(entry, is_written=False)
+            held = await self._hold(entry, path, is_written=False)
             try:
                 archive = await self._call(
                     partial(held.root.open_archive, path, follow_link=follow_link, cancel=cancel)
@@ -131,7 +135,7 @@ class ContainerCopies:
         check_path(request.path)
         entry = self._ctx.table.find(request.reference)
         with self._counted():
-            held = await self._hold(entry, is_written=True)
+            held = await self._hold(entry, request.path, is_written=True)
             try:
                 user = None if request.keep_owners else entry.container.resolved.user
                 begin = partial(held.root.open_receiver, user=user, replace_kinds=request.replace_kinds)
@@ -153,13 +157,13 @@ class ContainerCopies:
         failpoints.hit("container.copy.finish")
         return await self._call(receiver.finish)
 
-    async def _hold(self, entry: Entry, *, is_written: bool) -> "_Held":
+    async def _hold(self, entry: Entry, path: bytes, *, is_written: bool) -> "_Held":
         """The container's tree; with the run whose processes see it, if there is one. No start comes before it is let
         go."""
         while True:
             run = await self._running(entry)
             if run is not None:
-                root = await self._open_running(entry, run)
+                root = await self._open_running(entry, run, path)
                 if root is not None:
                     return _Held(entry, root, run)
             elif not is_written:
@@ -191,11 +195,13 @@ class ContainerCopies:
         check_readable(entry)
         return run if entry.container.state in _ALIVE else None
 
-    async def _open_running(self, entry: Entry, run: Run) -> CopyRoot | None:
+    async def _open_running(self, entry: Entry, run: Run, path: bytes) -> CopyRoot | None:
         """None if it has just ended."""
         subject, ids = f"container {entry.container.id}", entry.container.ids
         failpoints.hit("container.copy.begin")
         try:
+            if self._ctx.sources is not None:
+                await self._ctx.sources.check_inside(run.process, path)
             return await self._call(lambda: self._copies.running(run.process.open_root_fd(), subject, ids))
         except ProcessNotFound:
             await run.final()
@@ -203,12 +209,16 @@ class ContainerCopies:
 
     async def _open_stopped(self, container: Container, *, is_written: bool) -> CopyRoot:
         ctx = self._ctx
+        lower_dirs = await self._call(partial(ctx.images.lower_dirs, container.image))
+        paths = ctx.directories.paths(container, lower_dirs)
+        covered = covers(container, paths)
+        if ctx.sources is not None:
+            await ctx.sources.check_paths([cover.source for cover in covered])
 
         def make() -> CopyRoot:
-            paths = ctx.directories.paths(container, ctx.images.lower_dirs(container.image))
             return self._copies.stopped(
                 paths,
-                covers(container, paths),
+                covered,
                 f"container {container.id}",
                 is_root_read_only=container.spec.read_only_root,
                 is_written=is_written,
@@ -224,8 +234,8 @@ class ContainerCopies:
         return _Counted(self)
 
     async def _call(self, call: Callable[[], T]) -> T:
-        """See `Workers.run_to_end`."""
-        return await self._ctx.workers.run_to_end(call)
+        """See `Workers.run_foreign`."""
+        return await self._ctx.workers.run_foreign(call)
 
 
 class _Held:
@@ -282,7 +292,7 @@ async def _end_with(ctx: Context, held: _Held, archive: CopyArchive, cancel: Can
     if held.run is not None:
         await held.run.ended.wait()
         cancel.cancel()
-        await ctx.workers.run(archive.close)
+        await ctx.workers.run_foreign(archive.close)
         held.let_go()
 
 

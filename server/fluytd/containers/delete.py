@@ -19,8 +19,8 @@ async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bo
     `removes_volumes`: its anonymous volumes go too, but for those that another container has.
 
     Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then),
-    CONTAINER_NOT_ENDING (it was killed, and is removed by this daemon as soon as it has ended), CGROUP_BUSY, IO_FAILED
-    (it stays DELETING and can be deleted again).
+    CONTAINER_NOT_ENDING (it was killed, and is removed as soon as it has ended, by a next daemon too), CGROUP_BUSY,
+    IO_FAILED (it stays DELETING and can be deleted again).
     """
     async with entry.lock:
         container = entry.container
@@ -33,11 +33,28 @@ async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bo
             try:
                 await stop.kill_and_wait(ctx, entry)
             except ContainerNotEnding:
-                entry.is_removed_at_end = True
-                entry.removes_volumes |= removes_volumes
+                await _put_off(ctx, entry, removes_volumes=removes_volumes)
                 raise
         entry.cancel_restart()
         return await destroy(ctx, entry, is_counted=True, removes_volumes=removes_volumes)
+
+
+async def _put_off(ctx: Context, entry: Entry, *, removes_volumes: bool) -> None:
+    """It is removed at its end, whichever daemon sees that. In memory this holds before anything is awaited."""
+    wished = model.removed_at_end(entry.container, removes_volumes=removes_volumes)
+    if wished is not entry.container:
+        failpoints.hit("container.delete.put_off")
+        await ctx.record(entry, wished, durable=True)
+
+
+async def go_on(ctx: Context, entry: Entry) -> None:
+    """A removal that an earlier daemon put off is carried on with. Raises nothing."""
+    try:
+        await delete(ctx, entry, force=True)
+    except ContainerNotFound:
+        return  # it has ended and gone meanwhile
+    except EngineError as error:
+        _log.warning("container %s: its removal waits: %s", entry.container.id, error.message)
 
 
 async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
@@ -48,7 +65,7 @@ async def remove_ended(ctx: Context, entry: Entry, run: Run) -> None:
             return
         ctx.table.remember(await run.final())
         try:
-            await destroy(ctx, entry, is_counted=False, removes_volumes=entry.removes_volumes)
+            await destroy(ctx, entry, is_counted=False)
         except EngineError as error:
             _log.error("container %s: its removal failed: %s", entry.container.id, error)
 

@@ -70,7 +70,7 @@ def _finish(ctx: Context, entry: Entry, run: Run, ending: Ending | None) -> None
     run.record_end(ended)
     entry.release = ctx.spawn(_release(ctx, entry, run, recorded), f"release of {ended.id}")
     ctx.on_ended(entry)
-    if (ended.spec.auto_remove and not ended.is_restarting) or entry.is_removed_at_end:
+    if (ended.spec.auto_remove and not ended.is_restarting) or ended.is_removed_at_end:
         ctx.spawn(delete.remove_ended(ctx, entry, run), f"removal of {ended.id}")
 
 

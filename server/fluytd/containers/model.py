@@ -226,7 +226,9 @@ class Container:
     pending_resources: ResourcesSpec | None = None
     #: None without a health check, and before the first run.
     health: Health | None = None
-    #: It is being deleted together with its anonymous volumes.
+    #: A forced removal could not wait for its end: it is removed as soon as it has ended.
+    is_removed_at_end: bool = False
+    #: It is being deleted, or is to be at its end, together with its anonymous volumes.
     removes_volumes: bool = False
     #: The networks that the present run is on, in the order of their interfaces; none of a container without a run.
     endpoints: tuple[Endpoint, ...] = ()
@@ -289,6 +291,8 @@ def starting(container: Container, *, is_by_policy: bool = False) -> Container:
         restart_count=container.restart_count + 1 if is_by_policy else 0,
         is_stopped_by_caller=False,
         is_restarting=False,
+        is_removed_at_end=False,
+        removes_volumes=False,
         pending_resources=None,
         health=None,
     )
@@ -405,6 +409,21 @@ def stopped_by_caller(container: Container) -> Container:
     if container.is_stopped_by_caller and not container.is_restarting:
         return container
     return replace(container, version=container.version + 1, is_stopped_by_caller=True, is_restarting=False)
+
+
+def removed_at_end(container: Container, *, removes_volumes: bool) -> Container:
+    """A caller wants it to be gone, with `removes_volumes` its anonymous volumes too, and it has not ended yet."""
+    removes_volumes = removes_volumes or container.removes_volumes
+    if container.is_removed_at_end and container.removes_volumes == removes_volumes:
+        return container
+    return replace(
+        container,
+        version=container.version + 1,
+        is_stopped_by_caller=True,
+        is_restarting=False,
+        is_removed_at_end=True,
+        removes_volumes=removes_volumes,
+    )
 
 
 def checked(container: Container, health: Health) -> Container:

@@ -1,4 +1,4 @@
-"""Sources of mounts on file systems of the host that may not answer.
+"""Sources of mounts, and files of containers, on file systems that may not answer.
 
 A thread that waits for such a file system cannot be given up: it would be missing to all other containers, and would
 keep the daemon itself from ending. So a process is asked to look first.
@@ -8,12 +8,13 @@ import asyncio
 import os
 import re
 import select
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from fluytd.containers.model import Container
+from fluytd.containers.process_ports import Look, Process, Runtime
 from fluytd.containers.volume_mounts import bind_source
 from fluytd.errors import MountSourceUnresponsive
 from fluytd.workers import Workers
@@ -31,11 +32,11 @@ _MAX_LINKS: Final = 40
 
 
 class MountSources:
-    """Looks at sources before a container is started with them. Belongs to the event loop."""
+    """Looks before somebody of the daemon does. Belongs to the event loop."""
 
-    def __init__(self, program: Path, workers: Workers) -> None:
-        """`program`: the supervisor's, which is what looks."""
-        self._program = program
+    def __init__(self, runtime: Runtime, workers: Workers) -> None:
+        """`runtime`: executes what looks."""
+        self._runtime = runtime
         self._workers = workers
         self._watched: int | None = None
         self._changes = select.poll()
@@ -56,7 +57,17 @@ class MountSources:
         for path in wanted:
             kind = await self._workers.run(kind_on_the_way, path, kinds)
             if kind is not None:
-                await self._look(path, kind)
+                await self._look(path, kind, partial(self._runtime.look, os.fsencode(path)))
+
+    async def check_inside(self, process: Process, path: bytes) -> None:
+        """See `ports.MountSources.check_inside`."""
+        try:
+            table = await self._workers.run(Path(f"/proc/{process.host_pid}/mountinfo").read_bytes)
+        except OSError:
+            return  # it has ended, and has no mounts any more
+        if kinds := parsed(table):
+            kind = ", ".join(sorted(set(kinds.values())))
+            await self._look(os.fsdecode(path), kind, partial(self._runtime.look, path, process))
 
     def _present_kinds(self) -> dict[str, str]:
         # Read anew only when the kernel says that something was mounted or unmounted.
@@ -68,23 +79,18 @@ class MountSources:
         self._kinds = parsed(_TABLE.read_bytes())
         return self._kinds
 
-    async def _look(self, path: str, kind: str) -> None:
-        nothing = subprocess.DEVNULL
-        arguments = [str(self._program), "--look", path]
-        looking = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: ASYNC220 - vfork
+    async def _look(self, path: str, kind: str, begin: Callable[[], Look]) -> None:
+        looking = await self._workers.run(begin)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        pidfd = os.pidfd_open(looking.pid)
-        loop.add_reader(pidfd, ended.set)
+        fd = looking.fileno()
+        loop.add_reader(fd, ended.set)
         try:
             await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
         except TimeoutError:
             raise MountSourceUnresponsive(path=path, file_system=kind, seconds=f"{LOOK_SECONDS:g}") from None
         finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-            # It may be out of reach of the signal too: it is reaped when a later one is begun.
-            looking.kill()
-            looking.poll()
+            loop.remove_reader(fd)
+            looking.close()
 
 
 def parsed(table: bytes) -> dict[str, str]:

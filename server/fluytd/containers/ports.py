@@ -4,11 +4,12 @@ processes see `process_ports`.
 Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import Container, ImageFacts, MountedVolume
+from fluytd.containers.process_ports import Process
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import AttachmentSpec, PlatformChoice, PortSpec, VolumeSpec
 from fluytd.errors import Failure
@@ -20,11 +21,18 @@ from fluytd.registries.model import Credentials
 
 
 class MountSources(Protocol):
-    """Looks at places of the host before they are mounted."""
+    """Looks at places before anybody who cannot be given up does."""
 
     async def check(self, container: Container, sources: Mapping[str, str]) -> None:
         """Every place that is to be mounted in it and lies on a file system which may not answer has answered.
         `sources`: what `Volumes.attach` told. Raises MOUNT_SOURCE_UNRESPONSIVE."""
+
+    async def check_paths(self, paths: Iterable[str]) -> None:
+        """As `check`, of these."""
+
+    async def check_inside(self, process: Process, path: bytes) -> None:
+        """If the container shows file systems that may not answer, this path of it has answered. Raises
+        MOUNT_SOURCE_UNRESPONSIVE, PROCESS_NOT_FOUND, IO_FAILED."""
 
 
 class Volumes(Protocol):

@@ -201,6 +201,16 @@ class Process(Protocol):
         """Gives up the connection; the container goes on. Idempotent."""
 
 
+class Look(Protocol):
+    """A process that looks at a path, and ends once that path's file system answers."""
+
+    def fileno(self) -> int:
+        """Readable once it has ended; valid until `close`."""
+
+    def close(self) -> None:
+        """It is killed if it has not ended. Idempotent. Never blocks."""
+
+
 class Stats(Protocol):
     """What one container uses; None where the host does not count it, or for a limit that there is none."""
 
@@ -294,6 +304,10 @@ class Runtime(Protocol):
         `is_held`: its output is kept from the first byte on, until `Process.hold_log` moves or ends that. On failure
         nothing is left. Raises PROCESS_START_FAILED, USER_INVALID, CGROUP_LIMIT_REJECTED, FIELD_INVALID,
         KERNEL_FEATURE_MISSING, CDI_DEVICE_UNAVAILABLE, VOLUME_SERVER_UNREACHABLE, STORAGE_FULL, IO_FAILED. Blocking."""
+
+    def look(self, path: bytes, process: Process | None = None) -> Look:
+        """A process of its own looks at the path: of the host, or as `process` sees it. Raises PROCESS_NOT_FOUND,
+        IO_FAILED. Blocking (half a millisecond)."""
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:
         """A further process is on its way beside `process`; its news tell what comes of it. Raises SUPERVISOR_LOST,

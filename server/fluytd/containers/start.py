@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from fluytd import failpoints, tracing
 from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
@@ -14,9 +15,12 @@ from fluytd.containers.release import released
 from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, unexpected
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, OperationInProgress, unexpected
 from fluytd.logs.follow import BATCH_BYTES
 from fluytd.logs.ports import LogReader, LogRecord, OpenLog
+
+#: How long copies that the last run's end has broken off may take to give up its files.
+COPY_END_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Started:
 async def start(ctx: Context, entry: Entry) -> Container:
     """The process has been executed; a RUNNING container is answered as it is.
 
-    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, and what `ports.Runtime.start` raises; the record then tells
+    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, OPERATION_IN_PROGRESS (`copy`: one of an earlier run waits for a
+    file system that does not answer), and what `ports.Runtime.start` raises; the record then tells
     exit code 125, 126 or 127 and why, and the container is where it was before.
     """
     async with entry.lock:
@@ -84,6 +89,16 @@ async def start_locked(
         return await _start_locked(ctx, entry, make_directories, open_log, is_by_policy, on_stored)
 
 
+async def _last_run_gone(ctx: Context, entry: Entry) -> None:
+    """Nothing of the last run is left, and no copy has its files. Raises OPERATION_IN_PROGRESS."""
+    if entry.release is not None:
+        await released(ctx, entry)
+    if entry.copying:
+        _, unanswered = await asyncio.wait(entry.copying, timeout=COPY_END_SECONDS)
+        if unanswered:
+            raise OperationInProgress(id=entry.container.id, operation="copy")
+
+
 async def _start_locked(
     ctx: Context,
     entry: Entry,
@@ -92,10 +107,7 @@ async def _start_locked(
     is_by_policy: bool,
     on_stored: Callable[[Container], None] | None,
 ) -> Started:
-    if entry.release is not None:
-        await released(ctx, entry)
-    if entry.copying:
-        await asyncio.wait(entry.copying)
+    await _last_run_gone(ctx, entry)
     before = entry.container
     if make_directories:
         before = model.created(before)

@@ -14,7 +14,7 @@ from fluytd._core.network import Namespace
 from fluytd.containers import bind_sources, host_devices
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import Container
-from fluytd.containers.process_ports import Ending, ExecProcess, Process, ProcessInfo, Stats
+from fluytd.containers.process_ports import Ending, ExecProcess, Look, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.containers.scopes import Scopes
@@ -265,6 +265,16 @@ class CoreRuntime:
         """See `ports.Runtime.kill_group`."""
         _check_name(container_id)
         cgroup.kill(*self._place(container_id))
+
+    def look(self, path: bytes, process: Process | None = None) -> Look:
+        """See `ports.Runtime.look`."""
+        if process is None:
+            return self._host.look(path)
+        root_fd = process.open_root_fd()
+        try:
+            return self._host.look(path, root_fd)
+        finally:
+            os.close(root_fd)
 
     def waiting(self, container_id: str) -> str:
         """See `ports.Runtime.waiting`."""

@@ -116,10 +116,6 @@ class Entry:
     terminal_size: tuple[int, int] | None = None
     #: Copies that have its mounts open, each done when it has given them up; awaited before the next start.
     copying: "set[asyncio.Future[None]]" = field(default_factory=set)
-    #: It is removed as soon as its run has ended: a forced removal could not wait that long.
-    is_removed_at_end: bool = False
-    #: What that removal takes along, as `delete.delete` has it.
-    removes_volumes: bool = False
     #: Its processes are being thawed; an end meanwhile comes after that.
     is_resuming: bool = False
 

@@ -70,7 +70,8 @@ class MountSourceUnresponsive(
     text="{path}, on a file system of type {file_system}, gave no answer within {seconds} s",
     next_step="See that the server or program of that file system runs and answers, then repeat.",
 ):
-    """A file or directory of the host that is to be mounted, on a file system that does not answer."""
+    """A file or directory that is to be mounted, or copied out of or into a container, on a file system that does not
+    answer."""
 
 
 class BindSourceNotFound(

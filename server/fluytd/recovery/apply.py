@@ -175,7 +175,9 @@ async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
     run.was_stop_requested = container.state is State.STOPPING
     exits.watch(ctx, entry, run)
     ctx.on_started(entry, run)
-    if container.state is State.STOPPING:
+    if container.is_removed_at_end:
+        ctx.spawn(delete.go_on(ctx, entry), f"resumed removal of {container.id}")
+    elif container.state is State.STOPPING:
         # Its caller has gone with the last daemon; what it asked for is carried to its end.
         resumed = restart.restart if container.is_restarting else stop.stop
         ctx.spawn(resumed(ctx, entry, timeout_millis=None, signal=None), f"resumed stop of {container.id}")

@@ -29,7 +29,8 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Adopt:
     """Its supervisor answers: the container runs, and is watched again, also where the record of its start had not
-    reached the store. A stop that was under way goes on, a pause is carried to its end, an update is undone."""
+    reached the store. A stop or forced removal that was under way goes on, a pause is carried to its end, an update is
+    undone."""
 
     container_id: str
 
@@ -89,7 +90,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """It is deleted: a deletion that was under way, or one that removes itself and has ended."""
+    """It is deleted: a deletion that was under way, or one that was to go at its end and has ended."""
 
     container_id: str
 
@@ -151,7 +152,7 @@ def _live(container: Container, observed: Observed) -> list[Action]:
     id_ = container.id
     if id_ in observed.supervisors:
         return [Adopt(id_)]
-    following: list[Action] = [Remove(id_)] if container.spec.auto_remove else [Release(id_)]
+    following: list[Action] = [Remove(id_)] if _goes_at_end(container) else [Release(id_)]
     if id_ in observed.endings:
         return [MarkExited(id_, observed.endings[id_]), *following]
     if container.state is State.STARTING:
@@ -165,6 +166,10 @@ def _live(container: Container, observed: Observed) -> list[Action]:
     return [MarkLost(id_, SupervisorLost(id=id_, detail=detail).failure), *following]
 
 
+def _goes_at_end(container: Container) -> bool:
+    return container.spec.auto_remove or container.is_removed_at_end
+
+
 def _at_rest(container: Container, observed: Observed) -> list[Action]:
     id_ = container.id
     if id_ in observed.supervisors:
@@ -172,7 +177,7 @@ def _at_rest(container: Container, observed: Observed) -> list[Action]:
     actions: list[Action] = []
     if id_ in observed.run_dirs or id_ in observed.groups:
         actions.append(Release(id_))
-    if container.state is State.EXITED and container.spec.auto_remove:
+    if container.state is State.EXITED and _goes_at_end(container):
         return [*actions, Remove(id_)]
     if id_ in observed.directories:
         return actions

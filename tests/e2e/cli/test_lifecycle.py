@@ -36,6 +36,15 @@ def test_pause_and_unpause_show_in_ps(fluyt: Program) -> None:
     assert "there is no container nosuch" in ended.err
 
 
+def test_a_forced_removal_takes_what_is_not_there_for_removed(fluyt: Program) -> None:
+    stays(fluyt, "one")
+    for kind, names in ((), ["nosuch", "one"]), (("network",), ["nosuch"]):
+        ended = fluyt(*kind, "rm", "--force", *names)
+        assert (ended.code, ended.out) == (0, "one\n" if "one" in names else "")
+        assert "nosuch" in ended.err
+        assert fluyt(*kind, "rm", "nosuch").code == 1
+
+
 def test_restart_starts_it_anew(fluyt: Program) -> None:
     stays(fluyt, "one")
     before = inspected(fluyt, "one")["host_pid"]

@@ -15,7 +15,9 @@ from google.protobuf import duration_pb2
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import container_pb2, container_spec_pb2, mount_pb2
 from fluytd.containers.mount_sources import LOOK_SECONDS
+from fluytd.containers.start import COPY_END_SECONDS
 from fluytd.containers.stop import KILLED_SECONDS
+from tests.e2e.containers import copy_steps as copies
 from tests.e2e.containers import steps as containers
 from tests.e2e.containers.steps import HOST_USERS, IMAGE, Refusal, refused
 from tests.e2e.volumes.steps import bind, create, delete, export_tar, get, output, remove, volume
@@ -109,6 +111,58 @@ def test_a_daemon_that_comes_up_meanwhile_serves_and_finds_its_end(engine: Engin
     until_now(lambda: state(engine, "stuck") == container_pb2.Container.STATE_EXITED, "it has ended")
     assert containers.exit_of(containers.get(engine, "stuck")) == ("signal", 9)
     remove(engine, "stuck")
+
+
+def started(engine: Engine, name: str, *mounts: mount_pb2.Mount) -> None:
+    """A container runs and uses nothing of what it has mounted."""
+    containers.create(engine, "sleep", "1000", name=name, mounts=mounts, namespaces=HOST_USERS)
+    containers.start(engine, name)
+
+
+def test_a_copy_of_what_does_not_answer_is_told_in_time(engine: Engine, files: UnansweringFiles) -> None:
+    started(engine, "one", bind("/b", files.place))
+    containers.create(engine, "true", name="unstarted", mounts=[bind("/home", files.place)], namespaces=HOST_USERS)
+    for name, place in (("one", "/b"), ("unstarted", "/home")):
+        assert copies.read(engine, name, f"{place}/{NAME}") == CONTENT
+    files.mute()
+    calls: list[Callable[[], object]] = [
+        lambda: copies.read(engine, "one", f"/b/{NAME}"),
+        lambda: copies.copy_to(engine, "one", "/b", copies.tar(copies.member(NAME, b"x"))),
+        lambda: copies.read(engine, "unstarted", "/etc/passwd"),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        told = [pool.submit(timed, call) for call in calls]
+        assert copies.read(engine, "one", "/etc/passwd")
+        for found in told:
+            (code, reason, metadata), seconds = found.result()
+            assert (code, reason, metadata["file_system"]) == (UNAVAILABLE, "MOUNT_SOURCE_UNRESPONSIVE", "fuse")
+            assert LOOK_SECONDS <= seconds < LOOK_SECONDS + PATIENCE_SECONDS
+    files.end()
+    for name in ("one", "unstarted"):
+        remove(engine, name, force=True)
+
+
+def test_copies_that_wait_for_content_hold_up_nothing_but_a_start_of_their_container(
+    engine: Engine, files: UnansweringFiles
+) -> None:
+    started(engine, "one", bind("/b", files.place))
+    files.mute(reads_alone=True)
+    with ExitStack() as undo:
+        # More than the daemon has threads for other work.
+        pool = undo.enter_context(ThreadPoolExecutor(MANY))
+        undo.callback(files.end)
+        begun = [pool.submit(refused, lambda: copies.read(engine, "one", f"/b/{NAME}")) for _ in range(MANY)]
+        assert output(engine, IMAGE, "echo others") == "others"
+        assert copies.read(engine, "one", "/etc/passwd")
+        assert not any(found.done() for found in begun)
+        engine.containers.KillContainer(containers_pb2.KillContainerRequest(container="one"))
+        containers.wait(engine, "one")
+        (code, reason, metadata), seconds = timed(lambda: containers.start(engine, "one"))
+        assert (code, reason, metadata["operation"]) == (grpc.StatusCode.ABORTED, "OPERATION_IN_PROGRESS", "copy")
+        assert COPY_END_SECONDS <= seconds < COPY_END_SECONDS + PATIENCE_SECONDS
+        files.end()
+        assert {found.result()[1] for found in begun} <= {"CONTAINER_WRONG_STATE", "IO_FAILED"}
+    remove(engine, "one", force=True)
 
 
 def test_a_source_that_does_not_answer_is_an_error_in_time_however_many_want_it(

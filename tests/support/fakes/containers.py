@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
-from fluytd.containers.process_ports import Ending, ExecProcess, ProbeResult, Process, ProcessInfo, Stats
+from fluytd.containers.process_ports import Ending, ExecProcess, Look, ProbeResult, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
 from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
@@ -222,6 +222,9 @@ class FakeRuntime:
         self.standing.add(container.id)
         self.processes[container.id] = FakeProcess(self, container.id)
         return self.processes[container.id]
+
+    def look(self, path: bytes, process: Process | None = None) -> Look:
+        raise NotImplementedError
 
     def exec(self, process: Process, start: ExecStart) -> ExecProcess:
         raise NotImplementedError

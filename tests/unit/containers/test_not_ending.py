@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fluytd.containers import stop
+from fluytd.containers import model, stop
 from fluytd.containers.model import Container, ExitStatus, MountedVolume, State
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import ContainerSpec, RestartMode, RestartPolicy
@@ -70,6 +70,19 @@ async def test_once_it_ends_it_is_recorded_so_and_removed_only_if_that_was_force
     await until(lambda: [entry.container.name for entry in bench.service.ctx.table] == ["stopped"])
     await until(lambda: bench.service.get("stopped").state is State.EXITED)
     assert bench.runtime.starts == 2
+
+
+async def test_that_it_is_to_be_removed_is_stored_before_it_is_told_and_ends_with_a_start(bench: Bench) -> None:
+    made = await stuck(bench, "one", restart_policy=RestartPolicy(RestartMode.ALWAYS))
+    for removes_volumes in (False, True, False):
+        with pytest.raises(ContainerNotEnding):
+            await bench.service.delete("one", force=True, removes_volumes=removes_volumes)
+    stored = bench.records.saved[made.id]
+    assert (stored.is_removed_at_end, stored.removes_volumes, stored.is_stopped_by_caller) == (True, True, True)
+    started = model.starting(model.exited(stored, KILLED, oom_killed=False, exit_time_unix_nanos=1))
+    assert not started.is_removed_at_end
+    assert not started.removes_volumes
+    bench.process(made).end(KILLED)
 
 
 async def test_a_forced_removal_gives_up_what_waits_for_servers_of_its_volumes(bench: Bench) -> None:

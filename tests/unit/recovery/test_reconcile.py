@@ -55,6 +55,16 @@ def test_a_supervisor_that_answers_is_adopted(state: State) -> None:
     assert reconcile([record(state)], observed) == [Adopt(IDS[0])]
 
 
+def test_a_forced_removal_that_waited_for_the_end_goes_on() -> None:
+    wished = replace(record(State.RUNNING), is_removed_at_end=True, is_stopped_by_caller=True)
+    running = Observed(run_dirs=HERE, groups=HERE, directories=HERE, supervisors=HERE)
+    assert reconcile([wished], running) == [Adopt(IDS[0])]
+    ended = Observed(run_dirs=HERE, directories=HERE, endings={IDS[0]: ENDING})
+    assert reconcile([wished], ended) == [MarkExited(IDS[0], ENDING), Remove(IDS[0])]
+    assert [type(action) for action in reconcile([wished], Observed(directories=HERE))] == [MarkLost, Remove]
+    assert reconcile([replace(wished, state=State.EXITED)], Observed(directories=HERE)) == [Remove(IDS[0])]
+
+
 @pytest.mark.parametrize("auto_remove", [False, True])
 def test_an_exit_record_tells_how_it_ended(auto_remove: bool) -> None:
     observed = Observed(run_dirs=HERE, directories=HERE, endings={IDS[0]: ENDING})

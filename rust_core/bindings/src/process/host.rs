@@ -1,10 +1,14 @@
 //! Where supervisors come from: made ready ahead of a start, started, found again.
 
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use control::{ContainerStart, ExecStart};
+use errors::IoError;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -32,6 +36,15 @@ impl SupervisorHost {
         py.detach(|| self.inner.prepare(count, has_users)).map_err(raise)
     }
 
+    #[pyo3(signature = (path, root_fd=None))]
+    fn look(&self, py: Python<'_>, path: Vec<u8>, root_fd: Option<RawFd>) -> PyResult<Look> {
+        const EBADF: i32 = 9;
+        let closed = || raise(IoError::new("fcntl", "root", EBADF));
+        let root = root_fd.map(|fd| sys::borrow::borrow(fd).ok_or_else(closed)).transpose()?;
+        let look = py.detach(|| self.inner.look(OsStr::from_bytes(&path), root)).map_err(raise)?;
+        Ok(Look { inner: Mutex::new(Some(look)) })
+    }
+
     #[pyo3(signature = (spec, joined, timeout_millis, ready=None))]
     fn start(
         &self,
@@ -56,9 +69,8 @@ impl SupervisorHost {
     fn open_namespace(&self, py: Python<'_>, host_pid: u32, timeout_millis: u64) -> PyResult<Namespace> {
         let opened = py.detach(|| {
             let path = format!("/proc/{host_pid}/ns/net");
-            let file = std::fs::File::open(&path).map_err(|error| {
-                control::ControlError::Io(errors::IoError::from_std("open", &path, &error))
-            })?;
+            let file = std::fs::File::open(&path)
+                .map_err(|error| control::ControlError::Io(IoError::from_std("open", &path, &error)))?;
             let ready = self.inner.take_ready("", None)?;
             ready.open_sockets(file.into(), Instant::now() + Duration::from_millis(timeout_millis))
         });
@@ -74,6 +86,32 @@ impl SupervisorHost {
 
     fn adopt(&self, py: Python<'_>, run_dir: &str) -> PyResult<Option<Supervisor>> {
         Ok(py.detach(|| self.inner.adopt(Path::new(run_dir))).map_err(raise)?.map(Supervisor::new))
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "fluytd._core.process")]
+pub(crate) struct Look {
+    /// None once closed.
+    inner: Mutex<Option<control::Look>>,
+}
+
+impl Look {
+    fn lock(&self) -> MutexGuard<'_, Option<control::Look>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Look {
+    fn fileno(&self) -> PyResult<RawFd> {
+        let look = self.lock();
+        let look = look.as_ref().ok_or_else(|| PyValueError::new_err("the look is closed"))?;
+        Ok(look.fileno().as_raw_fd())
+    }
+
+    fn close(&self) {
+        drop(self.lock().take());
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use pyo3::prelude::*;
 
 pub(crate) use arguments::{LimitsArgument, RlimitArgument};
-use host::{ReadySupervisor, SupervisorHost};
+use host::{Look, ReadySupervisor, SupervisorHost};
 pub(crate) use supervisor::ExitRecord;
 use supervisor::Supervisor;
 
@@ -48,6 +48,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Supervisor>()?;
     module.add_class::<SupervisorHost>()?;
     module.add_class::<ReadySupervisor>()?;
+    module.add_class::<Look>()?;
     module.add_class::<Exec>()?;
     module.add_class::<ExecOutput>()?;
     module.add_function(wrap_pyfunction!(read_exec_record, module)?)?;

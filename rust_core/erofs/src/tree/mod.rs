@@ -32,8 +32,10 @@ pub struct InodeId(pub(crate) u32);
 pub struct Tree {
     slots: Vec<Slot>,
     folders: Vec<Folder>,
-    /// Names of directories, each behind its length.
+    /// Names of the first directories, each behind its length.
     bytes: Vec<u8>,
+    /// What they may take, at most [`folder::NAMES_BYTES`].
+    kept_names_bytes: usize,
     table: Table,
     hasher: RandomState,
     /// How many names inodes have beside their first one.
@@ -53,6 +55,7 @@ impl Tree {
             slots: vec![Slot::new(Role::Inode(Kind::Directory), 0, 0, NONE)],
             folders: Vec::new(),
             bytes: vec![0],
+            kept_names_bytes: folder::NAMES_BYTES as usize,
             table: Table::default(),
             hasher: RandomState::new(),
             more_names: HashMap::new(),
@@ -107,18 +110,31 @@ impl Tree {
     }
 
     fn find_name(&self, directory: u32, name: &[u8]) -> Result<Option<u32>, ImageError> {
+        self.search(directory, name, |slot| {
+            if slot.is_directory() {
+                return self.is_folder_of(slot, directory, name);
+            }
+            self.records.is_of(slot.place, directory, name)
+        })
+    }
+
+    /// The name of this key for which `is_it` holds.
+    fn search(
+        &self,
+        directory: u32,
+        name: &[u8],
+        is_it: impl Fn(Slot) -> Result<bool, ImageError>,
+    ) -> Result<Option<u32>, ImageError> {
         let key = self.key(directory, name);
         let mut failure = None;
         let found = self.table.find(key, |number| {
             let slot = self.slot(number);
-            if slot.key != key || slot.is_directory() {
-                return slot.key == key && self.is_folder_of(slot, directory, name);
-            }
             // A failure ends the search.
-            self.records.is_of(slot.place, directory, name).unwrap_or_else(|error| {
-                failure = Some(error);
-                true
-            })
+            slot.key == key
+                && is_it(slot).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    true
+                })
         });
         failure.map_or(Ok(found), Err)
     }
@@ -165,8 +181,8 @@ impl Tree {
     pub(crate) fn inode(&self, number: u32, window: &mut Window) -> Result<Inode, ImageError> {
         let kind = self.kind(InodeId(number));
         if let Some(folder) = self.folder(number) {
-            let Folder { mtime_seconds, mtime_nanos, owner, size, .. } = *folder;
-            let size = size.into();
+            let Folder { mtime_seconds, owner, size, .. } = *folder;
+            let (size, mtime_nanos) = (size.into(), folder.nanos());
             return Ok(Inode { kind, size, mtime_seconds, mtime_nanos, owner, place: 0, data: Data::Hole });
         }
         Ok(window.get(&self.records, self.slot(number).place)?.inode(kind))
@@ -307,17 +323,14 @@ impl Tree {
     /// The bytes of a name; `window` is where its record is looked for.
     pub(crate) fn name<'a>(&'a self, number: u32, window: &'a mut Window) -> Result<&'a [u8], ImageError> {
         match self.folder(number) {
-            Some(folder) => Ok(self.folder_name(folder)),
+            Some(folder) => self.folder_name(folder, window),
             None => Ok(window.get(&self.records, self.slot(number).place)?.name),
         }
     }
 
     /// The records of a directory's names are in `window`, if they lie near each other.
     pub(crate) fn load(&self, directory: u32, window: &mut Window) -> Result<(), ImageError> {
-        let places = || {
-            let slots = self.live_names(directory).map(|number| self.slot(number));
-            slots.filter(|slot| !slot.is_directory()).map(|slot| slot.place)
-        };
+        let places = || self.live_names(directory).filter_map(|number| self.record_place(self.slot(number)));
         match (places().min(), places().max()) {
             (Some(first), Some(last)) => window.load(&self.records, first, last),
             _ => Ok(()),
@@ -355,9 +368,13 @@ mod tests {
         let find = |tree: &Tree, directory, name: &str| tree.find(directory, name.as_bytes()).unwrap();
         assert_eq!((find(&tree, d, "f"), find(&tree, root, "f"), tree.link_count(f)), (Some(f), None, 2));
         assert_eq!((find(&tree, root, "hard"), find(&tree, root, "d")), (Some(f), Some(d)));
-        assert_eq!((tree.find_directory(root, b"d"), tree.find_directory(d, b"f")), (Some(d), None));
+        let directory = |here, name: &str| tree.find_directory(here, name.as_bytes()).unwrap();
+        assert_eq!((directory(root, "d"), directory(d, "f")), (Some(d), None));
         assert_eq!(tree.target(s).unwrap(), b"to");
-        assert_eq!((tree.parent(d), tree.parent(root)), (Some((root, &b"d"[..])), None));
+        assert_eq!(
+            (tree.parent(d).unwrap(), tree.parent(root).unwrap()),
+            (Some((root, b"d"[..].into())), None)
+        );
         let mut gone = Vec::new();
         tree.remove(root, b"d", &mut |id, kind, size| gone.push((id, kind, size))).unwrap();
         gone.sort_unstable_by_key(|(id, ..)| *id);
@@ -374,7 +391,7 @@ mod tests {
     fn a_million_names_take_what_is_counted_for_them() {
         // A place in a table of numbers is 5 bytes, in one of pairs 9, and up to 16/7 places are there for each used one.
         let (table, more) = (12, 21);
-        assert_eq!((size_of::<Slot>(), size_of::<Folder>()), (12, 40));
+        assert_eq!((size_of::<Slot>(), size_of::<Folder>()), (12, 32));
         assert!((size_of::<Slot>() + table + size_of::<Folder>()) as u64 <= NAME_OVERHEAD_BYTES);
         assert!((size_of::<Slot>() + table + more) as u64 <= NAME_OVERHEAD_BYTES);
     }

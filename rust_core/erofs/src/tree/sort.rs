@@ -112,8 +112,8 @@ mod tests {
     use crate::file::{Attributes, FileData, New};
 
     /// Names of files, directories and links in an order of their own, some removed.
-    fn populated(count: u32) -> (Tree, Vec<Vec<u8>>) {
-        let mut tree = empty();
+    fn populated(count: u32, kept_names_bytes: usize) -> (Tree, Vec<Vec<u8>>) {
+        let mut tree = Tree { kept_names_bytes, ..empty() };
         let (root, mut left) = (tree.root(), Vec::new());
         for n in 0..count {
             let name = format!("{}-of-{n}", n.wrapping_mul(0x9e37_79b9)).into_bytes();
@@ -140,8 +140,12 @@ mod tests {
 
     #[test]
     fn names_are_sorted_in_one_run_and_in_many() {
-        for (count, run_names) in [(0, 8), (1, 8), (7, 8), (9, 8), (3_000, 64), (3_000, 1), (3_000, 4_000)] {
-            let (mut tree, expected) = populated(count);
+        let cases = [(0, 8), (1, 8), (7, 8), (9, 8), (3_000, 64), (3_000, 1), (3_000, 4_000)];
+        // Names of directories in memory, in part, and all in the file.
+        for ((count, run_names), kept_names_bytes) in
+            cases.into_iter().flat_map(|case| [1 << 20, 900, 0].map(|kept| (case, kept)))
+        {
+            let (mut tree, expected) = populated(count, kept_names_bytes);
             let mut scratch = Scratch { run_names, ..Scratch::default() };
             let mut visited = Vec::new();
             tree.sort(0, &mut scratch, &mut |name| visited.push(name.to_vec())).unwrap();

@@ -19,7 +19,7 @@ impl DirectoryWriter<'_> {
         self.settle_links()?;
         self.settle_opaques()?;
         self.settle_whiteouts()?;
-        self.record_implied();
+        self.record_implied()?;
         self.settle_directories()?;
         Ok(std::mem::take(&mut self.ledger.written))
     }
@@ -28,7 +28,7 @@ impl DirectoryWriter<'_> {
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
         let place = self.walk(path, self.ledger.marker_missing(), false, path)?;
-        Ok(place.path(|()| self.path_here(b"")))
+        place.path(|()| Ok(self.path_here(b"")))
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
@@ -38,7 +38,7 @@ impl DirectoryWriter<'_> {
                 self.ledger.hide_root()?;
             }
             if !self.directories.contains_key(&directory) {
-                if self.is_hidden(&directory) || !self.ledger.may_be_below(&directory)? {
+                if self.is_hidden(&directory)? || !self.ledger.may_be_below(&directory)? {
                     continue;
                 }
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
@@ -54,7 +54,7 @@ impl DirectoryWriter<'_> {
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
-            if hides_all(&directory, |path| self.is_opaque_at(path)) {
+            if hides_all(&directory, |path| self.is_opaque_at(path))? {
                 continue;
             }
             let names = self.names_to_hide(&directory, names)?;
@@ -103,15 +103,18 @@ impl DirectoryWriter<'_> {
     }
 
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
-    fn record_implied(&mut self) {
+    fn record_implied(&mut self) -> Result<(), LayerError> {
         if self.ledger.finish.is_some() {
-            return;
+            return Ok(());
         }
-        let is_implied = |(path, record): &(&Vec<u8>, &DirectoryRecord)| {
-            record.made == Made::Implied && !self.is_hidden(path)
-        };
-        let implied = self.directories.iter().filter(is_implied).map(|(path, _)| FactPath(path.clone()));
-        self.ledger.written.facts.implied_parents = implied.collect();
+        let mut found = Vec::new();
+        for (path, record) in &self.directories {
+            if record.made == Made::Implied && !self.is_hidden(path)? {
+                found.push(FactPath(path.clone()));
+            }
+        }
+        self.ledger.written.facts.implied_parents = found;
+        Ok(())
     }
 
     /// Sets what directories are told last, children before their parents so that no parent is closed too early.

@@ -121,12 +121,12 @@ impl DirectoryWriter<'_> {
     }
 
     /// True if this layer has a directory at `path` that hides what lies below.
-    pub(super) fn is_opaque_at(&self, path: &[u8]) -> bool {
-        self.directories.get(path).is_some_and(|record| record.is_opaque)
+    pub(super) fn is_opaque_at(&self, path: &[u8]) -> Result<bool, LayerError> {
+        Ok(self.directories.get(path).is_some_and(|record| record.is_opaque))
     }
 
     /// True if nothing of the lower layers shows at `path`.
-    pub(super) fn is_hidden(&self, path: &[u8]) -> bool {
+    pub(super) fn is_hidden(&self, path: &[u8]) -> Result<bool, LayerError> {
         self.ledger.is_hidden(path, |above| self.is_opaque_at(above))
     }
 }

@@ -114,7 +114,7 @@ impl<'a> DirectoryWriter<'a> {
     /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
     fn note_marker(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
         let place = self.walk(directory, Missing::Leave, true, directory)?;
-        let Some(path) = place.path(|()| self.path_here(b"")) else { return Ok(()) };
+        let Some(path) = place.path(|()| Ok(self.path_here(b"")))? else { return Ok(()) };
         self.ledger.note_marker(path, hidden)
     }
 }

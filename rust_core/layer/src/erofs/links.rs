@@ -24,7 +24,7 @@ impl ErofsWriter<'_> {
         target: &[u8],
         entry: &[u8],
     ) -> Result<(), LayerError> {
-        let path = self.path_of(here, name);
+        let path = self.path_of(here, name)?;
         if self.link_within(&path, target, entry)? {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl ErofsWriter<'_> {
     fn copy_up(&mut self, link: &PendingLink) -> Result<Option<Vec<u8>>, LayerError> {
         let (parent, name) = split_last(&link.target);
         let (directory, here) = match self.walk(parent, Missing::LeaveFromLower, true, &link.path)? {
-            Place::Entered(found) => (self.path_of(found, b""), Some(found)),
+            Place::Entered(found) => (self.path_of(found, b"")?, Some(found)),
             Place::Absent(path) => (path, None),
             Place::Blocked => return Ok(None),
         };

@@ -16,7 +16,7 @@ impl ErofsWriter<'_> {
         self.settle_links()?;
         self.settle_opaques()?;
         self.settle_whiteouts()?;
-        self.record_implied();
+        self.record_implied()?;
         self.mark_opaques()
     }
 
@@ -24,7 +24,7 @@ impl ErofsWriter<'_> {
     /// replaced the directory, and with it what the marker was about.
     fn marker_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
         let place = self.walk(path, self.ledger.marker_missing(), false, path)?;
-        Ok(place.path(|found| self.path_of(found, b"")))
+        place.path(|found| self.path_of(found, b""))
     }
 
     fn settle_opaques(&mut self) -> Result<(), LayerError> {
@@ -33,15 +33,15 @@ impl ErofsWriter<'_> {
             if directory.is_empty() {
                 self.ledger.hide_root()?;
             }
-            if self.directory_at(&directory).is_none() {
-                if self.is_hidden(&directory) || !self.ledger.may_be_below(&directory)? {
+            if self.directory_at(&directory)?.is_none() {
+                if self.is_hidden(&directory)? || !self.ledger.may_be_below(&directory)? {
                     continue;
                 }
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
                 self.ledger.record_marked(directory.clone());
             }
             // A link of a lower layer may have led elsewhere; then nothing stands at the path itself.
-            if let Some(own) = self.directory_at(&directory) {
+            if let Some(own) = self.directory_at(&directory)? {
                 self.set_opaque(own);
             }
         }
@@ -51,7 +51,7 @@ impl ErofsWriter<'_> {
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
-            if hides_all(&directory, |path| self.is_opaque_at(path)) {
+            if hides_all(&directory, |path| self.is_opaque_at(path))? {
                 continue;
             }
             let names = self.names_to_hide(&directory, names)?;
@@ -99,16 +99,22 @@ impl ErofsWriter<'_> {
     }
 
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
-    fn record_implied(&mut self) {
+    fn record_implied(&mut self) -> Result<(), LayerError> {
         if self.ledger.finish.is_some() {
-            return;
+            return Ok(());
         }
         let implied = self.tree.directories().filter(|id| self.record(*id).made == Made::Implied);
-        let paths = implied.map(|id| self.path_of(id, b"")).filter(|path| !self.is_hidden(path));
-        let mut found: Vec<FactPath> = paths.map(FactPath).collect();
+        let mut found = Vec::new();
+        for id in implied {
+            let path = self.path_of(id, b"")?;
+            if !self.is_hidden(&path)? {
+                found.push(FactPath(path));
+            }
+        }
         // Parents come before children.
         found.sort_unstable();
         self.ledger.written.facts.implied_parents = found;
+        Ok(())
     }
 
     fn mark_opaques(&mut self) -> Result<(), LayerError> {

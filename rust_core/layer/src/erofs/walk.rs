@@ -1,5 +1,6 @@
 //! Finding the directory that an entry goes into: one component at a time in memory, links followed inside the root.
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
 
 use ::erofs::{Attributes, InodeId, Kind};
@@ -15,21 +16,28 @@ use crate::{LayerError, Rule};
 
 impl ErofsWriter<'_> {
     /// The path of a directory, or of `name` in it.
-    pub(super) fn path_of(&self, directory: InodeId, name: &[u8]) -> Vec<u8> {
-        let mut names = vec![name];
+    pub(super) fn path_of(&self, directory: InodeId, name: &[u8]) -> Result<Vec<u8>, LayerError> {
+        let mut names = vec![Cow::from(name)];
         let mut here = directory;
-        while let Some((above, name)) = self.tree.parent(here) {
-            names.push(name);
+        while let Some((above, own)) = self.tree.parent(here).map_err(|error| self.full(name, error))? {
+            names.push(own);
             here = above;
         }
         names.reverse();
         names.retain(|name| !name.is_empty());
-        names.join(&b'/')
+        Ok(names.join(&b'/'))
     }
 
     /// The directory at `path`, no link followed; `None` if the layer has none there.
-    pub(super) fn directory_at(&self, path: &[u8]) -> Option<InodeId> {
-        components(path).try_fold(self.tree.root(), |here, name| self.tree.find_directory(here, name))
+    pub(super) fn directory_at(&self, path: &[u8]) -> Result<Option<InodeId>, LayerError> {
+        let mut here = self.tree.root();
+        for name in components(path) {
+            match self.tree.find_directory(here, name).map_err(|error| self.full(path, error))? {
+                Some(found) => here = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(here))
     }
 
     /// The directory that `path` means, missing ones made; `entry` names the entry in errors.
@@ -78,7 +86,7 @@ impl ErofsWriter<'_> {
                         continue;
                     }
                     Step::Link(target) => target,
-                    Step::Left => return Ok(Place::Absent(route.rest(self.path_of(here, &name)))),
+                    Step::Left => return Ok(Place::Absent(route.rest(self.path_of(here, &name)?))),
                 },
             };
             let followed = route.follow(&target, self.ledger.limits.symlink_count);
@@ -97,7 +105,7 @@ impl ErofsWriter<'_> {
         is_past_link: bool,
     ) -> Result<Step<InodeId>, LayerError> {
         // The path is of use only where there are layers to look at.
-        let path = if self.ledger.finish.is_some() { self.path_of(here, name) } else { Vec::new() };
+        let path = if self.ledger.finish.is_some() { self.path_of(here, name)? } else { Vec::new() };
         let attributes = match self.ledger.lower_at(&path, missing, is_past_link, || self.is_hidden(&path))? {
             LowerNode::Symlink(_, target) => return Ok(Step::Link(target)),
             _ if missing.leaves() => return Ok(Step::Left),
@@ -114,12 +122,12 @@ impl ErofsWriter<'_> {
     }
 
     /// True if this layer has a directory at `path` that hides what lies below.
-    pub(super) fn is_opaque_at(&self, path: &[u8]) -> bool {
-        self.directory_at(path).is_some_and(|found| self.is_opaque(found))
+    pub(super) fn is_opaque_at(&self, path: &[u8]) -> Result<bool, LayerError> {
+        Ok(self.directory_at(path)?.is_some_and(|found| self.is_opaque(found)))
     }
 
     /// True if nothing of the lower layers shows at `path`.
-    pub(super) fn is_hidden(&self, path: &[u8]) -> bool {
+    pub(super) fn is_hidden(&self, path: &[u8]) -> Result<bool, LayerError> {
         self.ledger.is_hidden(path, |above| self.is_opaque_at(above))
     }
 }

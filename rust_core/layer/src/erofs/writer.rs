@@ -31,12 +31,13 @@ pub(super) struct DirectoryRecord {
 #[derive(Debug)]
 pub(super) struct ErofsWriter<'a> {
     path: PathBuf,
+    /// Directories have a mark, their [`DirectoryRecord`]. It is dropped before the ledger, which then gives another
+    /// layer the right to be large.
+    pub tree: Tree,
     pub ledger: Ledger<'a>,
     data: File,
     is_data_new: bool,
     index: Option<ImageWriter<BufWriter<File>>>,
-    /// Directories have a mark, their [`DirectoryRecord`].
-    pub tree: Tree,
     /// Distinct owners that are counted against the limit of memory.
     counted_owners: usize,
 }
@@ -189,7 +190,7 @@ impl<'a> ErofsWriter<'a> {
     pub(super) fn clear(&mut self, directory: InodeId, name: &[u8]) -> Result<(), LayerError> {
         let Some(found) = self.find(directory, name)? else { return Ok(()) };
         let is_directory = self.tree.kind(found) == Kind::Directory;
-        let path = if is_directory { self.path_of(directory, name) } else { Vec::new() };
+        let path = if is_directory { self.path_of(directory, name)? } else { Vec::new() };
         let mut freed = 0;
         let removed = self.tree.remove(directory, name, &mut |_, kind, size| {
             if kind == Kind::File {
@@ -229,7 +230,7 @@ impl<'a> ErofsWriter<'a> {
     /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
     fn note_marker(&mut self, directory: &[u8], hidden: Option<&[u8]>) -> Result<(), LayerError> {
         let place = self.walk(directory, Missing::Leave, true, directory)?;
-        let Some(path) = place.path(|found| self.path_of(found, b"")) else { return Ok(()) };
+        let Some(path) = place.path(|found| self.path_of(found, b""))? else { return Ok(()) };
         self.ledger.note_marker(path, hidden)
     }
 

@@ -9,8 +9,12 @@ use crate::{LayerError, Rule};
 impl Ledger<'_> {
     /// True if nothing of the lower layers shows at `path`, since a directory above it is opaque: marked so until now,
     /// or by `is_opaque`, which tells it of a directory that was made.
-    pub fn is_hidden(&self, path: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
-        ancestors(path).any(|above| self.opaques.contains(above) || is_opaque(above))
+    pub fn is_hidden(
+        &self,
+        path: &[u8],
+        is_opaque: impl Fn(&[u8]) -> Result<bool, LayerError>,
+    ) -> Result<bool, LayerError> {
+        any(ancestors(path), |above| Ok(self.opaques.contains(above) || is_opaque(above)?))
     }
 
     /// What the lower layers have at `path`, where this layer has nothing, if `missing` asks for it; else
@@ -20,7 +24,7 @@ impl Ledger<'_> {
         path: &[u8],
         missing: Missing,
         is_past_link: bool,
-        is_hidden: impl FnOnce() -> bool,
+        is_hidden: impl FnOnce() -> Result<bool, LayerError>,
     ) -> Result<LowerNode, LayerError> {
         let Some(finish) = self.finish else { return Ok(LowerNode::Absent) };
         let asks = match missing {
@@ -28,7 +32,7 @@ impl Ledger<'_> {
             Missing::MakeFromLower | Missing::LeaveFromLower => true,
             Missing::Leave => false,
         };
-        Ok(if asks && !is_hidden() { finish.lowers.find(path)? } else { LowerNode::Absent })
+        Ok(if asks && !is_hidden()? { finish.lowers.find(path)? } else { LowerNode::Absent })
     }
 
     /// How a marker's directory is looked for at the end.
@@ -59,12 +63,12 @@ impl Ledger<'_> {
         &self,
         link: &PendingLink,
         path: &[u8],
-        is_opaque: impl Fn(&[u8]) -> bool,
+        is_opaque: impl Fn(&[u8]) -> Result<bool, LayerError>,
     ) -> Result<Option<LowerNode>, LayerError> {
         let Some(finish) = self.finish else { return Ok(None) };
         let (directory, name) = split_last(path);
         let is_whiteout = self.whiteouts.get(directory).is_some_and(|names| names.contains(name));
-        if is_whiteout || self.is_hidden(path, is_opaque) {
+        if is_whiteout || self.is_hidden(path, is_opaque)? {
             return Ok(None);
         }
         match finish.lowers.find(path)? {
@@ -89,8 +93,25 @@ impl Ledger<'_> {
 
 /// True if whiteouts in `directory` hide nothing more, since it is opaque or one above it is; not so the root, whose
 /// marker has become whiteouts.
-pub(crate) fn hides_all(directory: &[u8], is_opaque: impl Fn(&[u8]) -> bool) -> bool {
-    std::iter::once(directory).chain(ancestors(directory)).any(|path| !path.is_empty() && is_opaque(path))
+pub(crate) fn hides_all(
+    directory: &[u8],
+    is_opaque: impl Fn(&[u8]) -> Result<bool, LayerError>,
+) -> Result<bool, LayerError> {
+    let paths = std::iter::once(directory).chain(ancestors(directory));
+    any(paths, |path| Ok(!path.is_empty() && is_opaque(path)?))
+}
+
+/// As `Iterator::any`; a failure ends the search.
+fn any<'p>(
+    paths: impl Iterator<Item = &'p [u8]>,
+    holds: impl Fn(&[u8]) -> Result<bool, LayerError>,
+) -> Result<bool, LayerError> {
+    for path in paths {
+        if holds(path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -99,11 +120,11 @@ mod tests {
 
     #[test]
     fn whiteouts_hide_nothing_more_in_and_below_opaque_directories_but_the_root() {
-        let is_opaque = |path: &[u8]| matches!(path, b"" | b"a/b");
+        let is_opaque = |path: &[u8]| Ok(matches!(path, b"" | b"a/b"));
         for (directory, hides) in
             [("", false), ("a", false), ("a/b", true), ("a/b/c/d", true), ("a/bc", false), ("b", false)]
         {
-            assert_eq!(hides_all(directory.as_bytes(), is_opaque), hides, "{directory}");
+            assert_eq!(hides_all(directory.as_bytes(), is_opaque).unwrap(), hides, "{directory}");
         }
     }
 }
