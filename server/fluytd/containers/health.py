@@ -8,7 +8,8 @@ from typing import Final
 
 from fluytd.containers import facts, model, restart, stop
 from fluytd.containers.context import Context
-from fluytd.containers.model import Health, HealthResult, HealthState, State
+from fluytd.containers.health_state import Health, HealthResult, HealthState
+from fluytd.containers.model import State
 from fluytd.containers.process_ports import Probe, ProbeResult
 from fluytd.containers.spec import HealthAction, HealthCheck
 from fluytd.containers.table import Entry, Run

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from fluytd.containers.model import Container, HealthState, State
+from fluytd.containers.health_state import HealthState
+from fluytd.containers.model import Container, State
 from fluytd.containers.port_filter import PortRange, is_exposed, is_published
 
 #: Most values of one condition.

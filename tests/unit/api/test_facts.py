@@ -8,7 +8,8 @@ import pytest
 
 from fluyt.v1 import events_pb2
 from fluytd.api.convert.events import to_event
-from fluytd.containers.model import HealthState, State
+from fluytd.containers.health_state import HealthState
+from fluytd.containers.model import State
 from fluytd.errors import Failure
 from fluytd.events.model import FACTS, Event
 from fluytd.operations.model import OperationKind, OperationState

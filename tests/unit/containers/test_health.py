@@ -8,7 +8,8 @@ import pytest
 from fluytd.containers import restart, stop
 from fluytd.containers.context import Context
 from fluytd.containers.health import MAX_OUTPUT_BYTES, MAX_RESULTS, after, delay_millis
-from fluytd.containers.model import Health, HealthResult, HealthState, State
+from fluytd.containers.health_state import Health, HealthResult, HealthState
+from fluytd.containers.model import State
 from fluytd.containers.process_ports import ProbeResult
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.resolve import health_check

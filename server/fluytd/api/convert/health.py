@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fluyt.v1.types import health_check_pb2
 from fluytd.api.convert.values import from_duration, timestamp_of, to_duration
-from fluytd.containers.model import Health, HealthResult, HealthState
+from fluytd.containers.health_state import Health, HealthResult, HealthState
 from fluytd.containers.spec import HealthAction, HealthCheck
 from fluytd.errors import FieldInvalid
 
