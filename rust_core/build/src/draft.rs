@@ -129,7 +129,7 @@ impl LayerDraft {
                     }
                     rest.extend(parts(&target).rev().map(<[u8]>::to_vec));
                 }
-                Some(_) => return Err(BuildError::rejected(&next, CopyRule::ParentNotDirectory)),
+                Some(_) => return Err(BuildError::rejected(&next, CopyRule::NotDirectory)),
             }
         }
         self.resolved.insert(path.to_vec(), here.clone());
@@ -301,7 +301,7 @@ impl LayerDraft {
         while !parent.is_empty() && !self.nodes.contains_key(parent) {
             let meta = match self.base.stat(parent)? {
                 Some(meta) if meta.is_directory() => meta,
-                Some(_) => return Err(BuildError::rejected(parent, CopyRule::ParentNotDirectory)),
+                Some(_) => return Err(BuildError::rejected(parent, CopyRule::NotDirectory)),
                 None => Meta::directory(0, 0, self.time),
             };
             self.nodes.insert(parent.to_vec(), Node { meta, content: Content::empty(), link: None });

@@ -36,9 +36,9 @@ pub enum CopyRule {
     /// A file would take the place of a directory.
     #[error("a file cannot take the place of a directory")]
     OverDirectory,
-    /// On the way to the destination stands a file.
-    #[error("a parent of it is not a directory")]
-    ParentNotDirectory,
+    /// A file stands where a directory must be: at the destination or on the way to it.
+    #[error("a directory is needed here, and what is here is none")]
+    NotDirectory,
     /// Too many links on the way.
     #[error("too many symbolic links on the way")]
     SymlinkLoop,

@@ -30,6 +30,9 @@ Body = Callable[[Any, Context], Any]
 
 #: Unary RPCs that may last for ever and must not hold up a stop.
 LASTING_UNARY: Final = frozenset({"/fluyt.v1.ContainerService/WaitContainer"})
+#: RPCs whose first message may be long in coming. Their headers go ahead: clients (tonic, Go) wait for those before
+#: they give their caller the stream.
+HEADERS_AHEAD: Final = frozenset({"/fluyt.v1.BuildService/ReadBuildLog", "/fluyt.v1.LogService/ReadLogs"})
 
 
 #: Told of a call that has ended: which RPC, the name of its status, the seconds it took.
@@ -134,6 +137,8 @@ class Wrapper:
                 if policy is not None:
                     policy.check(rpc, context)
                 write = context.write
+                if rpc in HEADERS_AHEAD:
+                    await context.send_initial_metadata(())
                 async with aclosing(body(request, context)) as responses:
                     async for response in responses:
                         await write(response)

@@ -25,6 +25,10 @@ class CdiDevices:
         outside = (node.path for node in edits.asked_nodes if not node.path.startswith("/dev/"))
         return (*outside, *(mount.destination for mount in edits.mounts))
 
+    async def as_written(self, names: Sequence[str]) -> tuple[str, ...]:
+        """See `ports.HostDevices.as_written`."""
+        return await self.workers.run(self.registry.as_written, names)
+
     @property
     def places(self) -> str:
         """See `ports.HostDevices.places`."""

@@ -69,6 +69,7 @@ class Command:
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     rlimits: tuple[RlimitSpec, ...] = ()
     shm_size_bytes: int = 0
+    cgroup_parent: str = ""
     security: SecuritySpec = field(default_factory=SecuritySpec)
     #: `vendor.com/class=name`, and where they have something mounted.
     cdi_devices: tuple[str, ...] = ()
@@ -95,6 +96,10 @@ class Executor:
     def new_room(self) -> str:
         """An id for a room."""
         return ContainerId.new()
+
+    def check_parent(self, parent: str) -> None:
+        """Raises FIELD_INVALID for a `cgroup_parent` that this host cannot have."""
+        self._ctx.runtime.check_parent(parent, "cgroup_parent")
 
     @asynccontextmanager
     async def ran(
@@ -211,6 +216,7 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         resources=command.resources,
         rlimits=command.rlimits,
         shm_size_bytes=command.shm_size_bytes,
+        cgroup_parent=command.cgroup_parent,
         network=command.network,
         security=command.security,
         cdi_devices=command.cdi_devices,

@@ -1,11 +1,12 @@
 """What a build's contexts, FROM and --from stand for: folders, archives, repositories and images, found or fetched."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from fluytd.builds import graph
 from fluytd.builds.attestations import Material, image_material
 from fluytd.builds.dockerfile import config as configs
 from fluytd.builds.dockerfile.git import parse_git_context
@@ -22,7 +23,7 @@ from fluytd.builds.dockerfile.origins import (
     StageOutput,
 )
 from fluytd.builds.dockerfile.origins import Image as ImageOrigin
-from fluytd.builds.graph import literal
+from fluytd.builds.dockerfile.steps import Plan, ResolvedBuild
 from fluytd.builds.image import layer_ids_of
 from fluytd.builds.model import BuildRequest, ContextSource, GitContext, HttpContext, ImageSource, UploadedSource
 from fluytd.builds.ports import ContextStore, CopyTarget, FileTree, Wanted
@@ -30,7 +31,7 @@ from fluytd.builds.solver import Shop
 from fluytd.builds.sources import BuildSources
 from fluytd.containers.ports import Images
 from fluytd.containers.spec import PlatformChoice
-from fluytd.errors import BuildSourceNotFound, FieldInvalid, ImageNotFound, PlatformUnavailable
+from fluytd.errors import BuildSourceNotFound, Cancelled, EngineError, FieldInvalid, ImageNotFound, PlatformUnavailable
 from fluytd.gc.leases import Lease
 from fluytd.ids import ImageReference
 from fluytd.images.catalogue import Catalogue
@@ -120,7 +121,7 @@ class Finder:
         """The files of an archive; of what is none the file itself, under a name that stands for it."""
         trees, cancel = self.shop.trees, self.handle.cancel_token
         fetched = await self.sources.get(HttpSource(url, _LONE_FILE))
-        selection = await trees.select(fetched.tree, Wanted(literal(_LONE_FILE)), cancel)
+        selection = await trees.select(fetched.tree, Wanted(graph.literal(_LONE_FILE)), cancel)
         key = trees.key_of(["http-context-1", await trees.digest(selection, cancel)])
         async with self.shop.flight(key):
             record = self.shop.cache.get(key)
@@ -155,6 +156,33 @@ class Finder:
     def source_material(self) -> Material | None:
         """The main context where it was fetched; None for one that was uploaded."""
         return self._source
+
+    async def base_config(self, plan: Plan, base: ImageOrigin | NamedContext) -> ImageConfig:
+        """As `config`. Raises BUILD_BASE_UNAVAILABLE with the line of FROM; what is wrong with the request itself, and
+        CANCELLED, as they are."""
+        try:
+            return await self.config(base)
+        except Cancelled:
+            raise
+        except EngineError as error:
+            if error.field:
+                raise
+            raise graph.base_failed(plan, base, error) from error
+
+    async def find_sources(self, build: ResolvedBuild, places: Sequence[Sequence[graph.StepPlace]], file: str) -> None:
+        """What the steps of the build read from is known, as by `find`. Raises BUILD_STEP_FAILED with the line of the
+        step that needs it; what is wrong with the request itself, and CANCELLED, as they are."""
+        for stage, own in zip(build.stages, places, strict=True):
+            for step, place in zip(stage.steps, own[1:], strict=True):
+                try:
+                    for origin in step.origins:
+                        await self.find(origin)
+                except Cancelled:
+                    raise
+                except EngineError as error:
+                    if error.field:
+                        raise
+                    raise graph.failed(place, error, file) from error
 
     async def config(self, base: ImageOrigin | NamedContext) -> ImageConfig:
         """What a stage begins with that stands on it."""

@@ -19,8 +19,8 @@ from fluytd.builds.dockerfile.origins import (
     StageOutput,
     TmpfsMount,
 )
-from fluytd.builds.dockerfile.steps import CopyStep, ResolvedBuild, ResolvedStage, RunStep, Step, WorkdirStep
-from fluytd.errors import BuildStepFailed, EngineError
+from fluytd.builds.dockerfile.steps import CopyStep, Plan, ResolvedBuild, ResolvedStage, RunStep, Step, WorkdirStep
+from fluytd.errors import BuildBaseUnavailable, BuildStepFailed, EngineError
 
 #: Changes when what a key stands for changes.
 KEY_VERSION: Final = "fluyt-step-1"
@@ -87,10 +87,11 @@ def one_line(text: str) -> str:
 
 def base_text(stage: ResolvedStage) -> str:
     """What stands behind FROM."""
-    base = stage.base
-    if isinstance(base, StageOutput):
-        return f"stage {base.index}"
-    return getattr(base, "reference", "") or getattr(base, "name", "") or "scratch"
+    return f"stage {stage.base.index}" if isinstance(stage.base, StageOutput) else _origin_text(stage.base)
+
+
+def _origin_text(origin: Origin) -> str:
+    return getattr(origin, "reference", "") or getattr(origin, "name", "") or "scratch"
 
 
 def _from_line(build: ResolvedBuild, stage: ResolvedStage) -> int:
@@ -103,8 +104,15 @@ def depends_on(stage: ResolvedStage) -> frozenset[int]:
     return frozenset(origin.index for origin in origins if isinstance(origin, StageOutput))
 
 
-def run_parts(step: RunStep, chain_id: str, mount_digests: Sequence[str]) -> list[str]:
-    """What the result of a RUN depends on. `mount_digests`: the content that its mounts show, in order."""
+def run_parts(
+    step: RunStep, chain_id: str, mount_digests: Sequence[str], device_specs: Sequence[str] = ()
+) -> list[str]:
+    """What the result of a RUN depends on.
+
+    Args:
+        mount_digests: the content that its mounts show, in order.
+        device_specs: what the host's specs say of its devices.
+    """
     mounts: list[str] = []
     for mount, digest in zip(step.mounts, mount_digests, strict=True):
         match mount:
@@ -136,7 +144,7 @@ def run_parts(step: RunStep, chain_id: str, mount_digests: Sequence[str]) -> lis
         *_counted(mounts),
         *_counted(script),
         # Absent, not empty, so that results of steps without any are found by the keys that they have always had.
-        *(["devices", *_counted(devices)] if devices else ()),
+        *(["devices", *_counted(devices), *_counted(device_specs)] if devices else ()),
     ]
 
 
@@ -177,6 +185,19 @@ def failed(place: StepPlace, error: EngineError, file: str, exit_code: int | Non
         cause=error.failure.reason,
         # What to do next is the step's own to say.
         detail=error.text.format_map(error.metadata),
+    )
+
+
+def base_failed(plan: Plan, base: Origin, error: EngineError) -> BuildBaseUnavailable:
+    """The failure of the first stage that is FROM this base: where it stands in the file, and why."""
+    stage = next(stage for stage in plan.stages if stage.base == base)
+    return BuildBaseUnavailable(
+        file=plan.parsed.file,
+        line=plan.parsed.stages[stage.index].origin.source.start.line,
+        instruction=f"FROM {_origin_text(base)}"[:200],
+        cause=error.failure.reason,
+        detail=error.text.format_map(error.metadata),
+        fix=error.failure.next_step,
     )
 
 

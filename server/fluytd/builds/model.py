@@ -140,6 +140,8 @@ class BuildRequest:
     resources: ResourcesSpec = field(default_factory=ResourcesSpec)
     rlimits: tuple[RlimitSpec, ...] = ()
     shm_size_bytes: int = 0
+    #: Where the control group of each RUN is made; empty: among those of containers.
+    cgroup_parent: str = ""
     keeps_image: bool = True
     #: The references are pushed once the image is visible.
     pushes: bool = False

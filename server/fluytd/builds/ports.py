@@ -147,6 +147,9 @@ class HostDevices(Protocol):
     async def mount_points(self, names: Sequence[str]) -> tuple[str, ...]:
         """Where these devices have something mounted, besides below /dev. Raises CDI_DEVICE_UNAVAILABLE."""
 
+    async def as_written(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What the host's specs say of these devices, word for word. Raises CDI_DEVICE_UNAVAILABLE."""
+
     @property
     def places(self) -> str:
         """Where they are looked for, for errors."""

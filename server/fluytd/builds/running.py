@@ -32,7 +32,9 @@ async def prepared(solver: "Solver", step: RunStep, place: StepPlace, outcome: "
             # A stage is known by its layers: to read all of it for its key would take as long as to copy it.
             digest = f"{stack}:{mount.source}" if stack is not None else await trees.digest(selections[index], cancel)
         digests.append(digest)
-    key = trees.key_of(graph.run_parts(step, outcome.chain_id, digests))
+    devices = [device.name for device in step.devices]
+    specs = await solver.shop.devices.as_written(devices) if devices else ()
+    key = trees.key_of(graph.run_parts(step, outcome.chain_id, digests, specs))
     return key, lambda: _run(solver, step, place, outcome, selections)
 
 
@@ -66,6 +68,7 @@ async def _run(
             resources=request.resources,
             rlimits=request.rlimits,
             shm_size_bytes=request.shm_size_bytes,
+            cgroup_parent=request.cgroup_parent,
             security=SecuritySpec(privileged=step.security == "insecure"),
             cdi_devices=devices,
             device_mounts=device_mounts,

@@ -130,8 +130,9 @@ class BuildService:
     ) -> Operation:
         """The build has begun. `agents`: those that its caller serves.
 
-        Raises REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure.
+        Raises FIELD_INVALID (cgroup_parent), REQUEST_ID_REUSED, ENGINE_STOPPING; all else is the operation's failure.
         """
+        self._shop.executor.check_parent(request.cgroup_parent)
 
         async def work(handle: OperationHandle) -> BuildResult:
             try:
@@ -193,9 +194,8 @@ class BuildService:
                 return BuildResult("", "", (), warnings)
             targets = [await self._admitted(target, request, file) for target in targets]
             warnings += _unused_arguments(targets)
-            for stage in (stage for target in targets for stage in target.build.stages):
-                for origin in stage.origins:
-                    await finder.find(origin)
+            for target in targets:
+                await finder.find_sources(target.build, target.places, file)
             foreign = await self._shop.exchange.load(request.cache_from, request.auths, handle)
             steps = Steps([place for target in targets for place in target.places], self._shop.clock)
             handle.track(steps.snapshot)
@@ -373,7 +373,7 @@ class BuildService:
     async def _resolved(self, plan: Plan, finder: Finder) -> ResolvedBuild:
         while missing := missing_bases(plan, finder.configs):
             for base in missing:
-                finder.configs[base] = await finder.config(base)
+                finder.configs[base] = await finder.base_config(plan, base)
         return await self._workers.run(resolve, plan, finder.configs)
 
     async def follow_log(self, operation_id: str, position: int) -> AsyncIterator[LogPiece]:

@@ -63,6 +63,8 @@ class Edits:
     #: The same nodes looked up on the host, and who may do what with them.
     nodes: tuple[core.DeviceNode, ...] = ()
     rules: tuple[core.DeviceRule, ...] = ()
+    #: What stands in the specs, word for word: whoever keeps a result made with the edits compares these.
+    as_written: tuple[str, ...] = ()
 
     def __add__(self, other: "Edits") -> "Edits":
         return Edits(
@@ -70,6 +72,7 @@ class Edits:
             self.asked_nodes + other.asked_nodes,
             self.mounts + other.mounts,
             self.gids + other.gids,
+            as_written=self.as_written + other.as_written,
         )
 
 
@@ -138,6 +141,7 @@ def _edits(value: object, at: str) -> Edits:
         ),
         mounts=tuple(_mount(item, f"{at}.mounts") for item in _list(edits.get("mounts"), f"{at}.mounts")),
         gids=tuple(_number(item, f"{at}.additionalGids", MAX_ID) for item in _list(edits.get("additionalGids"), at)),
+        as_written=(repr([edits.get(name) for name in ("env", "deviceNodes", "mounts", "additionalGids")]),),
     )
     check_size(found)
     return found

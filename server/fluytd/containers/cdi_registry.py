@@ -43,21 +43,32 @@ class CdiRegistry:
 
         Raises CDI_DEVICE_UNAVAILABLE. Blocking (reads every spec of the vendors that are named).
         """
-        found: list[Edits] = []
-        specs: list[Spec] = []
-        for name in dict.fromkeys(names):
-            spec, device = self._find(name)
-            if not any(spec is one for one in specs):
-                specs.append(spec)
-                found.append(spec.edits)
-            found.append(spec.devices[device])
-        merged = sum(found, Edits())
+        merged = self._merged(names)
         try:
             cdi.check_size(merged)
             known = [cdi.known_node(node, _status(node.host_path)) for node in merged.asked_nodes]
         except CdiInvalidError as error:
             raise CdiDeviceUnavailable(device=", ".join(names), rule=str(error)) from None
         return replace(merged, nodes=tuple(node for node, _ in known), rules=tuple(rule for _, rule in known))
+
+    def as_written(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What the specs say of these devices, word for word; the same as long as they stand for the same.
+
+        Raises CDI_DEVICE_UNAVAILABLE. Blocking (reads every spec of the vendors that are named).
+        """
+        return self._merged(names).as_written
+
+    def _merged(self, names: Sequence[str]) -> Edits:
+        """The edits of whole files first, each once, as the specs have them."""
+        found: list[Edits] = []
+        files: set[tuple[str, tuple[str, ...]]] = set()
+        for name in dict.fromkeys(names):
+            spec, device = self._find(name)
+            if (spec.kind, spec.edits.as_written) not in files:
+                files.add((spec.kind, spec.edits.as_written))
+                found.append(spec.edits)
+            found.append(spec.devices[device])
+        return sum(found, Edits())
 
     def matches(self, name: str) -> list[FoundDevice]:
         """The devices that RUN --device=NAME means, by name: that one, all of a kind for `vendor.com/class=*`, the

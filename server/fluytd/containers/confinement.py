@@ -109,7 +109,7 @@ def check_place_in_dev(path: str, field: str) -> None:
         raise FieldInvalid(field=field, rule=f"{path} is the container's own place; give another one")
 
 
-def check_cgroup_parent(parent: str) -> None:
+def check_cgroup_parent(parent: str, field: str = "spec.cgroup_parent") -> None:
     """Raises FIELD_INVALID for a parent that is no path of plain names."""
     if not parent:
         return
@@ -117,7 +117,7 @@ def check_cgroup_parent(parent: str) -> None:
     is_plain = all(name not in {"", ".", ".."} and "\0" not in name and "\n" not in name for name in names)
     if not is_plain or len(parent.encode()) > MAX_CGROUP_PARENT_BYTES:
         rule = f"must be a path of names, of at most {MAX_CGROUP_PARENT_BYTES} bytes, without `.` and `..`"
-        raise FieldInvalid(field="spec.cgroup_parent", rule=rule)
+        raise FieldInvalid(field=field, rule=rule)
 
 
 def check_security(security: SecuritySpec) -> None:

@@ -61,7 +61,7 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
     profile = spec.security.seccomp_profile
     if profile is not None and profile not in {"default", "unconfined"}:
         ctx.runtime.check_seccomp(profile, allowed)
-    ctx.runtime.check_parent(spec.cgroup_parent)
+    ctx.runtime.check_parent(spec.cgroup_parent, "spec.cgroup_parent")
     if ctx.volumes is None and (spec.volumes or spec.volumes_from):
         raise FieldNotBuilt(field="spec.mounts.volume")
     ctx.networking.check(spec.network.attachments)

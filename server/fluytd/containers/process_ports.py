@@ -293,8 +293,11 @@ class Runtime(Protocol):
     def check_seccomp(self, profile: str, capabilities: Sequence[str]) -> None:
         """Raises FIELD_INVALID for JSON that is no profile, or one that cannot be carried out. Never blocks."""
 
-    def check_parent(self, parent: str) -> None:
-        """Raises FIELD_INVALID for a parent below the engine's own, where it would be a container. Never blocks."""
+    def check_parent(self, parent: str, field: str) -> None:
+        """Raises FIELD_INVALID, blaming `field`, for a parent below the engine's own, where it would be a container.
+
+        Never blocks.
+        """
 
     def learn(self, container: Container) -> None:
         """Where its control groups are is known from now on until `release`. Never blocks."""

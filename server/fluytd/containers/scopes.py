@@ -29,10 +29,10 @@ class Scopes:
         #: Of containers that asked for a slice.
         self._slices: dict[str, str] = {}
 
-    def check_parent(self, parent: str) -> None:
+    def check_parent(self, parent: str, field: str) -> None:
         """Raises FIELD_INVALID for what is not the name of a slice."""
         if parent:
-            units.check_slice(parent, "spec.cgroup_parent")
+            units.check_slice(parent, field)
 
     def learn(self, container: Container) -> None:
         """Its slice is known until `forget`. One made under the other driver may have a path, and gets the engine's."""

@@ -43,6 +43,9 @@ GROUP_EXIT_TIMEOUT_MILLIS: Final = 5_000
 MAX_WAITING_TOLD: Final = 4
 
 _PRIVATE: Final = 0o700
+#: In a run directory: the parent of the group, where that is not the engine's own. Steps of builds have no other
+#: record, by which a daemon that comes after knows what to clear.
+_PARENT_FILE: Final = "cgroup_parent"
 _log = logging.getLogger(__name__)
 
 
@@ -104,15 +107,15 @@ class CoreRuntime:
         """See `ports.Runtime.check_seccomp`."""
         process.check_seccomp(profile, list(capabilities))
 
-    def check_parent(self, parent: str) -> None:
+    def check_parent(self, parent: str, field: str) -> None:
         """See `ports.Runtime.check_parent`."""
         if self._scopes is not None:
-            self._scopes.check_parent(parent)
+            self._scopes.check_parent(parent, field)
             return
         if f"{parent.strip('/')}/".startswith(f"{self._settings.cgroup_parent.strip('/')}/") and parent.strip("/") != (
             self._settings.cgroup_parent.strip("/")
         ):
-            raise FieldInvalid(field="spec.cgroup_parent", rule="must not lie below the engine's own")
+            raise FieldInvalid(field=field, rule="must not lie below the engine's own")
 
     def learn(self, container: Container) -> None:
         """See `ports.Runtime.learn`."""
@@ -142,14 +145,7 @@ class CoreRuntime:
             rule = f"journald needs the host's journal, and there is no socket {spec.journal_socket}"
             raise FieldInvalid(field="spec.log.driver", rule=rule)
         failpoints.hit("container.start.run_dir")
-        try:
-            os.mkdir(paths.run_dir, _PRIVATE)  # noqa: PTH102 - a Path takes longer to make than the call
-        except FileExistsError:
-            # Left by a run whose release failed; an exit record in it must not be taken for this run's.
-            self._clear(container.id)
-            Path(paths.run_dir).mkdir(_PRIVATE)
-        except OSError as error:
-            raise IoFailed(operation="mkdir", path=paths.run_dir, errno=error.errno) from error
+        self._make_run_dir(container.id, paths.run_dir)
         failpoints.hit("container.start.process")
         begin = time.monotonic()
         try:
@@ -161,6 +157,22 @@ class CoreRuntime:
             raise
         failpoints.hit("container.start.executed")
         return started
+
+    def _make_run_dir(self, container_id: str, path: str) -> None:
+        try:
+            os.mkdir(path, _PRIVATE)  # noqa: PTH102 - a Path takes longer to make than the call
+        except FileExistsError:
+            # Left by a run whose release failed; an exit record in it must not be taken for this run's.
+            self._clear(container_id)
+            Path(path).mkdir(_PRIVATE)
+        except OSError as error:
+            raise IoFailed(operation="mkdir", path=path, errno=error.errno) from error
+        parent = self._parents.get(container_id)
+        if parent is not None:
+            try:
+                Path(path, _PARENT_FILE).write_text(parent)
+            except OSError as error:
+                raise IoFailed(operation="write", path=f"{path}/{_PARENT_FILE}", errno=error.errno) from error
 
     def _start(self, container: Container, spec: ContainerStart, others: Sequence[Process]) -> process.Supervisor:
         joined: list[process.Supervisor] = [*others]  # type: ignore[list-item] # as in `exec`
@@ -233,10 +245,25 @@ class CoreRuntime:
 
     def adopt(self, container_id: str) -> Process | None:
         """See `ports.Runtime.adopt`."""
+        if self._scopes is None and container_id not in self._parents:
+            self._recall_parent(container_id)
         found = self._host.adopt(self.run_dir(container_id))
         if found is not None:
             self._find(container_id, found.host_pid)
         return found
+
+    def _recall_parent(self, container_id: str) -> None:
+        try:
+            parent = Path(self.run_dir(container_id), _PARENT_FILE).read_text()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise IoFailed(
+                operation="read", path=f"{self.run_dir(container_id)}/{_PARENT_FILE}", errno=error.errno
+            ) from error
+        # An empty one was about to be written: there is no group yet.
+        if parent:
+            self._parents[container_id] = parent
 
     def _find(self, container_id: str, host_pid: int) -> None:
         """Where an earlier daemon, perhaps one with the other driver, has put its processes."""

@@ -53,6 +53,16 @@ class BuildStepFailed(
     """A step that did not do what it should; `exit_code` is that of its command, where it had one."""
 
 
+class BuildBaseUnavailable(
+    WrongState,
+    reason="BUILD_BASE_UNAVAILABLE",
+    keys="file line instruction cause detail fix",
+    text="{file}:{line}: {instruction}: {detail}",
+    next_step="{fix}",
+):
+    """What a stage is FROM cannot be had; `cause` is the reason why, `fix` what helps against that."""
+
+
 class BuildCommandFailed(
     WrongState,
     reason="BUILD_COMMAND_FAILED",

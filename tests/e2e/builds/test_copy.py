@@ -273,3 +273,12 @@ def test_b25_a_name_that_a_layer_cannot_hold_is_refused(engine: Engine, tmp_path
     assert refused(engine, folder, "FROM busybox:1\nCOPY . /d\n").metadata["cause"] == "BUILD_COPY_REJECTED"
     failure = refused(engine, tmp_path, "FROM busybox:1\nRUN touch /x /.wh.x\n")
     assert failure.metadata["cause"] == "FILE_UNREPRESENTABLE"
+
+
+def test_what_stands_in_the_way_of_a_directory_is_named(engine: Engine, tmp_path: Path) -> None:
+    folder = context(tmp_path, {"d/f": "f", "g": "g"})
+    told = "a directory is needed here, and what is here is none"
+    for line in ("COPY d /etc/passwd", "COPY d /etc/passwd/", "COPY g /etc/passwd/g", "WORKDIR /etc/passwd"):
+        failure = refused(engine, folder, f"FROM busybox:1\n{line}\n")
+        cause, detail = failure.metadata["cause"], failure.metadata["detail"]
+        assert (cause, "etc/passwd" in detail, told in detail) == ("BUILD_COPY_REJECTED", True, True), (line, detail)

@@ -247,3 +247,24 @@ class TestDevices:
         without = build(open_engine, folder, dockerfile)
         assert without.state_of("RUN") == DONE
         assert [shell(open_engine, one, "cat /told") for one in (again, without)] == ["with b\n", "with\n"]
+
+    def test_a_result_belongs_to_what_the_specs_said_of_its_devices(
+        self, open_engine: Engine, specs: Path, tmp_path: Path
+    ) -> None:
+        folder = context(tmp_path / "context", {"f": ""})
+        dockerfile = "FROM busybox:1\nRUN --device=vendor.com/toy=b echo by $TOY $ALL > /told\n"
+        edits: dict[str, Any] = {"env": ["TOY=b"]}
+        top: dict[str, Any] = {}
+        states = []
+        for change in ("none", "comment", "device", "file"):
+            if change == "comment":
+                top["annotations"] = {"note": "nothing that a step sees"}
+            elif change == "device":
+                edits["env"] = ["TOY=other"]
+            elif change == "file":
+                top["containerEdits"] = {"env": ["ALL=all"]}
+            self.write(specs / "toy.json", "vendor.com/toy", [{"name": "b", "containerEdits": edits}], **top)
+            built = build(open_engine, folder, dockerfile, entitlements=["device"])
+            states.append((built.state_of("RUN"), shell(open_engine, built, "cat /told")))
+        assert [told for _, told in states] == ["by b\n", "by b\n", "by other\n", "by other all\n"]
+        assert [state for state, _ in states[1:]] == [CACHED, DONE, DONE]

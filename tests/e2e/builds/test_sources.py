@@ -243,3 +243,26 @@ def test_named_contexts_are_repositories_archives_and_images(
     )
     built = build(engine, context(tmp_path, {}), dockerfile, named_contexts=contexts)
     assert shell(engine, built, "cat /a /b /c") == "first\narchived\nfirst\n"
+
+
+def test_what_a_stage_is_from_and_cannot_be_had_is_told_with_its_line(engine: Engine, tmp_path: Path) -> None:
+    failure = refused(engine, tmp_path, "# a comment\nFROM busybox:1 AS a\nFROM 127.0.0.1:1/no:1\nCOPY --from=a / /\n")
+    told = {key: failure.metadata[key] for key in ("file", "line", "instruction", "cause")}
+    assert (failure.reason, told) == (
+        "BUILD_BASE_UNAVAILABLE",
+        {"file": "Dockerfile", "line": "3", "instruction": "FROM 127.0.0.1:1/no:1", "cause": "REGISTRY_UNREACHABLE"},
+    )
+    assert failure.metadata["fix"]
+    steps = (
+        "FROM busybox:1\nRUN true\nRUN --mount=from=127.0.0.1:1/no:1,target=/m true\nCOPY --from=127.0.0.1:1/x /f /f\n"
+    )
+    failure = refused(engine, tmp_path, steps)
+    told = {key: failure.metadata[key] for key in ("step", "line", "cause")}
+    assert (failure.reason, told) == ("BUILD_STEP_FAILED", {"step": "3", "line": "3", "cause": "REGISTRY_UNREACHABLE"})
+
+
+def test_what_is_wrong_with_a_named_context_is_told_of_the_request(engine: Engine, tmp_path: Path) -> None:
+    wrong = {"other": BuildSource(git_url="ftp://127.0.0.1/x.git")}
+    for text in ("FROM other\n", "FROM busybox:1\nCOPY --from=other / /\n"):
+        failure = refused(engine, tmp_path, text, named_contexts=wrong)
+        assert (failure.reason, failure.metadata["field"]) == ("FIELD_INVALID", "named_contexts['other'].git_url")

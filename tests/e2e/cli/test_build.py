@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -15,6 +16,7 @@ import pytest
 from tests.e2e.builds.steps import context
 from tests.e2e.cli.program import IMAGE, Program
 from tests.support.engine import Engine
+from tests.support.wait import until_now
 
 DOCKERFILE = (
     f'FROM {IMAGE}\nARG WHAT=nothing\nCOPY . /all\nRUN echo "$WHAT" > /what; ls -A /all\nCMD ["cat", "/what"]\n'
@@ -119,6 +121,59 @@ def test_a_failed_step_is_told_with_its_place_and_code(fluyt: Program) -> None:
     assert "#2 seen\n" in failed.err
     assert "Dockerfile:3: step 2 of 0 failed" in failed.err
     assert "exit code 3" in failed.err
+
+
+def test_what_a_step_writes_is_shown_as_lines_that_steer_nothing(fluyt: Program) -> None:
+    text = r"a\tb\n\033[1;31mred\033[0m\n10%%\r20%%\r\nx\033]0;title\007\n"
+    shown = fluyt("build", "--no-cache", "-", stdin=f"FROM {IMAGE}\nRUN printf '{text}'\n".encode())
+    assert shown.code == 0, shown.err
+    lines = [line.removeprefix("#2 ") for line in shown.err.splitlines() if line.startswith("#2 ")]
+    assert lines[1:-1] == ["a\tb", "red", "10%", "20%", "x\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}"]
+    assert "\033" not in shown.err
+
+
+def test_a_base_that_cannot_be_had_is_told_with_its_line(fluyt: Program) -> None:
+    for line, text in ((3, "FROM 127.0.0.1:1/no:1"), (4, f"FROM {IMAGE}\nCOPY --from=127.0.0.1:1/no:1 /f /f")):
+        failed = fluyt("build", "-", stdin=f"# escape=\\\n\n{text}\n".encode())
+        assert failed.code == 1
+        assert f"Dockerfile:{line}: " in failed.err, failed.err
+        assert "127.0.0.1:1" in failed.err
+
+
+def test_progress_is_shown_as_the_variable_says(fluyt: Program) -> None:
+    dockerfile = f"FROM {IMAGE}\nRUN echo seen\n".encode()
+    assert "#2 [0] RUN echo seen" in fluyt("build", "-", stdin=dockerfile, BUILDKIT_PROGRESS="").err
+    assert fluyt("build", "-", stdin=dockerfile, BUILDKIT_PROGRESS="quiet").err == ""
+    assert json.loads(fluyt("build", "-", stdin=dockerfile, BUILDKIT_PROGRESS="rawjson").out.splitlines()[0])
+    told = fluyt("build", "--progress", "plain", "-", stdin=dockerfile, BUILDKIT_PROGRESS="quiet")
+    assert "#2 " in told.err
+    wrong = fluyt("build", "-", stdin=dockerfile, BUILDKIT_PROGRESS="loud")
+    assert (wrong.code, "BUILDKIT_PROGRESS is `loud`" in wrong.err) == (1, True), wrong
+
+
+def test_the_groups_of_steps_are_made_where_the_flag_says(fluyt: Program) -> None:
+    parent = f"fluyt-test-cli-{os.getpid()}"
+    look = f"FROM {IMAGE}\nRUN sleep 60\n".encode()
+    command = [str(fluyt.program), "build", "--cgroup-parent", parent, "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=fluyt.environment) as running:
+        assert running.stdin is not None
+        running.stdin.write(look)
+        running.stdin.close()
+        mounts = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+        parents = [mount / parent for mount in mounts]
+
+        def made() -> list[Path]:
+            return [path for group in parents if group.is_dir() for path in group.iterdir() if path.is_dir()]
+
+        until_now(made, "the step's group is there")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 130
+    until_now(lambda: not made(), "it has gone with the step")
+    for group in parents:
+        if group.is_dir():
+            group.rmdir()
+    refused = fluyt("build", "--cgroup-parent", "a/../b", "-", stdin=look)
+    assert (refused.code != 0, "cgroup_parent" in refused.err) == (True, True), refused.err
 
 
 def test_secrets_come_from_files_and_variables(fluyt: Program, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ class FakeRuntime:
     def check_seccomp(self, profile: str, capabilities: Sequence[str]) -> None:
         """Every profile is one."""
 
-    def check_parent(self, parent: str) -> None:
+    def check_parent(self, parent: str, field: str) -> None:
         """Every parent is one."""
 
     def learn(self, container: Container) -> None:

@@ -33,6 +33,9 @@ class Host:
     async def mount_points(self, names: Sequence[str]) -> tuple[str, ...]:
         raise AssertionError(names)
 
+    async def as_written(self, names: Sequence[str]) -> tuple[str, ...]:
+        raise AssertionError(names)
+
 
 HOST = Host({TOY: [TOY], "vendor.com/toy": [TOY], "vendor.com/toy=*": [TOY, "vendor.com/toy=b"], AUTO: [AUTO]})
 
@@ -152,4 +155,5 @@ def test_devices_and_security_are_part_of_a_key() -> None:
     insecure = graph.run_parts(replace(step, security="insecure"), "sha256:1", [])
     with_device = graph.run_parts(replace(step, devices=(Device(TOY),)), "sha256:1", [])
     two = graph.run_parts(replace(step, devices=(Device(TOY), Device(AUTO))), "sha256:1", [])
-    assert len({tuple(parts) for parts in (plain, insecure, with_device, two)}) == 4
+    of_spec = graph.run_parts(replace(step, devices=(Device(TOY),)), "sha256:1", [], ["env A=1"])
+    assert len({tuple(parts) for parts in (plain, insecure, with_device, two, of_spec)}) == 5

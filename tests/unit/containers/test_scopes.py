@@ -60,9 +60,9 @@ def test_a_parent_that_only_the_other_driver_takes_means_the_engines_slice(scope
     for parent in ("", "a/b", "/a/b.slice"):
         scopes.learn(container(parent))
         assert scopes.place(ID)[0] == f"fluyt.slice/{SCOPE}"
-    scopes.check_parent("")
+    scopes.check_parent("", "cgroup_parent")
     with pytest.raises(FieldInvalid):
-        scopes.check_parent("a/b")
+        scopes.check_parent("a/b", "cgroup_parent")
 
 
 def test_only_scopes_of_this_engine_are_its_own(systemd: FakeUnits, scopes: Scopes) -> None:

@@ -24,6 +24,7 @@ pub enum ProgressKind {
     /// A live tree
     Tty,
     /// One JSON object a line
+    #[value(alias = "rawjson")]
     Json,
     /// Nothing
     Quiet,
@@ -140,9 +141,12 @@ pub struct BuildCommand {
     /// Size of /dev/shm of RUN
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub shm_size: Option<i64>,
-    /// How progress is shown
-    #[arg(long, value_enum, default_value_t)]
-    pub progress: ProgressKind,
+    /// Parent of the control groups of RUN: a path, or a slice where systemd makes the groups
+    #[arg(long, value_name = "PARENT")]
+    pub cgroup_parent: Option<String>,
+    /// How progress is shown; default: the variable BUILDKIT_PROGRESS, else auto
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub progress: Option<ProgressKind>,
     /// Print the image's id only
     #[arg(short, long)]
     pub quiet: bool,
@@ -194,6 +198,26 @@ impl BuildCommand {
     /// Nothing is built.
     pub fn is_check(&self) -> bool {
         self.check || self.call == Call::Check
+    }
+
+    /// How progress is shown.
+    ///
+    /// # Errors
+    /// The variable names no such way.
+    pub fn progress(&self) -> Result<ProgressKind, Failure> {
+        if let Some(kind) = self.progress {
+            return Ok(kind);
+        }
+        let text = std::env::var("BUILDKIT_PROGRESS").unwrap_or_default();
+        if text.is_empty() {
+            return Ok(ProgressKind::Auto);
+        }
+        ProgressKind::from_str(&text, true).map_err(|_| {
+            Failure::usage(
+                format!("BUILDKIT_PROGRESS is `{text}`"),
+                "set it to auto, plain, tty, json or quiet, or unset it",
+            )
+        })
     }
 
     /// The limits that were given.

@@ -9,10 +9,12 @@ mod flags;
 mod history;
 mod images;
 mod layout;
+mod lines;
 mod output;
 mod remembered;
 mod show;
 mod walk;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +41,8 @@ use crate::render;
 /// # Errors
 /// Files that cannot be read, what the engine answers, the build's failure, or that the caller interrupted it.
 pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failure> {
-    let is_quiet = command.quiet || command.progress == ProgressKind::Quiet;
+    let progress = command.progress()?;
+    let is_quiet = command.quiet || progress == ProgressKind::Quiet;
     let found = context::find(&command)?;
     let auths = auths(&command, &found.dockerfile).await?;
     let push = command.push || command.output.contains(&Output::Registry);
@@ -82,6 +85,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         resources: command.resources(),
         rlimits: command.ulimit.clone(),
         shm_size_bytes: command.shm_size.unwrap_or_default(),
+        cgroup_parent: command.cgroup_parent.clone().unwrap_or_default(),
         secrets: command.secrets()?,
         agent_session_id: serving.session_id(),
         known_hosts,
@@ -113,7 +117,7 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let answer = BuildServiceClient::new(channel.clone()).build_image(request).await?.into_inner();
     let begun = answer.operation.unwrap_or_default();
     let build_id = begun.id.clone();
-    let ended = show::follow(channel.clone(), begun, command.progress, is_quiet).await?;
+    let ended = show::follow(channel.clone(), begun, progress, is_quiet).await?;
     drop(serving);
     let Some(OperationResult::BuildResult(result)) = ended.result else {
         return Err(Failure::cut_off("build"));

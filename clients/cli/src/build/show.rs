@@ -8,6 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tonic::transport::Channel;
 
 use super::flags::ProgressKind;
+use super::lines::Lines;
+use super::written::Written;
 use crate::api::v1::build_service_client::BuildServiceClient;
 use crate::api::v1::operation_service_client::OperationServiceClient;
 use crate::api::v1::types::build_step::State as StepState;
@@ -89,8 +91,8 @@ pub async fn follow(
 enum Screen {
     Nothing,
     Json(BTreeMap<u32, i32>),
-    Lines { states: BTreeMap<u32, i32>, open: Option<u32> },
-    Tree { all: MultiProgress, bars: BTreeMap<u32, ProgressBar> },
+    Lines(Lines<std::io::Stderr>),
+    Tree { all: MultiProgress, bars: BTreeMap<u32, ProgressBar>, written: Written },
 }
 
 impl Screen {
@@ -106,8 +108,9 @@ impl Screen {
             ProgressKind::Tty => Self::Tree {
                 all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
                 bars: BTreeMap::new(),
+                written: Written::default(),
             },
-            _ => Self::Lines { states: BTreeMap::new(), open: None },
+            _ => Self::Lines(Lines::new(std::io::stderr())),
         }
     }
 
@@ -119,17 +122,8 @@ impl Screen {
                     render::line(render::json(step).to_string())?;
                 }
             }
-            Self::Lines { states, open } => {
-                for step in changed(states, steps) {
-                    if let Some(text) = line_of(step) {
-                        if open.take().is_some() {
-                            eprintln!();
-                        }
-                        eprintln!("#{} {text}", step.number);
-                    }
-                }
-            }
-            Self::Tree { all, bars } => {
+            Self::Lines(lines) => lines.show(steps),
+            Self::Tree { all, bars, .. } => {
                 for step in steps {
                     draw(all, bars, step);
                 }
@@ -143,28 +137,11 @@ impl Screen {
         match self {
             Self::Nothing => {}
             Self::Json(_) => render::line(render::json(piece).to_string())?,
-            Self::Lines { open, .. } => {
-                if open.is_some_and(|step| step != piece.step) {
-                    eprintln!();
-                    *open = None;
-                }
-                for part in text.split_inclusive('\n') {
-                    if open.is_none() {
-                        eprint!("#{} ", piece.step);
-                    }
-                    // Line feeds stay; all else that could steer a terminal does not.
-                    eprint!("{}", render::printable(part.trim_end_matches('\n')));
-                    *open = Some(piece.step);
-                    if part.ends_with('\n') {
-                        eprintln!();
-                        *open = None;
-                    }
-                }
-            }
-            Self::Tree { all, .. } => {
-                for line in text.lines() {
+            Self::Lines(lines) => lines.write(piece.step, text.into_owned()),
+            Self::Tree { all, written, .. } => {
+                for part in written.parts(piece.step, &text) {
                     // The terminal that the tree is drawn on; who reads it no more needs no line.
-                    let _ = all.println(format!("   #{} {}", piece.step, render::printable(line)));
+                    let _ = all.println(format!("   #{} {}", piece.step, part.text));
                 }
             }
         }
@@ -173,10 +150,7 @@ impl Screen {
 
     fn end(&mut self) {
         match self {
-            Self::Lines { open: open @ Some(_), .. } => {
-                eprintln!();
-                *open = None;
-            }
+            Self::Lines(lines) => lines.end(),
             Self::Tree { bars, .. } => bars.values().for_each(ProgressBar::abandon),
             _ => {}
         }
@@ -184,24 +158,25 @@ impl Screen {
 }
 
 /// Steps whose state is another one than it was.
-fn changed<'s>(
+pub fn changed<'s>(
     states: &'s mut BTreeMap<u32, i32>,
     steps: &'s [BuildStep],
 ) -> impl Iterator<Item = &'s BuildStep> {
     steps.iter().filter(|step| states.insert(step.number, step.state) != Some(step.state))
 }
 
-fn title(step: &BuildStep) -> String {
+/// The step as lines and the tree call it.
+pub fn title(step: &BuildStep) -> String {
     format!("[{}] {}", render::printable(&step.stage), render::printable(&step.instruction))
 }
 
-fn line_of(step: &BuildStep) -> Option<String> {
+/// How a step ended, or nothing.
+pub fn line_of(step: &BuildStep) -> Option<String> {
     match step.state() {
-        StepState::Running => Some(title(step)),
         StepState::Done => Some(format!("DONE {} {}", title(step), seconds(step))),
         StepState::Cached => Some(format!("CACHED {}", title(step))),
         StepState::Failed => Some(format!("ERROR {}", title(step))),
-        StepState::Unspecified | StepState::Pending | StepState::Skipped => None,
+        StepState::Unspecified | StepState::Pending | StepState::Running | StepState::Skipped => None,
     }
 }
 
@@ -256,7 +231,7 @@ mod tests {
         let mut states = BTreeMap::new();
         assert_eq!(changed(&mut states, std::slice::from_ref(&step)).count(), 1);
         assert_eq!(changed(&mut states, std::slice::from_ref(&step)).count(), 0);
-        assert_eq!(line_of(&step).unwrap(), "[app] RUN make");
+        assert_eq!((title(&step), line_of(&step)), ("[app] RUN make".to_owned(), None));
         step.set_state(StepState::Done);
         (step.start_time, step.end_time) = (time(10, 900_000_000), time(12, 0));
         assert_eq!(line_of(&step).unwrap(), "DONE [app] RUN make 1.1s");

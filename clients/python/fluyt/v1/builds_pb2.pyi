@@ -319,6 +319,7 @@ class BuildImageRequest(_message.Message):
     KNOWN_HOSTS_FIELD_NUMBER: _builtins.int
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     IGNORE_FILE_FIELD_NUMBER: _builtins.int
+    CGROUP_PARENT_FIELD_NUMBER: _builtins.int
     dockerfile_path: _builtins.str
     """OPTIONAL. Path of the Dockerfile within the context. Default: `Dockerfile`."""
     dockerfile: _builtins.bytes
@@ -358,6 +359,10 @@ class BuildImageRequest(_message.Message):
     ignore_file: _builtins.bytes
     """OPTIONAL. The ignore file by which the caller has filtered the context, at most 512 KiB, for the build check
     CopyIgnoredFile. Default: none, it is looked for in the context.
+    """
+    cgroup_parent: _builtins.str
+    """OPTIONAL. Where the control group of each RUN is made: a path, or on a host where systemd makes the groups a slice, as
+    ContainerSpec.cgroup_parent. Default: among the groups of the engine's containers.
     """
     @_builtins.property
     def context(self) -> Global___BuildSource:
@@ -502,10 +507,11 @@ class BuildImageRequest(_message.Message):
         known_hosts: _builtins.bytes = ...,
         entitlements: _abc.Iterable[_builtins.str] | None = ...,
         ignore_file: _builtins.bytes = ...,
+        cgroup_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache_to_spec", b"cache_to_spec", "context", b"context", "output", b"output", "provenance_spec", b"provenance_spec", "resources", b"resources", "source_date", b"source_date", "user_namespace", b"user_namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_session_id", b"agent_session_id", "annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "entitlements", b"entitlements", "extra_hosts", b"extra_hosts", "ignore_file", b"ignore_file", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "known_hosts", b"known_hosts", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_session_id", b"agent_session_id", "annotations", b"annotations", "auths", b"auths", "build_args", b"build_args", "cache_from", b"cache_from", "cache_sources", b"cache_sources", "cache_to", b"cache_to", "cache_to_spec", b"cache_to_spec", "cgroup_parent", b"cgroup_parent", "check_only", b"check_only", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_path", b"dockerfile_path", "entitlements", b"entitlements", "extra_hosts", b"extra_hosts", "ignore_file", b"ignore_file", "index_annotations", b"index_annotations", "is_filtered", b"is_filtered", "known_hosts", b"known_hosts", "labels", b"labels", "manifest_descriptor_annotations", b"manifest_descriptor_annotations", "named_contexts", b"named_contexts", "network_mode", b"network_mode", "no_cache", b"no_cache", "no_cache_stages", b"no_cache_stages", "output", b"output", "platforms", b"platforms", "provenance", b"provenance", "provenance_spec", b"provenance_spec", "pull", b"pull", "references", b"references", "request_id", b"request_id", "resources", b"resources", "rlimits", b"rlimits", "sbom", b"sbom", "secrets", b"secrets", "shm_size_bytes", b"shm_size_bytes", "source_date", b"source_date", "target", b"target", "user_namespace", b"user_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,6 +43,7 @@ from fluytd.builds.model import (
 )
 from fluytd.builds.ports import OfferedEntry
 from fluytd.containers.checks import check_extra_hosts, check_resources, check_rlimits
+from fluytd.containers.confinement import check_cgroup_parent
 from fluytd.containers.spec import RlimitSpec
 from fluytd.containers.user_ids import check_users
 from fluytd.errors import FieldInvalid, LimitExceeded
@@ -75,6 +76,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
     rlimits = tuple(RlimitSpec(limit.name, limit.soft, limit.hard) for limit in message.rlimits)
     check_rlimits(rlimits, "rlimits")
     check_extra_hosts(message.extra_hosts, "extra_hosts")
+    check_cgroup_parent(message.cgroup_parent, "cgroup_parent")
     return BuildRequest(
         context=_source(message.context, "context"),
         named_contexts={
@@ -97,6 +99,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         resources=resources,
         rlimits=rlimits,
         shm_size_bytes=message.shm_size_bytes,
+        cgroup_parent=message.cgroup_parent,
         keeps_image=message.output.kind != _CACHE_ONLY,
         pushes=message.output.push,
         auths={name: from_auth(auth) for name, auth in message.auths.items()},

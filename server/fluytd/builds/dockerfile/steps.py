@@ -52,6 +52,11 @@ class Step:
         """Where to point in a message; for a trigger of a base image the FROM that brought it."""
         return self.instruction.source
 
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """What the step reads files from, in its own order."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkdirStep(Step):
@@ -81,6 +86,11 @@ class CopyStep(Step):
     unpacks_local: bool
     unpacks_remote: bool
 
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """See `Step.origins`."""
+        return (self.origin,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStep(Step):
@@ -99,6 +109,11 @@ class RunStep(Step):
     devices: tuple[Device, ...] = ()
     #: A here-document that begins with `#!`: a file (name, content), mode 0755, read-only in /dev/pipes (case B18).
     script: InlineSource | None = None
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """See `Step.origins`."""
+        return tuple(mount.origin for mount in self.mounts if isinstance(mount, BindMount | CacheMount))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +158,7 @@ class ResolvedStage:
     @property
     def origins(self) -> frozenset[Origin]:
         """Everything that the stage's steps read files from, its base left out."""
-        found: set[Origin] = set()
-        for step in self.steps:
-            if isinstance(step, CopyStep):
-                found.add(step.origin)
-            elif isinstance(step, RunStep):
-                found.update(mount.origin for mount in step.mounts if isinstance(mount, BindMount | CacheMount))
-        return frozenset(found)
+        return frozenset(origin for step in self.steps for origin in step.origins)
 
 
 @dataclass(frozen=True, slots=True)
