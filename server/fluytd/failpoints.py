@@ -150,6 +150,7 @@ CATALOGUE: dict[str, str] = {
     "build.history.record": "the record of a build in the history",
     "build.index.stage": "the staging of the index of a build, or of what it attests",
     "build.layer.publish": "making the layer of a step visible",
+    "build.layer.repack": "the staging of a layer of an image that is compressed otherwise or has no late times",
     "build.layer.store": "the staging of the layer of a step",
     "build.manifest.stage": "the staging of the manifest of a built image",
     "build.mount.delete": "the removal of the directory of a cache mount",

@@ -82,6 +82,12 @@ def pushed_again(engine: CrashedEngine) -> None:
     build_again(engine)
 
 
+def build_with_times_until(engine: CrashedEngine) -> None:
+    """An image is built whose layers have no late times: they are other ones than those of its steps."""
+    with suppress(errors.Unavailable):
+        _build_with(engine, source_date_seconds=500_000_000)
+
+
 def build_attested(engine: CrashedEngine) -> None:
     """An image with a list of packages is built and attested."""
     folder = engine.root / "context"
@@ -185,6 +191,7 @@ EXPORTING = Scenario(build_and_export, build_again)
 TAKING = Scenario(build_from_cache, build_again, export_then_prune)
 SAVING = Scenario(build_and_save, build_again)
 TAKING_FOLDER = Scenario(build_from_folder, build_again, save_then_prune)
+REPACKING = Scenario(build_with_times_until, build_again)
 PRUNING = Scenario(prune, build_again, build)
 
 #: Failpoint of the daemon -> how it is reached.
@@ -203,6 +210,7 @@ SCENARIOS = {
     "build.run.release": BUILDING,
     "build.layer.store": BUILDING,
     "build.layer.publish": BUILDING,
+    "build.layer.repack": REPACKING,
     "build.cache.export": EXPORTING,
     "build.cache.fetch": TAKING,
     "build.cache.mount": EXPORTING,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import grpc
+from google.protobuf import timestamp_pb2
 
 from fluyt import build_agents, operations
 from fluyt.contexts import upload_context
@@ -44,6 +45,8 @@ def build(
     no_cache: bool = False,
     pull: bool = False,
     push: bool = False,
+    output: builds_pb2.BuildOutputSpec | None = None,
+    source_date_seconds: int | None = None,
     auths: Mapping[str, registry_auth_pb2.RegistryAuth] | None = None,
     network_mode: str = "",
     entitlements: Iterable[str] = (),
@@ -73,6 +76,9 @@ def build(
             ssh, which uses `default`; steps can list identities and sign. A private key is no agent: see ssh-agent(1).
         known_hosts: host keys for git over ssh, as lines of known_hosts(5).
         push: the references are pushed once the image is there.
+        output: how the image is made and where it goes; None: an image, its layers compressed by gzip.
+        source_date_seconds: no time in the image's new layers and config is later, in seconds since 1970; None: as the
+            build argument SOURCE_DATE_EPOCH says.
         auths: credentials by registry, for base images and the push.
         named_contexts: what stands in for FROM and --from by its name.
         entitlements: what the Dockerfile may ask for, where the engine permits it: `security.insecure`, `network.host`,
@@ -94,6 +100,10 @@ def build(
         FailedPrecondition: a step failed (BUILD_STEP_FAILED), which `metadata` names.
         FluytError: what else the build failed of.
     """
+    spec = builds_pb2.BuildOutputSpec()
+    if output is not None:
+        spec.CopyFrom(output)
+    spec.push |= push
     if isinstance(context, Path):
         context = upload_context(connection, context)
     request = builds_pb2.BuildImageRequest(
@@ -108,7 +118,8 @@ def build(
         secrets=dict(secrets or {}),
         no_cache=no_cache,
         pull=pull,
-        output=builds_pb2.BuildOutputSpec(push=push),
+        output=spec,
+        source_date=None if source_date_seconds is None else timestamp_pb2.Timestamp(seconds=source_date_seconds),
         auths=dict(auths or {}),
         network_mode=network_mode,
         entitlements=list(entitlements),

@@ -13,7 +13,7 @@ use crate::cancel::CancelToken;
 use crate::content::ContentStore;
 use crate::error::raise;
 use crate::ignore::Matcher;
-use crate::ingest::{stored_layer, stores, task, Progress, StoredLayer};
+use crate::ingest::{packing, stored_layer, stores, task, Progress, StoredLayer};
 use crate::layer::{layer_ids, LayerStore};
 use crate::selection::{Digests, Selection, Wish};
 
@@ -360,7 +360,7 @@ impl LayerDraft {
         self.with(py, |draft| Ok(draft.is_empty()))
     }
 
-    #[pyo3(signature = (content, layers, progress, cancel, times_until_seconds=None))]
+    #[pyo3(signature = (content, layers, progress, cancel, compression="gzip"))]
     fn store(
         &self,
         py: Python<'_>,
@@ -368,8 +368,9 @@ impl LayerDraft {
         layers: &LayerStore,
         progress: &Progress,
         cancel: &CancelToken,
-        times_until_seconds: Option<i64>,
+        compression: &str,
     ) -> PyResult<StoredLayer> {
+        let packing = packing(compression, None)?;
         let draft = self
             .inner
             .lock()
@@ -378,8 +379,8 @@ impl LayerDraft {
             .ok_or_else(|| PyValueError::new_err("the draft was stored"))?;
         let stored = py
             .detach(|| {
-                let tar = build::DraftStream::new(draft, times_until_seconds);
-                ingest::store_changes(tar, stores(content, layers), task(progress, cancel))
+                let tar = build::DraftStream::new(draft);
+                ingest::store_changes(tar, packing, stores(content, layers), task(progress, cancel))
             })
             .map_err(raise)?;
         stored_layer(py, stored)

@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use crate::cancel::CancelToken;
 use crate::content::ContentStore;
 use crate::error::raise;
-use crate::ingest::{stored_layer, stores, task, Progress, StoredLayer};
+use crate::ingest::{packing, stored_layer, stores, task, Progress, StoredLayer};
 use crate::layer::{layer_ids, LayerStore};
 
 /// What a call is about.
@@ -150,7 +150,7 @@ fn list_changes(
 
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
-#[pyo3(signature = (upper_dir, lower_layer_ids, mount_points, subject, content, layers, progress, cancel, times_until_seconds=None))]
+#[pyo3(signature = (upper_dir, lower_layer_ids, mount_points, subject, content, layers, progress, cancel, compression="gzip"))]
 fn store_changes(
     py: Python<'_>,
     upper_dir: &str,
@@ -161,14 +161,14 @@ fn store_changes(
     layers: &LayerStore,
     progress: &Progress,
     cancel: &CancelToken,
-    times_until_seconds: Option<i64>,
+    compression: &str,
 ) -> PyResult<StoredLayer> {
+    let packing = packing(compression, None)?;
     let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
     let stored = py
         .detach(|| {
             let tar = source.open(&layers.inner)?.into_layer_tar(&bytes_of(mount_points))?;
-            let tar = tar.with_times_until(times_until_seconds);
-            ingest::store_changes(tar, stores(content, layers), task(progress, cancel))
+            ingest::store_changes(tar, packing, stores(content, layers), task(progress, cancel))
         })
         .map_err(raise)?;
     stored_layer(py, stored)
@@ -181,17 +181,19 @@ fn compress_changes(
     upper_dir: &str,
     lower_layer_ids: Vec<String>,
     subject: &str,
+    compression: &str,
     digest: &str,
     size_bytes: u64,
     content: &ContentStore,
     layers: &LayerStore,
     cancel: &CancelToken,
 ) -> PyResult<()> {
+    let packing = packing(compression, None)?;
     let source = Source::new(upper_dir, &lower_layer_ids, subject)?;
     let digest = digest.parse().map_err(raise)?;
     py.detach(|| {
         let mut tar = source.open(&layers.inner)?.into_layer_tar(&[])?;
-        ingest::compress_archive(&mut tar, &digest, size_bytes, &content.inner, &cancel.inner)
+        ingest::compress_archive(&mut tar, packing, &digest, size_bytes, &content.inner, &cancel.inner)
     })
     .map_err(raise)
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::Arc;
 
-use ingest::{FileRange, RemoteBlob, Stores, Task};
+use ingest::{FileRange, Packing, RemoteBlob, Stores, Task};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use registry::BlobSource;
@@ -75,6 +75,12 @@ pub(crate) struct ArchiveEntry {
 
 pub(crate) fn stores<'a>(content: &'a ContentStore, layers: &'a LayerStore) -> Stores<'a> {
     Stores { content: &content.inner, layers: &layers.inner }
+}
+
+/// Raises `ValueError` for a name or level that the server should not have let through.
+pub(crate) fn packing(compression: &str, level: Option<i32>) -> PyResult<Packing> {
+    Packing::new(compression, level)
+        .ok_or_else(|| PyValueError::new_err(format!("no compression: {compression} at {level:?}")))
 }
 
 pub(crate) fn task<'a>(progress: &'a Progress, cancel: &'a CancelToken) -> Task<'a> {
@@ -235,17 +241,41 @@ fn decompress_archive(
 fn compress_archive(
     py: Python<'_>,
     fd: i32,
+    compression: &str,
     digest: &str,
     size_bytes: u64,
     content: &ContentStore,
     cancel: &CancelToken,
 ) -> PyResult<()> {
     let (fd, digest) = (borrow(fd)?, digest.parse().map_err(raise)?);
+    let packing = packing(compression, None)?;
     py.detach(|| {
         let mut archive = ingest::ArchiveFile::new(fd);
-        ingest::compress_archive(&mut archive, &digest, size_bytes, &content.inner, &cancel.inner)
+        ingest::compress_archive(&mut archive, packing, &digest, size_bytes, &content.inner, &cancel.inner)
     })
     .map_err(raise)
+}
+
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the stub names each; Python passes them one by one")]
+fn repack(
+    py: Python<'_>,
+    digest: &str,
+    diff_id: &str,
+    compression: &str,
+    level: Option<i32>,
+    times_until_seconds: Option<i64>,
+    content: &ContentStore,
+    layers: &LayerStore,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> PyResult<StoredLayer> {
+    let packing = packing(compression, level)?;
+    let (stores, task) = (stores(content, layers), task(progress, cancel));
+    let stored = py
+        .detach(|| ingest::repack(digest, diff_id, packing, times_until_seconds, stores, task))
+        .map_err(raise)?;
+    stored_layer(py, stored)
 }
 
 #[pyfunction]
@@ -275,5 +305,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(finish_layer, module)?)?;
     module.add_function(wrap_pyfunction!(decompress_archive, module)?)?;
     module.add_function(wrap_pyfunction!(compress_archive, module)?)?;
+    module.add_function(wrap_pyfunction!(repack, module)?)?;
     module.add_function(wrap_pyfunction!(list_archive, module)?)
 }

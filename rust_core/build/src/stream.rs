@@ -3,7 +3,7 @@
 use std::collections::btree_map;
 
 use layer::tar::{entry_headers, padding, END};
-use layer::{Entry, EntryKind, EntryPath, LayerError, Limits, TarSource, Time};
+use layer::{Entry, EntryKind, EntryPath, LayerError, Limits, TarSource};
 
 use crate::content::Reader;
 use crate::draft::{LayerDraft, Node};
@@ -14,7 +14,6 @@ use crate::BuildError;
 #[derive(Debug)]
 pub struct DraftStream {
     nodes: btree_map::IntoIter<Vec<u8>, Node>,
-    clamp_seconds: Option<i64>,
     pending: Vec<u8>,
     used: usize,
     data: Option<(Reader, u64)>,
@@ -23,11 +22,11 @@ pub struct DraftStream {
 }
 
 impl DraftStream {
-    /// `clamp_seconds`: no entry's time is later (SOURCE_DATE_EPOCH).
-    pub fn new(draft: LayerDraft, clamp_seconds: Option<i64>) -> Self {
+    /// Begins with the first entry.
+    pub fn new(draft: LayerDraft) -> Self {
         let nodes = draft.into_nodes().into_iter();
         let limits = Limits::default();
-        Self { nodes, clamp_seconds, pending: Vec::new(), used: 0, data: None, limits, is_ended: false }
+        Self { nodes, pending: Vec::new(), used: 0, data: None, limits, is_ended: false }
     }
 
     fn refill(&mut self) -> Result<(), BuildError> {
@@ -77,16 +76,12 @@ impl DraftStream {
             mode: meta.mode,
             uid: meta.uid,
             gid: meta.gid,
-            mtime: clamped(meta.mtime, self.clamp_seconds),
+            mtime: meta.mtime,
             xattrs: if is_link { Vec::new() } else { meta.xattrs.clone() },
             data_offset_bytes: 0,
             data_size_bytes,
         })
     }
-}
-
-fn clamped(time: Time, clamp_seconds: Option<i64>) -> Time {
-    clamp_seconds.map_or(time, |seconds| time.min(Time { seconds, nanos: 0 }))
 }
 
 impl TarSource for DraftStream {

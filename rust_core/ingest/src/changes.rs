@@ -1,17 +1,18 @@
 //! The layer of a container's changes, stored as if it had been pulled.
 
 use content::{Algorithm, Hasher, StagedBlob, UnnamedBlob};
-use layer::{Compression, LayerId, TarSource};
+use layer::{LayerId, TarSource};
 
 use crate::fetch::unpack;
-use crate::gzip::Gzip;
 use crate::local::StoredLayer;
+use crate::packer::Packer;
+use crate::packing::Packing;
 use crate::{IngestError, Phase, Stores, Task};
 
 /// Read size of the tar.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The changes in `tar` are a gzip blob and an unpacked layer, both staged, or visible already. The blob is made in one
+/// The changes in `tar` are a blob, compressed so, and an unpacked layer, both staged, or visible already. The blob is made in one
 /// pass: the tar is read, hashed for the diff_id, compressed on all processors, hashed for the digest and written, a
 /// few MiB of it in memory at any time. `task.progress` counts compressed bytes, then unpacked ones. Blocking; ends soon
 /// once cancelled, and leaves nothing of a blob that is not whole.
@@ -21,13 +22,14 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
 pub fn store_changes(
     mut tar: impl TarSource,
+    packing: Packing,
     stores: Stores<'_>,
     task: Task<'_>,
 ) -> Result<StoredLayer, IngestError> {
     let is_cancelled = || task.cancel.is_cancelled();
     let mut blob = UnnamedBlob::begin(stores.content)?;
     let mut diff_id = Hasher::new(Algorithm::Sha256);
-    let mut gzip = Gzip::new();
+    let mut packer = Packer::new(packing);
     let mut sink = |bytes: &[u8]| {
         blob.append(bytes)?;
         task.progress.set_fetched(blob.size_bytes());
@@ -40,9 +42,9 @@ pub fn store_changes(
             break;
         }
         diff_id.update(&buffer[..count]);
-        gzip.write(&buffer[..count], &mut sink)?;
+        packer.write(&buffer[..count], &mut sink)?;
     }
-    gzip.finish(&mut sink)?;
+    packer.finish(&mut sink)?;
     let StagedBlob { digest, size_bytes, is_new } = blob.stage(stores.content, &is_cancelled)?;
     sys::failpoint::hit("ingest.changes.staged");
     let diff_id = diff_id.finish();
@@ -56,5 +58,5 @@ pub fn store_changes(
         })?,
     };
     task.progress.enter(Phase::Done);
-    Ok(StoredLayer { digest, size_bytes, diff_id, media_type: Compression::Gzip.media_type(), layer })
+    Ok(StoredLayer { digest, size_bytes, diff_id, media_type: packing.compression().media_type(), layer })
 }

@@ -14,10 +14,12 @@ mod error;
 mod feed;
 mod fetch;
 mod finish;
-mod gzip;
 mod local;
+mod packer;
+mod packing;
 mod progress;
 mod remake;
+mod repack;
 mod tee;
 
 pub use archive::{decompress_archive, list_archive, ArchiveEntry, ArchiveEntryKind};
@@ -26,8 +28,10 @@ pub use error::IngestError;
 pub use fetch::{extract_layer, fetch_blob, fetch_layer, RemoteBlob};
 pub use finish::finish_layer;
 pub use local::{store_layer, FileRange, StoredLayer};
+pub use packing::Packing;
 pub use progress::{Phase, Progress};
 pub use remake::{compress_archive, ArchiveFile};
+pub use repack::repack;
 pub use tee::DRAIN_MAX_BYTES;
 
 use content::ContentStore;

@@ -7,7 +7,8 @@ use errors::IoError;
 use layer::{LayerError, TarSource};
 use sys::cancel::CancelToken;
 
-use crate::gzip::Gzip;
+use crate::packer::Packer;
+use crate::packing::Packing;
 use crate::IngestError;
 
 /// Read size of the tar.
@@ -39,7 +40,8 @@ impl TarSource for ArchiveFile<'_> {
     }
 }
 
-/// The blob `digest` is staged, or visible already: `tar` compressed as [`store_changes`](crate::store_changes) does it.
+/// The blob `digest` is staged, or visible already: `tar` compressed as [`store_changes`](crate::store_changes) does it with
+/// that packing.
 /// What other engines have compressed comes out as other bytes: that is found, and nothing stays of it. It is given up
 /// as soon as there are more than `size_bytes`. Blocking (reads and compresses on all processors).
 ///
@@ -48,6 +50,7 @@ impl TarSource for ArchiveFile<'_> {
 /// `CANCELLED`.
 pub fn compress_archive(
     tar: &mut dyn TarSource,
+    packing: Packing,
     digest: &Digest,
     size_bytes: u64,
     content: &ContentStore,
@@ -55,7 +58,7 @@ pub fn compress_archive(
 ) -> Result<(), IngestError> {
     let is_cancelled = || cancel.is_cancelled();
     let mut blob = UnnamedBlob::begin(content)?;
-    let mut gzip = Gzip::new();
+    let mut packer = Packer::new(packing);
     let mut sink = |bytes: &[u8]| {
         blob.append(bytes)?;
         if blob.size_bytes() > size_bytes {
@@ -69,9 +72,9 @@ pub fn compress_archive(
         if count == 0 {
             break;
         }
-        gzip.write(&buffer[..count], &mut sink)?;
+        packer.write(&buffer[..count], &mut sink)?;
     }
-    gzip.finish(&mut sink)?;
+    packer.finish(&mut sink)?;
     if blob.digest() != *digest {
         return Err(mismatch(&blob, digest));
     }

@@ -154,9 +154,9 @@ class LayerDraft:
         layers: LayerStore,
         progress: Progress,
         cancel: CancelToken,
-        times_until_seconds: int | None = None,
+        compression: str = "gzip",
     ) -> StoredLayer:
-        """The draft is a gzip blob and an unpacked layer, both staged or visible; the draft is used up. As
+        """The draft is a blob, compressed so, and an unpacked layer, both staged or visible; the draft is used up. As
         `changes.store_changes`; CONTEXT_INCOMPLETE besides is told as DATA_CORRUPT. Blocking."""
 
 def key_of(parts: list[bytes]) -> bytes:

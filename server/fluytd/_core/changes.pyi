@@ -57,10 +57,10 @@ def store_changes(
     layers: LayerStore,
     progress: Progress,
     cancel: CancelToken,
-    times_until_seconds: int | None = None,
+    compression: str = "gzip",
 ) -> StoredLayer:
-    """The changes are a gzip blob and an unpacked layer, both staged or visible already. With `times_until_seconds` no
-    file's time is later than that, seconds since 1970 (SOURCE_DATE_EPOCH).
+    """The changes are a blob, compressed so (`gzip`, `zstd`, `uncompressed`), and an unpacked layer, both staged or visible
+    already.
 
     Raises FILE_UNREPRESENTABLE for a file that no layer can hold (`.wh.` names among them), LIMIT_EXCEEDED,
     LAYER_NOT_FOUND, STORAGE_FULL, IO_FAILED, CANCELLED. Blocking (as long as reading, compressing and unpacking takes)."""
@@ -69,6 +69,7 @@ def compress_changes(
     upper_dir: str,
     lower_layer_ids: list[str],
     subject: str,
+    compression: str,
     digest: str,
     size_bytes: int,
     content: ContentStore,

@@ -134,10 +134,30 @@ def decompress_archive(fd: int, max_size_bytes: int, cancel: CancelToken) -> int
     O_TMPFILE in the same directory as the file) with the decompressed bytes; None if it is not compressed.
     Raises LIMIT_EXCEEDED, ARCHIVE_INVALID. Blocking."""
 
-def compress_archive(fd: int, digest: str, size_bytes: int, content: ContentStore, cancel: CancelToken) -> None:
+def compress_archive(
+    fd: int, compression: str, digest: str, size_bytes: int, content: ContentStore, cancel: CancelToken
+) -> None:
     """The blob `digest` of `size_bytes` is staged: the uncompressed tar behind the borrowed `fd`, compressed as
     `changes.store_changes` does it. Raises DIGEST_MISMATCH where another program compressed it, STORAGE_FULL, IO_FAILED,
     CANCELLED. Blocking."""
+
+def repack(
+    digest: str,
+    diff_id: str,
+    compression: str,
+    level: int | None,
+    times_until_seconds: int | None,
+    content: ContentStore,
+    layers: LayerStore,
+    progress: Progress,
+    cancel: CancelToken,
+) -> StoredLayer:
+    """The layer of the blob `digest`, which is here whole, is a blob compressed otherwise and an unpacked layer, both staged
+    or visible already. `compression`: `gzip` at a level from 0 to 9, `zstd` from 1 to 22, `uncompressed`; None: the level
+    that its own program takes. With `times_until_seconds` no file's time is later than that, seconds since 1970.
+
+    Raises BLOB_NOT_FOUND, DIFF_ID_MISMATCH or LAYER_CORRUPT for a blob that was damaged, LAYER_REJECTED, LIMIT_EXCEEDED,
+    STORAGE_FULL, IO_FAILED, CANCELLED. Blocking (as long as reading, compressing and unpacking takes)."""
 
 def list_archive(fd: int, max_entries: int) -> list[ArchiveEntry]:
     """The entries of the uncompressed tar behind the borrowed `fd`, in tar order, data not read.

@@ -104,4 +104,4 @@ async def _stored(solver: "Solver", draft: Draft) -> StoredLayer | None:
         return None
     failpoints.hit("build.layer.store")
     counters = solver.shop.layering.new_counters()
-    return await trees.store(draft, counters, job.handle.cancel_token, job.request.source_date_seconds)
+    return await trees.store(draft, counters, job.handle.cancel_token, job.request.packing.compression)

@@ -134,7 +134,7 @@ class Finder:
                 await trees.copy(draft, selection, CopyTarget("/", (0, 0), unpacks=True), cancel)
                 if await trees.is_empty(draft):
                     return trees.of_files([], url)
-                stored = await trees.store(draft, self.shop.layering.new_counters(), cancel, None)
+                stored = await trees.store(draft, self.shop.layering.new_counters(), cancel, "gzip")
                 record = await self.shop.keeper.keep(stored, (), key, f"context {url}", self.lease, cancel)
         layers = [record.layer.layer_id] if record.layer is not None else []
         return await trees.of_layers(layers, "the build context")

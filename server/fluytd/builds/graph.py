@@ -197,7 +197,7 @@ def base_failed(plan: Plan, base: Origin, error: EngineError) -> BuildBaseUnavai
         instruction=f"FROM {_origin_text(base)}"[:200],
         cause=error.failure.reason,
         detail=error.text.format_map(error.metadata),
-        fix=error.failure.next_step,
+        fix=error.failure.next_step.rstrip("."),
     )
 
 

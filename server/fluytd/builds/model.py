@@ -111,6 +111,18 @@ class ProvenanceWish:
     builder_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How the layers of an image are compressed."""
+
+    #: `gzip`, `zstd` or `uncompressed`.
+    compression: str = "gzip"
+    #: None: that of its own program.
+    level: int | None = None
+    #: Layers of base images too.
+    is_for_bases: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """Everything a caller may ask of a build that this engine builds; the rest is refused at the API."""
@@ -143,6 +155,7 @@ class BuildRequest:
     #: Where the control group of each RUN is made; empty: among those of containers.
     cgroup_parent: str = ""
     keeps_image: bool = True
+    packing: Packing = field(default_factory=Packing)
     #: The references are pushed once the image is visible.
     pushes: bool = False
     auths: Mapping[str, Credentials] = field(default_factory=dict)

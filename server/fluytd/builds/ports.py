@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from fluytd.builds.model import CacheRecord
 from fluytd.images.commit import Tree
+from fluytd.images.model import ImageLayer
 from fluytd.images.ports import Counters, Layer, Stack, StoredLayer
 from fluytd.operations.ports import CancelToken
 
@@ -117,10 +118,11 @@ class Trees(Protocol):
     async def is_empty(self, draft: Draft) -> bool:
         """It would change nothing."""
 
-    async def store(
-        self, draft: Draft, counters: Counters, cancel: CancelToken, times_until_seconds: int | None
-    ) -> StoredLayer:
-        """Blob and unpacked layer are staged or visible. Raises STORAGE_FULL, IO_FAILED, CANCELLED, DATA_CORRUPT."""
+    async def store(self, draft: Draft, counters: Counters, cancel: CancelToken, compression: str) -> StoredLayer:
+        """Blob, compressed so, and unpacked layer are staged or visible.
+
+        Raises STORAGE_FULL, IO_FAILED, CANCELLED, DATA_CORRUPT.
+        """
 
     def key_of(self, parts: Sequence[str]) -> str:
         """The hex of a BLAKE3 digest of these parts."""
@@ -176,9 +178,24 @@ class Layering(Protocol):
         """A token that its calls look at."""
 
     async def store_changes(
-        self, tree: Tree, counters: Counters, cancel: CancelToken, times_until_seconds: int | None = None
+        self, tree: Tree, counters: Counters, cancel: CancelToken, compression: str = "gzip"
     ) -> StoredLayer:
-        """See `images.commit.Changes.store_changes`; with a bound on times no file's is later."""
+        """See `images.commit.Changes.store_changes`; the blob is compressed so."""
+
+    async def repack(
+        self,
+        layer: ImageLayer,
+        compression: str,
+        level: int | None,
+        times_until_seconds: int | None,
+        counters: Counters,
+        cancel: CancelToken,
+    ) -> StoredLayer:
+        """The layer as another blob and, where a time was later than the bound (seconds since 1970), another layer.
+
+        Both are staged or visible. Raises BLOB_NOT_FOUND, DIFF_ID_MISMATCH, LAYER_CORRUPT, STORAGE_FULL, IO_FAILED,
+        CANCELLED.
+        """
 
     async def finish_layer(self, stack: Stack, cancel: CancelToken) -> Layer:
         """See `images.ports.Ingester.finish_layer`."""

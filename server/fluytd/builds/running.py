@@ -84,9 +84,8 @@ async def _run(
                     raise mounted.fault from failed
                 raise failed
             failpoints.hit("build.layer.store")
-            return await shop.layering.store_changes(
-                tree, shop.layering.new_counters(), handle.cancel_token, request.source_date_seconds
-            )
+            counters, compression = shop.layering.new_counters(), request.packing.compression
+            return await shop.layering.store_changes(tree, counters, handle.cancel_token, compression)
 
 
 def exit_code_of(error: EngineError) -> int | None:

@@ -32,6 +32,7 @@ from fluytd.builds.log import BuildLog, LogPiece
 from fluytd.builds.model import BuildEntry, BuildRequest, CacheRecord, CacheSpec, UploadedSource
 from fluytd.builds.mounts import MountUse
 from fluytd.builds.progress import Steps
+from fluytd.builds.repacking import repacked
 from fluytd.builds.solver import MAX_STEPS_AT_ONCE, Job, Shop, Solver, restore_mount
 from fluytd.builds.sources import BuildSources, SourceTools
 from fluytd.errors import BuildCacheGone, Cancelled, EngineError, OperationNotFound
@@ -233,7 +234,12 @@ class BuildService:
             result = BuildResult("", "", (), warnings)
             if request.keeps_image:
                 staged = [
-                    await self._maker.stage(outcome, target.config, request.annotations, lease)
+                    await self._maker.stage(
+                        await repacked(self._shop, outcome, request, lease, handle),
+                        target.config,
+                        request.annotations,
+                        lease,
+                    )
                     for target, outcome in zip(targets, outcomes, strict=True)
                 ]
                 if request.makes_index:

@@ -126,9 +126,7 @@ class CoreTrees:
         """See `ports.Trees.is_empty`."""
         return await self._workers.run(_draft(draft).is_empty)
 
-    async def store(
-        self, draft: Draft, counters: Counters, cancel: CancelToken, times_until_seconds: int | None
-    ) -> StoredLayer:
+    async def store(self, draft: Draft, counters: Counters, cancel: CancelToken, compression: str) -> StoredLayer:
         """See `ports.Trees.store`."""
         stored = await self._workers.run_transfer(
             _draft(draft).store,
@@ -136,7 +134,7 @@ class CoreTrees:
             self._layers,
             core_counters(counters),
             core_token(cancel),
-            times_until_seconds,
+            compression,
         )
         return stored_layer(stored)
 

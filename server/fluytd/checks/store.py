@@ -20,6 +20,7 @@ from fluytd.checks.model import Checked, Recipe
 from fluytd.content.store import CoreBlobs
 from fluytd.errors import IoFailed
 from fluytd.ids import Digest
+from fluytd.images.manifests import compression_of
 from fluytd.images.ports import FilePart, Source
 from fluytd.images.registry import core_credentials, core_token
 from fluytd.images.store import CoreIngester, CoreLayers
@@ -109,11 +110,13 @@ class CoreWorkshop:
     async def compress_layer(self, recipe: Recipe, cancel: CancelToken) -> None:
         """See `ports.Workshop.compress_layer`."""
         layer, blob = recipe.layer, recipe.layer.descriptor
+        compression = compression_of(blob.media_type)
         fd, token = await self._workers.run(self._open_archive, layer.layer_id), core_token(cancel)
         if fd is not None:
             try:
                 compress = ingest.compress_archive
-                await self._workers.run_transfer(compress, fd, blob.digest, blob.size_bytes, self._content, token)
+                size_bytes, content = blob.size_bytes, self._content
+                await self._workers.run_transfer(compress, fd, compression, blob.digest, size_bytes, content, token)
             finally:
                 os.close(fd)
             return
@@ -123,6 +126,7 @@ class CoreWorkshop:
             upper,
             lower,
             f"layer {layer.layer_id}",
+            compression,
             blob.digest,
             blob.size_bytes,
             self._content,

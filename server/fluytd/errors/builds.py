@@ -58,7 +58,7 @@ class BuildBaseUnavailable(
     reason="BUILD_BASE_UNAVAILABLE",
     keys="file line instruction cause detail fix",
     text="{file}:{line}: {instruction}: {detail}",
-    next_step="{fix}",
+    next_step="Against the cause: {fix}.",
 ):
     """What a stage is FROM cannot be had; `cause` is the reason why, `fix` what helps against that."""
 

@@ -52,6 +52,11 @@ MAX_INDEX_ENTRIES = 1_000
 MAX_INDEX_DEPTH = 4
 
 
+def compression_of(media_type: str) -> str:
+    """How a layer of this media type is compressed: `gzip`, `zstd`, `uncompressed`."""
+    return next((name for name in ("gzip", "zstd") if media_type.endswith(name)), "uncompressed")
+
+
 def oci_layer_type(media_type: str) -> str:
     """The OCI media type of a layer of Docker's, which is the same bytes; any other as it is."""
     for docker, oci in ((_DOCKER_LAYER, _OCI_LAYER), (_DOCKER_FOREIGN_LAYER, _OCI_FOREIGN_LAYER)):

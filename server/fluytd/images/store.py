@@ -14,6 +14,7 @@ from fluytd.checks.model import Checked
 from fluytd.errors import DataCorrupt
 from fluytd.ids import Digest
 from fluytd.images.commit import Tree
+from fluytd.images.model import ImageLayer
 from fluytd.images.ports import Archive, Counters, FilePart, Layer, Source, Stack, StagedLayer, StoredLayer
 from fluytd.images.registry import core_credentials, core_token
 from fluytd.operations.ports import CancelToken
@@ -159,7 +160,7 @@ class CoreIngester:
         return stored_layer(stored)
 
     async def store_changes(
-        self, tree: Tree, counters: Counters, cancel: CancelToken, times_until_seconds: int | None = None
+        self, tree: Tree, counters: Counters, cancel: CancelToken, compression: str = "gzip"
     ) -> StoredLayer:
         """See `images.commit.Changes.store_changes`; `builds.ports.Layering.store_changes`."""
         stored = await self._workers.run_transfer(
@@ -172,7 +173,31 @@ class CoreIngester:
             self._layers,
             core_counters(counters),
             core_token(cancel),
+            compression,
+        )
+        return stored_layer(stored)
+
+    async def repack(
+        self,
+        layer: ImageLayer,
+        compression: str,
+        level: int | None,
+        times_until_seconds: int | None,
+        counters: Counters,
+        cancel: CancelToken,
+    ) -> StoredLayer:
+        """See `builds.ports.Layering.repack`."""
+        stored = await self._workers.run_transfer(
+            ingest.repack,
+            layer.descriptor.digest,
+            layer.diff_id,
+            compression,
+            level,
             times_until_seconds,
+            self._content,
+            self._layers,
+            core_counters(counters),
+            core_token(cancel),
         )
         return stored_layer(stored)
 

@@ -1,5 +1,6 @@
 """`fluyt build` and `fluyt builder` against a live daemon, as a user of Docker types them."""
 
+import contextlib
 import io
 import json
 import os
@@ -270,6 +271,55 @@ def test_the_result_goes_to_a_folder_a_tar_or_an_archive(fluyt: Program, folder:
     for wrong in ("type=local", "type=nonsense", "type=image,dest=x"):
         assert fluyt("build", "-o", wrong, "-", stdin=dockerfile).code == 125
     assert fluyt.ok("ps", "-aq") == ""
+
+
+def test_an_output_says_how_layers_are_compressed_and_what_the_image_is_called(
+    fluyt: Program, folder: Path, tmp_path: Path
+) -> None:
+    zstd = f"type=oci,dest={tmp_path}/zstd.tar,compression=zstd,compression-level=9,force-compression=true"
+    fluyt.ok("build", "-t", "cli:1", "-o", zstd, "-o", 'type=image,"name=cli:2,cli:3"', str(folder))
+    with tarfile.open(tmp_path / "zstd.tar") as tar:
+        manifests = [json.load(tar.extractfile(member)) for member in _manifests(tar)]  # type: ignore[arg-type]
+    types = {layer["mediaType"] for manifest in manifests for layer in manifest["layers"]}
+    assert types == {"application/vnd.oci.image.layer.v1.tar+zstd"}
+    for name in ("cli:1", "cli:2", "cli:3"):
+        assert fluyt.ok("run", "--rm", name) == "nothing\n"
+    fluyt.ok("rmi", "cli:3")
+    for output, told in (
+        ("type=image,compression=estargz", "is no compression"),
+        ("type=image,compression=zstd,compression-level=23", "output.compression_level"),
+    ):
+        refused = fluyt("build", "-o", output, str(folder))
+        assert (refused.code != 0, told in refused.err) == (True, True), refused
+
+
+def _manifests(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The members that are manifests of images."""
+    found = []
+    for member in tar.getmembers():
+        if member.name.startswith("blobs/sha256/") and member.size < 10_000:
+            file = tar.extractfile(member)
+            assert file is not None
+            with contextlib.suppress(ValueError):
+                if "layers" in json.load(file):
+                    found.append(member)
+    return found
+
+
+def test_times_come_down_to_the_source_date(fluyt: Program, tmp_path: Path) -> None:
+    dockerfile = f"FROM {IMAGE}\nARG SOURCE_DATE_EPOCH\nRUN touch /f; echo told $SOURCE_DATE_EPOCH\n".encode()
+    look = ("run", "--rm", "cli:1", "stat", "-c", "%Y", "/f")
+    built = fluyt("build", "-t", "cli:1", "-", stdin=dockerfile, SOURCE_DATE_EPOCH="1200000000")
+    assert (built.code, "told 1200000000" in built.err) == (0, True), built.err
+    assert fluyt.ok(*look) == "1200000000\n"
+    arguments = ("--build-arg", "SOURCE_DATE_EPOCH=1100000000")
+    fluyt.ok("build", "-t", "cli:1", *arguments, "--rewrite-timestamp", "-", stdin=dockerfile, SOURCE_DATE_EPOCH="5")
+    assert fluyt.ok(*look) == "1100000000\n"
+    for flags in (("--rewrite-timestamp",), ("-o", "type=image,rewrite-timestamp=true")):
+        refused = fluyt("build", *flags, "-", stdin=dockerfile)
+        assert (refused.code, "SOURCE_DATE_EPOCH is not set" in refused.err) == (1, True), refused
+    refused = fluyt("build", "-", stdin=dockerfile, SOURCE_DATE_EPOCH="soon")
+    assert (refused.code, "SOURCE_DATE_EPOCH is `soon`" in refused.err) == (1, True), refused
 
 
 def test_history_is_listed_read_and_forgotten(fluyt: Program, folder: Path) -> None:

@@ -7,11 +7,14 @@ use clap::{Args, ValueEnum};
 
 use super::agents::{self, Offered};
 use super::exchange::{self, Cache};
-use super::output::{self, Output};
+use super::output::{self, Asked};
 use crate::api::v1::types;
 use crate::failure::Failure;
 use crate::flag_values::parse_ulimit;
 use crate::units;
+
+/// The variable and build argument that bounds times.
+const SOURCE_DATE: &str = "SOURCE_DATE_EPOCH";
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
@@ -162,9 +165,13 @@ pub struct BuildCommand {
     /// The image stays in the engine, as it does anyway
     #[arg(long)]
     pub load: bool,
-    /// Where the result goes: a folder, `-` for a tar, or type=image|registry|oci|docker|local|tar|cacheonly[,dest=PATH]
+    /// Where the result goes: a folder, `-` for a tar, or type=image|registry|oci|docker|local|tar|cacheonly[,dest=PATH];
+    /// with name=REFERENCE, compression=gzip|zstd|uncompressed, compression-level=N, force-compression=true
     #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
-    pub output: Vec<Output>,
+    pub output: Vec<Asked>,
+    /// No time in a new layer is later than SOURCE_DATE_EPOCH, which is so wherever that is set
+    #[arg(long)]
+    pub rewrite_timestamp: bool,
     /// Attest how the image was made: true, mode=min or max, version=v0.2 or v1, builder-id=URI
     #[arg(long, value_name = "PROVENANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub provenance: Option<String>,
@@ -287,18 +294,35 @@ fn parse_secret(text: &str) -> Result<(String, Vec<u8>), Failure> {
     Ok((id, value))
 }
 
-/// SOURCE_DATE_EPOCH, if it is set.
+/// The build arguments with SOURCE_DATE_EPOCH of the environment, where they have none themselves: what names the time of
+/// the image is what ARG of that name gives its steps.
 ///
 /// # Errors
-/// It is no number of seconds.
+/// The variable is no number of seconds; `is_needed`, and there is none.
 ///
-/// Source: https://reproducible-builds.org/specs/source-date-epoch/
-pub fn source_date() -> Result<Option<prost_types::Timestamp>, Failure> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    let seconds = text.parse().map_err(|_| {
-        Failure::usage(format!("SOURCE_DATE_EPOCH is `{text}`"), "set it to seconds since 1970, or unset it")
-    })?;
-    Ok(Some(prost_types::Timestamp { seconds, nanos: 0 }))
+/// Source: https://reproducible-builds.org/specs/source-date-epoch/; buildx, which hands it on so.
+pub fn with_source_date(
+    mut args: BTreeMap<String, String>,
+    is_needed: bool,
+) -> Result<BTreeMap<String, String>, Failure> {
+    if !args.contains_key(SOURCE_DATE) {
+        if let Ok(text) = std::env::var(SOURCE_DATE) {
+            if text.parse::<u64>().is_err() {
+                return Err(Failure::usage(
+                    format!("SOURCE_DATE_EPOCH is `{text}`"),
+                    "set it to seconds since 1970, or unset it",
+                ));
+            }
+            args.insert(SOURCE_DATE.to_owned(), text);
+        }
+    }
+    if is_needed && !args.contains_key(SOURCE_DATE) {
+        return Err(Failure::usage(
+            "times are to be rewritten, and SOURCE_DATE_EPOCH is not set",
+            "set it to seconds since 1970, for example to the time of the last commit: git log -1 --format=%ct",
+        ));
+    }
+    Ok(args)
 }
 
 #[cfg(test)]

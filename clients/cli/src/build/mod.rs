@@ -28,7 +28,7 @@ use flags::ProgressKind;
 use crate::api::v1::build_service_client::BuildServiceClient;
 use crate::api::v1::build_source::Source;
 use crate::api::v1::types::operation::Result as OperationResult;
-use output::Output;
+use output::{Asked, Output};
 
 use crate::api::v1::{build_output_spec, BuildImageRequest, BuildOutputSpec, BuildSource};
 use crate::credentials;
@@ -45,9 +45,14 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
     let is_quiet = command.quiet || progress == ProgressKind::Quiet;
     let found = context::find(&command)?;
     let auths = auths(&command, &found.dockerfile).await?;
-    let push = command.push || command.output.contains(&Output::Registry);
+    let goes_to = |wanted: &Output| command.output.iter().any(|one| one.output == *wanted);
+    let push = command.push || goes_to(&Output::Registry);
     let is_cache_only =
-        !command.output.is_empty() && command.output.iter().all(|one| *one == Output::CacheOnly);
+        !command.output.is_empty() && command.output.iter().all(|one| one.output == Output::CacheOnly);
+    let image = output::image_options(&command.output)?;
+    let references: Vec<String> = command.tag.iter().chain(&image.names).cloned().collect();
+    let rewrites_times = command.rewrite_timestamp || image.rewrites_times;
+    let build_args = flags::with_source_date(from_environment(&command.build_arg), rewrites_times)?;
     let wishes = attest::wishes(&command)?;
     let (in_registries, in_folders): (Vec<_>, Vec<_>) =
         command.cache_to.iter().partition(|cache| cache.reference().is_some());
@@ -70,9 +75,9 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         named_contexts: named_contexts(&channel, &command, is_quiet).await?,
         dockerfile_path: found.dockerfile_name,
         dockerfile: found.dockerfile,
-        references: command.tag.clone(),
+        references: references.clone(),
         target: command.target.clone().unwrap_or_default(),
-        build_args: from_environment(&command.build_arg),
+        build_args,
         labels: pairs(&command.label),
         platforms: crate::container_flags::parse_platforms(&command.platform)?,
         no_cache: command.no_cache || !command.no_cache_filter.is_empty(),
@@ -96,10 +101,12 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
                 build_output_spec::Kind::Image.into()
             },
             push,
+            compression: image.compression.unwrap_or_default().into(),
+            compression_level: image.level,
+            force_compression: image.force,
         }),
         auths,
         check_only: command.is_check(),
-        source_date: flags::source_date()?,
         is_filtered: true,
         ignore_file: found.ignore_file,
         cache_sources: exchange::sources(&channel, &command.cache_from, is_quiet).await?,
@@ -149,8 +156,8 @@ pub async fn build(channel: Channel, command: BuildCommand) -> Result<u8, Failur
         write(path, &format!("{metadata:#}\n"))?;
     }
     let mut is_on_stdout = false;
-    for output in &command.output {
-        output::write(channel.clone(), output, &result.image_id, &command.tag, is_quiet).await?;
+    for Asked { output, .. } in &command.output {
+        output::write(channel.clone(), output, &result.image_id, &references, is_quiet).await?;
         is_on_stdout |= matches!(output, Output::Archive(None) | Output::Tar(None));
     }
     if !is_on_stdout {
@@ -164,8 +171,9 @@ async fn auths(
     command: &BuildCommand,
     dockerfile: &[u8],
 ) -> Result<BTreeMap<String, crate::api::v1::types::RegistryAuth>, Failure> {
+    let names = command.output.iter().flat_map(|one| &one.image.names);
     let mut registries: Vec<String> =
-        command.tag.iter().map(|tag| credentials::registry_of(tag).to_owned()).collect();
+        command.tag.iter().chain(names).map(|tag| credentials::registry_of(tag).to_owned()).collect();
     registries.extend(
         bases(&String::from_utf8_lossy(dockerfile)).map(|base| credentials::registry_of(base).to_owned()),
     );

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tonic::transport::Channel;
 
+use crate::api::v1::build_output_spec::Compression;
 use crate::api::v1::container_service_client::ContainerServiceClient;
 use crate::api::v1::types::ContainerSpec;
 use crate::api::v1::{CreateContainerRequest, DeleteContainerRequest};
@@ -29,29 +30,141 @@ pub enum Output {
     Tar(Option<PathBuf>),
 }
 
-/// Reads `type=KIND[,dest=PATH][,push=true]`, a folder, or `-` for a tar on standard output.
+/// What is asked of one `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Where it goes.
+    pub output: Output,
+    /// How the image is made for it.
+    pub image: ImageOptions,
+}
+
+/// How an image is made; the same for all outputs of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// Further references.
+    pub names: Vec<String>,
+    /// How its layers are compressed.
+    pub compression: Option<Compression>,
+    /// At which level.
+    pub level: Option<i32>,
+    /// Also those of base images.
+    pub force: bool,
+    /// No time of a new layer is later than SOURCE_DATE_EPOCH.
+    pub rewrites_times: bool,
+}
+
+/// Reads `type=KIND[,dest=PATH][,push=true][,name=REFERENCE][,compression=KIND]...`, a folder, or `-` for a tar on standard
+/// output. A value may be in quotation marks, as the names of several references.
 ///
 /// # Errors
 /// Why it is none.
 ///
-/// Source: docker buildx build, `--output`.
-pub fn parse(text: &str) -> Result<Output, String> {
+/// Source: docker buildx build, `--output`; BuildKit's README, "Output".
+pub fn parse(text: &str) -> Result<Asked, String> {
+    let plain = |output| Ok(Asked { output, image: ImageOptions::default() });
     if text == "-" {
-        return Ok(Output::Tar(None));
+        return plain(Output::Tar(None));
     }
     if !text.contains('=') {
-        return Ok(Output::Folder(PathBuf::from(text)));
+        return plain(Output::Folder(PathBuf::from(text)));
     }
-    let (mut kind, mut dest, mut push) = ("", None, false);
-    for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("type", value)) => kind = value,
-            Some(("dest", value)) => dest = Some(value).filter(|value| *value != "-").map(PathBuf::from),
-            Some(("push", "true")) => push = true,
-            Some(("push", "false")) => push = false,
-            _ => return Err(format!("`{part}` is no option of --output: write type=, dest= or push=")),
+    let (mut kind, mut dest, mut push) = (String::new(), None, false);
+    let mut image = ImageOptions::default();
+    for part in fields(text)? {
+        let (name, value) = part.split_once('=').unwrap_or((&part, "true"));
+        match name {
+            "type" => kind = value.to_owned(),
+            "dest" => dest = Some(value).filter(|value| *value != "-").map(PathBuf::from),
+            "push" => push = truth(name, value)?,
+            "name" => image.names.extend(value.split(',').filter(|one| !one.is_empty()).map(str::to_owned)),
+            "compression" => image.compression = Some(compression(value)?),
+            "compression-level" => {
+                image.level = Some(value.parse().map_err(|_| format!("`{value}` is no compression level"))?);
+            }
+            "force-compression" => image.force = truth(name, value)?,
+            "rewrite-timestamp" => {
+                if !truth(name, value)? {
+                    return Err("times are never later than SOURCE_DATE_EPOCH: unset that instead".to_owned());
+                }
+                image.rewrites_times = true;
+            }
+            // What this engine writes anyway.
+            "oci-mediatypes" | "store" | "unpack" | "tar" if truth(name, value)? => {}
+            "oci-mediatypes" | "store" | "unpack" | "tar" => {
+                return Err(format!("{name}=false is not supported"));
+            }
+            _ => {
+                return Err(format!(
+                    "`{part}` is no option of --output: write type=, dest=, push=, name=, compression=, \
+                     compression-level=, force-compression= or rewrite-timestamp="
+                ))
+            }
         }
     }
+    Ok(Asked { output: output_of(&kind, dest, push)?, image })
+}
+
+/// The parts between commas; one that is in quotation marks keeps its own. Source: RFC 4180, as Docker's flags.
+fn fields(text: &str) -> Result<Vec<String>, String> {
+    let (mut fields, mut is_quoted) = (vec![String::new()], false);
+    for char in text.chars() {
+        match char {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            _ => fields.last_mut().expect("there is one").push(char),
+        }
+    }
+    if is_quoted {
+        return Err(format!("a quotation mark of `{text}` is never closed"));
+    }
+    Ok(fields)
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!("{name} is true or false, not `{value}`")),
+    }
+}
+
+fn compression(name: &str) -> Result<Compression, String> {
+    match name {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        "uncompressed" => Ok(Compression::Uncompressed),
+        _ => Err(format!("`{name}` is no compression: gzip, zstd or uncompressed")),
+    }
+}
+
+/// What several outputs ask of the one image.
+///
+/// # Errors
+/// Two of them ask for different compressions.
+pub fn image_options(asked: &[Asked]) -> Result<ImageOptions, Failure> {
+    let mut all = ImageOptions::default();
+    for Asked { image, .. } in asked {
+        if differ(&all.compression, &image.compression) || differ(&all.level, &image.level) {
+            return Err(Failure::usage(
+                "--output asks for two compressions",
+                "build twice: the second time every step is cached",
+            ));
+        }
+        all.names.extend(image.names.iter().cloned());
+        all.compression = all.compression.or(image.compression);
+        all.level = all.level.or(image.level);
+        all.force |= image.force;
+        all.rewrites_times |= image.rewrites_times;
+    }
+    Ok(all)
+}
+
+fn differ<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    one.is_some() && other.is_some() && one != other
+}
+
+fn output_of(kind: &str, dest: Option<PathBuf>, push: bool) -> Result<Output, String> {
     match (kind, dest) {
         ("image", None) => Ok(if push { Output::Registry } else { Output::Image }),
         ("registry", None) => Ok(Output::Registry),
@@ -148,10 +261,44 @@ mod tests {
             ("type=cacheonly", Output::CacheOnly),
         ];
         for (text, wanted) in cases {
-            assert_eq!(parse(text), Ok(wanted), "{text}");
+            assert_eq!(parse(text).map(|asked| asked.output), Ok(wanted), "{text}");
         }
-        for wrong in ["type=local", "type=x", "a=b", "type=image,dest=x", "dest=x", "type=tar,name"] {
+        for wrong in [
+            "type=local",
+            "type=x",
+            "a=b",
+            "type=image,dest=x",
+            "dest=x",
+            "type=tar,other",
+            "type=image,push=maybe",
+            "type=image,compression=estargz",
+            "type=image,compression-level=high",
+            "type=image,rewrite-timestamp=false",
+            "type=image,oci-mediatypes=false",
+            "type=image,\"name=a",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn all_outputs_ask_of_one_image() {
+        let image = |texts: &[&str]| {
+            let asked: Vec<Asked> = texts.iter().map(|text| parse(text).unwrap()).collect();
+            image_options(&asked)
+        };
+        let found = image(&[
+            "type=image,\"name=a:1,b:1\",compression=zstd,force-compression,oci-mediatypes=true",
+            "type=oci,dest=x,compression-level=9,rewrite-timestamp=true,name=c",
+            "type=tar,dest=y,compression=zstd",
+        ]);
+        let names = ["a:1", "b:1", "c"].map(str::to_owned).to_vec();
+        let (compression, level) = (Some(Compression::Zstd), Some(9));
+        assert_eq!(
+            found.unwrap(),
+            ImageOptions { names, compression, level, force: true, rewrites_times: true }
+        );
+        assert!(image(&["type=image,compression=zstd", "type=oci,compression=gzip"]).is_err());
+        assert!(image(&["type=image,compression-level=1", "type=oci,compression-level=2"]).is_err());
     }
 }

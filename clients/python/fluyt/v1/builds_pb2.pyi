@@ -92,23 +92,64 @@ class BuildOutputSpec(_message.Message):
     KIND_CACHE_ONLY: BuildOutputSpec.Kind.ValueType  # 2
     """Nothing is kept but the cache."""
 
+    class _Compression:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CompressionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BuildOutputSpec._Compression.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        COMPRESSION_UNSPECIFIED: BuildOutputSpec._Compression.ValueType  # 0
+        """As COMPRESSION_GZIP."""
+        COMPRESSION_GZIP: BuildOutputSpec._Compression.ValueType  # 1
+        """gzip."""
+        COMPRESSION_ZSTD: BuildOutputSpec._Compression.ValueType  # 2
+        """zstd."""
+        COMPRESSION_UNCOMPRESSED: BuildOutputSpec._Compression.ValueType  # 3
+        """Not at all."""
+
+    class Compression(_Compression, metaclass=_CompressionEnumTypeWrapper):
+        """How layers are compressed."""
+
+    COMPRESSION_UNSPECIFIED: BuildOutputSpec.Compression.ValueType  # 0
+    """As COMPRESSION_GZIP."""
+    COMPRESSION_GZIP: BuildOutputSpec.Compression.ValueType  # 1
+    """gzip."""
+    COMPRESSION_ZSTD: BuildOutputSpec.Compression.ValueType  # 2
+    """zstd."""
+    COMPRESSION_UNCOMPRESSED: BuildOutputSpec.Compression.ValueType  # 3
+    """Not at all."""
+
     KIND_FIELD_NUMBER: _builtins.int
     PUSH_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    COMPRESSION_LEVEL_FIELD_NUMBER: _builtins.int
+    FORCE_COMPRESSION_FIELD_NUMBER: _builtins.int
     kind: Global___BuildOutputSpec.Kind.ValueType
     """OPTIONAL. Kind. Default: IMAGE; SaveImages gives it as archive."""
     push: _builtins.bool
     """OPTIONAL. Push the references once the image is visible. Default: false."""
+    compression: Global___BuildOutputSpec.Compression.ValueType
+    """OPTIONAL. How the layers that the build makes are compressed. Default: GZIP."""
+    compression_level: _builtins.int
+    """OPTIONAL. Level, 0 to 9 of gzip, 1 to 22 of zstd, none of UNCOMPRESSED. Default: 6 of gzip, 3 of zstd."""
+    force_compression: _builtins.bool
+    """OPTIONAL. Layers of base images are compressed so too, where they are not yet. Default: false."""
     def __init__(
         self,
         *,
         kind: Global___BuildOutputSpec.Kind.ValueType = ...,
         push: _builtins.bool = ...,
+        compression: Global___BuildOutputSpec.Compression.ValueType = ...,
+        compression_level: _builtins.int | None = ...,
+        force_compression: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compression_level", b"_compression_level", "compression_level", b"compression_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "push", b"push"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compression_level", b"_compression_level", "compression", b"compression", "compression_level", b"compression_level", "force_compression", b"force_compression", "kind", b"kind", "push", b"push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__compression_level: _TypeAlias = _typing.Literal["compression_level"]  # noqa: Y015
+    _WhichOneofArgType__compression_level: _TypeAlias = _typing.Literal["_compression_level", b"_compression_level"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compression_level) -> _WhichOneofReturnType__compression_level | None: ...
 
 Global___BuildOutputSpec: _TypeAlias = BuildOutputSpec  # noqa: Y015
 
@@ -345,25 +386,15 @@ class BuildImageRequest(_message.Message):
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe: see CreateContainerRequest.request_id. Default: none."""
     is_filtered: _builtins.bool
-    """OPTIONAL. The caller has left out of the contexts what their ignore files say. Default: false, the engine does, by
-    `<dockerfile_path>.dockerignore` of the context, else by `.dockerignore`.
-    """
+    """OPTIONAL. The caller has left out what ignore files say. Default: false, the engine does, by those of the context."""
     agent_session_id: _builtins.str
-    """OPTIONAL. Id of a session of ServeBuildAgents of the same caller, whose agents `RUN --mount=type=ssh` and git over ssh
-    are given. Default: none, there are no agents.
-    """
+    """OPTIONAL. Id of a session of ServeBuildAgents of the same caller, for RUN --mount=type=ssh and git. Default: none."""
     known_hosts: _builtins.bytes
-    """OPTIONAL. Public keys of hosts for git over ssh, lines as of known_hosts(5), at most 256 KiB. Default: none, every
-    host is refused.
-    """
+    """OPTIONAL. Host keys for git over ssh, lines of known_hosts(5), at most 256 KiB. Default: none, each host is refused."""
     ignore_file: _builtins.bytes
-    """OPTIONAL. The ignore file by which the caller has filtered the context, at most 512 KiB, for the build check
-    CopyIgnoredFile. Default: none, it is looked for in the context.
-    """
+    """OPTIONAL. The ignore file by which the caller has filtered, at most 512 KiB, for checks. Default: the context's own."""
     cgroup_parent: _builtins.str
-    """OPTIONAL. Where the control group of each RUN is made: a path, or on a host where systemd makes the groups a slice, as
-    ContainerSpec.cgroup_parent. Default: among the groups of the engine's containers.
-    """
+    """OPTIONAL. Parent of the control group of each RUN, as ContainerSpec.cgroup_parent. Default: that of containers."""
     @_builtins.property
     def context(self) -> Global___BuildSource:
         """REQUIRED. The context."""
@@ -422,9 +453,7 @@ class BuildImageRequest(_message.Message):
 
     @_builtins.property
     def source_date(self) -> _timestamp_pb2.Timestamp:
-        """OPTIONAL. No entry of a new layer, and nothing in the config, is of a later time (SOURCE_DATE_EPOCH). Default: times
-        as they are.
-        """
+        """OPTIONAL. Nothing in new layers and the config is later. Default: the build argument SOURCE_DATE_EPOCH, if any."""
 
     @_builtins.property
     def provenance_spec(self) -> Global___ProvenanceSpec:
@@ -440,9 +469,8 @@ class BuildImageRequest(_message.Message):
 
     @_builtins.property
     def user_namespace(self) -> _security_pb2.UserNamespaceSpec:
-        """OPTIONAL. Whose the users of each RUN are; AUTO is refused for a RUN in the host's network, which has the host's
-        users where nothing is said. Owners in the image are those of inside either way. Default: the engine's setting; with
-        it a step has 1048576 ids, where so many are free.
+        """OPTIONAL. Whose the users of each RUN are; AUTO is refused for one in the host's network. Owners in the image are
+        those of inside either way. Default: the engine's setting; a step then has 1048576 ids, where so many are free.
         """
 
     @_builtins.property
@@ -459,9 +487,8 @@ class BuildImageRequest(_message.Message):
 
     @_builtins.property
     def entitlements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. What the Dockerfile may ask for beyond the confinement of a step, where the engine's setting
-        `build_entitlements` permits it: `security.insecure` (RUN --security=insecure), `network.host` (RUN --network=host; the
-        `network_mode` host gives it), `device` (RUN --device), or one device, `device=vendor.com/class=name`, with
+        """OPTIONAL. What the Dockerfile may ask for, where the setting `build_entitlements` permits it: `security.insecure`,
+        `network.host` (`network_mode` host gives it), `device`, or one device, `device=vendor.com/class=name`, with
         `,alias=NAME` in the place of the one that the Dockerfile calls NAME. Default: none.
         """
 

@@ -148,8 +148,7 @@ class BuildServiceServicer:
 
     def PruneBuildHistory(self, request, context):
         """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
-        they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
-        on.
+        they are gone. Idempotent in effect: an unknown id is left out of the answer. Cancel: once begun, it goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,8 +66,7 @@ class BuildServiceStub:
     """
     PruneBuildHistory: _grpc.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildHistoryRequest, _builds_pb2.PruneBuildHistoryResponse]
     """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
-    they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
-    on.
+    they are gone. Idempotent in effect: an unknown id is left out of the answer. Cancel: once begun, it goes on.
     """
     ListBuildCache: _grpc.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]
     """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
@@ -122,8 +121,7 @@ class BuildServiceAsyncStub(BuildServiceStub):
     """
     PruneBuildHistory: _aio.UnaryUnaryMultiCallable[_builds_pb2.PruneBuildHistoryRequest, _builds_pb2.PruneBuildHistoryResponse]  # type: ignore[assignment]
     """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
-    they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
-    on.
+    they are gone. Idempotent in effect: an unknown id is left out of the answer. Cancel: once begun, it goes on.
     """
     ListBuildCache: _aio.UnaryUnaryMultiCallable[_builds_pb2.ListBuildCacheRequest, _builds_pb2.ListBuildCacheResponse]  # type: ignore[assignment]
     """Lists what is kept for later builds, results of steps and cache mounts, last used first. State needed: none. State after: unchanged. Idempotent.
@@ -210,8 +208,7 @@ class BuildServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_builds_pb2.PruneBuildHistoryResponse, _abc.Awaitable[_builds_pb2.PruneBuildHistoryResponse]]:
         """Forgets builds and their logs; what they built stays. State needed: those that are named have ended. State after:
-        they are gone. Idempotent in effect: an id that is not known is left out of the answer. Cancel: once begun, it goes
-        on.
+        they are gone. Idempotent in effect: an unknown id is left out of the answer. Cancel: once begun, it goes on.
         """
 
     def ListBuildCache(

@@ -44,7 +44,6 @@ pub struct TarStream {
     link_bytes: u64,
     is_ended: bool,
     facts: StreamFacts,
-    clamp: Option<Time>,
 }
 
 /// What is gone through.
@@ -111,15 +110,7 @@ impl TarStream {
             link_bytes: 0,
             is_ended: false,
             facts: StreamFacts::default(),
-            clamp: None,
         }
-    }
-
-    /// No entry's time is later than so many seconds after 1970 (SOURCE_DATE_EPOCH).
-    #[must_use]
-    pub fn with_times_until(mut self, seconds: Option<i64>) -> Self {
-        self.clamp = seconds.map(|seconds| Time { seconds, nanos: 0 });
-        self
     }
 
     /// Owners are told as who sees them shifted by `ids` has them inside.
@@ -296,7 +287,7 @@ impl TarStream {
             mode: node.status.st_mode & 0o7777,
             uid,
             gid,
-            mtime: self.clamp.map_or(node.mtime(), |latest| node.mtime().min(latest)),
+            mtime: node.mtime(),
             xattrs,
             data_offset_bytes: 0,
             data_size_bytes: 0,

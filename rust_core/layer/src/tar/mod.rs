@@ -13,11 +13,13 @@ mod header;
 mod name;
 mod pax;
 mod reader;
+mod retime;
 mod sparse;
 pub(crate) mod write;
 
 pub use chunks::{Chunks, FileChunks};
 pub use reader::{ArchiveEnd, TarReader};
+pub use retime::Retimed;
 pub use write::{entry_headers, padding, END};
 
 /// The size of a tar block.

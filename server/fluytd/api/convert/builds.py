@@ -1,5 +1,6 @@
 """Builds <-> messages."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -36,6 +37,7 @@ from fluytd.builds.model import (
     GitContext,
     HttpContext,
     ImageSource,
+    Packing,
     ProvenanceWish,
     RegistryCache,
     UploadedCache,
@@ -60,6 +62,17 @@ _KINDS: Final = {
 _CACHE_ONLY: Final = builds_pb2.BuildOutputSpec.KIND_CACHE_ONLY
 _CACHE_MOUNT: Final = builds_pb2.BuildCacheRecord.KIND_CACHE_MOUNT
 _DIGEST_BYTES: Final = 32
+_Output = builds_pb2.BuildOutputSpec
+_GZIP: Final = ("gzip", range(10))
+#: Name and levels. Source: gzip(1), zstd(1).
+_COMPRESSIONS: Final = {
+    _Output.COMPRESSION_UNSPECIFIED: _GZIP,
+    _Output.COMPRESSION_GZIP: _GZIP,
+    _Output.COMPRESSION_ZSTD: ("zstd", range(1, 23)),
+    _Output.COMPRESSION_UNCOMPRESSED: ("uncompressed", range(0)),
+}
+#: Up to the year 9999, as times of the API.
+_EPOCH: Final = re.compile("[0-9]{1,11}", re.ASCII)
 _NANOS: Final = 1_000_000_000
 
 
@@ -101,6 +114,7 @@ def from_request(message: builds_pb2.BuildImageRequest) -> BuildRequest:
         shm_size_bytes=message.shm_size_bytes,
         cgroup_parent=message.cgroup_parent,
         keeps_image=message.output.kind != _CACHE_ONLY,
+        packing=_packing(message.output),
         pushes=message.output.push,
         auths={name: from_auth(auth) for name, auth in message.auths.items()},
         secrets=dict(message.secrets),
@@ -236,9 +250,27 @@ def _provenance(message: builds_pb2.BuildImageRequest) -> ProvenanceWish | None:
     )
 
 
+def _packing(output: builds_pb2.BuildOutputSpec) -> Packing:
+    if output.compression not in _COMPRESSIONS:
+        raise FieldInvalid(field="output.compression", rule="must be a known compression")
+    compression, levels = _COMPRESSIONS[output.compression]
+    level = output.compression_level if output.HasField("compression_level") else None
+    if level is not None and level not in levels:
+        rule = (
+            f"must be from {levels.start} to {levels.stop - 1} for {compression}" if levels else "is not for this one"
+        )
+        raise FieldInvalid(field="output.compression_level", rule=rule)
+    return Packing(compression, level, output.force_compression)
+
+
 def _seconds(message: builds_pb2.BuildImageRequest) -> int | None:
     if not message.HasField("source_date"):
-        return None
+        text = message.build_args.get("SOURCE_DATE_EPOCH", "")
+        if not text:
+            return None
+        if not _EPOCH.fullmatch(text):
+            raise FieldInvalid(field="build_args", rule="SOURCE_DATE_EPOCH must be a number of seconds since 1970")
+        return int(text)
     return (from_timestamp(message.source_date, "source_date") or 0) // _NANOS
 
 
