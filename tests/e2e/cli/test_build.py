@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ import pytest
 
 from tests.e2e.builds.steps import context
 from tests.e2e.cli.program import IMAGE, Program
+from tests.e2e.cli.terminal import on_terminal
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
@@ -114,6 +116,22 @@ def test_progress_comes_as_lines_and_as_json(fluyt: Program, folder: Path) -> No
     ]
     assert any(line.get("state") == "STATE_DONE" and line["instruction"].startswith("RUN") for line in found)
     assert any("data" in line for line in found)
+
+
+def test_progress_is_a_live_tree_on_a_terminal(fluyt: Program, folder: Path) -> None:
+    for states in (("0.", "0."), ("CACHED", "CACHED")):
+        shown = on_terminal(fluyt, "build", "-t", "cli:1", str(folder))
+        assert shown.code == 0, shown.text
+        # It is drawn again in place, and what stays is a line for each step with its time or where it came from.
+        assert "\x1b[" in shown.text
+        lines = [
+            line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\r", shown.text).replace("\r", "\n").split("\n")
+        ]
+        for step, state in zip(("COPY . /all", "RUN echo"), states, strict=True):
+            told = [line for line in lines if f"[0] {step}" in line]
+            assert f" {state}" in told[-1], shown.text
+        # What a step writes stands above the tree: of what is cached, nothing.
+        assert (re.search(r"#[0-9] f\s", shown.text) is not None) == (states != ("CACHED", "CACHED")), shown.text
 
 
 def test_a_failed_step_is_told_with_its_place_and_code(fluyt: Program) -> None:
