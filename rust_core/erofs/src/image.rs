@@ -125,7 +125,7 @@ impl<W: Write + Seek> ImageWriter<W> {
     fn write_inodes(&mut self, tree: &mut Tree, plan: &Plan) -> Result<(), ImageError> {
         let area = self.at;
         let mut blocks = plan.blocks.iter().peekable();
-        let (mut last, mut listing) = (0, Window::default());
+        let (mut last, mut listing, mut sets) = (0, Window::default(), Window::default());
         walk(tree, &mut |tree, number, window| {
             let nid = tree.slot(number).key;
             // They stand in the order of this walk, so one that stands before was met before.
@@ -137,7 +137,8 @@ impl<W: Write + Seek> ImageWriter<W> {
             let own_block = blocks.next_if(|(owner, _)| *owner == number).map(|(_, block)| *block);
             let inode = tree.inode(number, window)?;
             let (layout, _) = data_of(tree, &inode, self.block_bytes());
-            let xattrs = tree.xattrs.body(tree.owners.get(inode.owner).xattrs);
+            let set = tree.owners.get(inode.owner).xattrs;
+            let xattrs = tree.xattrs.body(set, &tree.records, &mut sets)?;
             self.pad_to(area + start)?;
             self.put(&self.raw(tree, number, &inode, layout, own_block).encode())?;
             self.put(xattrs)?;
@@ -176,7 +177,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         };
         RawInode {
             layout,
-            xattr_bytes: u32::try_from(tree.xattrs.body(owner.xattrs).len()).unwrap_or(0),
+            xattr_bytes: u32::try_from(tree.xattrs.len(owner.xattrs)).unwrap_or(0),
             mode: inode.kind.codes().0 | owner.mode,
             size,
             union,

@@ -78,7 +78,7 @@ pub(crate) fn walk(
 
 /// How an inode's data is kept, and how many bytes of it stand behind the inode and its extended attributes.
 pub(crate) fn data_of(tree: &Tree, inode: &Inode, block_bytes: u64) -> (Layout, u64) {
-    let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
+    let xattr_bytes = tree.xattrs.len(tree.owners.get(inode.owner).xattrs) as u64;
     match inode.kind {
         Kind::Directory | Kind::Symlink => {
             // Data behind an inode must end in the block in which it begins.
@@ -145,7 +145,7 @@ pub(crate) fn plan(tree: &mut Tree, meta_block: u32, block_bits: u8) -> Result<P
         }
         let inode = tree.inode(number, window)?;
         let (layout, behind) = data_of(tree, &inode, block_bytes);
-        let xattr_bytes = tree.xattrs.body(tree.owners.get(inode.owner).xattrs).len() as u64;
+        let xattr_bytes = tree.xattrs.len(tree.owners.get(inode.owner).xattrs) as u64;
         let (start, end) = place(at, layout, xattr_bytes, behind, block_bytes);
         tree.slot_mut(number).key = narrow("slots of inodes", start / SLOT_BYTES)?;
         plan.inode_count += 1;

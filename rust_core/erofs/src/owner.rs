@@ -8,6 +8,9 @@ use crate::xattr::XattrSet;
 /// What one distinct set costs in memory, with its place in the table and the slack of growing ones.
 pub const OWNER_BYTES: u64 = 80;
 
+/// Distinct sets among which a further one is looked for; beyond these, each that is not the last one is another.
+const KNOWN_MAX: usize = 65_536;
+
 /// What files have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
@@ -17,7 +20,7 @@ pub(crate) struct Owner {
     pub mode: u16,
 }
 
-/// All distinct sets of a tree.
+/// All sets of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
     all: Vec<Owner>,
@@ -35,10 +38,14 @@ impl Owners {
         if self.all.get(self.last as usize) == Some(&owner) {
             return Ok(self.last);
         }
-        let next = narrow("owners", self.all.len() as u64)?;
-        self.last = *self.numbers.entry(owner).or_insert(next);
-        if self.last == next {
-            self.all.push(owner);
+        if let Some(number) = self.numbers.get(&owner) {
+            self.last = *number;
+            return Ok(self.last);
+        }
+        self.last = narrow("owners", self.all.len() as u64)?;
+        self.all.push(owner);
+        if self.numbers.len() < KNOWN_MAX {
+            self.numbers.insert(owner, self.last);
         }
         Ok(self.last)
     }
@@ -48,7 +55,7 @@ impl Owners {
         &self.all[number as usize]
     }
 
-    /// How many distinct ones there are.
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -57,6 +64,19 @@ impl Owners {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn very_many_are_all_known_by_their_number() {
+        let mut owners = Owners::default();
+        let owner = |uid| Owner { uid, gid: 7, xattrs: XattrSet::default(), mode: 0o644 };
+        let count = KNOWN_MAX as u32 + 10;
+        let numbers: Vec<u32> = (0..count).map(|uid| owners.number(owner(uid)).unwrap()).collect();
+        assert!((0..count).all(|uid| *owners.get(numbers[uid as usize]) == owner(uid)));
+        let (len, last) = (owners.len(), *numbers.last().unwrap());
+        assert_eq!(owners.number(owner(count - 1)).unwrap(), last);
+        assert_eq!(owners.number(owner(3)).unwrap(), numbers[3]);
+        assert_eq!(owners.len(), len);
+    }
 
     #[test]
     fn equal_sets_are_kept_once() {

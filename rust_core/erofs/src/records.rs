@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The body is an [`Inode`], behind it the text of a symbolic link; or the number of the inode that the name leads to; a
-//! directory's has none.
+//! directory's has none. A set of extended attributes is a body without a name.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -111,6 +111,11 @@ impl<'b> Record<'b> {
         self.body.get(INODE_BYTES..).unwrap_or_default()
     }
 
+    /// What [`Records::add_bytes`] was given.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.body
+    }
+
     /// The inode that a further name leads to.
     pub fn original(&self) -> u32 {
         Fields(self.body).u32()
@@ -167,6 +172,11 @@ impl Records {
     /// Adds the name of a directory.
     pub fn add_directory(&mut self, directory: u32, name: &[u8]) -> Result<u32, ImageError> {
         self.put(directory, name, &[], &[])
+    }
+
+    /// Adds bytes that are no name's.
+    pub fn add_bytes(&mut self, bytes: &[u8]) -> Result<u32, ImageError> {
+        self.put(0, &[], bytes, &[])
     }
 
     fn put(&mut self, directory: u32, name: &[u8], body: &[u8], text: &[u8]) -> Result<u32, ImageError> {

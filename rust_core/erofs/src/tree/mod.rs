@@ -191,13 +191,13 @@ impl Tree {
     /// A set of extended attributes: `base` with `added` behind it.
     ///
     /// # Errors
-    /// [`ImageError::XattrName`], [`ImageError::XattrSize`], [`ImageError::Full`].
+    /// [`ImageError::XattrName`], [`ImageError::XattrSize`], [`ImageError::Full`], [`ImageError::Records`].
     pub fn xattrs<'x>(
         &mut self,
         base: XattrSet,
         added: impl IntoIterator<Item = (&'x [u8], &'x [u8])>,
     ) -> Result<XattrSet, ImageError> {
-        self.xattrs.extend(base, added)
+        self.xattrs.extend(base, added, &mut self.records)
     }
 
     /// Adds a file under a name that is free in `directory`.

@@ -1,6 +1,5 @@
 //! What waits for a layer's end: links, markers, the attributes of directories, the facts.
 
-use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode};
@@ -16,6 +15,7 @@ use crate::{FactPath, LayerError};
 
 impl DirectoryWriter<'_> {
     pub(super) fn settle(&mut self) -> Result<Written, LayerError> {
+        self.ledger.sort_whiteouts();
         self.settle_links()?;
         self.settle_opaques()?;
         self.settle_whiteouts()?;
@@ -52,48 +52,45 @@ impl DirectoryWriter<'_> {
     }
 
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
+        self.ledger.sort_whiteouts();
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
             if hides_all(&directory, |path| self.is_opaque_at(path))? {
                 continue;
             }
-            let names = self.names_to_hide(&directory, names)?;
-            if names.is_empty() {
-                continue;
+            let is_here = self.walk(&directory, Missing::Leave, false, &directory)? == Place::Entered(());
+            let mut is_entered = false;
+            for name in names.iter() {
+                if !self.needs_device(is_here, &directory, name)? {
+                    continue;
+                }
+                if !is_entered {
+                    self.enter(&directory, Missing::MakeFromLower, &noted)?;
+                    is_entered = true;
+                }
+                self.make_whiteout(name)?;
             }
-            self.enter(&directory, Missing::MakeFromLower, &noted)?;
-            for name in names {
-                self.make_whiteout(&name)?;
+            if is_entered {
+                self.ledger.record_marked(directory);
             }
-            self.ledger.record_marked(directory);
         }
         Ok(())
     }
 
-    /// The names of whiteouts that need a device. What this layer has itself at the name hides what lies below: a
-    /// file by being there, a directory by being opaque. Over known layers, what none of them has needs none (X25).
-    fn names_to_hide(
-        &mut self,
-        directory: &[u8],
-        names: BTreeSet<Vec<u8>>,
-    ) -> Result<Vec<Vec<u8>>, LayerError> {
-        let mut kept = Vec::new();
-        let is_here = self.walk(directory, Missing::Leave, false, directory)? == Place::Entered(());
-        for name in names {
-            let path = join(directory, &name);
-            if let Some(record) = self.directories.get_mut(&path) {
-                record.is_opaque = true;
-                continue;
-            }
-            let found = if is_here { tree::stat(self.here(), &name) } else { Ok(None) };
-            if found.map_err(|errno| self.call_error("fstatat", &name, errno))?.is_some() {
-                continue;
-            }
-            if self.ledger.needs_whiteout(&path)? {
-                kept.push(name);
-            }
+    /// Whether a whiteout needs a device. What this layer has itself at the name, in the directory that is entered if
+    /// `is_here`, hides what lies below: a file by being there, a directory by being opaque. Over known layers, what none
+    /// of them has needs none (X25).
+    fn needs_device(&mut self, is_here: bool, directory: &[u8], name: &[u8]) -> Result<bool, LayerError> {
+        let path = join(directory, name);
+        if let Some(record) = self.directories.get_mut(&path) {
+            record.is_opaque = true;
+            return Ok(false);
         }
-        Ok(kept)
+        let found = if is_here { tree::stat(self.here(), name) } else { Ok(None) };
+        if found.map_err(|errno| self.call_error("fstatat", name, errno))?.is_some() {
+            return Ok(false);
+        }
+        self.ledger.needs_whiteout(&path)
     }
 
     fn make_whiteout(&self, name: &[u8]) -> Result<(), LayerError> {

@@ -1,7 +1,5 @@
 //! What is settled when all entries are known: waiting links, markers, and the facts.
 
-use std::collections::BTreeSet;
-
 use ::erofs::{Attributes, InodeId, Kind, New, Special};
 
 use super::writer::ErofsWriter;
@@ -13,6 +11,7 @@ use crate::{FactPath, LayerError};
 
 impl ErofsWriter<'_> {
     pub(super) fn settle(&mut self) -> Result<(), LayerError> {
+        self.ledger.sort_whiteouts();
         self.settle_links()?;
         self.settle_opaques()?;
         self.settle_whiteouts()?;
@@ -49,53 +48,55 @@ impl ErofsWriter<'_> {
     }
 
     fn settle_whiteouts(&mut self) -> Result<(), LayerError> {
+        self.ledger.sort_whiteouts();
         for (noted, names) in std::mem::take(&mut self.ledger.whiteouts) {
             let Some(directory) = self.marker_directory(&noted)? else { continue };
             if hides_all(&directory, |path| self.is_opaque_at(path))? {
                 continue;
             }
-            let names = self.names_to_hide(&directory, names)?;
-            if names.is_empty() {
-                continue;
+            let own = match self.walk(&directory, Missing::Leave, false, &directory)? {
+                Place::Entered(found) => Some(found),
+                Place::Absent(_) | Place::Blocked => None,
+            };
+            let mut entered = None;
+            for name in names.iter() {
+                if !self.needs_device(own, &directory, name)? {
+                    continue;
+                }
+                let here = match entered {
+                    Some(here) => here,
+                    None => *entered.insert(self.enter(&directory, Missing::MakeFromLower, &noted)?),
+                };
+                self.clear(here, name)?;
+                self.add(here, name, New::Special(Special::CharDevice(0, 0)), Attributes::default())?;
             }
-            let here = self.enter(&directory, Missing::MakeFromLower, &noted)?;
-            for name in names {
-                self.clear(here, &name)?;
-                self.add(here, &name, New::Special(Special::CharDevice(0, 0)), Attributes::default())?;
+            if entered.is_some() {
+                self.ledger.record_marked(directory);
             }
-            self.ledger.record_marked(directory);
         }
         Ok(())
     }
 
-    /// The names of whiteouts that need a device. What this layer has itself at the name hides what lies below: a
+    /// Whether a whiteout needs a device. What this layer has itself at the name, in `own`, hides what lies below: a
     /// file by being there, a directory by being opaque. Over known layers, what none of them has needs none (X25).
-    fn names_to_hide(
+    fn needs_device(
         &mut self,
+        own: Option<InodeId>,
         directory: &[u8],
-        names: BTreeSet<Vec<u8>>,
-    ) -> Result<Vec<Vec<u8>>, LayerError> {
-        let mut kept = Vec::new();
-        let here = match self.walk(directory, Missing::Leave, false, directory)? {
-            Place::Entered(found) => Some(found),
-            Place::Absent(_) | Place::Blocked => None,
+        name: &[u8],
+    ) -> Result<bool, LayerError> {
+        let found = match own {
+            Some(own) => self.find(own, name)?,
+            None => None,
         };
-        for name in names {
-            let found = match here {
-                Some(here) => self.find(here, &name)?,
-                None => None,
-            };
-            match found {
-                Some(found) if self.tree.kind(found) == Kind::Directory => self.set_opaque(found),
-                Some(_) => {}
-                None => {
-                    if self.ledger.needs_whiteout(&join(directory, &name))? {
-                        kept.push(name);
-                    }
-                }
+        match found {
+            Some(found) if self.tree.kind(found) == Kind::Directory => {
+                self.set_opaque(found);
+                Ok(false)
             }
+            Some(_) => Ok(false),
+            None => self.ledger.needs_whiteout(&join(directory, name)),
         }
-        Ok(kept)
     }
 
     /// Records the directories without an entry, but for those in which nothing of a lower layer shows.

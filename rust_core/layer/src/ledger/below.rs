@@ -86,7 +86,8 @@ impl Ledger<'_> {
             return Ok(());
         };
         let names = finish.lowers.root_names()?;
-        self.whiteouts.entry(Vec::new()).or_default().extend(names);
+        let hidden = self.whiteouts.entry(Vec::new()).or_default();
+        names.iter().for_each(|name| hidden.insert(name));
         Ok(())
     }
 }

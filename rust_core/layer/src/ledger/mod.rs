@@ -2,6 +2,7 @@
 //! markers and links that wait for the end, and the facts.
 
 mod below;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use crate::turn::{self, Taken};
 use crate::{Entry, EntryKind, EntryPath, FactPath, LayerError, Limits, MissingLink, Rule};
 
 pub(crate) use below::hides_all;
+pub(crate) use names::Names;
 
 /// What a pending path costs in memory beyond its bytes.
 const PENDING_OVERHEAD_BYTES: u64 = 128;
@@ -53,7 +55,7 @@ pub(crate) struct Ledger<'a> {
     /// Directories that had no entry of their own when the layer was stored by itself.
     implied_before: HashSet<&'a [u8]>,
     /// Names hidden below, by the directory that they are in.
-    pub whiteouts: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    pub whiteouts: BTreeMap<Vec<u8>, Names>,
     /// Directories marked opaque.
     pub opaques: BTreeSet<Vec<u8>>,
     pub links: Vec<PendingLink>,
@@ -184,13 +186,18 @@ impl<'a> Ledger<'a> {
         self.hold_path(&directory, hidden.map_or(0, |name| name.len() as u64))?;
         match hidden {
             Some(name) => {
-                self.whiteouts.entry(directory).or_default().insert(name.to_vec());
+                self.whiteouts.entry(directory).or_default().insert(name);
             }
             None => {
                 self.opaques.insert(directory);
             }
         }
         Ok(())
+    }
+
+    /// The names that are hidden can be looked up quickly.
+    pub fn sort_whiteouts(&mut self) {
+        self.whiteouts.values_mut().for_each(Names::sort);
     }
 
     /// Notes a link for the end.
