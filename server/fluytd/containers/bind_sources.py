@@ -48,7 +48,9 @@ def _make(path: Path) -> None:
     for one in reversed(missing):
         try:
             one.mkdir(MADE_MODE)
-        except FileExistsError:
+        except FileExistsError as error:
+            if not one.exists():  # a link that leads nowhere
+                raise IoFailed(operation="mkdir", path=str(one), errno=errno.EEXIST) from error
             continue  # somebody was quicker
         except OSError as error:
             raise IoFailed(operation="mkdir", path=str(one), errno=error.errno or errno.EIO) from error
