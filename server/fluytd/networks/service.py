@@ -232,6 +232,10 @@ class NetworkService:
         """The containers that are on it, or will be once they run."""
         return sorted({*entry.endpoints, *self._users(entry.network.id)})
 
+    def _is_dangling(self, entry: NetworkEntry) -> bool:
+        # The engine's own is never deleted, so that nobody is to think so. Source: moby `daemon/network/filter.go`.
+        return not entry.network.is_default and not self.container_ids(entry)
+
     def _fits(self, entry: NetworkEntry, wanted: NetworkFilter) -> bool:
         network = entry.network
         return (
@@ -239,7 +243,7 @@ class NetworkService:
             and (not wanted.names or any(one in network.name for one in wanted.names))
             and all(_has_label(network.labels, label) for label in wanted.labels)
             and (not wanted.drivers or network.driver in wanted.drivers)
-            and (wanted.is_dangling is None or wanted.is_dangling is not bool(self.container_ids(entry)))
+            and (wanted.is_dangling is None or wanted.is_dangling is self._is_dangling(entry))
         )
 
 
