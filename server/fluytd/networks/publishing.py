@@ -26,6 +26,8 @@ class Joined:
     endpoints: tuple[Endpoint, ...]
     ports: tuple[PublishedPort, ...]
     held: Held = field(default_factory=dict)
+    #: By network, as the caller wants the way out.
+    priorities: dict[str, int] = field(default_factory=dict)
 
 
 class Publisher:
