@@ -238,6 +238,8 @@ class Attachments:
             for endpoint in container.endpoints:
                 if endpoint.host_interface in missing or not self._is_attached(container, endpoint):
                     self._attach_again(container, endpoint)
+            if swept:
+                self._route_again(container)
             self._publisher.lead(container.id)
         self._adopted.clear()
         self._plugins.sweep(self._joined)
@@ -268,6 +270,13 @@ class Attachments:
                 self._learn(container, tuple(attached if one == endpoint else one for one in others))
         except EngineError as error:
             _log.error("container %s: it could not be attached to %s: %s", container.id, endpoint.network_name, error)
+
+    def _route_again(self, container: Container) -> None:
+        """What a dead daemon was taking away may have been the way out, which the record says is another one."""
+        try:
+            self._route_by(container, container.endpoints)
+        except EngineError as error:
+            _log.error("container %s: its way out is not as recorded: %s", container.id, error)
 
     def _serve_again(self, container: Container) -> None:
         try:
@@ -354,6 +363,9 @@ class Attachments:
         """The interface of `gone` is not there any more, and the one of the `rest` that took its way out over gives it;
         published ports lead there. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.disconnect.detach")
+        if gone.is_default_route:
+            # Before the interface goes, by which a next daemon knows that this was not completed.
+            self._route_by(container, rest)
         if gone.is_bridged:
             self._kernel.remove_link(gone.host_interface)
         else:
@@ -367,10 +379,13 @@ class Attachments:
         added = itertools.chain.from_iterable(port_elements(port, rest) for port in ports)
         self._kernel.change_table([*added], [*removed])
         self._publisher.lead(container.id)
-        heir = next((one for one in rest if one.is_default_route and one.is_bridged), None)
-        if heir is not None and container.host_pid:
-            network = self._entry(heir).network
-            self._kernel.open_namespace(container.host_pid).route_by(attachment_spec(network, heir))
+
+    def _route_by(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
+        """The container's way out is by the endpoint that gives it. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        way = next((one for one in endpoints if one.is_default_route and one.is_bridged), None)
+        if way is not None and container.host_pid:
+            spec = attachment_spec(self._entry(way).network, way)
+            self._kernel.open_namespace(container.host_pid).route_by(spec)
 
     def _priorities(self, container: Container) -> dict[str, int]:
         found = {}
