@@ -143,6 +143,9 @@ pub struct ConnectCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  fluyt network disconnect back postgres")]
 pub struct DisconnectCommand {
+    /// As in Docker; it makes no difference, since nothing holds a disconnection back
+    #[arg(short, long)]
+    force: bool,
     /// Network
     network: String,
     /// Container
@@ -203,7 +206,7 @@ pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
                 ConnectContainerRequest { container, attachment: Some(attachment), ..Default::default() };
             client.connect_container(request).await?;
         }
-        Command::Disconnect(DisconnectCommand { network, container }) => {
+        Command::Disconnect(DisconnectCommand { network, container, .. }) => {
             let request = DisconnectContainerRequest { container, network, ..Default::default() };
             client.disconnect_container(request).await?;
         }
