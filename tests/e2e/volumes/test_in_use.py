@@ -1,6 +1,7 @@
 """Who has a volume is known whatever happens to the daemon, and what nobody has is told apart from what somebody has."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -109,3 +110,26 @@ def test_a_volume_is_mounted_by_many_and_removed_after_the_last(engine: Engine) 
         remove(engine, container.id, force=True)
     delete(engine, "of-many")
     assert names(engine) == []
+
+
+def test_volumes_come_back_after_a_restart_of_the_host(engine: Engine) -> None:
+    create(engine, "data", labels={"kept": "1"})
+    script = "cat /v/f 2>/dev/null; echo written >> /v/f; exec sleep 1000"
+    running = containers.started(engine, "sh", "-c", script, mounts=[volume("/v", "data"), volume("/anonymous")])
+    before = sorted(names(engine))
+    until_now(lambda: (Path(get(engine, "data").mountpoint) / "f").exists(), "it has written")
+    engine.kill()
+    # Processes, kernel objects and the run root are gone, the data root is kept.
+    supervisor = int(Path(f"/proc/{running.host_pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (supervisor, running.host_pid):
+        os.kill(pid, signal.SIGKILL)
+    until_now(lambda: not Path(f"/proc/{running.host_pid}").exists(), "its processes have gone")
+    shutil.rmtree(engine.root / "run")
+    engine.start()
+    assert sorted(names(engine)) == before
+    assert dict(get(engine, "data").labels) == {"kept": "1"}
+    assert refused(lambda: delete(engine, "data"))[1] == "VOLUME_IN_USE"
+    containers.start(engine, running.id)
+    until_now(lambda: engine.logs(running.id) == b"written\n", "it reads what it wrote")
+    remove(engine, running.id, force=True, volumes=True)
+    assert prune(engine) == ["data"]

@@ -194,4 +194,9 @@ def test_m07_a_read_only_root_has_what_programs_need(engine: Engine) -> None:
     mounts = [volume("/v", "m07"), tmpfs("/run")]
     found = output(engine, IMAGE, script, mounts=mounts, read_only_root=True)
     assert found.split() == ["3", "written", "hosts", "hostname", "resolv.conf", "x"]
+    # Nor are the engine's own files written to, unless the caller mounts something in their place.
+    script = "for f in hosts hostname resolv.conf; do echo x >> /etc/$f && echo $f; done 2>/dev/null; true"
+    assert output(engine, IMAGE, script, read_only_root=True) == ""
+    assert output(engine, IMAGE, script, read_only_root=True, mounts=[volume("/etc", "m07")]) == ""
+    assert output(engine, IMAGE, script).split() == ["hosts", "hostname", "resolv.conf"]
     delete(engine, "m07")
