@@ -1,4 +1,4 @@
-"""File systems whose files can have blocks in common, made in files and mounted on the host for the length of a test."""
+"""File systems whose files can share blocks, made in files and mounted on the host for the length of a test."""
 
 import array
 import fcntl

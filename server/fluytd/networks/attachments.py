@@ -325,8 +325,8 @@ class Attachments:
         return joined.endpoints[-1]
 
     def attach_live(self, container: Container, endpoint: Endpoint) -> None:
-        """The running container, whose record is that of before, has the interface; published ports lead there if it gives
-        the way out now. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        """The running container, whose record is that of before, has the interface; published ports lead there if it
+        gives the way out now. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.connect.attach")
         namespace = self._kernel.open_namespace(container.host_pid)
         try:
@@ -467,7 +467,9 @@ def _holder(container: Container) -> str:
 
 def _with_way_out(joined: Joined, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints, the one of the highest priority as the way out."""
-    wanted = [AttachmentSpec(one.network_id, gateway_priority=joined.priorities.get(one.network_id, 0)) for one in endpoints]
+    wanted = [
+        AttachmentSpec(one.network_id, gateway_priority=joined.priorities.get(one.network_id, 0)) for one in endpoints
+    ]
     return with_default_route(endpoints, wanted)
 
 

@@ -1,7 +1,7 @@
 """Ports of the host, each held by a socket that is bound and never read, so that nobody else can bind it.
 
-At ::1 nothing would lead from there to a container (docs/decisions/0028), so that a forwarder listens. Ports of a protocol
-that the kernel lacks (SCTP, for programs that bring their own) nobody else can have: they are told apart here.
+At ::1 nothing would lead from there to a container (docs/decisions/0028), so that a forwarder listens. Ports of a
+protocol that the kernel lacks (SCTP, for programs that bring their own) nobody else can have: they are told apart here.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Ports of protocols that the kernel has no sockets for. Nobody but containers of this engine can be led to them, so that it
+"""Ports of protocols that the kernel has no sockets for. Nobody but containers of this engine can have them, so that it
 is enough to know who has which."""
 
 import ipaddress

@@ -20,11 +20,14 @@ def test_progress_is_told_on_a_terminal_and_the_data_is_whole(fluyt: Program, tm
     data = archive(96 * MIB)
     (tmp_path / "in.tar").write_bytes(data)
     shown = on_terminal(fluyt, "volume", "import", "told", str(tmp_path / "in.tar"))
-    assert (shown.code, "sending [" in shown.text, "100.67 MB" in shown.text) == (0, True, True), shown
+    assert (shown.code, "sending [" in shown.text, "/100.66 MB" in shown.text) == (0, True, True), shown
     shown = on_terminal(fluyt, "volume", "export", "-o", str(tmp_path / "out.tar"), "told")
     assert (shown.code, "saving " in shown.text) == (0, True), shown
     assert abs((tmp_path / "out.tar").stat().st_size - len(data)) < 64 * 1024
-    for quiet in (["import", "-q", "told", str(tmp_path / "in.tar")], ["export", "-q", "-o", str(tmp_path / "o"), "told"]):
+    for quiet in (
+        ["import", "-q", "told", str(tmp_path / "in.tar")],
+        ["export", "-q", "-o", str(tmp_path / "o"), "told"],
+    ):
         shown = on_terminal(fluyt, "volume", *quiet)
         assert (shown.code, "sending" in shown.text or "saving" in shown.text) == (0, False), shown
     fluyt.ok("volume", "rm", "told")
@@ -46,7 +49,7 @@ def test_what_comes_of_a_pipe_is_counted_as_it_comes(fluyt: Program, tmp_path: P
     feeder.start()
     with Terminal(fluyt, "volume", "import", "piped", str(pipe)) as terminal:
         terminal.until("sending")
-        terminal.until("2.10 MB")
+        terminal.until("B/s")
         go_on.set()
         assert terminal.ended().code == 0
     feeder.join()

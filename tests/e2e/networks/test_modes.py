@@ -1,4 +1,4 @@
-"""Networks that are another's, the host's, or none; addresses as asked of both families, and what is left of a range."""
+"""Networks that are another's, the host's or none; addresses as asked of both families, what is left of a range."""
 
 import ipaddress
 import socket
@@ -127,7 +127,11 @@ def test_addresses_gateways_and_part_of_a_range_are_as_asked_by_ipv6_too(engine:
     assert [one.gateway for one in network.subnets] == ["10.77.1.77", "fd77::77"]
     web = served(engine, "web", attachments=on("own", ipv4_address="10.77.1.5", ipv6_address="fd77::5"))
     (endpoint,) = web.networks
-    assert (endpoint.ipv6_address, endpoint.ipv6_gateway, endpoint.ipv4_gateway) == ("fd77::5/64", "fd77::77", "10.77.1.77")
+    assert (endpoint.ipv6_address, endpoint.ipv6_gateway, endpoint.ipv4_gateway) == (
+        "fd77::5/64",
+        "fd77::77",
+        "10.77.1.77",
+    )
     assert "default via fd77::77 dev eth0" in exec_in(engine, web, "ip", "-6", "route")
     assert "mtu 1280" in exec_in(engine, web, "ip", "link", "show", "eth0")
     assert fetch(engine.host, "fd77::5", 80) == fetch(engine.host, "10.77.1.5", 80) == "web"

@@ -9,6 +9,7 @@ import pytest
 from fluyt.v1 import containers_pb2, networks_pb2
 from tests.e2e.containers.steps import refused, wait
 from tests.e2e.networks.steps import (
+    TCP,
     UDP,
     Datagrams,
     Listener,
@@ -92,7 +93,9 @@ def test_n01_of_a_start_that_fails_none_is_kept(engine: NetworkEngine, protocol:
     served(engine, "holder", published_ports=[port(80, 8506, protocol=protocol)])
     wanted = [port(80, number, protocol=protocol) for number in (8504, 8505, 8506)]
     create(engine, "third", "sleep", "1000", published_ports=wanted)
-    create(engine, "address", "sleep", "1000", published_ports=[*wanted[:2], port(80, 8507, host_address="203.0.113.1")])
+    create(
+        engine, "address", "sleep", "1000", published_ports=[*wanted[:2], port(80, 8507, host_address="203.0.113.1")]
+    )
     create(engine, "command", "/etc/passwd", published_ports=wanted[:2])
     for name, reason in (
         ("third", "PORT_IN_USE"),
@@ -145,7 +148,7 @@ def test_n03_each_protocol_of_a_number_comes_and_goes_by_itself(engine: NetworkE
 def test_n03_every_port_of_an_image_is_published_by_its_protocol(engine: NetworkEngine) -> None:
     running = served(engine, "dns", exposed_ports=["53/tcp", "53/udp", "80/tcp"], publish_all_ports=True)
     ports = {(one.container_port, one.protocol): one.host_port for one in running.published_ports}
-    assert {key for key in ports} == {(53, 1), (53, UDP), (80, 1)}
-    assert fetch(engine.host, "127.0.0.1", ports[80, 1]) == "dns"
+    assert set(ports) == {(53, TCP), (53, UDP), (80, TCP)}
+    assert fetch(engine.host, "127.0.0.1", ports[80, TCP]) == "dns"
     with closing(Datagrams(inside(running), 53, "datagram")):
         assert ask_udp(engine.host, "127.0.0.1", ports[53, UDP]) == "datagram"

@@ -1,4 +1,4 @@
-"""Ports of certain addresses of the host: where they answer, who has them, and which numbers are chosen (more of N02, N04,
+"""Ports of certain addresses of the host: where they answer, who has them, which numbers are chosen (more of N02, N04,
 N05)."""
 
 import concurrent.futures
@@ -68,7 +68,10 @@ def test_n05_an_address_of_ipv6_answers_there_alone(engine: NetworkEngine, other
         assert is_refused(machine, address, 8404), address
 
 
-@pytest.mark.parametrize(("address", "reached", "refusing"), [("0.0.0.0", OUTSIDE, OUTSIDE_6), ("::", OUTSIDE_6, OUTSIDE)])  # noqa: S104
+@pytest.mark.parametrize(
+    ("address", "reached", "refusing"),
+    [("0.0.0.0", OUTSIDE, OUTSIDE_6), ("::", OUTSIDE_6, OUTSIDE)],  # noqa: S104 - what was asked
+)
 def test_n02_all_addresses_of_one_family_are_not_those_of_the_other(
     engine: NetworkEngine, other_machine: Machine, address: str, reached: str, refusing: str
 ) -> None:

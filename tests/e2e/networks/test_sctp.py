@@ -1,4 +1,4 @@
-"""SCTP through a published port, packet by packet: no program here has to have it, and the kernel may lack its sockets."""
+"""SCTP through a published port, packet by packet: no program has to have it, and the kernel may lack its sockets."""
 
 import socket
 import struct
@@ -129,7 +129,9 @@ def test_addresses_of_one_number_are_told_apart(engine: NetworkEngine) -> None:
 def test_n02_a_free_port_has_a_number_and_none_comes_twice(engine: NetworkEngine) -> None:
     found = set()
     for number in range(5):
-        create(engine, f"c{number}", "sleep", "1000", published_ports=[port(80, protocol=SCTP), port(81, protocol=SCTP)])
+        create(
+            engine, f"c{number}", "sleep", "1000", published_ports=[port(80, protocol=SCTP), port(81, protocol=SCTP)]
+        )
         found |= {one.host_port for one in start(engine, f"c{number}").published_ports}
     assert len(found) == 10
     assert all(1024 < number <= 65535 for number in found), found

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ from tests.support.namespaces import Machine, NetworkEngine
 pytestmark = pytest.mark.needs("root", "busybox", "nft", "ip")
 
 
-def ruleset(engine: NetworkEngine) -> list[dict[str, dict[str, object]]]:
+def ruleset(engine: NetworkEngine) -> list[dict[str, dict[str, Any]]]:
     """All tables, as nft tells them."""
-    found: list[dict[str, dict[str, object]]] = json.loads(engine.host.run("nft", "-j", "list", "ruleset"))["nftables"]
+    found: list[dict[str, dict[str, Any]]] = json.loads(engine.host.run("nft", "-j", "list", "ruleset"))["nftables"]
     return found
 
 
@@ -39,7 +40,7 @@ def elements(engine: NetworkEngine) -> int:
     """How many elements the maps have that lead from ports of the host to containers."""
     maps = [one["map"] for one in ruleset(engine) if "map" in one and str(one["map"]["name"]).startswith("publish_")]
     assert {one["table"] for one in maps} == {"fluyt"}
-    return sum(len(one.get("elem", [])) for one in maps)  # type: ignore[arg-type]
+    return sum(len(one.get("elem", [])) for one in maps)
 
 
 def test_a_publish_is_an_element_and_no_rule(engine: NetworkEngine) -> None:

@@ -1,4 +1,4 @@
-"""What a volume without data takes on of an image, in the forms in which images come (more of the kind of M02, M09, Z06)."""
+"""What a volume without data takes on of an image, in the forms in which images come (more of M02, M09, Z06)."""
 
 import os
 from collections.abc import Iterator
@@ -86,7 +86,11 @@ def test_m02_what_the_layers_come_to_is_copied_not_what_each_holds(engine: Engin
 
 def test_m02_volumes_below_each_other_each_take_their_own_part(engine: Engine) -> None:
     made = containers.load(
-        engine, tarball.directory("d"), tarball.file("d/f", "1"), tarball.directory("d/sub"), tarball.file("d/sub/g", "2")
+        engine,
+        tarball.directory("d"),
+        tarball.file("d/f", "1"),
+        tarball.directory("d/sub"),
+        tarball.file("d/sub/g", "2"),
     )
     mounts = [volume("/d/sub", "lower"), volume("/d", "upper")]
     assert output(engine, made, "echo x > /d/sub/h; cat /d/f /d/sub/g", mounts=mounts) == "12"
@@ -156,7 +160,7 @@ def test_z06_links_of_the_image_are_copied_as_links_and_lead_nowhere(engine: Eng
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine whose data root has a long name, with an image of 120 layers of which each has a file here and there."""
+    """An engine whose data root has a long name, with an image of 120 layers, each with a file here and there."""
     root = tmp_path_factory.mktemp("far")
     data_root = root / ("long-" * 20) / ("longer-" * 12)
     with Engine(root, options=["--data-root", str(data_root)]) as engine:
@@ -174,5 +178,8 @@ def test_m09_an_image_of_120_layers_starts_and_fills_a_volume(
 ) -> None:
     script = "cat /f0 /f119 /d/f0 /d/f119; ls /d | wc -l; mv /d/f5 /moved && cat /moved"
     for mounts in ([], [volume("/d", "deep")]):
-        assert output(deep, "deep:1", script, mounts=mounts, namespaces=spaces).split() == ["0", "119"] * 2 + ["120", "5"]
+        assert output(deep, "deep:1", script, mounts=mounts, namespaces=spaces).split() == ["0", "119"] * 2 + [
+            "120",
+            "5",
+        ]
     delete(deep, "deep")

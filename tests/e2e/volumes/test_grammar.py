@@ -1,5 +1,5 @@
-"""Values of `-v`, `--mount` and `--tmpfs` that the command line takes as Docker's does and the engine refuses as Docker's
-daemon does, and some that both take, as they come out inside.
+"""Values of `-v`, `--mount` and `--tmpfs` that the command line takes and the engine refuses, as Docker's do, and some
+that both take, as they come out inside.
 
 What the command line itself refuses stands in the tables of clients/cli/src/mount_flags_tests.rs.
 Source: moby `volume/mounts/linux_parser.go`, docker/cli `opts/mount.go`.
@@ -14,6 +14,9 @@ from tests.e2e.volumes.steps import names
 from tests.support.engine import Engine
 
 pytestmark = pytest.mark.needs("command-line")
+#: Says `Read-only` where nobody can write.
+WRITE = "touch /t/x 2>&1 | grep -o Read-only"
+MEMORY = 'volume-opt=type=tmpfs,volume-opt=device=tmpfs,"volume-opt=o=size=1m,uid=7"'
 
 
 @pytest.fixture
@@ -88,25 +91,34 @@ def test_what_the_engine_refuses_is_told_and_makes_nothing(
 @pytest.mark.parametrize(
     ("flags", "script", "expected"),
     [
-        (["-v", "{host}:/t:ro,rprivate,z"], "touch /t/x 2>&1 | grep -o Read-only", "Read-only"),
+        (["-v", "{host}:/t:ro,rprivate,z"], WRITE, "Read-only"),
         (["-v", "{host}/file:/t/file:ro,cached"], "cat /t/file", "host's"),
         (["-v", "nn:/opt:ro,nocopy"], "ls -A /opt; touch /opt/x 2>&1 | grep -o Read-only", "Read-only"),
         (["-v", "nn:/etc:nocopy,rw"], "test -e /etc/passwd || echo empty", "empty"),
         (["-v", "nn:/t/"], "grep -c ' /t ' /proc/self/mountinfo", "1"),
         (["-v", "/t//u/."], "grep -c ' /t/u ' /proc/self/mountinfo", "1"),
-        (["--mount", "type=volume,dst=/t,volume-opt=type=tmpfs,volume-opt=device=tmpfs,\"volume-opt=o=size=1m,uid=7\""],
-         "stat -c %u /t; df -k /t | awk 'NR>1 {{print $2}}'", "7\n1024"),
+        (["--mount", f"type=volume,dst=/t,{MEMORY}"], "stat -c %u /t; df -k /t | awk 'NR>1 {{print $2}}'", "7\n1024"),
         (["--mount", "type=bind,src={host},dst=/t,bind-recursive=disabled"], "cat /t/file", "host's"),
-        (["--mount", "type=bind,src={host},dst=/t,ro,bind-recursive=writable"], "touch /t/x 2>&1 | grep -o Read-only", "Read-only"),
-        (["--mount", "type=bind,src={host},dst=/t,ro,bind-recursive=readonly,bind-propagation=rprivate"],
-         "touch /t/x 2>&1 | grep -o Read-only", "Read-only"),
-        (["--mount", "type=image,src=busybox:1,dst=/t"], "ls /t/bin/busybox; touch /t/x 2>&1 | grep -o Read-only", "/t/bin/busybox\nRead-only"),
-        (["--mount", "type=tmpfs,dst=/t,ro"], "touch /t/x 2>&1 | grep -o Read-only", "Read-only"),
-        (["--tmpfs", "/t:rw,nosuid,nodev,exec,size=65536k,nr_inodes=2k,mode=1770,uid=3,gid=4"],
-         "stat -c %u:%g:%a /t; df -k /t | awk 'NR>1 {{print $2}}'; cp /bin/busybox /t/ && /t/busybox echo ran", "3:4:1770\n65536\nran"),
-        (["--tmpfs", "/run", "--tmpfs", "/run/lock", "-v", "/run/lock/x"], "grep -c -E ' /run(/lock(/x)?)? ' /proc/self/mountinfo", "3"),
+        (["--mount", "type=bind,src={host},dst=/t,ro,bind-recursive=writable"], WRITE, "Read-only"),
+        (
+            ["--mount", "type=bind,src={host},dst=/t,ro,bind-recursive=readonly,bind-propagation=rprivate"],
+            WRITE,
+            "Read-only",
+        ),
+        (["--mount", "type=image,src=busybox:1,dst=/t"], "ls /t/bin/busybox; " + WRITE, "/t/bin/busybox\nRead-only"),
+        (["--mount", "type=tmpfs,dst=/t,ro"], WRITE, "Read-only"),
+        (
+            ["--tmpfs", "/t:rw,nosuid,nodev,exec,size=65536k,nr_inodes=2k,mode=1770,uid=3,gid=4"],
+            "stat -c %u:%g:%a /t; df -k /t | awk 'NR>1 {{print $2}}'; cp /bin/busybox /t/; /t/busybox echo ran",
+            "3:4:1770\n65536\nran",
+        ),
+        (
+            ["--tmpfs", "/run", "--tmpfs", "/run/lock", "-v", "/run/lock/x"],
+            "grep -c -E ' /run(/lock(/x)?)? ' /proc/self/mountinfo",
+            "3",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_taken_comes_out_as_dockers(
     engine: Engine, fluyt: Program, tmp_path: Path, flags: list[str], script: str, expected: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Who has a volume is known whatever happens to the daemon, and what nobody has is told apart from what somebody has."""
+"""Who has a volume is known whatever happens to the daemon, and what nobody has is told apart."""
 
 import os
 import shutil
@@ -63,7 +63,9 @@ def test_a_volume_that_a_container_has_is_not_deleted_by_any_later_daemon(engine
 def test_m08_what_ended_while_no_daemon_ran_takes_its_anonymous_volumes_along(engine: Engine) -> None:
     mounts = [volume("/anonymous"), volume("/named", "kept")]
     request = containers_pb2.RunContainerRequest(detach=True)
-    request.spec.CopyFrom(containers.create(engine, "sleep", "1000", mounts=mounts, auto_remove=True, name="model").spec)
+    request.spec.CopyFrom(
+        containers.create(engine, "sleep", "1000", mounts=mounts, auto_remove=True, name="model").spec
+    )
     remove(engine, "model", volumes=True)
     assert names(engine) == ["kept"]
     started = [event.started for event in engine.containers.RunContainer(request) if event.HasField("started")]
@@ -117,7 +119,8 @@ def test_volumes_come_back_after_a_restart_of_the_host(engine: Engine) -> None:
     script = "cat /v/f 2>/dev/null; echo written >> /v/f; exec sleep 1000"
     running = containers.started(engine, "sh", "-c", script, mounts=[volume("/v", "data"), volume("/anonymous")])
     before = sorted(names(engine))
-    until_now(lambda: (Path(get(engine, "data").mountpoint) / "f").exists(), "it has written")
+    written = Path(get(engine, "data").mountpoint) / "f"
+    until_now(written.exists, "it has written")
     engine.kill()
     # Processes, kernel objects and the run root are gone, the data root is kept.
     supervisor = int(Path(f"/proc/{running.host_pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -15,7 +15,13 @@ from tests.support.engine import Engine
 
 PRIVILEGED = security_pb2.SecuritySpec(privileged=True)
 #: What of the host a container could change if one of these places led there.
-WATCHED = ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/etc/hostname", "/etc/resolv.conf", "/etc/hosts")
+WATCHED = (
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/hostname",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Where something may be mounted, however its place is written and whatever is there already (more of M01, M05, M07)."""
+"""Where something may be mounted, however its place is written and whatever is there (more of M01, M03 to M07)."""
 
 import itertools
 import os
@@ -163,7 +163,9 @@ def test_m03_flags_of_the_hosts_mount_stay_and_cannot_be_taken_away(
         (place / "file").write_text("x")
         for source in (place, place / "file"):
             for read_only in (True, False):
-                script = "grep ' /x ' /proc/self/mountinfo | cut -d' ' -f6; mount -o remount,bind,exec,suid /x 2>/dev/null"
+                script = (
+                    "grep ' /x ' /proc/self/mountinfo | cut -d' ' -f6; mount -o remount,bind,exec,suid /x 2>/dev/null"
+                )
                 script += "; grep ' /x ' /proc/self/mountinfo | cut -d' ' -f6"
                 mounts = [bind("/x", source, read_only=read_only)]
                 for line in output(engine, IMAGE, script, mounts=mounts, namespaces=spaces).split():

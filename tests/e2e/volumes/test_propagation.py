@@ -1,4 +1,4 @@
-"""What is mounted below the source of a bind, before the start and while the container runs, and who may write there."""
+"""What is mounted below the source of a bind, before a start and while the container runs, and who may write there."""
 
 import subprocess
 from collections.abc import Iterator
@@ -78,7 +78,9 @@ def test_a_later_mount_of_the_host_is_seen_where_that_was_asked(
     (point,) = (one for one in running.mounts if one.type == "bind")
     assert point.propagation == (propagation or Bind.PROPAGATION_RPRIVATE)
     mounted(shared / "late")
-    assert inside(engine, running.id, "cat /x/late/f 2>/dev/null || echo nothing") == ("below" if is_seen else "nothing")
+    assert inside(engine, running.id, "cat /x/late/f 2>/dev/null || echo nothing") == (
+        "below" if is_seen else "nothing"
+    )
     subprocess.run(["umount", str(shared / "late")], check=True)
     assert inside(engine, running.id, "cat /x/late/f 2>/dev/null || echo nothing") == "nothing"
     remove(engine, running.id, force=True)

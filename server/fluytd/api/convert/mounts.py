@@ -40,7 +40,7 @@ class Mounts:
 
 
 def from_mounts(messages: Iterable[mount_pb2.Mount]) -> Mounts:
-    """The mounts, their targets cleaned. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
+    """The mounts, targets cleaned. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
     binds: list[BindSpec] = []
     tmpfs: list[TmpfsSpec] = []
     volumes: list[VolumeSpec] = []
