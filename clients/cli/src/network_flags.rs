@@ -213,7 +213,9 @@ mod tests {
     #[test]
     fn addresses_and_names_need_a_network_to_have_them_on() {
         for mode in ["none", "host", "container:web"] {
-            for flag in ["--ip=10.0.0.5", "--ip6=fd00::5", "--mac-address=02:00:00:00:00:05", "--network-alias=a"] {
+            for flag in
+                ["--ip=10.0.0.5", "--ip6=fd00::5", "--mac-address=02:00:00:00:00:05", "--network-alias=a"]
+            {
                 let line = Line::try_parse_from(["fluyt", "--network", mode, flag]).unwrap();
                 let failure = line.flags.spec().expect_err(flag).to_string();
                 assert!(failure.contains("network of the container's own"), "{mode} {flag}: {failure}");
