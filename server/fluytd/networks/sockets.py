@@ -147,8 +147,9 @@ def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socke
     try:
         if is_ipv6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_ipv6 and protocol == "tcp":
-            # Connections that a forwarder had linger for a minute. Who listens is in the way as ever.
+        if protocol == "tcp":
+            # Connections that a forwarder had, or a program that has gone, linger for a minute. Who listens is in the
+            # way as ever, and so is who has bound it and says nothing of the kind.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Nothing is to be kept of what comes by another way than the table's.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from contextlib import closing
 
 import pytest
@@ -29,6 +30,7 @@ from tests.e2e.networks.steps import (
 )
 from tests.e2e.networks.test_publishing import publish
 from tests.support.namespaces import Machine, NetworkEngine
+from tests.support.wait import until_now
 
 pytestmark = pytest.mark.needs("root", "busybox", "nft", "ip")
 ALL = "0.0.0.0"  # noqa: S104 - what others try to take
@@ -116,6 +118,37 @@ def test_n01_a_paused_container_keeps_its_port_and_answers_there_when_it_goes_on
         Listener(engine.host, ALL, 8508)
     engine.containers.ResumeContainer(containers_pb2.ResumeContainerRequest(container="web"))
     assert fetch(engine.host, "127.0.0.1", 8508) == "web"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"])
+def test_n01_connections_that_linger_of_a_program_that_has_gone_are_in_nobodys_way(
+    engine: NetworkEngine, other_machine: Machine, address: str
+) -> None:
+    """Who closes first waits a minute for what may still be on its way; the port is nobody's all the same."""
+    listener = Listener(engine.host, address, 8511)
+    with closing(engine.host.inside(lambda: socket.create_connection((address, 8511), 10))) as calling:
+        accepted, _ = listener.socket.accept()
+        accepted.close()
+        assert calling.recv(1) == b""
+    listener.close()
+    until_now(lambda: "TIME-WAIT" in engine.host.run("ss", "-tan", "sport", "=", ":8511"), "it lingers")
+    served(engine, "web", published_ports=[port(80, 8511)])
+    assert fetch(other_machine, "192.0.2.1", 8511) == fetch(engine.host, "::1", 8511) == "web"
+    with pytest.raises(OSError, match="in use"):
+        Listener(engine.host, ALL, 8511)
+
+
+def test_n01_who_has_bound_a_port_without_listening_has_it(engine: NetworkEngine) -> None:
+    def bind() -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        bound.bind((ALL, 8512))
+        return bound
+
+    create(engine, "web", "sleep", "1000", published_ports=[port(80, 8512)])
+    with closing(engine.host.inside(bind)):
+        assert refused(lambda: start(engine, "web"))[1] == "PORT_IN_USE"
+    start(engine, "web")
 
 
 def test_n01_what_ended_while_no_daemon_ran_has_no_port_when_the_next_one_serves(
