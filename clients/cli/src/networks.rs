@@ -335,8 +335,8 @@ fn filter(texts: &[String]) -> Result<NetworkFilter, Failure> {
             Some(("name", value)) => filter.names.push(value.to_owned()),
             Some(("label", value)) => filter.labels.push(value.to_owned()),
             Some(("driver", value)) => filter.drivers.push(value.to_owned()),
-            Some(("dangling", "true")) => filter.is_dangling = Some(true),
-            Some(("dangling", "false")) => filter.is_dangling = Some(false),
+            Some(("dangling", "true" | "1")) => filter.is_dangling = Some(true),
+            Some(("dangling", "false" | "0")) => filter.is_dangling = Some(false),
             _ => {
                 return Err(Failure::usage(
                     format!("--filter {text} is not known"),

@@ -32,6 +32,7 @@ from fluytd.networks.model import (
     check_free,
     check_request,
     choose_subnet,
+    from_dockers,
     normalised,
 )
 from fluytd.networks.ports import Kernel, Records
@@ -118,6 +119,7 @@ class NetworkService:
         """
         if request.driver not in {BRIDGE, CNI}:
             raise FieldInvalid(field="driver", rule="must be bridge or cni; none and host are modes of a container")
+        request = from_dockers(request)
         check_request(request)
         if request.driver == CNI:
             await self._workers.run(self._check_list, request.name, dict(request.driver_options))

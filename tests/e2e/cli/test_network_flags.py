@@ -143,6 +143,7 @@ def test_networks_are_listed_by_what_they_are(fluyt: Program) -> None:
     assert listed("name=ac", "name=ron", "driver=bridge") == ["back", "front"]
     assert listed("driver=cni") == []
     assert (listed("dangling=true"), listed("dangling=false")) == (["back"], ["bridge", "front"])
+    assert (listed("dangling=1"), listed("dangling=0")) == (["back"], ["bridge", "front"])
     assert fluyt.ok("network", "ls", "-q", "--no-trunc", "--filter", "name=front") == f"{front}\n"
     wrong = fluyt("network", "ls", "--filter", "colour=red")
     assert (wrong.code, "colour=red is not known" in wrong.err) == (1, True), wrong

@@ -10,7 +10,7 @@ import pytest
 from fluyt import execs
 from fluyt.v1 import networks_pb2
 from fluyt.v1.types import network_pb2, security_pb2
-from tests.e2e.containers.steps import EXISTS, HOST_USERS, WRONG_STATE, refused
+from tests.e2e.containers.steps import EXISTS, HOST_USERS, INVALID, WRONG_STATE, refused
 from tests.e2e.networks.steps import (
     BRIDGE,
     SERVE,
@@ -246,3 +246,33 @@ def test_names_of_an_internal_network_resolve_and_ipv6_has_no_way_out_of_it(
     assert is_refused(here, "2001:db8::2", 80)
     assert "default" not in exec_in(engine, web, "ip", "-6", "route")
     assert other_machine.run("ip", "-6", "route", "show", "default") != ""
+
+
+def test_options_of_a_bridge_have_dockers_names_too(engine: NetworkEngine) -> None:
+    dockers = "com.docker.network."
+    network = make_network(
+        engine,
+        "named",
+        driver_options={
+            f"{dockers}driver.mtu": "1400",
+            f"{dockers}bridge.enable_ip_masquerade": "False",
+            f"{dockers}bridge.enable_icc": "true",
+            "isolation": "false",
+        },
+    )
+    assert (network.mtu, dict(network.driver_options)) == (1400, {"masquerade": "false", "isolation": "false"})
+    create(engine, "web", "sleep", "1000", attachments=on("named"))
+    assert "mtu 1400" in exec_in(engine, start(engine, "web"), "ip", "link", "show", "eth0")
+    for options, fields in (
+        ({"driver.mtu": "many"}, {}),
+        ({"driver.mtu": "10"}, {}),
+        ({"driver.mtu": "1400"}, {"mtu": 1300}),
+        ({"bridge.enable_ip_masquerade": "maybe"}, {}),
+        ({"bridge.enable_icc": "false"}, {}),
+        ({"bridge.name": "br9"}, {}),
+    ):
+        wanted = {f"{dockers}{name}": value for name, value in options.items()}
+        code, reason, _ = refused(
+            lambda wanted=wanted, fields=fields: make_network(engine, "odd", driver_options=wanted, **fields)
+        )  # type: ignore[misc]
+        assert (code, reason) == (INVALID, "FIELD_INVALID"), options
