@@ -8,7 +8,7 @@ purpose=${1:-run}
 
 scripts/debian_packages.sh gcc libc6-dev python3-venv ca-certificates busybox-static
 if [ "$purpose" = test ]; then
-    scripts/debian_packages.sh docker-registry erofs-utils skopeo umoci podman buildah crun runc rpm attr libcap2-bin openssl nftables iptables iproute2 containernetworking-plugins git wget openssh-client openssh-server
+    scripts/debian_packages.sh docker-registry erofs-utils skopeo umoci podman buildah crun runc rpm attr libcap2-bin openssl nftables iptables iproute2 containernetworking-plugins git wget openssh-client openssh-server xfsprogs btrfs-progs
 fi
 
 if ! command -v cargo >/dev/null; then

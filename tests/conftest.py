@@ -22,6 +22,7 @@ from fluytd._core.layer import LayerStore
 from fluytd.host import probe
 from tests.support.nfs_server import has_nfs
 from tests.support.quota_disks import has_project_quota
+from tests.support.reflink_disks import has_reflinks
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _SKIP_PREFIX: Final = "needs "
@@ -78,6 +79,8 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "own-users": _kernel("idmapped_mounts"),
     "quota-ext4": lambda: has_project_quota("ext4"),
     "quota-xfs": lambda: has_project_quota("xfs"),
+    "reflink-btrfs": lambda: has_reflinks("btrfs"),
+    "reflink-xfs": lambda: has_reflinks("xfs"),
     "nfs": has_nfs,
     "fuse": lambda: os.geteuid() == 0 and Path("/dev/fuse").exists(),
     "apparmor": probe.has_apparmor,

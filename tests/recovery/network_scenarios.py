@@ -82,15 +82,15 @@ def delete_network(engine: NetworkEngine) -> None:
     engine.networks.DeleteNetwork(networks_pb2.DeleteNetworkRequest(network=NETWORK))
 
 
-def connect(engine: NetworkEngine) -> None:
+def connect(engine: NetworkEngine, gateway_priority: int = 0) -> None:
     """ConnectContainer."""
-    attachment = network_pb2.NetworkAttachment(network=OTHER)
+    attachment = network_pb2.NetworkAttachment(network=OTHER, gateway_priority=gateway_priority)
     engine.networks.ConnectContainer(networks_pb2.ConnectContainerRequest(container=NAME, attachment=attachment))
 
 
-def disconnect(engine: NetworkEngine) -> None:
+def disconnect(engine: NetworkEngine, network: str = OTHER) -> None:
     """DisconnectContainer."""
-    engine.networks.DisconnectContainer(networks_pb2.DisconnectContainerRequest(container=NAME, network=OTHER))
+    engine.networks.DisconnectContainer(networks_pb2.DisconnectContainerRequest(container=NAME, network=network))
 
 
 def publish(engine: NetworkEngine) -> None:

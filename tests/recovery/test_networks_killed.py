@@ -18,6 +18,7 @@ from tests.e2e.networks.steps import (
     SERVE,
     Listener,
     containers,
+    exec_in,
     fetch,
     make_network,
     networks,
@@ -101,6 +102,43 @@ def test_nothing_of_a_network_is_left_that_nothing_owns_after(
     until_empty(lambda: left_behind(engine))
     clear(engine)
     until_empty(lambda: left_behind(engine))
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "act", "by"),
+    [
+        ("network.disconnect.record", "disconnect", network_scenarios.NETWORK),
+        ("network.disconnect.detach", "disconnect", network_scenarios.OTHER),
+        ("network.connect.record", "connect", network_scenarios.NETWORK),
+        ("network.connect.attach", "connect", network_scenarios.OTHER),
+    ],
+)
+def test_the_way_out_is_the_one_of_the_record_after(engine: NetworkEngine, failpoint: str, act: str, by: str) -> None:
+    """The daemon dies while another network of a running container takes the way out over."""
+    clear(engine)
+    network_scenarios.running_and_other_network(engine)
+    if act == "disconnect":
+        network_scenarios.connect(engine)
+    engine.channel.close()
+    engine.process.terminate()
+    assert engine.process.wait(CALL_SECONDS) == 0
+    engine.start(FLUYT_FAILPOINT=failpoint)
+    with suppress(grpc.RpcError):
+        if act == "disconnect":
+            network_scenarios.disconnect(engine, network_scenarios.NETWORK)
+        else:
+            network_scenarios.connect(engine, gateway_priority=1)
+    assert engine.process.wait(CALL_SECONDS) == -signal.SIGKILL
+    engine.channel.close()
+    engine.start()
+    container = next(one for one in containers(engine) if one.name == network_scenarios.NAME)
+    (way,) = (one for one in container.networks if one.network_name == by)
+    expected = f"default via {way.ipv4_gateway} dev {way.interface_name}"
+    until_now(lambda: expected in exec_in(engine, container, "ip", "route", "show", "default"), f"it is by {by}")
+    shown = engine.host.run("nft", "list", "map", "inet", "fluyt", "publish_any_4")
+    assert f"tcp . {PORT} : {way.ipv4_address.partition('/')[0]} . 80" in shown
+    until_empty(lambda: left_behind(engine))
+    clear(engine)
 
 
 def test_everything_comes_back_after_a_restart_of_the_host(tmp_path: Path) -> None:

@@ -84,16 +84,22 @@ impl NetworkFlags {
                 "name one of them, or networks only",
             ));
         }
-        self.add_to_first(&mut spec);
+        self.add_to_first(&mut spec)?;
         Ok((spec != types::NetworkSpec::default()).then_some(spec))
     }
 
-    fn add_to_first(&self, spec: &mut types::NetworkSpec) {
+    fn add_to_first(&self, spec: &mut types::NetworkSpec) -> Result<(), Failure> {
         let given = (&self.ip, &self.ip6, &self.mac_address);
         if self.network_alias.is_empty() && given == (&None, &None, &None) {
-            return;
+            return Ok(());
         }
-        if spec.attachments.is_empty() && matches!(spec.mode(), Mode::Unspecified | Mode::Bridge) {
+        if !matches!(spec.mode(), Mode::Unspecified | Mode::Bridge) {
+            return Err(Failure::usage(
+                "--ip, --ip6, --mac-address and --network-alias are about a network of the container's own",
+                "leave them out, or name a network in place of none, host or container:NAME",
+            ));
+        }
+        if spec.attachments.is_empty() {
             let attachment = types::NetworkAttachment { network: "bridge".to_owned(), ..Default::default() };
             spec.attachments.push(attachment);
             spec.mode = Mode::Bridge.into();
@@ -109,6 +115,7 @@ impl NetworkFlags {
             set(&self.ip6, &mut first.ipv6_address);
             set(&self.mac_address, &mut first.mac_address);
         }
+        Ok(())
     }
 }
 
@@ -201,6 +208,19 @@ mod tests {
         assert!(line.flags.spec().is_err());
         let line = Line::try_parse_from(["fluyt", "--network", "name=front,colour=red"]).unwrap();
         assert!(line.flags.spec().is_err());
+    }
+
+    #[test]
+    fn addresses_and_names_need_a_network_to_have_them_on() {
+        for mode in ["none", "host", "container:web"] {
+            for flag in
+                ["--ip=10.0.0.5", "--ip6=fd00::5", "--mac-address=02:00:00:00:00:05", "--network-alias=a"]
+            {
+                let line = Line::try_parse_from(["fluyt", "--network", mode, flag]).unwrap();
+                let failure = line.flags.spec().expect_err(flag).to_string();
+                assert!(failure.contains("network of the container's own"), "{mode} {flag}: {failure}");
+            }
+        }
     }
 
     #[test]

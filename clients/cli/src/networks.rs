@@ -143,6 +143,9 @@ pub struct ConnectCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  fluyt network disconnect back postgres")]
 pub struct DisconnectCommand {
+    /// As in Docker; it makes no difference, since nothing holds a disconnection back
+    #[arg(short, long)]
+    force: bool,
     /// Network
     network: String,
     /// Container
@@ -203,7 +206,7 @@ pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
                 ConnectContainerRequest { container, attachment: Some(attachment), ..Default::default() };
             client.connect_container(request).await?;
         }
-        Command::Disconnect(DisconnectCommand { network, container }) => {
+        Command::Disconnect(DisconnectCommand { network, container, .. }) => {
             let request = DisconnectContainerRequest { container, network, ..Default::default() };
             client.disconnect_container(request).await?;
         }
@@ -332,8 +335,8 @@ fn filter(texts: &[String]) -> Result<NetworkFilter, Failure> {
             Some(("name", value)) => filter.names.push(value.to_owned()),
             Some(("label", value)) => filter.labels.push(value.to_owned()),
             Some(("driver", value)) => filter.drivers.push(value.to_owned()),
-            Some(("dangling", "true")) => filter.is_dangling = Some(true),
-            Some(("dangling", "false")) => filter.is_dangling = Some(false),
+            Some(("dangling", "true" | "1")) => filter.is_dangling = Some(true),
+            Some(("dangling", "false" | "0")) => filter.is_dangling = Some(false),
             _ => {
                 return Err(Failure::usage(
                     format!("--filter {text} is not known"),

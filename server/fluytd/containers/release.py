@@ -1,6 +1,7 @@
 """Waiting until what an ended run held is given back."""
 
 import asyncio
+import contextlib
 import logging
 
 from fluytd.containers import networking
@@ -27,3 +28,11 @@ async def released(ctx: Context, entry: Entry) -> None:
         await networking.give_back(ctx, entry.container.id)
         entry.run = None
     entry.release = None
+
+
+async def given_back(entry: Entry) -> None:
+    """Addresses and ports of the run that has ended last are free, unless giving them back failed: the next start or
+    deletion tells of that, and tries again. Never raises."""
+    if entry.release is not None:
+        with contextlib.suppress(Exception):
+            await asyncio.shield(entry.release)

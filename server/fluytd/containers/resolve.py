@@ -425,7 +425,13 @@ def mounts(container: Container, paths: StartPaths, init_path: str) -> list[core
             "image", "", image.target, is_read_only=True, sub_path=image.sub_path, lower_dirs=lower_dirs
         )
     own = {"/etc/hosts": paths.hosts, "/etc/hostname": paths.hostname, "/etc/resolv.conf": paths.resolv_conf}
-    files = [core.Mount("bind", source, target) for target, source in own.items() if target not in chosen]
+    # As read-only as the root that they seem to be part of. Source: moby `container.NetworkMounts`.
+    is_read_only = spec.read_only_root
+    files = [
+        core.Mount("bind", source, target, is_read_only=is_read_only)
+        for target, source in own.items()
+        if target not in chosen
+    ]
     if spec.namespaces.ipc.mode is NamespaceMode.HOST and SHARED_MEMORY not in chosen:
         files.append(core.Mount("bind", SHARED_MEMORY, SHARED_MEMORY, no_exec=True, no_suid=True, no_dev=True))
     if spec.init:

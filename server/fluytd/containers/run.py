@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fluytd.containers import create, delete, model, mounts, start
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
+from fluytd.containers.networking import is_bridged
+from fluytd.containers.release import given_back
 from fluytd.containers.spec import ContainerSpec, PullPolicy
 from fluytd.containers.start import Started
 from fluytd.containers.table import Entry, Run
@@ -144,7 +146,7 @@ async def _keep_or_destroy(ctx: Context, entry: Entry) -> None:
 
 async def stream(ctx: Context, launched: Launched, *, is_created_told: bool = False) -> AsyncGenerator[RunEvent, None]:
     """Yields created (unless it was told), running, all output, exited; a slow caller slows the container. An
-    `auto_remove` container is gone when the stream ends."""
+    `auto_remove` container is gone when the stream ends; addresses and ports of any are free."""
     run, reader = launched.started.run, launched.started.reader
     try:
         if not is_created_told:
@@ -160,6 +162,8 @@ async def stream(ctx: Context, launched: Launched, *, is_created_told: bool = Fa
                 yield event
         if launched.created.spec.auto_remove:
             await launched.entry.removed.wait()
+        elif is_bridged(launched.created):
+            await given_back(launched.entry)
     finally:
         drop(launched)
 

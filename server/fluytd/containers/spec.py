@@ -362,6 +362,15 @@ class ImageMountSpec:
 Mounted = BindSpec | TmpfsSpec | VolumeSpec | ImageMountSpec
 
 
+def cleaned_target(path: str) -> str:
+    """The place without what makes no difference: `.`, doubled slashes and one at the end. Its depth, and whether two
+    are one, can be told by it alone. What is no place (relative, with `..`) stays as it is, for `checks` to refuse."""
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts:
+        return path
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
 @dataclass(frozen=True, slots=True)
 class VolumesFrom:
     """Another container, whose volumes and binds are wanted too."""

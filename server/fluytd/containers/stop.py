@@ -9,7 +9,7 @@ from fluytd import failpoints
 from fluytd.containers import facts, model
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
-from fluytd.containers.release import released
+from fluytd.containers.release import given_back, released
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import RestartMode
 from fluytd.containers.table import Entry, Run
@@ -86,9 +86,7 @@ async def stop(
     if timeout >= 0 and not await _has_ended(run, KILLED_SECONDS):
         await _raise_not_ending(ctx, entry, run)
     final = await run.final()
-    if entry.release is not None:
-        with contextlib.suppress(Exception):  # told by the next start or deletion, which tries again
-            await asyncio.shield(entry.release)
+    await given_back(entry)
     return final
 
 

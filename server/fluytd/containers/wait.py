@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
+from fluytd.containers.networking import is_bridged
+from fluytd.containers.release import given_back
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound
 
@@ -17,7 +19,7 @@ class Condition(StrEnum):
 
 
 async def wait(ctx: Context, reference: str, condition: Condition) -> Container:
-    """The container when the condition came to hold.
+    """The container when the condition came to hold; addresses and ports of one that has ended are free then.
 
     One that removed itself a moment ago answers NOT_RUNNING and REMOVED as it last was (case L05).
     Raises CONTAINER_NOT_FOUND, also when it is deleted before its next exit; CONTAINER_AMBIGUOUS.
@@ -32,7 +34,10 @@ async def wait(ctx: Context, reference: str, condition: Condition) -> Container:
     if condition is Condition.REMOVED:
         await entry.removed.wait()
         return entry.last_exit or entry.last or entry.container
-    return await _wait_for_end(entry, condition)
+    ended = await _wait_for_end(entry, condition)
+    if is_bridged(ended):
+        await given_back(entry)
+    return ended
 
 
 async def _wait_for_end(entry: Entry, condition: Condition) -> Container:

@@ -68,7 +68,8 @@ def _filesystem(path: Path) -> str:
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     found = ""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+    # Not by `splitlines`, which knows more ends of lines than the kernel.
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n"):
         fields = line.split(" ")
         if fields[2] == wanted:
             found = fields[fields.index("-") + 1]

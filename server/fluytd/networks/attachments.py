@@ -9,7 +9,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -119,7 +119,8 @@ class Attachments:
             held: Held = {}
             published = tuple(self._publisher.publish(each(container), chosen, held, undo))
             undo.pop_all()
-        self._remember(container.id, Joined(chosen, published, held))
+        priorities = {endpoint.network_id: one.gateway_priority for endpoint, one in zip(chosen, wanted, strict=True)}
+        self._remember(container.id, Joined(chosen, published, held, priorities))
         self._names.put(container, chosen)
         return chosen, published
 
@@ -201,7 +202,7 @@ class Attachments:
             for address in endpoint.addresses if endpoint.is_bridged else ():
                 text, version = address.partition("/")[0], _IPV6 if ":" in address else _IPV4
                 try:
-                    entry.take(container.id, version, text)
+                    entry.take(_holder(container), version, text)
                 except AddressInUse as error:
                     _log.error("container %s: %s", container.id, error)
         for port in container.published_ports:
@@ -211,7 +212,8 @@ class Attachments:
                 _log.warning("container %s: its port cannot be held: %s", container.id, error)
             else:
                 held[key_of(port)] = sockets
-        self._joined[container.id] = Joined(container.endpoints, container.published_ports, held)
+        priorities = self._priorities(container)
+        self._joined[container.id] = Joined(container.endpoints, container.published_ports, held, priorities)
         self._names.put(container, container.endpoints)
         self._adopted.append(container)
         if Names.are_served(container.endpoints) or self._plugins.has(container.id):
@@ -236,6 +238,8 @@ class Attachments:
             for endpoint in container.endpoints:
                 if endpoint.host_interface in missing or not self._is_attached(container, endpoint):
                     self._attach_again(container, endpoint)
+            if swept:
+                self._route_again(container)
             self._publisher.lead(container.id)
         self._adopted.clear()
         self._plugins.sweep(self._joined)
@@ -267,6 +271,13 @@ class Attachments:
         except EngineError as error:
             _log.error("container %s: it could not be attached to %s: %s", container.id, endpoint.network_name, error)
 
+    def _route_again(self, container: Container) -> None:
+        """What a dead daemon was taking away may have been the way out, which the record says is another one."""
+        try:
+            self._route_by(container, container.endpoints)
+        except EngineError as error:
+            _log.error("container %s: its way out is not as recorded: %s", container.id, error)
+
     def _serve_again(self, container: Container) -> None:
         try:
             namespace = self._kernel.open_namespace(container.host_pid)
@@ -297,7 +308,8 @@ class Attachments:
             self._names.put(container, self.endpoints(container.id))
 
     def connect(self, container: Container, attachment: AttachmentSpec) -> Endpoint:
-        """An endpoint on one more network for a container that runs; the kernel is told by `attach_live`.
+        """An endpoint on one more network for a container that runs; the kernel is told by `attach_live`. It gives the
+        way out if its priority is above that of all others.
 
         Raises as `join`.
         """
@@ -305,15 +317,16 @@ class Attachments:
         with ExitStack() as undo:
             endpoint = self._take(container, attachment, joined.endpoints, undo)
             undo.pop_all()
-        has_way_out = any(one.is_default_route for one in joined.endpoints)
-        endpoint = replace(endpoint, is_default_route=not has_way_out and not endpoint.is_internal)
-        joined.endpoints = (*joined.endpoints, endpoint)
-        self._entry(endpoint).endpoints[container.id] = endpoint
+        joined.priorities[endpoint.network_id] = attachment.gateway_priority
+        joined.endpoints = _with_way_out(joined, (*joined.endpoints, endpoint))
+        for one in joined.endpoints:
+            self._entry(one).endpoints[container.id] = one
         self._names.put(container, [endpoint])
-        return endpoint
+        return joined.endpoints[-1]
 
     def attach_live(self, container: Container, endpoint: Endpoint) -> None:
-        """The running container has the interface. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        """The running container, whose record is that of before, has the interface; published ports lead there if it
+        gives the way out now. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.connect.attach")
         namespace = self._kernel.open_namespace(container.host_pid)
         try:
@@ -327,8 +340,10 @@ class Attachments:
             endpoint = attached
         self._names.serve(container, self.endpoints(container.id), namespace)
         if endpoint.is_default_route:
-            elements = itertools.chain.from_iterable(port_elements(p, [endpoint]) for p in container.published_ports)
-            self._kernel.change_table([*elements], [])
+            ports = container.published_ports
+            added = itertools.chain.from_iterable(port_elements(port, [endpoint]) for port in ports)
+            removed = itertools.chain.from_iterable(port_elements(port, container.endpoints) for port in ports)
+            self._kernel.change_table([*added], [*removed])
             self._publisher.lead(container.id)
 
     def disconnect(self, container_id: str, network_id: str) -> Endpoint | None:
@@ -337,13 +352,9 @@ class Attachments:
         gone = next((one for one in joined.endpoints if one.network_id == network_id), None) if joined else None
         if joined is None or gone is None:
             return None
-        rest = [one for one in joined.endpoints if one is not gone]
-        if gone.is_default_route:
-            # The first that has a way out takes it over.
-            heir = next((one for one in rest if not one.is_internal), None)
-            rest = [replace(one, is_default_route=True) if one is heir else one for one in rest]
-        joined.endpoints = tuple(rest)
-        for endpoint in rest:
+        joined.priorities.pop(network_id, None)
+        joined.endpoints = _with_way_out(joined, [one for one in joined.endpoints if one is not gone])
+        for endpoint in joined.endpoints:
             self._entry(endpoint).endpoints[container_id] = endpoint
         self._give_back(container_id, gone)
         return gone
@@ -352,6 +363,9 @@ class Attachments:
         """The interface of `gone` is not there any more, and the one of the `rest` that took its way out over gives it;
         published ports lead there. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
         failpoints.hit("network.disconnect.detach")
+        if gone.is_default_route:
+            # Before the interface goes, by which a next daemon knows that this was not completed.
+            self._route_by(container, rest)
         if gone.is_bridged:
             self._kernel.remove_link(gone.host_interface)
         else:
@@ -365,10 +379,20 @@ class Attachments:
         added = itertools.chain.from_iterable(port_elements(port, rest) for port in ports)
         self._kernel.change_table([*added], [*removed])
         self._publisher.lead(container.id)
-        heir = next((one for one in rest if one.is_default_route and one.is_bridged), None)
-        if heir is not None and container.host_pid:
-            network = self._entry(heir).network
-            self._kernel.open_namespace(container.host_pid).route_by(attachment_spec(network, heir))
+
+    def _route_by(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
+        """The container's way out is by the endpoint that gives it. Raises IO_FAILED, SUPERVISOR_LOST. Blocking."""
+        way = next((one for one in endpoints if one.is_default_route and one.is_bridged), None)
+        if way is not None and container.host_pid:
+            spec = attachment_spec(self._entry(way).network, way)
+            self._kernel.open_namespace(container.host_pid).route_by(spec)
+
+    def _priorities(self, container: Container) -> dict[str, int]:
+        found = {}
+        for one in container.spec.network.attachments:
+            with suppress(EngineError):  # a network without a record is told of elsewhere
+                found[self.id_of(one.network)] = one.gateway_priority
+        return found
 
     def endpoints(self, container_id: str) -> tuple[Endpoint, ...]:
         """What the container has now."""
@@ -397,7 +421,7 @@ class Attachments:
                 driver=network.driver,
                 has_names=True,
             )
-        holder = f"container {container.name}"
+        holder = _holder(container)
         ipv4 = entry.take(holder, _IPV4, attachment.ipv4_address)
         undo.callback(entry.give_back, ipv4)
         ipv6 = entry.take(holder, _IPV6, attachment.ipv6_address)
@@ -434,6 +458,19 @@ class Attachments:
 
     def _entry(self, endpoint: Endpoint) -> NetworkEntry:
         return self._table.find(endpoint.network_id)
+
+
+def _holder(container: Container) -> str:
+    """Who an error names."""
+    return f"container {container.name}"
+
+
+def _with_way_out(joined: Joined, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints, the one of the highest priority as the way out."""
+    wanted = [
+        AttachmentSpec(one.network_id, gateway_priority=joined.priorities.get(one.network_id, 0)) for one in endpoints
+    ]
+    return with_default_route(endpoints, wanted)
 
 
 def _free_name(taken: set[str]) -> str:

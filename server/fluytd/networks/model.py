@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fluytd.errors import FieldInvalid, LimitExceeded, SubnetInUse, SubnetsExhausted
@@ -46,6 +46,14 @@ CNI: Final = "cni"
 CONFLIST_OPTION: Final = "conflist"
 #: Options of the driver `bridge`, with what they may be.
 _SWITCH: Final = frozenset({"true", "false"})
+_TRUTHS: Final[Mapping[str, str]] = {"true": "true", "1": "true", "false": "false", "0": "false"}
+_DOCKERS_MTU: Final = "com.docker.network.driver.mtu"
+#: Docker's names for options, with ours; empty: it is so anyway, or stands in a field of its own.
+_DOCKERS: Final[Mapping[str, str]] = {
+    _DOCKERS_MTU: "",
+    "com.docker.network.bridge.enable_ip_masquerade": "masquerade",
+    "com.docker.network.bridge.enable_icc": "",
+}
 OPTIONS: Final[Mapping[str, frozenset[str]]] = {"isolation": _SWITCH, "masquerade": _SWITCH}
 
 
@@ -166,6 +174,32 @@ class NetworkRequest:
     has_ipv6: bool = False
     mtu: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+
+
+def from_dockers(request: NetworkRequest) -> NetworkRequest:
+    """The request with what Docker's names for options of a bridge ask for; others are left to `check_request`. Raises
+    FIELD_INVALID for a value that is none, and for an MTU that is told twice and differently.
+
+    Source: docs.docker.com/engine/network/drivers/bridge, "Options".
+    """
+    if request.driver != BRIDGE:
+        return request
+    options, mtu = dict(request.driver_options), request.mtu
+    for name in sorted(set(options) & _DOCKERS.keys()):
+        value, at = options.pop(name), f"driver_options[{name}]"
+        if name == _DOCKERS_MTU:
+            if not (value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_MTU))):
+                raise FieldInvalid(field=at, rule="must be a number of bytes")
+            if mtu not in (0, int(value)):
+                raise FieldInvalid(field=at, rule="says something else than mtu")
+            mtu = int(value)
+        elif value.lower() not in _TRUTHS:
+            raise FieldInvalid(field=at, rule="must be true or false")
+        elif _DOCKERS[name]:
+            options.setdefault(_DOCKERS[name], _TRUTHS[value.lower()])
+        elif _TRUTHS[value.lower()] == "false":
+            raise FieldInvalid(field=at, rule="must be true: containers of one network always reach each other")
+    return replace(request, driver_options=options, mtu=mtu)
 
 
 def check_request(request: NetworkRequest) -> None:

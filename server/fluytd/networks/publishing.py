@@ -1,5 +1,6 @@
 """Ports of the host that lead to containers: held before anything is made, changed while a container runs."""
 
+import ipaddress
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ class Joined:
     endpoints: tuple[Endpoint, ...]
     ports: tuple[PublishedPort, ...]
     held: Held = field(default_factory=dict)
+    #: By network, as the caller wants the way out.
+    priorities: dict[str, int] = field(default_factory=dict)
 
 
 class Publisher:
@@ -73,7 +76,7 @@ class Publisher:
             try:
                 sockets, number = self._hold(address, choices, port.protocol)
             except EngineError as error:
-                raise _named(self._joined, error).at(f"{place}.{error.field or 'host_port'}") from None
+                raise _named(self._joined, held, error).at(f"{place}.{error.field or 'host_port'}") from None
             undo.callback(self._host_ports.release, sockets)
             published = PublishedPort(port.container_port, number, address, port.protocol, port.allowed_sources)
             held[key_of(published)] = sockets
@@ -146,18 +149,29 @@ class Publisher:
         self._host_ports.release(itertools.chain.from_iterable(change.held.values()))
 
 
-def _named(joined_by_id: Mapping[str, Joined], error: EngineError) -> EngineError:
-    """The error with the container's name where one of ours holds the port."""
+def _named(joined_by_id: Mapping[str, Joined], held: Held, error: EngineError) -> EngineError:
+    """The error with the container's name where one of ours holds the port; `held`: by the container that asks."""
+    if error.reason != "PORT_IN_USE":
+        return error
     facts = error.metadata
-    for container_id, joined in joined_by_id.items():
-        for port in joined.ports:
-            if error.reason == "PORT_IN_USE" and (str(port.host_port), port.protocol) == (
-                facts["port"],
-                facts["protocol"],
-            ):
-                holder = f"container {container_id[:12]}"
-                return type(error)(**(facts | {"holder": holder}))
+
+    def is_it(key: tuple[str, int, str]) -> bool:
+        address, number, protocol = key
+        return (str(number), protocol) == (facts["port"], facts["protocol"]) and meet(address, facts["address"])
+
+    holders = {f"container {container_id[:12]}": map(key_of, one.ports) for container_id, one in joined_by_id.items()}
+    for holder, keys in ({"another port of the same container": held} | holders).items():
+        if any(map(is_it, keys)):
+            return PortInUse(**(facts | {"holder": holder}))
     return error
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether addresses of the host have one in common; an empty one is all of both families."""
+    if not one or not other:
+        return True
+    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    return first.version == second.version and (first == second or first.is_unspecified or second.is_unspecified)
 
 
 def key_of(port: PublishedPort) -> tuple[str, int, str]:

@@ -32,6 +32,7 @@ from fluytd.networks.model import (
     check_free,
     check_request,
     choose_subnet,
+    from_dockers,
     normalised,
 )
 from fluytd.networks.ports import Kernel, Records
@@ -118,6 +119,7 @@ class NetworkService:
         """
         if request.driver not in {BRIDGE, CNI}:
             raise FieldInvalid(field="driver", rule="must be bridge or cni; none and host are modes of a container")
+        request = from_dockers(request)
         check_request(request)
         if request.driver == CNI:
             await self._workers.run(self._check_list, request.name, dict(request.driver_options))
@@ -232,6 +234,10 @@ class NetworkService:
         """The containers that are on it, or will be once they run."""
         return sorted({*entry.endpoints, *self._users(entry.network.id)})
 
+    def _is_dangling(self, entry: NetworkEntry) -> bool:
+        # The engine's own is never deleted, so that nobody is to think so. Source: moby `daemon/network/filter.go`.
+        return not entry.network.is_default and not self.container_ids(entry)
+
     def _fits(self, entry: NetworkEntry, wanted: NetworkFilter) -> bool:
         network = entry.network
         return (
@@ -239,7 +245,7 @@ class NetworkService:
             and (not wanted.names or any(one in network.name for one in wanted.names))
             and all(_has_label(network.labels, label) for label in wanted.labels)
             and (not wanted.drivers or network.driver in wanted.drivers)
-            and (wanted.is_dangling is None or wanted.is_dangling is not bool(self.container_ids(entry)))
+            and (wanted.is_dangling is None or wanted.is_dangling is self._is_dangling(entry))
         )
 
 

@@ -1,6 +1,7 @@
 """Ports of the host, each held by a socket that is bound and never read, so that nobody else can bind it.
 
-At ::1 nothing would lead from there to a container (docs/decisions/0028), so that a forwarder listens.
+At ::1 nothing would lead from there to a container (docs/decisions/0028), so that a forwarder listens. Ports of a
+protocol that the kernel lacks (SCTP, for programs that bring their own) nobody else can have: they are told apart here.
 """
 
 import errno
@@ -12,6 +13,7 @@ from typing import Final, Protocol
 
 from fluytd.errors import EngineError, FieldInvalid, IoFailed, PortInUse
 from fluytd.networks.ports import Forwarding, HeldPort
+from fluytd.networks.unbound import UnboundPorts
 
 #: How often another number is tried when one that is free for IPv4 is not for IPv6.
 MAX_RANDOM_TRIES: Final = 64
@@ -56,6 +58,7 @@ class SocketPorts:
     def __init__(self, loopback: Loopback) -> None:
         """`loopback`: who listens at ::1."""
         self._loopback = loopback
+        self._unbound = UnboundPorts()
 
     def hold(
         self, address: str, port: int, protocol: str, *, names_holder: bool = True
@@ -92,6 +95,13 @@ class SocketPorts:
                     port = listening.number
                     continue
                 bound = _bind(one, port, protocol, is_optional=not address)
+                if bound is None and protocol not in _FORWARDED:
+                    if address:
+                        _check_is_here(one)
+                    unbound = self._unbound.take(one, port, protocol)
+                    held.append(unbound)
+                    port = unbound.number
+                    continue
                 if bound is None:
                     continue
                 held.append(bound)
@@ -130,15 +140,16 @@ def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socke
     try:
         made = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, kind | socket.SOCK_CLOEXEC, number)
     except OSError as error:
-        # Without the protocol on the host nobody can take the port from us.
+        # Without the family or the protocol on the host nobody can take the port from us.
         if error.errno in _ABSENT:
             return None
         raise IoFailed(operation="socket", path=address, errno=error.errno) from error
     try:
         if is_ipv6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_ipv6 and protocol == "tcp":
-            # Connections that a forwarder had linger for a minute. Who listens is in the way as ever.
+        if protocol == "tcp":
+            # Connections that a forwarder had, or a program that has gone, linger for a minute. Who listens is in the
+            # way as ever, and so is who has bound it and says nothing of the kind.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Nothing is to be kept of what comes by another way than the table's.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
@@ -150,6 +161,16 @@ def _bind(address: str, port: int, protocol: str, *, is_optional: bool) -> socke
             return None
         raise _refused(error, address, port, protocol) from error
     return made
+
+
+def _check_is_here(address: str) -> None:
+    """Raises FIELD_INVALID for an address that the host has not, as `_bind` does where there is something to bind."""
+    is_ipv6 = ipaddress.ip_address(address).version == 6
+    try:
+        with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise _refused(error, address, 0, "udp") from error
 
 
 def _refused(error: OSError, address: str, port: int, protocol: str) -> EngineError:

@@ -14,6 +14,7 @@ from fluytd.containers.spec import (
     TmpfsSpec,
     VolumesFrom,
     VolumeSpec,
+    cleaned_target,
 )
 from fluytd.errors import FieldInvalid, FieldNotBuilt
 
@@ -39,7 +40,7 @@ class Mounts:
 
 
 def from_mounts(messages: Iterable[mount_pb2.Mount]) -> Mounts:
-    """The mounts. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
+    """The mounts, targets cleaned. Raises FIELD_INVALID, FIELD_NOT_BUILT with the path of the field below `spec`."""
     binds: list[BindSpec] = []
     tmpfs: list[TmpfsSpec] = []
     volumes: list[VolumeSpec] = []
@@ -56,7 +57,7 @@ def from_mounts(messages: Iterable[mount_pb2.Mount]) -> Mounts:
             case "image":
                 if not mount.image.image:
                     raise FieldInvalid(field=f"{path}.image.image", rule="must be given")
-                images.append(ImageMountSpec(mount.target, mount.image.image, mount.image.sub_path))
+                images.append(ImageMountSpec(cleaned_target(mount.target), mount.image.image, mount.image.sub_path))
             case _:
                 raise FieldInvalid(field=path, rule="needs a source")
     return Mounts(tuple(binds), tuple(tmpfs), tuple(volumes), tuple(images))
@@ -69,7 +70,7 @@ def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
     if bind.propagation not in _PROPAGATIONS:
         raise FieldInvalid(field=f"{path}.bind.propagation", rule=f"{bind.propagation} is not a value of this enum")
     return BindSpec(
-        target=mount.target,
+        target=cleaned_target(mount.target),
         source=bind.source,
         read_only=mount.read_only,
         create_source=bind.create_source,
@@ -82,7 +83,7 @@ def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
 def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
     wanted = mount.tmpfs
     return TmpfsSpec(
-        target=mount.target,
+        target=cleaned_target(mount.target),
         read_only=mount.read_only,
         size_bytes=wanted.size_bytes,
         mode=wanted.mode if wanted.HasField("mode") else 0o1777,
@@ -98,7 +99,7 @@ def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
 def _volume(mount: mount_pb2.Mount) -> VolumeSpec:
     wanted = mount.volume
     return VolumeSpec(
-        target=mount.target,
+        target=cleaned_target(mount.target),
         name=wanted.volume,
         read_only=mount.read_only,
         sub_path=wanted.sub_path,
