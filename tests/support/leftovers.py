@@ -121,7 +121,7 @@ def _volumes(engine: Engine) -> set[str]:
 
 def list_images(engine: Engine) -> list[images_pb2.Image]:
     """All images."""
-    answer = engine.images.ListImages(images_pb2.ListImagesRequest())
+    answer = engine.images.ListImages(images_pb2.ListImagesRequest(page_size=1_000))
     assert not answer.next_page_token
     return list(answer.images)
 
