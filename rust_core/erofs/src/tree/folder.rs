@@ -35,7 +35,7 @@ type NamedIn<'t> = (InodeId, Cow<'t, [u8]>);
 /// Bits of a [`Folder`]'s nanoseconds.
 const NANOS_BITS: u32 = 30;
 /// Names of directories that are kept in memory, together: those of some 150,000.
-pub(super) const NAMES_BYTES: u32 = 1024 * 1024;
+pub(super) const NAMES_BYTES: u32 = 512 * 1024;
 /// Marks are below this.
 const MARK_COUNT: u8 = 1 << (u32::BITS - NANOS_BITS);
 
