@@ -20,6 +20,7 @@ CATALOGUE: dict[str, str] = {
     "container.prepare.supervisors": "supervisors for containers to come",
     "container.tidy.directories": "the removal of directories that were dropped",
     "container.start.record": "the record that it is being started",
+    "container.start.relabel": "the SELinux label of something of the host that it mounts",
     "container.start.run_dir": "its run directory",
     "container.start.process": "its control groups, its supervisor, its process",
     "container.start.executed": "the way back to the event loop, the process runs",

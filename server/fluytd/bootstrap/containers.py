@@ -6,7 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
@@ -25,6 +25,7 @@ from fluytd.containers.meter import Meter
 from fluytd.containers.mount_sources import MountSources
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.scopes import Scopes
+from fluytd.containers.selinux import SelinuxHost
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import LogDriver, NetworkMode, UsersMode
 from fluytd.containers.supervisor import CoreRuntime
@@ -123,7 +124,7 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         hostname=platform.node(),
         kernel_release=platform.release(),
         has_apparmor=probe.has_apparmor(),
-        has_selinux=probe.has_selinux(),
+        selinux=_selinux(config),
     )
     settings = StartSettings(
         config.cgroup_parent,
@@ -139,6 +140,21 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users, scopes=scopes
     )
     return runtime, facts
+
+
+def _selinux(config: Config) -> SelinuxHost | None:
+    """What of the host's SELinux containers get. Blocking (some files)."""
+    if config.selinux == "off" or not probe.has_selinux(config.selinux_filesystem_path / "enforce"):
+        return None
+    labels = SelinuxHost(*(probe.selinux_labels(config.selinux_config_dir) or ()))
+    unknown = [
+        one
+        for one in (labels.process, labels.file)
+        if not probe.knows_selinux_label(config.selinux_filesystem_path, one)
+    ]
+    if unknown:
+        _log.warning("containers get no SELinux label unasked: the host's policy does not know %s", unknown[0])
+    return replace(labels, is_default=not unknown)
 
 
 def _scopes(config: Config) -> Scopes:
