@@ -22,6 +22,7 @@ CATALOGUE: dict[str, str] = {
     "container.start.record": "the record that it is being started",
     "container.start.relabel": "the SELinux label of something of the host that it mounts",
     "container.start.run_dir": "its run directory",
+    "layer.label": "the SELinux label of a folder of layers",
     "container.start.process": "its control groups, its supervisor, its process",
     "container.start.executed": "the way back to the event loop, the process runs",
     "container.start.running": "the record that it runs",

@@ -66,7 +66,7 @@ UNIT_TESTED = "never.armed.in.tests"
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
     elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS, *test_scopes_killed.SCENARIOS}
-    elsewhere |= {*test_labels_killed.SCENARIOS, test_removal_put_off.FAILPOINT}
+    elsewhere |= {*test_labels_killed.SCENARIOS, test_labels_killed.OF_LAYERS, test_removal_put_off.FAILPOINT}
     assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 

@@ -22,7 +22,10 @@ from tests.recovery.crash import (
     Scenario,
     crash,
     delete,
+    die_at,
+    end_in_order,
     find,
+    nothing,
     start_ready,
     wait_for_end,
 )
@@ -112,6 +115,8 @@ def whole(engine: CrashedEngine) -> None:
 LABELLING = Scenario(run, whole, make_tree)
 #: Failpoint of the daemon -> how it is reached.
 SCENARIOS = {"container.start.relabel": LABELLING}
+#: Of a daemon that comes up: see the last test.
+OF_LAYERS = "layer.label"
 #: Failpoints of the core in the daemon: among the entries, and before the root.
 CORE_SCENARIOS = {"host.relabel.entry": LABELLING, "host.relabel.entry:4": LABELLING, "host.relabel.root": LABELLING}
 
@@ -122,3 +127,29 @@ def test_a_tree_that_was_labelled_in_part_is_labelled_whole_by_the_next_start(
     engine: CrashedEngine, failpoint: str, scenario: Scenario
 ) -> None:
     crash(engine, failpoint, scenario)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("failpoint", [OF_LAYERS, f"{OF_LAYERS}:2", "host.relabel.entry:2", "host.relabel.root"])
+def test_layers_that_were_labelled_in_part_are_labelled_whole_by_the_next_daemon(
+    tmp_path: Path, preloaded: Preloaded, registry: str, failpoint: str
+) -> None:
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    for name in ("enforce", "context"):
+        (shown / name).write_text("")
+    options = (f"--selinux-filesystem-path={shown}", f"--selinux-config-dir={shown}", "--layer-store=directory")
+    layers = tmp_path / "engine" / "data" / "layers"
+    (tmp_path / "engine").mkdir()
+    with CrashedEngine(tmp_path / "engine", preloaded, registry, options=options) as running:
+        running.load(image_files.oci_archive({IMAGE: images.busybox_image()}))
+        end_in_order(running)
+        for path in (layers, *layers.rglob("*")):
+            if label_of(path) is not None:
+                os.removexattr(path, "security.selinux", follow_symlinks=False)
+        die_at(running, failpoint, nothing)
+        assert label_of(layers) is None or failpoint == f"{OF_LAYERS}:2"
+        running.start()
+        found = {label_of(path) for path in (layers, *layers.rglob("*"))}
+        assert found == {b"system_u:object_r:container_ro_file_t:s0"}
+        assert len([*layers.rglob("busybox")]) == 1

@@ -50,6 +50,8 @@ def trees(container: Container, paths: StartPaths, labels: Labels | None, host: 
     shared, private = selinux.shared_label(labels, host), selinux.private_label(labels, host)
     by_choice = {Relabel.SHARED: shared, Relabel.PRIVATE: private, Relabel.OWN: shared}
     if labels is not None:
+        # What is copied into a container that does not run is made there by the engine, and has its label from it.
+        yield Tree(paths.upper_dir, private, is_ours=True)
         # Shared, since who has the container's network has these files too.
         yield from (Tree(path, shared, is_ours=True) for path in (paths.hosts, paths.hostname, paths.resolv_conf))
     for bind in container.resolved.binds or container.spec.binds:

@@ -42,6 +42,8 @@ class SelinuxHost:
     #: Labels of processes and of files, which containers' are made of.
     process: str = "system_u:system_r:container_t:s0"
     file: str = "system_u:object_r:container_file_t:s0"
+    #: Of the layers of images on disk, which every container's programs are mapped from.
+    layers: str = "system_u:object_r:container_ro_file_t:s0"
     #: Who asks for nothing gets labels; not if the host's policy does not have these.
     is_default: bool = True
 

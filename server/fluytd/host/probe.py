@@ -88,12 +88,11 @@ def has_selinux(filesystem: Path = Path("/sys/fs/selinux/enforce")) -> bool:
     return filesystem.exists()
 
 
-def selinux_labels(config_dir: Path) -> tuple[str, str] | None:
-    """The labels of containers' processes and files in the policy that is configured; None if it says nothing of them.
+def selinux_labels(config_dir: Path) -> dict[str, str]:
+    """What the policy that is configured says of containers: `process`, `file`, `ro_file` and others, or nothing.
     Blocking (two files). Source: selinux_lxc_contexts_path(3), selinux_config(5)."""
     policy = _assignments(config_dir / "config").get("SELINUXTYPE", "")
-    found = _assignments(config_dir / policy / "contexts" / "lxc_contexts")
-    return (found["process"], found["file"]) if policy and {"process", "file"} <= found.keys() else None
+    return _assignments(config_dir / policy / "contexts" / "lxc_contexts") if policy else {}
 
 
 def knows_selinux_label(filesystem: Path, label: str) -> bool:

@@ -41,7 +41,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     (shown / "context").touch()
     (shown / "config").write_text("SELINUXTYPE=mine\n")
     (shown / "mine" / "contexts").mkdir(parents=True)
-    text = 'process = "us:ro:inside_t:s0"\nfile = "us:object_r:inside_file_t:s0"\n'
+    text = 'process = "us:ro:inside_t:s0"\nfile = "us:object_r:inside_file_t:s0"\nro_file = "us:object_r:layer_t:s0"\n'
     (shown / "mine" / "contexts" / "lxc_contexts").write_text(text)
     options = (f"--selinux-filesystem-path={shown}", f"--selinux-config-dir={shown}")
     with Engine(tmp_path_factory.mktemp("labelled"), options=options) as running:

@@ -219,7 +219,7 @@ def test_every_process_of_a_container_has_its_label_and_its_files_have_theirs() 
 
 def trees(one: Container) -> list[tuple[str, str, bool]]:
     found = relabelling.trees(one, PATHS, one.selinux, HOST)
-    return [(tree.path, tree.label, tree.is_ours) for tree in found if not tree.path.startswith("/c/")]
+    return [(tree.path, tree.label, tree.is_ours) for tree in found if not tree.path.startswith(("/c/", "/u"))]
 
 
 def test_what_is_labelled_for_a_start() -> None:
@@ -246,6 +246,8 @@ def test_what_is_labelled_for_a_start() -> None:
     own = [tree for tree in relabelling.trees(container(PAIR), PATHS, PAIR, HOST) if tree.path.startswith("/c/")]
     assert {(tree.label, tree.is_ours) for tree in own} == {(SHARED, True)}
     assert len(own) == 3
+    upper = next(iter(relabelling.trees(container(PAIR), PATHS, PAIR, HOST)))
+    assert (upper.path, upper.label, upper.is_ours) == ("/u", PAIR.mount, True)
     assert list(relabelling.trees(container(None), PATHS, None, HOST)) == []
 
 
@@ -287,13 +289,17 @@ def test_a_link_to_what_the_host_needs_is_seen_through(tmp_path: Path) -> None:
 
 
 def test_what_the_host_says_of_labels_is_read(tmp_path: Path) -> None:
-    assert probe.selinux_labels(tmp_path) is None
+    assert probe.selinux_labels(tmp_path) == {}
     (tmp_path / "config").write_text("# SELINUXTYPE=other\nSELINUX=enforcing\nSELINUXTYPE=mine\n")
-    assert probe.selinux_labels(tmp_path) is None
+    assert probe.selinux_labels(tmp_path) == {}
     contexts = tmp_path / "mine" / "contexts"
     contexts.mkdir(parents=True)
     (contexts / "lxc_contexts").write_text('process = "a:b:c:s0"\ncontent = "x"\nfile = "a:b:d:s0"\n')
-    assert probe.selinux_labels(tmp_path) == ("a:b:c:s0", "a:b:d:s0")
+    assert probe.selinux_labels(tmp_path) == {
+        "process": "a:b:c:s0",
+        "content": "x",
+        "file": "a:b:d:s0",
+    }
     assert not probe.knows_selinux_label(tmp_path, "a:b:c:s0")
     (tmp_path / "context").touch()
     assert probe.knows_selinux_label(tmp_path, "a:b:c:s0")
