@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from fluytd.containers import relabelling, selinux
+from fluytd.containers import mounts, relabelling, selinux
 from fluytd.containers.model import Container, ImageFacts, Labels, MountedVolume
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, resolve, start_spec
 from fluytd.containers.selinux import Levels, SelinuxHost, asked, chosen
@@ -18,6 +20,7 @@ from fluytd.containers.spec import (
     NamespacesSpec,
     Relabel,
     SecuritySpec,
+    VolumesFrom,
 )
 from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt, KernelFeatureMissing, LimitExceeded
 from fluytd.execs.model import ExecSpec
@@ -249,6 +252,14 @@ def test_what_is_labelled_for_a_start() -> None:
     upper = next(iter(relabelling.trees(container(PAIR), PATHS, PAIR, HOST)))
     assert (upper.path, upper.label, upper.is_ours) == ("/u", PAIR.mount, True)
     assert list(relabelling.trees(container(None), PATHS, None, HOST)) == []
+
+
+def test_who_takes_over_anothers_mounts_takes_no_label_from_them() -> None:
+    spec = replace(spec_of(), binds=(BindSpec("/a", "/srv/x", relabel=Relabel.PRIVATE),))
+    other = container(PAIR, spec, MountedVolume("/v", "kept", "kept", relabel=Relabel.PRIVATE))
+    ctx: Any = SimpleNamespace(table=SimpleNamespace(find=lambda _: SimpleNamespace(container=other)))
+    volumes, binds = mounts._inherited(ctx, VolumesFrom("other"))
+    assert [one.relabel for one in volumes] + [one.relabel for one in binds] == [Relabel.NONE, Relabel.NONE]
 
 
 @pytest.mark.parametrize(
