@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest
 # Much of what the tests do is waiting. A file's tests stay in one process and in order; 0 is one process for all.
 TEST_PROCESSES := $(or $(FLUYT_TEST_PROCESSES),2)
 
-.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-systemd bench-systemd test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
+.PHONY: help setup setup-test run example test test-rust test-python test-v2 test-quotas test-nfs test-selinux test-systemd bench-systemd test-host-users test-weakened fuzz soak audit lint fmt proto errors lock bench doctor ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,11 @@ test-nfs: setup-test ## Volumes that an NFS server exports, on the same kernel, 
 	@scripts/debian_packages.sh nfs-kernel-server
 	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/volumes/test_nfs.py
+
+test-selinux: setup-test ## What labels of SELinux keep containers from, on the same kernel, which has it, with a policy of its own (minutes)
+	@scripts/debian_packages.sh checkpolicy
+	@KERNEL_ARGUMENTS="security=selinux selinux=1 enforcing=0" scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 \
+	    -p no:cacheprovider --basetemp=/tmp/tests tests/e2e/selinux
 
 test-systemd: setup-test ## Containers in scopes of a real systemd, the first process of that machine (minutes)
 	@FIRST_PROCESS=systemd scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \

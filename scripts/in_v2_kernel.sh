@@ -3,7 +3,7 @@
 # usage: scripts/in_v2_kernel.sh COMMAND…     (its exit code is the command's; KEEP_SECONDS, default 1500, bounds the whole)
 #
 # With FIRST_PROCESS=systemd the machine's first process is this host's systemd, with a system bus and nothing else of the
-# host's units, and the command is a service of it; else it is a shell.
+# host's units, and the command is a service of it; else it is a shell. KERNEL_ARGUMENTS are further ones of its kernel.
 #
 # The machine sees this host's files read only, under a layer in its memory: the checkout and its environment are used as
 # they stand and nothing here is changed. It has no network but its own loopback. Emulated, it is some 30 times slower.
@@ -52,6 +52,8 @@ mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work o
 for place in proc sys dev; do mount --move /\$place /root/\$place; done
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
 mount -t securityfs securityfs /root/sys/kernel/security
+# Only a kernel that was told to have it has it; no policy is loaded.
+if grep -q selinuxfs /root/proc/filesystems; then mount -t selinuxfs selinuxfs /root/sys/fs/selinux; fi
 mount -t devpts devpts /root/dev/pts 2>/dev/null || { mkdir -p /root/dev/pts; mount -t devpts devpts /root/dev/pts; }
 mkdir -p /root/dev/shm
 mkdir /checkout
@@ -125,6 +127,6 @@ log=$machine/console.log
 timeout "${KEEP_SECONDS:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -machine q35 -m 4096 -smp 2 -nographic -no-reboot \
     -virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap" \
     -kernel $machine/vmlinuz -initrd $machine/initramfs.gz \
-    -append "console=ttyS0 quiet panic=-1 cgroup_no_v1=all systemd.show_status=no" </dev/null 2>&1 | tee $log
+    -append "console=ttyS0 quiet panic=-1 cgroup_no_v1=all systemd.show_status=no ${KERNEL_ARGUMENTS:-}" </dev/null 2>&1 | tee $log
 code=$(tr -d '\r' <$log | sed -n 's/^exit code of the command: //p' | tail -1)
 exit "${code:-1}"

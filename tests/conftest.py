@@ -20,6 +20,7 @@ from fluyt import context_memory
 from fluytd._core import host
 from fluytd._core.layer import LayerStore
 from fluytd.host import probe
+from tests.e2e.selinux import policy as selinux_policy
 from tests.support.nfs_server import has_nfs
 from tests.support.quota_disks import has_project_quota
 from tests.support.reflink_disks import has_reflinks
@@ -84,6 +85,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
     "nfs": has_nfs,
     "fuse": lambda: os.geteuid() == 0 and Path("/dev/fuse").exists(),
     "apparmor": probe.has_apparmor,
+    "selinux-machine": selinux_policy.is_ours,
     "cni-plugins": Path("/usr/lib/cni/bridge").exists,
     "sshd": lambda: Path("/usr/sbin/sshd").exists() and _program("ssh-agent")(),
     "busybox": lambda: Path("/bin/busybox").exists(),
@@ -94,6 +96,7 @@ NEEDS: Final[dict[str, Callable[[], bool]]] = {
             "buildah",
             "apparmor_parser",
             "cargo",
+            "checkpolicy",
             "dbus-daemon",
             "docker-registry",
             "dockerd",

@@ -65,6 +65,11 @@ class Config:
     #: Users of a container whose caller says nothing: `auto` for a range of ids of its own where the host allows it, or
     #: `host`.
     default_userns: str = "auto"
+    #: Whether containers get SELinux labels: `auto`, where the host has SELinux, or `off`; and where the kernel and the
+    #: policies are looked for.
+    selinux: str = "auto"
+    selinux_filesystem_path: Path = Path("/sys/fs/selinux")
+    selinux_config_dir: Path = Path("/etc/selinux")
     #: The ids of the host that containers get: the first, how many there are, and how many one gets that asks for no
     #: number. The default lies where systemd has containers. Source: systemd, "Users, Groups, UIDs and GIDs".
     userns_first_id: int = 2**30
@@ -178,6 +183,7 @@ _TEXT_CHOICES = {
     "cgroup_driver": ("cgroupfs", "systemd"),
     "default_network": ("bridge", "none", "host"),
     "default_userns": ("auto", "host"),
+    "selinux": ("auto", "off"),
     "log_driver": ("file", "journald", "none"),
 }
 #: Tables of the file, and what a name in one is called as a setting.

@@ -21,6 +21,7 @@ from tests.recovery import (
     run_scenarios,
     test_cni_killed,
     test_exec_killed,
+    test_labels_killed,
     test_quotas_killed,
     test_removal_put_off,
     test_scopes_killed,
@@ -65,7 +66,7 @@ UNIT_TESTED = "never.armed.in.tests"
 def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
     elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS, *test_scopes_killed.SCENARIOS}
-    elsewhere.add(test_removal_put_off.FAILPOINT)
+    elsewhere |= {*test_labels_killed.SCENARIOS, test_labels_killed.OF_LAYERS, test_removal_put_off.FAILPOINT}
     assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 
@@ -83,6 +84,7 @@ def test_every_failpoint_of_the_core_has_its_scenario() -> None:
         *commit_scenarios.CORE_SCENARIOS,
         *volume_scenarios.CORE_SCENARIOS,
         *build_scenarios.CORE_SCENARIOS,
+        *test_labels_killed.CORE_SCENARIOS,
         *test_quotas_killed.CORE_SCENARIOS,
         *test_supervisor_killed.BEFORE_START,
         *test_supervisor_killed.WITH_USERS,

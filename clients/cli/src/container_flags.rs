@@ -109,8 +109,8 @@ pub struct ContainerFlags {
     /// All capabilities and devices, nothing masked, no seccomp filter
     #[arg(long)]
     pub privileged: bool,
-    /// seccomp=unconfined, seccomp=FILE (a profile), no-new-privileges, systempaths=unconfined, apparmor=unconfined or
-    /// label=disable
+    /// seccomp=unconfined, seccomp=FILE (a profile), no-new-privileges, systempaths=unconfined, apparmor=PROFILE,
+    /// label=disable or label=type:TYPE, level:LEVEL, user:USER, role:ROLE, filetype:TYPE, nested
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
     /// Networks, ports, names
@@ -256,6 +256,7 @@ impl ContainerFlags {
                     security.read_only_paths = Some(types::PathList::default());
                 }
                 Some(("apparmor", profile)) => security.apparmor_profile = profile.to_owned(),
+                Some(("label", part)) if is_label_part(part) => security.selinux_options.push(part.to_owned()),
                 Some(("label", label)) => security.selinux_label = label.to_owned(),
                 _ => {
                     return Err(Failure::usage(
@@ -267,6 +268,11 @@ impl ContainerFlags {
         }
         Ok(security)
     }
+}
+
+/// Whether a `label=` gives a part of a label, of which there may be several, and not the whole or none.
+fn is_label_part(text: &str) -> bool {
+    matches!(text.split(':').next(), Some("user" | "role" | "type" | "level" | "filetype" | "nested"))
 }
 
 /// The variables of `--env-file` and, over them, of `--env`; a bare NAME has the value that `environment` gives or, with

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use crate::api::v1::types::{self, bind_mount::Propagation, mount::Source};
+use crate::api::v1::types::{self, bind_mount::Propagation, mount::Source, Relabel};
 use crate::failure::Failure;
 use crate::units;
 
@@ -114,7 +114,7 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
         )));
     }
     let mut mount = types::Mount { target: target.to_owned(), ..Default::default() };
-    let (mut no_copy, mut spread) = (false, None);
+    let (mut no_copy, mut spread, mut relabel) = (false, None, Relabel::Unspecified);
     let mut groups = Vec::new();
     for option in options.split(',').filter(|_| !options.is_empty()) {
         let group = match option {
@@ -131,8 +131,10 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
         groups.push(group);
         match option {
             "ro" => mount.read_only = true,
-            // Labels are given by the engine's host; what macOS needs makes no difference here.
-            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            // What macOS needs makes no difference here.
+            "rw" | "consistent" | "cached" | "delegated" => {}
+            "z" => relabel = Relabel::Shared,
+            "Z" => relabel = Relabel::Private,
             "nocopy" if is_bind => {
                 return Err(fail("nocopy is for volumes; a bind is never copied into".to_owned()))
             }
@@ -153,11 +155,13 @@ fn parse_volume(text: &str, driver: &str, here: &Path) -> Result<types::Mount, F
             source,
             create_source: true,
             propagation: spread.map(Into::into).unwrap_or_default(),
+            relabel: relabel.into(),
             ..Default::default()
         })
     } else {
         let driver = driver.to_owned();
-        Source::Volume(types::VolumeMount { volume: source, no_copy, driver, ..Default::default() })
+        let relabel = relabel.into();
+        Source::Volume(types::VolumeMount { volume: source, no_copy, driver, relabel, ..Default::default() })
     });
     Ok(mount)
 }
@@ -204,6 +208,7 @@ struct Keys {
     volume: types::VolumeMount,
     tmpfs: types::TmpfsMount,
     image: types::ImageMount,
+    relabel: Relabel,
     /// The first key of each kind, for refusing it with another type.
     of_kind: BTreeMap<&'static str, String>,
 }
@@ -257,6 +262,13 @@ impl Keys {
                 let found = propagation(&value.to_ascii_lowercase()).ok_or_else(|| format!("`{value}` is no propagation; there are rprivate, private, rshared, shared, rslave, slave"))?;
                 self.bind.propagation = found.into();
             }
+            "relabel" => {
+                self.relabel = match value {
+                    "shared" => Relabel::Shared,
+                    "private" => Relabel::Private,
+                    _ => return Err(format!("`{value}` is no relabel; there are shared, private")),
+                }
+            }
             "bind-recursive" => value.clone_into(&mut self.bind_recursive),
             "volume-subpath" => value.clone_into(&mut self.volume.sub_path),
             "volume-driver" => value.clone_into(&mut self.volume.driver),
@@ -295,6 +307,9 @@ impl Keys {
         if let Some((_, key)) = self.of_kind.iter().find(|(of, _)| **of != kind) {
             return Err(format!("{key} does not go with type={kind}"));
         }
+        if self.relabel != Relabel::Unspecified && !["bind", "volume"].contains(&kind) {
+            return Err(format!("relabel does not go with type={kind}"));
+        }
         let needs_source = |what: &str| format!("source is needed, {what}");
         let source = match kind {
             "bind" => {
@@ -303,6 +318,7 @@ impl Keys {
                 }
                 self.bind.source = absolute(&self.source, here);
                 self.recursive()?;
+                self.bind.relabel = self.relabel.into();
                 Source::Bind(self.bind)
             }
             "tmpfs" if !self.source.is_empty() => return Err("a tmpfs has no source".to_owned()),
@@ -331,6 +347,7 @@ impl Keys {
                     ));
                 }
                 self.volume.volume = self.source;
+                self.volume.relabel = self.relabel.into();
                 Source::Volume(self.volume)
             }
         };

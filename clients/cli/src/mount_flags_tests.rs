@@ -38,6 +38,13 @@ fn options_of_v_are_dockers() {
     assert!(volume("n:/t:ro").read_only);
     assert!(!volume("n:/t:rw,z").read_only);
     assert!(volume_of(volume("n:/t:nocopy,ro")).no_copy);
+    for (option, relabel) in
+        [("ro", Relabel::Unspecified), ("z", Relabel::Shared), ("ro,Z", Relabel::Private)]
+    {
+        assert_eq!(bind_of(volume(&format!("/h:/t:{option}"))).relabel(), relabel);
+        assert_eq!(volume_of(volume(&format!("n:/t:{option}"))).relabel(), relabel);
+    }
+    assert_eq!(volume_of(mount("src=v,dst=/t,relabel=private")).relabel(), Relabel::Private);
     assert_eq!(bind_of(volume("/h:/t:ro,rslave")).propagation, i32::from(Propagation::Rslave));
     assert_eq!(volume_of(parse_volume("n:/t", "other", here()).unwrap()).driver, "other");
 }
@@ -152,6 +159,9 @@ fn said(mount: &types::Mount) -> String {
             if let Some(deep) = bind.recursive_read_only {
                 rest.push(format!("deep={deep}"));
             }
+            if bind.relabel != 0 {
+                rest.push(format!("label={:?}", bind.relabel()).to_lowercase());
+            }
             if bind.propagation != 0 {
                 rest.push(format!("{:?}", bind.propagation()).to_lowercase());
             }
@@ -203,8 +213,8 @@ const V_ROWS: &[(&str, &str)] = &[
     ("name:/t:", "volume name -> /t"),
     ("name:/t:ro", "volume name -> /t ro"),
     ("/h:/t:rw", "bind /h -> /t made"),
-    ("/h:/t:ro,z,shared", "bind /h -> /t made shared ro"),
-    ("/h:/t:slave,Z,ro", "bind /h -> /t made slave ro"),
+    ("/h:/t:ro,z,shared", "bind /h -> /t made label=shared shared ro"),
+    ("/h:/t:slave,Z,ro", "bind /h -> /t made label=private slave ro"),
     ("/h:/t:rprivate", "bind /h -> /t made rprivate"),
     ("/h:/t:private,cached", "bind /h -> /t made private"),
     ("/h:/t:rshared,delegated,rw", "bind /h -> /t made rshared"),
@@ -276,6 +286,10 @@ const MOUNT_ROWS: &[(&str, &str)] = &[
         "bind /s -> /t deep=true rprivate ro",
     ),
     ("type=bind,src=/s,dst=/t,bind-create-src=true", "bind /s -> /t made"),
+    ("type=bind,src=/s,dst=/t,relabel=shared", "bind /s -> /t label=shared"),
+    ("type=bind,src=/s,dst=/t,relabel=private", "bind /s -> /t label=private"),
+    ("type=bind,src=/s,dst=/t,relabel=z", "!no relabel"),
+    ("type=tmpfs,dst=/t,relabel=shared", "!relabel does not go with type=tmpfs"),
     ("target=/t,source=foo", "volume foo -> /t"),
     ("target=/t", "volume -> /t"),
     ("type=volume,dst=/t,src=v,volume-nocopy", "volume v -> /t nocopy"),

@@ -81,6 +81,11 @@ fn remove_tree(py: Python<'_>, path: &str) -> PyResult<()> {
     py.detach(|| host::remove_tree(Path::new(path))).map_err(raise)
 }
 
+#[pyfunction]
+fn relabel(py: Python<'_>, path: &str, label: &str, trusts_root: bool) -> PyResult<u64> {
+    py.detach(|| host::relabel(Path::new(path), label, trusts_root)).map_err(raise)
+}
+
 fn named(names: &[(String, u32)]) -> Vec<(&str, u32)> {
     names.iter().map(|(name, mode)| (name.as_str(), *mode)).collect()
 }
@@ -167,6 +172,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(idle_projects, module)?)?;
     module.add_function(wrap_pyfunction!(directory_usage, module)?)?;
     module.add_function(wrap_pyfunction!(remove_tree, module)?)?;
+    module.add_function(wrap_pyfunction!(relabel, module)?)?;
     module.add_function(wrap_pyfunction!(make_tree, module)?)?;
     module.add_function(wrap_pyfunction!(write_files, module)?)?;
     module.add_function(wrap_pyfunction!(read_beginnings, module)?)?;

@@ -106,6 +106,10 @@ pub struct ContainerStart {
     pub no_new_privileges: bool,
     /// Name of a loaded AppArmor profile; empty for none.
     pub apparmor_profile: String,
+    /// SELinux label of the process; empty for none.
+    pub process_label: String,
+    /// SELinux label of its files; empty for none.
+    pub mount_label: String,
     /// setrlimit(2) by name.
     pub rlimits: Vec<Rlimit>,
     /// Hidden paths inside.
@@ -201,6 +205,8 @@ impl ContainerStart {
             terminal: size_of(self.terminal),
             ids: self.ids.map(|(first_id, count)| Ids { first_id, count, joined: self.ids_joined }),
             apparmor_profile: self.apparmor_profile.clone(),
+            process_label: self.process_label.clone(),
+            mount_label: self.mount_label.clone(),
         };
         Ok(Plan {
             container_id: self.container_id.clone(),
@@ -259,6 +265,8 @@ pub struct ExecStart {
     pub no_new_privileges: bool,
     /// Name of a loaded AppArmor profile; empty for none.
     pub apparmor_profile: String,
+    /// SELinux label of the process; empty for none.
+    pub process_label: String,
     /// setrlimit(2) by name.
     pub rlimits: Vec<Rlimit>,
     /// -1000 to 1000.
@@ -287,6 +295,7 @@ impl ExecStart {
             oom_score_adj: self.oom_score_adj,
             terminal: size_of(self.terminal),
             apparmor_profile: self.apparmor_profile.clone(),
+            process_label: self.process_label.clone(),
         }
     }
 

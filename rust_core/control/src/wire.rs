@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_record::ExitRecord;
 
 /// Version of the messages, of the plan, and of the exit record.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 /// Longest message; what is longer (the plan) travels in a sealed memory file.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest plan. The kernel takes at most 6 MiB of arguments and environment. Source: execve(2), ARG_MAX.

@@ -24,6 +24,7 @@ fn exec(args: &[&str]) -> ExecStart {
         seccomp_profile: "default".to_owned(),
         no_new_privileges: false,
         apparmor_profile: String::new(),
+        process_label: String::new(),
         rlimits: Vec::new(),
         oom_score_adj: None,
         open_stdin: false,

@@ -9,6 +9,7 @@ mod furnish;
 mod probe;
 mod processes;
 mod quota;
+mod relabel;
 mod remove;
 mod usage;
 mod walk;
@@ -21,6 +22,7 @@ pub use quota::{
     directory_project, idle_projects, limit_project, project_quota, project_usage, release_project,
     within_bounds,
 };
+pub use relabel::relabel;
 pub use remove::remove_tree;
 pub use usage::{directory_usage, Usage};
 

@@ -199,14 +199,15 @@ fn erofs_file_mount(scratch: &Scratch) -> Feature {
         fs::write(&image, crate::erofs::empty_image())
             .map_err(|error| format!("write {}: {error}", image.display()))?;
         let image = fs::File::open(&image).map_err(|error| format!("open {}: {error}", image.display()))?;
-        let mounted =
-            mount::erofs_detached(image.as_fd(), &[], Attributes::HARDENED).map_err(|error| match error {
+        let mounted = mount::erofs_detached(image.as_fd(), &[], Attributes::HARDENED, "").map_err(
+            |error| match error {
                 MountError::FeatureMissing { feature: "erofs", .. } => "the kernel has no EROFS".to_owned(),
                 MountError::FeatureMissing { feature: "erofs_file_mount", .. } => {
                     "EROFS mounts only block devices on this kernel (before 6.12)".to_owned()
                 }
                 error => error.to_string(),
-            })?;
+            },
+        )?;
         // A layer is mounted where nobody sees it, so overlayfs must take it from there.
         let lower = PathBuf::from(format!("/proc/self/fd/{}", mounted.as_raw_fd()));
         let plan = OverlayPlan::new(vec![lower], upper, work).map_err(|error| error.to_string())?;

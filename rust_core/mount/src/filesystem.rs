@@ -69,20 +69,31 @@ pub fn cgroup1(controllers: &[&str], attributes: Attributes) -> Result<OwnedFd, 
 /// [`MountError::Failed`] with the kernel's message for an unknown option or a bad value; E2BIG for more than
 /// [`MAX_MOUNT_DATA_BYTES`].
 pub fn tmpfs(data: &str, attributes: Attributes) -> Result<OwnedFd, MountError> {
+    tmpfs_labelled(data, attributes, "")
+}
+
+/// As [`tmpfs`]; all its files have the SELinux label `label`, unless that is empty, and cannot be given another.
+///
+/// # Errors
+/// As in [`tmpfs`]; EINVAL for a label that the host's policy does not have, and on a host without SELinux.
+pub fn tmpfs_labelled(data: &str, attributes: Attributes, label: &str) -> Result<OwnedFd, MountError> {
     let context = FsContext::open("tmpfs")?;
     context.set("source", "tmpfs", Path::new("tmpfs"))?;
     set_data(&context, data)?;
+    context.label(label)?;
     context.mount(attributes, Path::new("tmpfs"))
 }
 
-/// A detached devpts, an instance of its own. `data` as in [`tmpfs`]: `mode=0620,ptmxmode=0666,gid=5`.
+/// A detached devpts, an instance of its own. `data` as in [`tmpfs`]: `mode=0620,ptmxmode=0666,gid=5`; `label` as in
+/// [`tmpfs_labelled`].
 ///
 /// # Errors
-/// As in [`tmpfs`].
-pub fn devpts(data: &str, attributes: Attributes) -> Result<OwnedFd, MountError> {
+/// As in [`tmpfs_labelled`].
+pub fn devpts(data: &str, attributes: Attributes, label: &str) -> Result<OwnedFd, MountError> {
     let context = FsContext::open("devpts")?;
     context.set("source", "devpts", Path::new("devpts"))?;
     set_data(&context, data)?;
+    context.label(label)?;
     context.mount(attributes, Path::new("devpts"))
 }
 

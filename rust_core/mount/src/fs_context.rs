@@ -71,6 +71,16 @@ impl FsContext {
         false
     }
 
+    /// All files of the file system have this SELinux label, whatever they had; empty leaves them as they are.
+    ///
+    /// Source: Documentation/admin-guide/LSM/SELinux.rst; mount(8), "context=".
+    pub(crate) fn label(&self, label: &str) -> Result<(), MountError> {
+        if label.is_empty() {
+            return Ok(());
+        }
+        self.set("context", label, Path::new(label))
+    }
+
     /// Turns the flag `key` on.
     pub(crate) fn flag(&self, key: &str) -> Result<(), MountError> {
         fsconfig_set_flag(&self.fd, key).map_err(|errno| self.error("fsconfig", Path::new(key), errno))

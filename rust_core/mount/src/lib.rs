@@ -28,10 +28,12 @@ pub use attributes::{set_attributes, Attributes, Propagation};
 pub use bind::{bind_detached, bind_path_detached, want_of};
 pub use erofs::erofs_detached;
 pub use error::{MountError, Want};
-pub use filesystem::{cgroup1, cgroup2, devpts, mqueue, named, proc, sysfs, tmpfs, MAX_MOUNT_DATA_BYTES};
+pub use filesystem::{
+    cgroup1, cgroup2, devpts, mqueue, named, proc, sysfs, tmpfs, tmpfs_labelled, MAX_MOUNT_DATA_BYTES,
+};
 pub use mapped::{image_mapped, map_ids, overlay_mapped, IdMap, Mapped};
 pub use mask::{open_null, read_only_path, Masker};
-pub use overlay::{image_detached, overlay_detached, overlay_detached_anywhere};
+pub use overlay::{image_detached, image_labelled, overlay_detached, overlay_detached_anywhere};
 pub use overlay_classic::{image_classic_detached, overlay_classic, overlay_classic_detached};
 pub use plan::{OverlayPlan, MAX_LOWER_DIRS};
 pub use resolve::{resolve_beneath, resolve_exact, resolve_in_root};

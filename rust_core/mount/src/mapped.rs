@@ -88,21 +88,25 @@ pub fn overlay_mapped(plan: &OverlayPlan, ids: IdMap<'_>) -> Result<Mapped, Moun
     let mount = made_by(ids, upper_dir, || {
         let context = over(&lowers)?;
         let writable = [Directory::Open(upper_dir, &upper), Directory::Open(plan.work_dir(), &work)];
-        finish(&context, &writable, plan.is_volatile())?;
+        finish(&context, &writable, plan)?;
         context.mount(Attributes::default(), upper_dir)
     })?;
     let spent = lowers.into_iter().filter_map(Directory::into_mount).chain([parent, upper, work]).collect();
     Ok(Mapped { mount, spent })
 }
 
-/// As [`crate::image_detached`], with all layers shifted by `ids`.
+/// As [`crate::image_labelled`], with all layers shifted by `ids`.
 ///
 /// # Errors
-/// As in [`overlay_mapped`] and [`crate::image_detached`].
-pub fn image_mapped(lower_dirs: &[PathBuf], ids: IdMap<'_>) -> Result<OwnedFd, MountError> {
+/// As in [`overlay_mapped`] and [`crate::image_labelled`].
+pub fn image_mapped(lower_dirs: &[PathBuf], label: &str, ids: IdMap<'_>) -> Result<OwnedFd, MountError> {
     let first = crate::overlay::check_image(lower_dirs)?;
     let lowers = shifted(lower_dirs, ids)?;
-    made_by(ids, &first, || over(&lowers)?.mount(Attributes::default().read_only(), &first))
+    made_by(ids, &first, || {
+        let context = over(&lowers)?;
+        context.label(label)?;
+        context.mount(Attributes::default().read_only(), &first)
+    })
 }
 
 fn shifted<'path>(paths: &'path [PathBuf], ids: IdMap<'_>) -> Result<Vec<Directory<'path>>, MountError> {

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use rustix::fs::{fstat, fstatfs, major, minor, open, FileType, Mode, OFlags};
 
 use crate::resolve::find;
-use crate::{attach, bind_detached, set_attributes, tmpfs, want_of, Attributes, MountError, Want};
+use crate::{attach, bind_detached, set_attributes, tmpfs_labelled, want_of, Attributes, MountError, Want};
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -45,6 +45,7 @@ fn check_null(null: BorrowedFd<'_>, path: &Path) -> Result<(), MountError> {
 pub struct Masker {
     null: OwnedFd,
     empty: Option<OwnedFd>,
+    label: String,
 }
 
 impl Masker {
@@ -54,7 +55,14 @@ impl Masker {
     /// [`MountError::NotNullDevice`].
     pub fn new(null: OwnedFd) -> Result<Self, MountError> {
         check_null(null.as_fd(), Path::new("/dev/null"))?;
-        Ok(Self { null, empty: None })
+        Ok(Self { null, empty: None, label: String::new() })
+    }
+
+    /// The same masker; what covers directories has this SELinux label, unless it is empty.
+    #[must_use]
+    pub fn labelled(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.label);
+        self
     }
 
     /// `path` inside `root` reads as empty: a file is the null device, a directory an empty read-only tmpfs.
@@ -75,7 +83,10 @@ impl Masker {
                 let cover = match &self.empty {
                     // Attached once, it can be copied, which spares a file system of its own.
                     Some(first) => bind_detached(first.as_fd(), false)?,
-                    None => tmpfs("size=4k,nr_inodes=1,mode=755", Attributes::HARDENED.read_only())?,
+                    None => {
+                        let flags = Attributes::HARDENED.read_only();
+                        tmpfs_labelled("size=4k,nr_inodes=1,mode=755", flags, &self.label)?
+                    }
                 };
                 attach(cover.as_fd(), target.as_fd(), path)?;
                 self.empty.get_or_insert(cover);

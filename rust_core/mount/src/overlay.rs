@@ -26,7 +26,7 @@ const FEATURE: &str = "overlay_lowerdir_append";
 pub fn overlay_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
     let context = over(&by_path(plan.lower_dirs()))?;
     let writable = [Directory::Path(plan.upper_dir()), Directory::Path(plan.work_dir())];
-    finish(&context, &writable, plan.is_volatile())?;
+    finish(&context, &writable, plan)?;
     context.mount(Attributes::default(), plan.upper_dir())
 }
 
@@ -47,10 +47,22 @@ pub fn overlay_detached_anywhere(plan: &OverlayPlan) -> Result<OwnedFd, MountErr
 /// # Errors
 /// As in [`overlay_detached_anywhere`]; [`MountError::TooManyLayers`]; [`MountError::PlanInvalid`] for fewer than two.
 pub fn image_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
+    image_labelled(lower_dirs, "")
+}
+
+/// As [`image_detached`], with the label of [`OverlayPlan::labelled`].
+///
+/// # Errors
+/// As in [`image_detached`]; EINVAL for a label that the host's policy does not have, and on a host without SELinux.
+pub fn image_labelled(lower_dirs: &[PathBuf], label: &str) -> Result<OwnedFd, MountError> {
     let first = check_image(lower_dirs)?;
     match over(&by_path(lower_dirs)) {
-        Err(MountError::FeatureMissing { feature: FEATURE, .. }) => image_classic_detached(lower_dirs),
-        context => context?.mount(Attributes::default().read_only(), &first),
+        Err(MountError::FeatureMissing { feature: FEATURE, .. }) => image_classic_detached(lower_dirs, label),
+        context => {
+            let context = context?;
+            context.label(label)?;
+            context.mount(Attributes::default().read_only(), &first)
+        }
     }
 }
 
@@ -95,18 +107,18 @@ pub(crate) fn check_image(lower_dirs: &[PathBuf]) -> Result<PathBuf, MountError>
     Ok(first)
 }
 
-/// The overlay has a writable layer and its work directory.
+/// The overlay has a writable layer, its work directory, and the label of the plan.
 pub(crate) fn finish(
     context: &FsContext,
     [upper, work]: &[Directory<'_>; 2],
-    is_volatile: bool,
+    plan: &OverlayPlan,
 ) -> Result<(), MountError> {
     add_directory(context, "upperdir", upper)?;
     add_directory(context, "workdir", work)?;
-    if is_volatile {
+    if plan.is_volatile() {
         context.flag("volatile")?;
     }
-    Ok(())
+    context.label(plan.label())
 }
 
 /// An overlay being configured, with its lower directories and the options that every overlay of ours has.

@@ -32,7 +32,7 @@ const MAX_OPTION_BYTES: usize = 4095;
 pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, MountError> {
     let writable =
         Writable { upper: plan.upper_dir(), work: plan.work_dir(), is_volatile: plan.is_volatile() };
-    mount_over(plan.lower_dirs(), Some(writable), target)?;
+    mount_over(plan.lower_dirs(), Some(writable), plan.label(), target)?;
     open(target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| MountError::failed("open", target, errno))
 }
@@ -46,16 +46,16 @@ pub fn overlay_classic(plan: &OverlayPlan, target: &Path) -> Result<OwnedFd, Mou
 pub fn overlay_classic_detached(plan: &OverlayPlan) -> Result<OwnedFd, MountError> {
     let writable =
         Writable { upper: plan.upper_dir(), work: plan.work_dir(), is_volatile: plan.is_volatile() };
-    detached(plan.lower_dirs(), Some(writable), plan.upper_dir())
+    detached(plan.lower_dirs(), Some(writable), plan.label(), plan.upper_dir())
 }
 
-/// As [`crate::image_detached`], in the way of [`overlay_classic_detached`].
+/// As [`crate::image_labelled`], in the way of [`overlay_classic_detached`].
 ///
 /// # Errors
-/// As [`crate::image_detached`] and [`overlay_classic_detached`].
-pub fn image_classic_detached(lower_dirs: &[PathBuf]) -> Result<OwnedFd, MountError> {
+/// As [`crate::image_labelled`] and [`overlay_classic_detached`].
+pub fn image_classic_detached(lower_dirs: &[PathBuf], label: &str) -> Result<OwnedFd, MountError> {
     let first = check_image(lower_dirs)?;
-    detached(lower_dirs, None, &first)
+    detached(lower_dirs, None, label, &first)
 }
 
 /// Where an overlay is written to.
@@ -70,12 +70,13 @@ struct Writable<'plan> {
 fn detached(
     lower_dirs: &[PathBuf],
     writable: Option<Writable<'_>>,
+    label: &str,
     place: &Path,
 ) -> Result<OwnedFd, MountError> {
     let make = || {
         sys::private_mounts::enter().map_err(|errno| MountError::failed("unshare", place, errno))?;
         // The directories are opened in there: an overlay takes only what lies in its maker's mount namespace.
-        mount_over(lower_dirs, writable, place)?;
+        mount_over(lower_dirs, writable, label, place)?;
         bind_path_detached(place, false)
     };
     thread::scope(|scope| {
@@ -91,6 +92,7 @@ fn detached(
 fn mount_over(
     lower_dirs: &[PathBuf],
     writable: Option<Writable<'_>>,
+    label: &str,
     target: &Path,
 ) -> Result<(), MountError> {
     let lowers = lower_dirs.iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
@@ -115,6 +117,10 @@ fn mount_over(
     }
     if writable.is_some_and(|writable| writable.is_volatile) {
         options.push_str(",volatile");
+    }
+    if !label.is_empty() {
+        // In quotes, since a level has commas. Source: selinux_sb_eat_lsm_opts().
+        options.push_str(&format!(",context=\"{label}\""));
     }
     if options.len() > MAX_OPTION_BYTES {
         return Err(MountError::Failed {

@@ -33,6 +33,7 @@ pub struct OverlayPlan {
     upper_dir: PathBuf,
     work_dir: PathBuf,
     is_volatile: bool,
+    label: String,
 }
 
 impl OverlayPlan {
@@ -72,7 +73,7 @@ impl OverlayPlan {
                 rule: "the work directory is not the upper directory",
             });
         }
-        Ok(Self { lower_dirs, upper_dir, work_dir, is_volatile: false })
+        Ok(Self { lower_dirs, upper_dir, work_dir, is_volatile: false, label: String::new() })
     }
 
     /// The same plan, whose upper is never synced: unmounting costs no write-back, and after a crash, or a second
@@ -82,6 +83,16 @@ impl OverlayPlan {
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.is_volatile = true;
+        self
+    }
+
+    /// The same plan; all files show the SELinux label `label`, unless that is empty, and cannot be given another. What
+    /// the layers have counts only for who mounts the overlay.
+    ///
+    /// Source: Documentation/filesystems/overlayfs.rst, "Permission model".
+    #[must_use]
+    pub fn labelled(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.label);
         self
     }
 
@@ -107,6 +118,12 @@ impl OverlayPlan {
     #[must_use]
     pub fn is_volatile(&self) -> bool {
         self.is_volatile
+    }
+
+    /// The SELinux label of all files; empty for none.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
     }
 }
 

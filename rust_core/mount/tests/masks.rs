@@ -118,7 +118,7 @@ fn every_kernel_file_system_is_mounted_detached() {
     in_private_mounts(|| {
         let root = root();
         for (path, made) in [
-            ("/m/devpts", mount::devpts("mode=0620,ptmxmode=0666,gid=5", Attributes::default())),
+            ("/m/devpts", mount::devpts("mode=0620,ptmxmode=0666,gid=5", Attributes::default(), "")),
             ("/m/mqueue", mount::mqueue(Attributes::HARDENED)),
             ("/m/cgroup2", mount::cgroup2(Attributes::HARDENED.read_only())),
         ] {

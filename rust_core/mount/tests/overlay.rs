@@ -145,16 +145,19 @@ fn an_image_by_the_classic_interface_is_one_read_only_tree_that_nobody_sees() {
     in_private_mounts(|| {
         let layers = layers(500, LONG);
         let before = support::mounts();
-        let image = image_classic_detached(&layers.lowers).unwrap();
+        let image = image_classic_detached(&layers.lowers, "").unwrap();
         assert_eq!(support::mounts(), before);
         attach(image.as_fd(), directory(&layers.target).as_fd(), &layers.target).unwrap();
         assert_eq!(fs::read_to_string(layers.target.join("f1")).unwrap(), "1");
         assert_eq!(fs::read_to_string(layers.target.join("top")).unwrap(), "500");
         let refused = fs::write(layers.target.join("new"), "x").unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
-        assert!(matches!(image_classic_detached(&layers.lowers[..1]), Err(MountError::PlanInvalid { .. })));
+        assert!(matches!(
+            image_classic_detached(&layers.lowers[..1], ""),
+            Err(MountError::PlanInvalid { .. })
+        ));
         let absent = [layers.lowers[0].clone(), layers.upper.join("absent")];
-        assert_eq!(image_classic_detached(&absent).unwrap_err().errno(), libc::ENOENT);
+        assert_eq!(image_classic_detached(&absent, "").unwrap_err().errno(), libc::ENOENT);
     });
 }
 

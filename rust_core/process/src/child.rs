@@ -17,7 +17,7 @@ use crate::spec::{Namespace, Network, Rlimit, Spec};
 use crate::step::Step;
 use crate::terminal::Terminal;
 use crate::users::Identity;
-use crate::{apparmor, cgroups, cwd, identity, limits, namespaces, root, sysctl};
+use crate::{apparmor, cgroups, cwd, identity, limits, namespaces, root, selinux, sysctl};
 
 /// The mask of files that a container's program makes, unless it sets another.
 const UMASK: Mode = Mode::from_raw_mode(0o022);
@@ -114,6 +114,7 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
     let Given { spec, stdio, terminal_socket, network_namespace, joined, reporter } = given;
     // While the host's /proc is in sight.
     let profile = apparmor::Profile::open(&spec.apparmor_profile)?;
+    let label = selinux::Label::open(&spec.process_label)?;
     cgroups::join(&spec.cgroup, &outside.groups, spec.namespaces.cgroup, joined)?;
     failpoint::hit("process.root");
     let proc = kernel::make_proc()?;
@@ -125,8 +126,8 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
     let root = root::enter(prepared.root)?;
     let root = root.as_fd();
     kernel::attach_proc(root, &proc)?;
-    let null = dev::attach(root, prepared.dev, outside.shm)?;
-    kernel::attach_sys(root, &sys, &outside.groups.views, spec.is_privileged)?;
+    let null = dev::attach(root, prepared.dev, outside.shm, spec)?;
+    kernel::attach_sys(root, &sys, &outside.groups.views, spec)?;
     drop((sys, outside.groups));
     failpoint::hit("process.mounts");
     for mount in &prepared.mounts {
@@ -153,7 +154,7 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
         }
     }
     mask::make_read_only(root, &spec.read_only_paths)?;
-    mask::mask(root, &spec.masked_paths, null)?;
+    mask::mask(root, &spec.masked_paths, null, &spec.mount_label)?;
     if spec.is_root_read_only {
         let read_only = mount::Attributes::default().read_only();
         mount::set_attributes(root, read_only, None, false).at(Step::Mask, "/")?;
@@ -167,6 +168,7 @@ fn until_exec(given: Given<'_>, prepared: Prepared<'_>, outside: Outside) -> Out
         seccomp_filters: &spec.seccomp_filters,
         capabilities: prepared.capabilities,
         profile,
+        label,
     };
     program.make_ready(root, &identity, reporter)
 }
@@ -181,6 +183,7 @@ pub(crate) struct Program<'spec> {
     pub(crate) seccomp_filters: &'spec [Vec<u8>],
     pub(crate) capabilities: CapabilitySet,
     pub(crate) profile: Option<apparmor::Profile<'spec>>,
+    pub(crate) label: Option<selinux::Label<'spec>>,
 }
 
 impl Program<'_> {
@@ -206,6 +209,9 @@ impl Program<'_> {
         limits::set(self.rlimits, reporter)?;
         if let Some(profile) = &self.profile {
             profile.apply()?;
+        }
+        if let Some(label) = &self.label {
+            label.apply()?;
         }
         if self.no_new_privileges && !sys::weakened::lacks("no-new-privileges") {
             set_no_new_privs(true).at(Step::Identity, "no_new_privs")?;

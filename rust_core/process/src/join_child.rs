@@ -18,7 +18,7 @@ use crate::spawn::Stdio;
 use crate::spec::ExecSpec;
 use crate::step::Step;
 use crate::terminal::Terminal;
-use crate::{apparmor, cgroups, identity, limits};
+use crate::{apparmor, cgroups, identity, limits, selinux};
 
 /// The namespaces that are joined here; that of pids was joined by birth.
 const NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
@@ -62,8 +62,9 @@ fn until_exec(
     }
     die_with_parent(reporter)?;
     setsid().at(Step::Session, "")?;
-    // While the host's files are in sight: the profile, the groups, and the score that the supervisor has lowered for itself.
+    // While the host's files are in sight: the profile, the label, the groups, and the score that the supervisor has lowered for itself.
     let profile = apparmor::Profile::open(&spec.apparmor_profile)?;
+    let label = selinux::Label::open(&spec.process_label)?;
     cgroups::join_v1(container.cgroup)?;
     if let Some(ids) = container.ids {
         limits::raise(&spec.rlimits)?;
@@ -102,6 +103,7 @@ fn until_exec(
         seccomp_filters: &spec.seccomp_filters,
         capabilities,
         profile,
+        label,
     };
     program.make_ready(root, &identity, reporter)
 }

@@ -28,6 +28,7 @@ mod namespaces;
 mod paths;
 mod report;
 mod root;
+mod selinux;
 mod server_mounts;
 mod spawn;
 mod sysctl;

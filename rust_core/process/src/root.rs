@@ -18,12 +18,13 @@ pub(crate) enum Prepared {
     Classic(OverlayPlan),
 }
 
-/// The overlay of `root`, visible nowhere, with owners shifted by `ids`; and the mounts that it was made of, for whom see
+/// The overlay of `root`, whose files all have the SELinux label, visible nowhere, with owners shifted by `ids`; and the mounts that it was made of, for whom see
 /// [`mount::Mapped`].
-pub(crate) fn prepare(root: &Root, ids: Option<IdMap<'_>>) -> Outcome<(Prepared, Vec<OwnedFd>)> {
+pub(crate) fn prepare(root: &Root, label: &str, ids: Option<IdMap<'_>>) -> Outcome<(Prepared, Vec<OwnedFd>)> {
     let lower_dirs = root.lower_dirs.iter().map(PathBuf::from).collect();
     let plan = OverlayPlan::new(lower_dirs, PathBuf::from(&root.upper_dir), PathBuf::from(&root.work_dir))
-        .at(Step::Root, &root.upper_dir)?;
+        .at(Step::Root, &root.upper_dir)?
+        .labelled(label);
     if let Some(ids) = ids {
         let made = mount::overlay_mapped(&plan, ids).at(Step::Root, &root.upper_dir)?;
         return Ok((Prepared::Detached(made.mount), made.spent));

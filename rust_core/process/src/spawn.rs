@@ -77,11 +77,11 @@ pub fn spawn(
         return Err(StartFailure::rule(Step::Spec, "ids", "they need a user namespace"));
     }
     let host_devices = if spec.is_privileged { host_devices::list()? } else { Vec::new() };
-    let (root, spent) = root::prepare(&spec.root, map)?;
+    let (root, spent) = root::prepare(&spec.root, &spec.mount_label, map)?;
     let prepared = Prepared {
         root,
-        dev: dev::prepare(&host_devices, &spec.devices, map)?,
-        mounts: requested::prepare(&spec.mounts, map)?,
+        dev: dev::prepare(&host_devices, &spec.devices, &spec.mount_label, map)?,
+        mounts: requested::prepare(&spec.mounts, &spec.mount_label, map)?,
         capabilities: capabilities::parse(&spec.capabilities)?,
     };
     let group = cgroups::open_v2(&spec.cgroup)?;

@@ -67,6 +67,11 @@ pub struct Spec {
     pub ids: Option<Ids>,
     /// Name of an AppArmor profile that is loaded on the host; empty keeps the caller's.
     pub apparmor_profile: String,
+    /// The SELinux label of the process; empty leaves it to the host's policy.
+    pub process_label: String,
+    /// The SELinux label of all files on its root and on the file systems that are made for it; empty leaves it to the
+    /// host's policy.
+    pub mount_label: String,
 }
 
 /// User and group ids of a container that is in a user namespace: 0 to `count - 1` inside are `first_id` and those after
@@ -118,6 +123,8 @@ pub struct ExecSpec {
     pub terminal: Option<TerminalSize>,
     /// As [`Spec::apparmor_profile`].
     pub apparmor_profile: String,
+    /// As [`Spec::process_label`].
+    pub process_label: String,
 }
 
 /// Whose network namespace the process is in.

@@ -45,6 +45,7 @@ steps! {
     Cwd "cwd" "The working directory is made or entered.",
     Seccomp "seccomp" "A seccomp filter is installed.",
     AppArmor "apparmor" "The AppArmor profile is asked for.",
+    SeLinux "selinux" "The SELinux label is asked for.",
     Join "namespace" "A namespace of another container is joined.",
     Exec "exec" "The command is found and executed.",
 }

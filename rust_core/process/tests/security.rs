@@ -76,6 +76,21 @@ fn a_profile_that_the_kernel_does_not_have_is_a_failure() {
 }
 
 #[test]
+fn labels_of_selinux_where_there_is_none_are_a_failure_and_none_is_none() {
+    if fs::exists("/sys/fs/selinux/enforce").unwrap_or(false) {
+        return; // tests/e2e/selinux looks at what comes of them
+    }
+    let process = |spec: &mut process::spec::Spec| spec.process_label = "u:r:container_t:s0:c1,c2".to_owned();
+    let outcome = Container::new("true").with(process).run();
+    assert_eq!(outcome.failure("step"), "SeLinux");
+    let files =
+        |spec: &mut process::spec::Spec| spec.mount_label = "u:r:container_file_t:s0:c1,c2".to_owned();
+    let outcome = Container::new("true").with(files).run();
+    assert_eq!(outcome.failure("step"), "Root");
+    assert_eq!(Container::new("echo ok").run().output(), "ok");
+}
+
+#[test]
 fn z10_sysctls_of_the_container_are_set_and_the_hosts_are_out_of_reach() {
     let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).expect("a parameter");
     let before = (read("kernel/shm_rmid_forced"), read("kernel/core_pattern"), read("net/ipv4/ip_forward"));

@@ -6,15 +6,17 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
+from fluytd import failpoints
 from fluytd._core import cgroup, host, process
 from fluytd.bootstrap.base import Base
 from fluytd.bootstrap.images import ImageParts
 from fluytd.bootstrap.networks import NetworkParts, network_parts_of
 from fluytd.config import Config
+from fluytd.containers import selinux
 from fluytd.containers.archives import CoreCopies, CoreTrees
 from fluytd.containers.cdi_registry import CdiRegistry
 from fluytd.containers.copying import ContainerCopies
@@ -25,6 +27,7 @@ from fluytd.containers.meter import Meter
 from fluytd.containers.mount_sources import MountSources
 from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.scopes import Scopes
+from fluytd.containers.selinux import SelinuxHost
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import LogDriver, NetworkMode, UsersMode
 from fluytd.containers.supervisor import CoreRuntime
@@ -80,7 +83,9 @@ async def container_parts_of(
     """None is known yet (see `found_again`). When the engine stops, they stop only if the settings say so."""
     readers = started_log_readers(base.undo)
     cdi = CdiRegistry(tuple(map(Path, base.config.cdi_spec_dirs.split(","))))
-    runtime, host = await base.workers.run(_runtime, base, cdi)
+    runtime, facts = await base.workers.run(_runtime, base, cdi)
+    if facts.selinux is not None and facts.selinux.is_default:
+        await base.workers.run_transfer(_label_layers, base.config, facts.selinux)
     base.undo.push_async_callback(base.workers.run, runtime.close)
     service: ContainerService
     names = _name_sources(base.config)
@@ -91,7 +96,7 @@ async def container_parts_of(
         names.servers,
     )
     service = await base.workers.run(
-        _service, base, images, readers, volumes, runtime, host, networks.attachments, names, quotas
+        _service, base, images, readers, volumes, runtime, facts, networks.attachments, names, quotas
     )
     table = service.ctx.table
     quotas.projects.holders.append(lambda: [entry.container.project_id for entry in table])
@@ -123,7 +128,7 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         hostname=platform.node(),
         kernel_release=platform.release(),
         has_apparmor=probe.has_apparmor(),
-        has_selinux=probe.has_selinux(),
+        selinux=_selinux(config),
     )
     settings = StartSettings(
         config.cgroup_parent,
@@ -139,6 +144,37 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users, scopes=scopes
     )
     return runtime, facts
+
+
+def _selinux(config: Config) -> SelinuxHost | None:
+    """What of the host's SELinux containers get. Blocking (some files)."""
+    if config.selinux == "off" or not probe.has_selinux(config.selinux_filesystem_path / "enforce"):
+        return None
+    told, default = probe.selinux_labels(config.selinux_config_dir), SelinuxHost()
+    labels = SelinuxHost(
+        told.get("process", default.process), told.get("file", default.file), told.get("ro_file", default.layers)
+    )
+    unknown = [one for one in (labels.process, labels.file) if not _is_known(config, one)]
+    if unknown:
+        _log.warning("containers get no SELinux label unasked: the host's policy does not know %s", unknown[0])
+        return replace(labels, is_default=False)
+    if not _is_known(config, labels.layers):
+        labels = replace(labels, layers=selinux.shared_label(None, labels))
+    return labels
+
+
+def _is_known(config: Config, label: str) -> bool:
+    return probe.knows_selinux_label(config.selinux_filesystem_path, label)
+
+
+def _label_layers(config: Config, labels: SelinuxHost) -> None:
+    """Layers have the label by which containers may map programs from them, and so will those that are made in the same
+    folders. Raises IO_FAILED. Blocking: once, as long as looking at every file."""
+    for folder in ("layers", "repair"):
+        failpoints.hit("layer.label")
+        path = config.data_root / folder
+        path.mkdir(mode=0o700, exist_ok=True)
+        host.relabel(str(path), labels.layers, trusts_root=True)
 
 
 def _scopes(config: Config) -> Scopes:

@@ -13,7 +13,7 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.builds.model import USERS_FIELD
-from fluytd.containers import networking, user_ids
+from fluytd.containers import networking, selinux, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.process_ports import Ending, Process
@@ -25,6 +25,7 @@ from fluytd.containers.spec import (
     NamespacesSpec,
     NetworkMode,
     NetworkSpec,
+    Relabel,
     ResourcesSpec,
     RlimitSpec,
     SecuritySpec,
@@ -32,7 +33,7 @@ from fluytd.containers.spec import (
     UsersMode,
     UsersSpec,
 )
-from fluytd.errors import Cancelled, EngineError, SupervisorLost
+from fluytd.errors import Cancelled, ContainerNotFound, EngineError, SupervisorLost
 from fluytd.ids import ContainerId
 from fluytd.images.commit import Tree
 from fluytd.logs.follow import Follower
@@ -121,9 +122,12 @@ class Executor:
         # Held in memory alone: nothing on disk has these owners, and a daemon that comes after this one ends the step
         # before it gives anybody a range.
         ids = user_ids.of_step(container.spec, container.image, ctx.id_settings, ranges, USERS_FIELD)
+        # As a container's; a step shares nobody's namespaces.
+        labels = selinux.chosen(container.spec, _nobody, ctx.host.selinux, ctx.table.levels, ctx.random)
         ranges.hold(ids)
+        ctx.table.levels.hold(labels)
         try:
-            container = replace(container, ids=ids)
+            container = replace(container, ids=ids, selinux=labels)
             lowers = await ctx.workers.run(ctx.images.lower_dirs, container.image)
             paths = ctx.directories.paths(container, lowers)
             handle.check()
@@ -139,6 +143,7 @@ class Executor:
                 await asyncio.shield(ctx.workers.run(ctx.directories.drop, container.id))
             finally:
                 ranges.release(ids)
+                ctx.table.levels.release(labels)
             ctx.replenish()
 
     async def kill(self, room_id: str) -> None:
@@ -207,6 +212,10 @@ def _watch(process: Process, ended: asyncio.Event) -> None:
     loop.add_reader(fd, look)
 
 
+def _nobody(reference: str) -> Container:
+    raise ContainerNotFound(id=reference)
+
+
 def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container:
     """The record that a container of this command would have."""
     spec = ContainerSpec(
@@ -221,7 +230,8 @@ def _container(room_id: str, command: Command, now_unix_nanos: int) -> Container
         security=command.security,
         cdi_devices=command.cdi_devices,
         namespaces=NamespacesSpec(user=command.users),
-        binds=command.binds,
+        # The engine's own: caches, copies, secrets.
+        binds=tuple(replace(bind, relabel=Relabel.OWN) for bind in command.binds),
         tmpfs=command.tmpfs,
     )
     image = ImageFacts("of the stage", "", "", "", "", "", command.layer_ids, 0, max_id=command.max_id)

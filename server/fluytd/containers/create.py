@@ -5,7 +5,7 @@ import re
 from typing import Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model, mounts, namespaces, user_ids
+from fluytd.containers import checks, facts, model, mounts, namespaces, selinux, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
@@ -75,29 +75,19 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
 
 #: What may stand in a profile's name; the kernel reads it to the end of what is written. Source: apparmor.d(5).
 _PROFILE: Final = re.compile(r"[!-~]{1,255}")
-#: `key:value` as Docker takes it, or a whole label as SELinux writes it: user, role, type and level.
-_LABEL: Final = re.compile(
-    r"(?:user|role|type|level|filetype):[A-Za-z0-9_.:,-]{1,255}|nested|[A-Za-z0-9_-]{1,63}(?::[A-Za-z0-9_.,-]{1,63}){2,6}"
-)
 
 
 def check_modules(security: SecuritySpec, host: HostFacts) -> None:
     """Raises FIELD_INVALID for what is no profile or label; KERNEL_FEATURE_MISSING for one of a module that the host
-    does not have, and FIELD_NOT_BUILT for an SELinux label. To be without one can be asked of any host."""
-    profile, label = security.apparmor_profile, security.selinux_label
+    does not have. To be without one can be asked of any host. See also `selinux.check`."""
+    profile = security.apparmor_profile
     if profile not in {"", "unconfined"}:
         if not _PROFILE.fullmatch(profile):
             rule = "must be a name of 1 to 255 characters of ASCII without blanks"
             raise FieldInvalid(field="spec.security.apparmor_profile", rule=rule)
         if not host.has_apparmor:
             raise KernelFeatureMissing(feature="apparmor", kernel_release=host.kernel_release)
-    if label not in {"", "disable"}:
-        if not _LABEL.fullmatch(label):
-            rule = "must be disable, user:, role:, type: or level: and a name, or a whole label"
-            raise FieldInvalid(field="spec.security.selinux_label", rule=rule)
-        if host.has_selinux:
-            raise FieldNotBuilt(field="spec.security.selinux_label")
-        raise KernelFeatureMissing(feature="selinux", kernel_release=host.kernel_release)
+    selinux.check(security, host.selinux, host.kernel_release)
 
 
 async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool = True) -> Entry:
@@ -127,6 +117,7 @@ async def begin(ctx: Context, spec: ContainerSpec, name: str, *, is_stored: bool
         resolved=resolve(spec, image, container_id, namespaces.host_name(spec, ctx.host.hostname, find)),
         create_time_unix_nanos=ctx.clock.now_unix_nanos(),
         ids=user_ids.chosen(spec, image, others, ctx.id_settings, ctx.table.id_ranges),
+        selinux=selinux.chosen(spec, find, ctx.host.selinux, ctx.table.levels, ctx.random),
         project_id=ctx.quotas.take() if ctx.quotas is not None and spec.storage_size_bytes else 0,
     )
     entry = ctx.table.add(container)

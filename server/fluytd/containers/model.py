@@ -32,6 +32,7 @@ from fluytd.containers.spec import (
     ContainerSpec,
     HealthCheck,
     PortSpec,
+    Relabel,
     ResourcesSpec,
     RestartPolicy,
 )
@@ -110,6 +111,16 @@ class IdRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """SELinux labels of a container."""
+
+    #: Of its processes.
+    process: str
+    #: Of its files.
+    mount: str
+
+
+@dataclass(frozen=True, slots=True)
 class MountedVolume:
     """A volume that a container has, from its creation to its deletion."""
 
@@ -124,6 +135,7 @@ class MountedVolume:
     no_copy: bool = False
     #: Made without a name for a container: it may go with the last one that has it.
     is_anonymous: bool = False
+    relabel: Relabel = Relabel.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +216,8 @@ class Container:
     ids: IdRange | None = None
     #: The file system's project of its writable layer, from its creation to its deletion; 0 without a bound.
     project_id: int = 0
+    #: From its creation to its deletion; None: it has none of the engine's.
+    selinux: Labels | None = None
 
     @property
     def all_images(self) -> tuple[ImageFacts, ...]:

@@ -8,7 +8,7 @@ from fluytd.containers import model
 from fluytd.containers.checks import MAX_MOUNTS, check_path
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage, MountedVolume
-from fluytd.containers.spec import BindSpec, ContainerSpec, VolumesFrom, VolumeSpec
+from fluytd.containers.spec import BindSpec, ContainerSpec, Relabel, VolumesFrom, VolumeSpec
 from fluytd.errors import LimitExceeded
 
 
@@ -70,8 +70,11 @@ def _inherited(ctx: Context, source: VolumesFrom) -> tuple[list[MountedVolume], 
         # `rw` gives no more than the other container has.
         volumes = [replace(one, read_only=one.read_only or source.read_only) for one in volumes]
         binds = [replace(one, read_only=one.read_only or source.read_only) for one in binds]
-    # What an image has here is not copied into what another container may be working with.
-    return [replace(one, no_copy=True) for one in volumes], binds
+    # What an image has here is not copied into what another container may be working with, nor is it labelled anew.
+    return (
+        [replace(one, no_copy=True, relabel=Relabel.NONE) for one in volumes],
+        [replace(one, relabel=Relabel.NONE) for one in binds],
+    )
 
 
 async def provide(ctx: Context, container: Container) -> None:

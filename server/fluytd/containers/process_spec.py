@@ -132,6 +132,8 @@ class ContainerStart:
     seccomp_profile: str  # `default`, `unconfined` or a profile in JSON
     no_new_privileges: bool
     apparmor_profile: str  # one that is loaded on the host; empty for none
+    process_label: str  # of SELinux; empty for none, as the next
+    mount_label: str  # of its root and of the file systems that are made for it
     rlimits: list[Rlimit]
     masked_paths: list[str]
     read_only_paths: list[str]
@@ -174,6 +176,7 @@ class ExecStart:
     seccomp_profile: str
     no_new_privileges: bool
     apparmor_profile: str  # one that is loaded on the host; empty for none
+    process_label: str  # of SELinux; empty for none
     rlimits: list[Rlimit]
     oom_score_adj: int | None
     open_stdin: bool  # else it reads as empty

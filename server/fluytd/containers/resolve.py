@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fluytd.containers import namespaces
+from fluytd.containers import namespaces, selinux
 from fluytd.containers import process_spec as core
 from fluytd.containers.checks import swap_default
 from fluytd.containers.model import Container, ImageFacts, Resolved
+from fluytd.containers.selinux import SelinuxHost
 from fluytd.containers.signals import SIGTERM, parse_signal
 from fluytd.containers.spec import (
     BindSpec,
@@ -97,9 +98,10 @@ class HostFacts:
     memory_nodes: frozenset[int]
     hostname: str = ""
     kernel_release: str = ""
-    #: Whether the host has these security modules, switched on.
+    #: Whether the host has this security module, switched on.
     has_apparmor: bool = False
-    has_selinux: bool = False
+    #: None: the host has none, or the engine's settings want none.
+    selinux: SelinuxHost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +304,11 @@ def start_spec(
     container: Container, paths: StartPaths, settings: StartSettings, host: HostFacts, *, is_held: bool = False
 ) -> core.ContainerStart:
     """Everything the core needs to execute this container but for what its devices are on the host. Raises
-    FIELD_INVALID as `capabilities`."""
+    FIELD_INVALID as `capabilities`, KERNEL_FEATURE_MISSING as `selinux.applied`."""
     modes = namespaces.modes(container.spec)
     spec, resolved, security = container.spec, container.resolved, container.spec.security
     segment_bytes, segment_count = log_bounds(spec.log, settings)
+    labels = selinux.applied(container, host.selinux, host.kernel_release)
     masked = security.masked_paths
     read_only = security.read_only_paths
     return core.ContainerStart(
@@ -336,6 +339,8 @@ def start_spec(
         seccomp_profile=security.seccomp_profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
         apparmor_profile=apparmor_profile(security),
+        process_label="" if labels is None else labels.process,
+        mount_label="" if labels is None else labels.mount,
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in spec.rlimits],
         masked_paths=list(masked if masked is not None else () if security.privileged else MASKED_PATHS),
         read_only_paths=list(read_only if read_only is not None else () if security.privileged else READ_ONLY_PATHS),

@@ -228,6 +228,8 @@ class SecuritySpec:
     #: Empty: none was asked for.
     apparmor_profile: str = ""
     selinux_label: str = ""
+    #: `type:x` and the like; see `selinux`.
+    selinux_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,19 @@ class Propagation(StrEnum):
     RSLAVE = "rslave"
 
 
+class Relabel(StrEnum):
+    """Which SELinux label a mount's source is given at each start."""
+
+    #: None; of a volume that the engine keeps itself: OWN.
+    NONE = "none"
+    #: One that lets all containers use it.
+    SHARED = "shared"
+    #: The container's own.
+    PRIVATE = "private"
+    #: As SHARED, of what only containers and the engine write to: once labelled, it stays so.
+    OWN = "own"
+
+
 @dataclass(frozen=True, slots=True)
 class BindSpec:
     """A file or directory of the host to show in the container."""
@@ -313,6 +328,7 @@ class BindSpec:
     non_recursive: bool = False
     #: With `read_only`: what is mounted below too.
     recursive_read_only: bool = True
+    relabel: Relabel = Relabel.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +364,7 @@ class VolumeSpec:
     driver: str = ""
     driver_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    relabel: Relabel = Relabel.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Ending, ExecProcess, Look, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
+from fluytd.containers.relabelling import Relabelling
 from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.containers.scopes import Scopes
 from fluytd.containers.units import place_of
@@ -77,6 +78,7 @@ class CoreRuntime:
         self._settings = settings
         self._host_facts = host_facts
         self._devices = devices
+        self._relabelling = Relabelling(host.relabel, host_facts.selinux)
         #: Of containers whose control groups lie elsewhere than the engine's.
         self._parents: dict[str, str] = {}
         #: (parent, name) of those that run where an earlier daemon has put them.
@@ -141,6 +143,7 @@ class CoreRuntime:
             parent, name = self._scopes.place(container.id)
             spec = replace(spec, cgroup_parent=parent, cgroup_name=name)
         bind_sources.check(container.resolved.binds or container.spec.binds)
+        self._relabelling.before(container, paths, self._host_facts.kernel_release)
         if spec.journal_socket is not None and not Path(spec.journal_socket).is_socket():
             rule = f"journald needs the host's journal, and there is no socket {spec.journal_socket}"
             raise FieldInvalid(field="spec.log.driver", rule=rule)

@@ -8,6 +8,7 @@ from typing import Final
 
 from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Process
+from fluytd.containers.selinux import Levels
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse
 
@@ -153,6 +154,8 @@ class ContainerTable:
     def __init__(self, id_ranges: IdRanges | None = None) -> None:
         #: The ids that containers have.
         self.id_ranges = id_ranges or IdRanges(IdSettings())
+        #: The SELinux levels that they have.
+        self.levels = Levels()
         self._by_id: dict[str, Entry] = {}
         self._by_name: dict[str, str] = {}
         #: Entries by the images that they have, oldest first, and how many stand on each layer: neither changes
@@ -171,6 +174,7 @@ class ContainerTable:
         self._by_name[container.name] = container.id
         self._note_images(entry)
         self.id_ranges.hold(container.ids)
+        self.levels.hold(container.selinux)
         return entry
 
     def complete(self, entry: Entry, container: Container) -> None:
@@ -190,6 +194,7 @@ class ContainerTable:
         if self._by_id.pop(container.id, None) is not None:
             self._forget_images(container)
             self.id_ranges.release(container.ids)
+            self.levels.release(container.selinux)
         if self._by_name.get(container.name) == container.id:
             del self._by_name[container.name]
 

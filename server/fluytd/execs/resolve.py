@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fluytd.containers import process_spec as core
+from fluytd.containers import selinux
 from fluytd.containers.model import Container
 from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, apparmor_profile, capabilities
 from fluytd.errors import FieldInvalid
@@ -21,6 +22,7 @@ def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFac
     security = replace(security, add_capabilities=added, privileged=security.privileged or spec.privileged)
     profile = "unconfined" if spec.privileged else container.spec.security.seccomp_profile
     limits = container.spec.rlimits
+    labels = selinux.applied(container, host.selinux, host.kernel_release)
     return core.ExecStart(
         id=exec_id,
         args=list(spec.args),
@@ -32,6 +34,7 @@ def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFac
         seccomp_profile=profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
         apparmor_profile="" if spec.privileged else apparmor_profile(security),
+        process_label="" if labels is None else labels.process,
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in limits],
         oom_score_adj=container.spec.oom_score_adj,
         open_stdin=spec.open_stdin,

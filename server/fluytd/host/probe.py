@@ -89,6 +89,32 @@ def has_selinux(filesystem: Path = Path("/sys/fs/selinux/enforce")) -> bool:
     return filesystem.exists()
 
 
+def selinux_labels(config_dir: Path) -> dict[str, str]:
+    """What the policy that is configured says of containers: `process`, `file`, `ro_file` and others, or nothing.
+    Blocking (two files). Source: selinux_lxc_contexts_path(3), selinux_config(5)."""
+    policy = _assignments(config_dir / "config").get("SELINUXTYPE", "")
+    return _assignments(config_dir / policy / "contexts" / "lxc_contexts") if policy else {}
+
+
+def knows_selinux_label(filesystem: Path, label: str) -> bool:
+    """Whether the policy that is loaded has the label. Blocking. Source: security/selinux/selinuxfs.c, `context`."""
+    try:
+        with (filesystem / "context").open("r+b", buffering=0) as context:
+            context.write(label.encode() + b"\0")
+    except OSError:
+        return False
+    return True
+
+
+def _assignments(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+
+
 def online(kind: str, directory: Path = Path("/sys/devices/system")) -> frozenset[int]:
     """Numbers of the online `cpu`s or `node`s (of memory); only 0 where the host does not tell. Blocking (one file).
 

@@ -40,6 +40,7 @@ class VolumeUses:
             no_copy=wish.no_copy,
             # One that was made without a name and is asked for by the one it got is as good as named.
             is_anonymous=not wish.name,
+            relabel=wish.relabel,
         )
 
     def forget(self, taken: Sequence[MountedVolume]) -> None:

@@ -96,7 +96,12 @@ def collection_over(images: int, containers_per_image: int) -> ImageCollection:
         for number in range(containers_per_image):
             facts = SimpleNamespace(image_id=one.id, layer_ids=tuple(one.layer_sizes))
             container = SimpleNamespace(
-                ids=None, id=f"{one.id} {number}", name=f"{one.id}-{number}", all_images=(facts,), is_live=True
+                ids=None,
+                selinux=None,
+                id=f"{one.id} {number}",
+                name=f"{one.id}-{number}",
+                all_images=(facts,),
+                is_live=True,
             )
             containers.table.add(cast(Container, container))
     uses = ImageUses(cast(Database, _NoRecords()), SystemClock())

@@ -106,6 +106,8 @@ impl Scene {
             seccomp_profile: "default".to_owned(),
             no_new_privileges: false,
             apparmor_profile: String::new(),
+            process_label: String::new(),
+            mount_label: String::new(),
             rlimits: Vec::new(),
             masked_paths: owned(&["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"]),
             read_only_paths: owned(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]),

@@ -56,6 +56,7 @@ impl Written {
             self.image.as_file().as_fd(),
             &devices[..used],
             mount::Attributes::default(),
+            "",
         );
         Mounted(mounted.unwrap_or_else(|error| panic!("{error}")))
     }

@@ -68,6 +68,11 @@ impl Attributes {
         Some(Timestamps { last_access: time, last_modification: time })
     }
 
+    /// Without a label of SELinux, which is this host's to give: a layer's files have that of the store's folder.
+    fn kept_xattrs(&self) -> impl Iterator<Item = &Xattr> {
+        self.xattrs.iter().filter(|(name, _)| name != HOST_LABEL)
+    }
+
     /// Sets them on an open file that `owner` (user and group) made.
     pub fn set(&self, fd: BorrowedFd<'_>, maker: (u32, u32)) -> Result<(), Failure> {
         if (self.uid, self.gid) != maker {
@@ -75,7 +80,7 @@ impl Attributes {
             rustix::fs::fchown(fd, uid, gid).map_err(|e| Failure::Call("fchown", e))?;
         }
         rustix::fs::fchmod(fd, self.mode()).map_err(|e| Failure::Call("fchmod", e))?;
-        for (name, value) in &self.xattrs {
+        for (name, value) in self.kept_xattrs() {
             taken(fd, name, true, crate::xattr::set(fd, name, value))?;
         }
         if let Some(times) = self.times() {
@@ -93,7 +98,7 @@ impl Attributes {
         if !is_link {
             self.set_mode_at(parent, name).map_err(|e| Failure::Call("fchmodat", e))?;
         }
-        for (attribute, value) in &self.xattrs {
+        for (attribute, value) in self.kept_xattrs() {
             let result = crate::xattr::set_at(parent, name, attribute, value);
             taken(parent, attribute, false, result)?;
         }
@@ -117,7 +122,7 @@ impl Attributes {
 /// Whether the outcome of setting an extended attribute may stand; `fd` is on the file's file system.
 ///
 /// What the file system or the file's type cannot hold is left out, as containerd does: images made on other systems
-/// carry such attributes. So is a label that this host's SELinux does not know: containers get theirs from the mount.
+/// carry such attributes.
 /// Capabilities are no decoration: a program without them does not work, so they must hold.
 fn taken(
     fd: BorrowedFd<'_>,
@@ -130,7 +135,6 @@ fn taken(
         Err(Errno::NOTSUP) if name != b"security.capability" => Ok(()),
         // xattr(7): user attributes are for regular files and directories only.
         Err(Errno::PERM) if !can_hold_user && name.starts_with(b"user.") => Ok(()),
-        Err(_) if name == HOST_LABEL => Ok(()),
         // ext4 answers so too for a value that does not fit its block, however empty the disk is.
         Err(Errno::NOSPC) if has_space(fd) => Err(Failure::Xattr),
         Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOTSUP)) => {

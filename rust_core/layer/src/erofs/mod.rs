@@ -124,11 +124,26 @@ impl Store for ErofsStore {
     }
 }
 
-/// A detached mount of the layer whose folder is open.
+/// Where a kernel shows its SELinux, as far as it has any.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+
+/// A detached mount of the layer whose folder is open. On a host with SELinux its files all have the label that the
+/// image has on disk, as the files of a layer that is a directory have theirs on disk: programs are mapped into memory
+/// from a layer itself, whatever label the overlay over it shows.
 fn mount_layer(folder: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, LayerError> {
     let (index, data) = (open(folder, INDEX_NAME)?, open(folder, DATA_NAME)?);
     // Overlayfs looks at the flags of its own mount only; these are for whoever should get at this one.
     let attributes = ::mount::Attributes { no_suid: true, no_dev: true, ..::mount::Attributes::default() };
-    ::mount::erofs_detached(index.as_fd(), &[data.as_fd()], attributes)
+    let label = label_of(index.as_fd()).map_err(|errno| io("fgetxattr", INDEX_NAME.as_bytes(), errno))?;
+    ::mount::erofs_detached(index.as_fd(), &[data.as_fd()], attributes, &label)
         .map_err(|error| LayerError::Mount { path: path.to_path_buf(), error })
+}
+
+/// The SELinux label of an open file; empty without one, and where the kernel asks for none.
+fn label_of(file: BorrowedFd<'_>) -> Result<String, rustix::io::Errno> {
+    if !Path::new(SELINUX).exists() {
+        return Ok(String::new());
+    }
+    let label = crate::xattr::get(file, "security.selinux")?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&label).trim_end_matches('\0').to_owned())
 }

@@ -13,7 +13,8 @@ use crate::at::{At, Outcome};
 use crate::failure::StartFailure;
 use crate::host_devices::HostDevice;
 use crate::namespaces::SharedMemory;
-use crate::spec::DeviceNode;
+use crate::selinux;
+use crate::spec::{DeviceNode, Spec};
 use crate::step::Step;
 
 /// Name, major, minor of the nodes of an unprivileged container. Source: OCI runtime-spec, Default Devices.
@@ -41,23 +42,29 @@ pub(crate) struct Prepared {
     null: OwnedFd,
 }
 
-/// The nodes and links of /dev, with owners shifted by `ids`. Only outside any user namespace can nodes be made.
+/// The nodes and links of /dev, with the SELinux label and owners shifted by `ids`. Only outside any user namespace can nodes be made.
 pub(crate) fn prepare(
     host_devices: &[HostDevice],
     devices: &[DeviceNode],
+    label: &str,
     ids: Option<IdMap<'_>>,
 ) -> Outcome<Prepared> {
     // Modes are given exactly.
     let before = rustix::process::umask(Mode::empty());
-    let prepared = make(host_devices, devices, ids);
+    let prepared = make(host_devices, devices, label, ids);
     rustix::process::umask(before);
     prepared
 }
 
-fn make(host_devices: &[HostDevice], devices: &[DeviceNode], ids: Option<IdMap<'_>>) -> Outcome<Prepared> {
+fn make(
+    host_devices: &[HostDevice],
+    devices: &[DeviceNode],
+    label: &str,
+    ids: Option<IdMap<'_>>,
+) -> Outcome<Prepared> {
     let path = Path::new("/dev");
     let flags = Attributes { no_suid: true, ..Attributes::default() };
-    let dev = mount::tmpfs("mode=755,size=65536k", flags).at(Step::Mount, path)?;
+    let dev = mount::tmpfs_labelled("mode=755,size=65536k", flags, label).at(Step::Mount, path)?;
     for (name, major, minor) in NODES {
         node(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))?;
     }
@@ -80,22 +87,34 @@ fn make(host_devices: &[HostDevice], devices: &[DeviceNode], ids: Option<IdMap<'
 
 /// What was prepared is /dev, complete. The answer is a handle on its null device, which stays that device whatever is
 /// mounted over it later (CVE-2025-31133); whoever uses it checks that it is one.
-pub(crate) fn attach(root: BorrowedFd<'_>, prepared: Prepared, shm: SharedMemory) -> Outcome<OwnedFd> {
+pub(crate) fn attach(
+    root: BorrowedFd<'_>,
+    prepared: Prepared,
+    shm: SharedMemory,
+    spec: &Spec,
+) -> Outcome<OwnedFd> {
     let path = Path::new("/dev");
     let Prepared { dev, null } = prepared;
     let target = mount::resolve_exact(root, path, Want::Directory, true).at(Step::Mount, path)?;
     mount::attach(dev.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
 
+    let label = spec.mount_label.as_str();
     let quiet = Attributes { no_dev: false, ..Attributes::HARDENED };
-    below(&dev, "pts", || mount::devpts(TERMINALS, quiet))?;
+    below(&dev, "pts", || mount::devpts(TERMINALS, quiet, label))?;
     match shm {
         SharedMemory::New(size) => {
-            below(&dev, "shm", || mount::tmpfs(&format!("mode=1777,size={size}"), Attributes::HARDENED))?;
+            let data = format!("mode=1777,size={size}");
+            below(&dev, "shm", || mount::tmpfs_labelled(&data, Attributes::HARDENED, label))?;
         }
         SharedMemory::Of(mount) => below(&dev, "shm", || Ok(mount))?,
         SharedMemory::None => {}
     }
-    below(&dev, "mqueue", || mount::mqueue(Attributes::HARDENED))?;
+    let queues = mount::mqueue(Attributes::HARDENED).at(Step::Mount, "mqueue")?;
+    // In a user namespace of its own its file system keeps no labels. Source: selinux_set_mnt_opts().
+    if spec.ids.is_none() {
+        selinux::label_queues(queues.as_fd(), label)?;
+    }
+    below(&dev, "mqueue", || Ok(queues))?;
     Ok(null)
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{mkdirat, openat, symlinkat, Mode, OFlags};
 
 use crate::at::{At, Outcome};
 use crate::cgroups::View;
+use crate::spec::Spec;
 use crate::step::Step;
 
 const CGROUP: &str = "/sys/fs/cgroup";
@@ -37,15 +38,10 @@ pub(crate) fn attach_proc(root: BorrowedFd<'_>, proc: &OwnedFd) -> Outcome<()> {
     attach(root, proc, Path::new("/proc"))
 }
 
-/// What [`make_sys`] made is /sys, with the container's own groups in fs/cgroup; read-only unless told.
-pub(crate) fn attach_sys(
-    root: BorrowedFd<'_>,
-    sys: &OwnedFd,
-    groups: &[View],
-    is_writable: bool,
-) -> Outcome<()> {
+/// What [`make_sys`] made is /sys, with the container's own groups in fs/cgroup; read-only unless it is privileged.
+pub(crate) fn attach_sys(root: BorrowedFd<'_>, sys: &OwnedFd, groups: &[View], spec: &Spec) -> Outcome<()> {
     attach(root, sys, Path::new("/sys"))?;
-    mount_groups(sys, groups, sys_flags(is_writable))
+    mount_groups(sys, groups, sys_flags(spec.is_privileged), &spec.mount_label)
 }
 
 fn attach(root: BorrowedFd<'_>, mount: &OwnedFd, path: &Path) -> Outcome<()> {
@@ -53,7 +49,7 @@ fn attach(root: BorrowedFd<'_>, mount: &OwnedFd, path: &Path) -> Outcome<()> {
     mount::attach(mount.as_fd(), target.as_fd(), path).at(Step::Mount, path)
 }
 
-fn mount_groups(sys: &OwnedFd, groups: &[View], flags: Attributes) -> Outcome<()> {
+fn mount_groups(sys: &OwnedFd, groups: &[View], flags: Attributes, label: &str) -> Outcome<()> {
     let path = Path::new(CGROUP);
     let Some(first) = groups.first() else { return Ok(()) };
     let target = openat(sys, "fs/cgroup", PLACE, Mode::empty()).at(Step::Mount, path)?;
@@ -61,7 +57,7 @@ fn mount_groups(sys: &OwnedFd, groups: &[View], flags: Attributes) -> Outcome<()
         mount::set_attributes(first.mount.as_fd(), flags, None, false).at(Step::Mount, path)?;
         return mount::attach(first.mount.as_fd(), target.as_fd(), path).at(Step::Mount, path);
     }
-    let list = mount::tmpfs("mode=755", Attributes::HARDENED).at(Step::Mount, path)?;
+    let list = mount::tmpfs_labelled("mode=755", Attributes::HARDENED, label).at(Step::Mount, path)?;
     mount::attach(list.as_fd(), target.as_fd(), path).at(Step::Mount, path)?;
     for group in groups {
         let name = group.name.as_str();

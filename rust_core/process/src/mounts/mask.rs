@@ -10,8 +10,8 @@ use crate::step::Step;
 
 /// Each path that exists reads as empty: `null`, the null device, covers a file, an empty read-only file system a
 /// directory.
-pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], null: OwnedFd) -> Outcome<()> {
-    let mut masker = Masker::new(null).at(Step::Mask, "/dev/null")?;
+pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[String], null: OwnedFd, label: &str) -> Outcome<()> {
+    let mut masker = Masker::new(null).at(Step::Mask, "/dev/null")?.labelled(label);
     if sys::weakened::lacks("masks") {
         return Ok(());
     }

@@ -16,17 +16,18 @@ pub(crate) struct Prepared<'spec> {
     spec: &'spec Mount,
 }
 
-/// Every mount of the spec, detached, with its flags, owners shifted by `ids`; host paths are looked at here and never
+/// Every mount of the spec, detached, with its flags, the SELinux label on what is made here, and owners shifted by `ids`; host paths are looked at here and never
 /// again.
 pub(crate) fn prepare<'spec>(
     mounts: &'spec [Mount],
+    label: &str,
     ids: Option<IdMap<'_>>,
 ) -> Outcome<Vec<Prepared<'spec>>> {
     let mapped = |spec| {
         if let Some(mount) = ids.map(|ids| device(spec, ids)).transpose()?.flatten() {
             return Ok(Prepared { mount, spec });
         }
-        let mount = make(spec, ids)?;
+        let mount = make(spec, label, ids)?;
         if let Some(ids) = ids.filter(|_| spec.kind != MountKind::Image) {
             let subject = if spec.source.is_empty() { &spec.destination } else { &spec.source };
             mount::map_ids(mount.as_fd(), ids, spec.is_recursive, Path::new(subject))
@@ -67,7 +68,7 @@ fn device(spec: &Mount, ids: IdMap<'_>) -> Outcome<Option<OwnedFd>> {
     Ok(Some(node))
 }
 
-fn make(spec: &Mount, ids: Option<IdMap<'_>>) -> Outcome<OwnedFd> {
+fn make(spec: &Mount, label: &str, ids: Option<IdMap<'_>>) -> Outcome<OwnedFd> {
     let attributes = Attributes {
         read_only: spec.is_read_only,
         no_suid: spec.no_suid,
@@ -76,12 +77,14 @@ fn make(spec: &Mount, ids: Option<IdMap<'_>>) -> Outcome<OwnedFd> {
     };
     match spec.kind {
         MountKind::Bind => bind(spec, attributes),
-        MountKind::Tmpfs => mount::tmpfs(&spec.data, attributes).at(Step::Mount, &spec.destination),
+        MountKind::Tmpfs => {
+            mount::tmpfs_labelled(&spec.data, attributes, label).at(Step::Mount, &spec.destination)
+        }
         MountKind::Image => {
             let lower_dirs: Vec<PathBuf> = spec.lower_dirs.iter().map(PathBuf::from).collect();
             let image = match ids {
-                Some(ids) => mount::image_mapped(&lower_dirs, ids),
-                None => mount::image_detached(&lower_dirs),
+                Some(ids) => mount::image_mapped(&lower_dirs, label, ids),
+                None => mount::image_labelled(&lower_dirs, label),
             };
             let image = image.at(Step::BindSource, &spec.destination)?;
             part_of(spec, image, attributes.read_only())

@@ -112,6 +112,8 @@ impl Container {
             capabilities: process::capabilities::default_names().into_iter().map(str::to_owned).collect(),
             no_new_privileges: false,
             apparmor_profile: String::new(),
+            process_label: String::new(),
+            mount_label: String::new(),
             seccomp_filters: Vec::new(),
             rlimits: Vec::new(),
             masked_paths: strings(&[

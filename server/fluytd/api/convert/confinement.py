@@ -108,6 +108,7 @@ def from_security(message: security_pb2.SecuritySpec) -> SecuritySpec:
         read_only_paths=tuple(message.read_only_paths.paths) if message.HasField("read_only_paths") else None,
         apparmor_profile=message.apparmor_profile,
         selinux_label=message.selinux_label,
+        selinux_options=tuple(message.selinux_options),
     )
 
 
@@ -124,6 +125,7 @@ def to_security(security: SecuritySpec) -> security_pb2.SecuritySpec:
         no_new_privileges=security.no_new_privileges,
         apparmor_profile=security.apparmor_profile,
         selinux_label=security.selinux_label,
+        selinux_options=security.selinux_options,
     )
     profile = security.seccomp_profile
     if profile in ("default", "unconfined"):

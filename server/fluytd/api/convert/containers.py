@@ -82,6 +82,9 @@ def to_container(container: Container, *, is_brief: bool = False, volumes_dir: s
         message.mounts.extend(to_mount_points(container, volumes_dir))
     if container.ids is not None:
         message.host_ids.first_id, message.host_ids.count = container.ids.first_id, container.ids.count
+    if container.selinux is not None:
+        labels = container.selinux
+        message.selinux_labels.process, message.selinux_labels.mount = labels.process, labels.mount
     if container.exit is not None and container.exit.signal is not None:
         message.signal = container.exit.signal
     elif container.exit is not None and container.exit.exit_code is not None:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fluyt.v1.types import container_spec_pb2, mount_pb2
+from fluytd.api.convert.values import choice
 from fluytd.containers.model import Container
 from fluytd.containers.spec import (
     BindSpec,
     ContainerSpec,
     ImageMountSpec,
     Propagation,
+    Relabel,
     TmpfsSpec,
     VolumesFrom,
     VolumeSpec,
@@ -23,7 +25,12 @@ _PROPAGATIONS: Final[dict[Any, Propagation]] = {
     _BIND.PROPAGATION_UNSPECIFIED: Propagation.RPRIVATE,
     **{getattr(_BIND, f"PROPAGATION_{one.name}"): one for one in Propagation},
 }
-
+_RELABELS: Final[dict[Any, Relabel]] = {
+    mount_pb2.RELABEL_UNSPECIFIED: Relabel.NONE,
+    mount_pb2.RELABEL_SHARED: Relabel.SHARED,
+    mount_pb2.RELABEL_PRIVATE: Relabel.PRIVATE,
+}
+_RELABEL_VALUES: Final = {one: value for value, one in _RELABELS.items()}
 
 #: Fields of a tmpfs that have one name in the message and in the spec.
 TMPFS_FIELDS: Final = ("size_bytes", "mode", "exec", "suid", "dev", "uid", "gid", "max_inodes")
@@ -53,7 +60,7 @@ def from_mounts(messages: Iterable[mount_pb2.Mount]) -> Mounts:
             case "tmpfs":
                 tmpfs.append(_tmpfs(mount))
             case "volume":
-                volumes.append(_volume(mount))
+                volumes.append(_volume(mount, path))
             case "image":
                 if not mount.image.image:
                     raise FieldInvalid(field=f"{path}.image.image", rule="must be given")
@@ -77,6 +84,7 @@ def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
         propagation=_PROPAGATIONS[bind.propagation],
         non_recursive=bind.non_recursive,
         recursive_read_only=bind.recursive_read_only if bind.HasField("recursive_read_only") else True,
+        relabel=choice(_RELABELS, bind.relabel, f"{path}.bind.relabel"),
     )
 
 
@@ -96,7 +104,7 @@ def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
     )
 
 
-def _volume(mount: mount_pb2.Mount) -> VolumeSpec:
+def _volume(mount: mount_pb2.Mount, path: str) -> VolumeSpec:
     wanted = mount.volume
     return VolumeSpec(
         target=cleaned_target(mount.target),
@@ -107,6 +115,7 @@ def _volume(mount: mount_pb2.Mount) -> VolumeSpec:
         driver=wanted.driver,
         driver_options=dict(wanted.driver_options),
         labels=dict(wanted.labels),
+        relabel=choice(_RELABELS, wanted.relabel, f"{path}.volume.relabel"),
     )
 
 
@@ -131,6 +140,7 @@ def add_mounts(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -
         mount.bind.non_recursive = bind.non_recursive
         if bind.propagation is not Propagation.RPRIVATE:
             mount.bind.propagation = getattr(_BIND, f"PROPAGATION_{bind.propagation.name}")
+        mount.bind.relabel = _RELABEL_VALUES[bind.relabel]
         if not bind.recursive_read_only:
             mount.bind.recursive_read_only = False
     for tmpfs in spec.tmpfs:
@@ -147,6 +157,7 @@ def add_mounts(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -
                 driver=volume.driver,
                 driver_options=volume.driver_options,
                 labels=volume.labels,
+                relabel=_RELABEL_VALUES[volume.relabel],
             )
         )
     for image in spec.image_mounts:

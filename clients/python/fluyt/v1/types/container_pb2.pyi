@@ -116,6 +116,7 @@ class Container(_message.Message):
     IMAGE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MOUNTS_FIELD_NUMBER: _builtins.int
     HOST_IDS_FIELD_NUMBER: _builtins.int
+    SELINUX_LABELS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """OUTPUT_ONLY. 64 hexadecimal digits."""
     name: _builtins.str
@@ -214,6 +215,10 @@ class Container(_message.Message):
         host's own.
         """
 
+    @_builtins.property
+    def selinux_labels(self) -> Global___SelinuxLabels:
+        """OUTPUT_ONLY. Its SELinux labels, from its creation to its deletion; absent if it has none of the engine's."""
+
     def __init__(
         self,
         *,
@@ -250,10 +255,11 @@ class Container(_message.Message):
         image_size_bytes: _builtins.int = ...,
         mounts: _abc.Iterable[_mount_pb2.MountPoint] | None = ...,
         host_ids: Global___IdRange | None = ...,
+        selinux_labels: Global___SelinuxLabels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "platform", b"platform", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "writable_size_bytes", b"writable_size_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "platform", b"platform", "selinux_labels", b"selinux_labels", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "writable_size_bytes", b"writable_size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "mounts", b"mounts", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes", "clamps", b"clamps", "create_time", b"create_time", "exit", b"exit", "exit_code", b"exit_code", "exit_time", b"exit_time", "failure", b"failure", "health", b"health", "host_ids", b"host_ids", "host_pid", b"host_pid", "id", b"id", "image_digest", b"image_digest", "image_id", b"image_id", "image_size_bytes", b"image_size_bytes", "message", b"message", "mounts", b"mounts", "name", b"name", "networks", b"networks", "oom_killed", b"oom_killed", "platform", b"platform", "published_ports", b"published_ports", "reason", b"reason", "resolved_args", b"resolved_args", "resolved_env", b"resolved_env", "resolved_user", b"resolved_user", "resolved_working_dir", b"resolved_working_dir", "restart_count", b"restart_count", "selinux_labels", b"selinux_labels", "signal", b"signal", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version", "volumes", b"volumes", "writable_size_bytes", b"writable_size_bytes", "writable_size_is_estimate", b"writable_size_is_estimate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__writable_size_bytes: _TypeAlias = _typing.Literal["writable_size_bytes"]  # noqa: Y015
     _WhichOneofArgType__writable_size_bytes: _TypeAlias = _typing.Literal["_writable_size_bytes", b"_writable_size_bytes"]  # noqa: Y015
@@ -265,6 +271,32 @@ class Container(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_exit) -> _WhichOneofReturnType_exit | None: ...
 
 Global___Container: _TypeAlias = Container  # noqa: Y015
+
+@_typing.final
+class SelinuxLabels(_message.Message):
+    """The SELinux labels of a container."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: _builtins.int
+    MOUNT_FIELD_NUMBER: _builtins.int
+    process: _builtins.str
+    """OUTPUT_ONLY. Of its processes."""
+    mount: _builtins.str
+    """OUTPUT_ONLY. Of its files."""
+    def __init__(
+        self,
+        *,
+        process: _builtins.str = ...,
+        mount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mount", b"mount", "process", b"process"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelinuxLabels: _TypeAlias = SelinuxLabels  # noqa: Y015
 
 @_typing.final
 class IdRange(_message.Message):

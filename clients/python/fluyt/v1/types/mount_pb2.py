@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66luyt/v1/types/mount.proto\x12\x0e\x66luyt.v1.types\"\xe8\x01\n\x05Mount\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tread_only\x18\x02 \x01(\x08\x12)\n\x04\x62ind\x18\x03 \x01(\x0b\x32\x19.fluyt.v1.types.BindMountH\x00\x12-\n\x06volume\x18\x04 \x01(\x0b\x32\x1b.fluyt.v1.types.VolumeMountH\x00\x12+\n\x05tmpfs\x18\x05 \x01(\x0b\x32\x1a.fluyt.v1.types.TmpfsMountH\x00\x12+\n\x05image\x18\x06 \x01(\x0b\x32\x1a.fluyt.v1.types.ImageMountH\x00\x42\x08\n\x06source\"\x91\x03\n\tBindMount\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\rcreate_source\x18\x02 \x01(\x08\x12:\n\x0bpropagation\x18\x03 \x01(\x0e\x32%.fluyt.v1.types.BindMount.Propagation\x12\x15\n\rnon_recursive\x18\x04 \x01(\x08\x12 \n\x13recursive_read_only\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08no_idmap\x18\x06 \x01(\x08\"\xbd\x01\n\x0bPropagation\x12\x1b\n\x17PROPAGATION_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPAGATION_PRIVATE\x10\x01\x12\x18\n\x14PROPAGATION_RPRIVATE\x10\x02\x12\x16\n\x12PROPAGATION_SHARED\x10\x03\x12\x17\n\x13PROPAGATION_RSHARED\x10\x04\x12\x15\n\x11PROPAGATION_SLAVE\x10\x05\x12\x16\n\x12PROPAGATION_RSLAVE\x10\x06\x42\x16\n\x14_recursive_read_only\"\xb6\x02\n\x0bVolumeMount\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x10\n\x08sub_path\x18\x02 \x01(\t\x12\x0f\n\x07no_copy\x18\x03 \x01(\x08\x12\x0e\n\x06\x64river\x18\x04 \x01(\t\x12\x46\n\x0e\x64river_options\x18\x05 \x03(\x0b\x32..fluyt.v1.types.VolumeMount.DriverOptionsEntry\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.fluyt.v1.types.VolumeMount.LabelsEntry\x1a\x34\n\x12\x44riverOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x93\x01\n\nTmpfsMount\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x11\n\x04mode\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65xec\x18\x03 \x01(\x08\x12\x0c\n\x04suid\x18\x04 \x01(\x08\x12\x0b\n\x03\x64\x65v\x18\x05 \x01(\x08\x12\x0b\n\x03uid\x18\x06 \x01(\r\x12\x0b\n\x03gid\x18\x07 \x01(\r\x12\x12\n\nmax_inodes\x18\x08 \x01(\x03\x42\x07\n\x05_mode\"-\n\nImageMount\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08sub_path\x18\x02 \x01(\t\"\xa7\x01\n\nMountPoint\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x64river\x18\x05 \x01(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12:\n\x0bpropagation\x18\x07 \x01(\x0e\x32%.fluyt.v1.types.BindMount.Propagationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66luyt/v1/types/mount.proto\x12\x0e\x66luyt.v1.types\"\xe8\x01\n\x05Mount\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tread_only\x18\x02 \x01(\x08\x12)\n\x04\x62ind\x18\x03 \x01(\x0b\x32\x19.fluyt.v1.types.BindMountH\x00\x12-\n\x06volume\x18\x04 \x01(\x0b\x32\x1b.fluyt.v1.types.VolumeMountH\x00\x12+\n\x05tmpfs\x18\x05 \x01(\x0b\x32\x1a.fluyt.v1.types.TmpfsMountH\x00\x12+\n\x05image\x18\x06 \x01(\x0b\x32\x1a.fluyt.v1.types.ImageMountH\x00\x42\x08\n\x06source\"\xbb\x03\n\tBindMount\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\rcreate_source\x18\x02 \x01(\x08\x12:\n\x0bpropagation\x18\x03 \x01(\x0e\x32%.fluyt.v1.types.BindMount.Propagation\x12\x15\n\rnon_recursive\x18\x04 \x01(\x08\x12 \n\x13recursive_read_only\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08no_idmap\x18\x06 \x01(\x08\x12(\n\x07relabel\x18\x07 \x01(\x0e\x32\x17.fluyt.v1.types.Relabel\"\xbd\x01\n\x0bPropagation\x12\x1b\n\x17PROPAGATION_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPAGATION_PRIVATE\x10\x01\x12\x18\n\x14PROPAGATION_RPRIVATE\x10\x02\x12\x16\n\x12PROPAGATION_SHARED\x10\x03\x12\x17\n\x13PROPAGATION_RSHARED\x10\x04\x12\x15\n\x11PROPAGATION_SLAVE\x10\x05\x12\x16\n\x12PROPAGATION_RSLAVE\x10\x06\x42\x16\n\x14_recursive_read_only\"\xe0\x02\n\x0bVolumeMount\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x10\n\x08sub_path\x18\x02 \x01(\t\x12\x0f\n\x07no_copy\x18\x03 \x01(\x08\x12\x0e\n\x06\x64river\x18\x04 \x01(\t\x12\x46\n\x0e\x64river_options\x18\x05 \x03(\x0b\x32..fluyt.v1.types.VolumeMount.DriverOptionsEntry\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.fluyt.v1.types.VolumeMount.LabelsEntry\x12(\n\x07relabel\x18\x07 \x01(\x0e\x32\x17.fluyt.v1.types.Relabel\x1a\x34\n\x12\x44riverOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x93\x01\n\nTmpfsMount\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x11\n\x04mode\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65xec\x18\x03 \x01(\x08\x12\x0c\n\x04suid\x18\x04 \x01(\x08\x12\x0b\n\x03\x64\x65v\x18\x05 \x01(\x08\x12\x0b\n\x03uid\x18\x06 \x01(\r\x12\x0b\n\x03gid\x18\x07 \x01(\r\x12\x12\n\nmax_inodes\x18\x08 \x01(\x03\x42\x07\n\x05_mode\"-\n\nImageMount\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08sub_path\x18\x02 \x01(\t\"\xa7\x01\n\nMountPoint\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x64river\x18\x05 \x01(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12:\n\x0bpropagation\x18\x07 \x01(\x0e\x32%.fluyt.v1.types.BindMount.Propagation*K\n\x07Relabel\x12\x17\n\x13RELABEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eRELABEL_SHARED\x10\x01\x12\x13\n\x0fRELABEL_PRIVATE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOLUMEMOUNT_DRIVEROPTIONSENTRY']._serialized_options = b'8\001'
   _globals['_VOLUMEMOUNT_LABELSENTRY']._loaded_options = None
   _globals['_VOLUMEMOUNT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_RELABEL']._serialized_start=1449
+  _globals['_RELABEL']._serialized_end=1524
   _globals['_MOUNT']._serialized_start=47
   _globals['_MOUNT']._serialized_end=279
   _globals['_BINDMOUNT']._serialized_start=282
-  _globals['_BINDMOUNT']._serialized_end=683
-  _globals['_BINDMOUNT_PROPAGATION']._serialized_start=470
-  _globals['_BINDMOUNT_PROPAGATION']._serialized_end=659
-  _globals['_VOLUMEMOUNT']._serialized_start=686
-  _globals['_VOLUMEMOUNT']._serialized_end=996
-  _globals['_VOLUMEMOUNT_DRIVEROPTIONSENTRY']._serialized_start=897
-  _globals['_VOLUMEMOUNT_DRIVEROPTIONSENTRY']._serialized_end=949
-  _globals['_VOLUMEMOUNT_LABELSENTRY']._serialized_start=951
-  _globals['_VOLUMEMOUNT_LABELSENTRY']._serialized_end=996
-  _globals['_TMPFSMOUNT']._serialized_start=999
-  _globals['_TMPFSMOUNT']._serialized_end=1146
-  _globals['_IMAGEMOUNT']._serialized_start=1148
-  _globals['_IMAGEMOUNT']._serialized_end=1193
-  _globals['_MOUNTPOINT']._serialized_start=1196
-  _globals['_MOUNTPOINT']._serialized_end=1363
+  _globals['_BINDMOUNT']._serialized_end=725
+  _globals['_BINDMOUNT_PROPAGATION']._serialized_start=512
+  _globals['_BINDMOUNT_PROPAGATION']._serialized_end=701
+  _globals['_VOLUMEMOUNT']._serialized_start=728
+  _globals['_VOLUMEMOUNT']._serialized_end=1080
+  _globals['_VOLUMEMOUNT_DRIVEROPTIONSENTRY']._serialized_start=981
+  _globals['_VOLUMEMOUNT_DRIVEROPTIONSENTRY']._serialized_end=1033
+  _globals['_VOLUMEMOUNT_LABELSENTRY']._serialized_start=1035
+  _globals['_VOLUMEMOUNT_LABELSENTRY']._serialized_end=1080
+  _globals['_TMPFSMOUNT']._serialized_start=1083
+  _globals['_TMPFSMOUNT']._serialized_end=1230
+  _globals['_IMAGEMOUNT']._serialized_start=1232
+  _globals['_IMAGEMOUNT']._serialized_end=1277
+  _globals['_MOUNTPOINT']._serialized_start=1280
+  _globals['_MOUNTPOINT']._serialized_end=1447
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Relabel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RelabelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Relabel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RELABEL_UNSPECIFIED: _Relabel.ValueType  # 0
+    """None. Of a volume that the engine keeps itself: as RELABEL_SHARED."""
+    RELABEL_SHARED: _Relabel.ValueType  # 1
+    """One that lets all containers use it."""
+    RELABEL_PRIVATE: _Relabel.ValueType  # 2
+    """That of the container's files, which lets it alone use it."""
+
+class Relabel(_Relabel, metaclass=_RelabelEnumTypeWrapper):
+    """Which SELinux label a mount's source is given, with all that is in it, at each start. Without SELinux: nothing happens."""
+
+RELABEL_UNSPECIFIED: Relabel.ValueType  # 0
+"""None. Of a volume that the engine keeps itself: as RELABEL_SHARED."""
+RELABEL_SHARED: Relabel.ValueType  # 1
+"""One that lets all containers use it."""
+RELABEL_PRIVATE: Relabel.ValueType  # 2
+"""That of the container's files, which lets it alone use it."""
+Global___Relabel: _TypeAlias = Relabel  # noqa: Y015
+
 @_typing.final
 class Mount(_message.Message):
     """One mount below a container's root. Mounts are made in order of the depth of their targets, whatever their order here."""
@@ -122,6 +146,7 @@ class BindMount(_message.Message):
     NON_RECURSIVE_FIELD_NUMBER: _builtins.int
     RECURSIVE_READ_ONLY_FIELD_NUMBER: _builtins.int
     NO_IDMAP_FIELD_NUMBER: _builtins.int
+    RELABEL_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """REQUIRED. Absolute path on the engine's host."""
     create_source: _builtins.bool
@@ -134,6 +159,8 @@ class BindMount(_message.Message):
     """OPTIONAL. With `read_only`: submounts become read-only too. Default: true where the kernel can."""
     no_idmap: _builtins.bool
     """OPTIONAL. Keep the host's owners as they are under a user namespace, not mapped. Default: false, mapped."""
+    relabel: Global___Relabel.ValueType
+    """OPTIONAL. SELinux label of the source; refused for a directory that the host itself needs. Default: none."""
     def __init__(
         self,
         *,
@@ -143,10 +170,11 @@ class BindMount(_message.Message):
         non_recursive: _builtins.bool = ...,
         recursive_read_only: _builtins.bool | None = ...,
         no_idmap: _builtins.bool = ...,
+        relabel: Global___Relabel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_recursive_read_only", b"_recursive_read_only", "recursive_read_only", b"recursive_read_only"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recursive_read_only", b"_recursive_read_only", "create_source", b"create_source", "no_idmap", b"no_idmap", "non_recursive", b"non_recursive", "propagation", b"propagation", "recursive_read_only", b"recursive_read_only", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recursive_read_only", b"_recursive_read_only", "create_source", b"create_source", "no_idmap", b"no_idmap", "non_recursive", b"non_recursive", "propagation", b"propagation", "recursive_read_only", b"recursive_read_only", "relabel", b"relabel", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__recursive_read_only: _TypeAlias = _typing.Literal["recursive_read_only"]  # noqa: Y015
     _WhichOneofArgType__recursive_read_only: _TypeAlias = _typing.Literal["_recursive_read_only", b"_recursive_read_only"]  # noqa: Y015
@@ -206,6 +234,7 @@ class VolumeMount(_message.Message):
     DRIVER_FIELD_NUMBER: _builtins.int
     DRIVER_OPTIONS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    RELABEL_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     """OPTIONAL. Name of the volume; made if absent. Default: an anonymous volume that is deleted with the container."""
     sub_path: _builtins.str
@@ -214,6 +243,8 @@ class VolumeMount(_message.Message):
     """OPTIONAL. Do not copy the image's content at the target into an empty volume. Default: false."""
     driver: _builtins.str
     """OPTIONAL. Driver for a volume made here. Default: `local`."""
+    relabel: Global___Relabel.ValueType
+    """OPTIONAL. SELinux label of the volume's files. Default: shared for a volume that the engine keeps itself, else none."""
     @_builtins.property
     def driver_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """OPTIONAL. Options for that driver. Default: none."""
@@ -231,10 +262,11 @@ class VolumeMount(_message.Message):
         driver: _builtins.str = ...,
         driver_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        relabel: Global___Relabel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "driver_options", b"driver_options", "labels", b"labels", "no_copy", b"no_copy", "sub_path", b"sub_path", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "driver_options", b"driver_options", "labels", b"labels", "no_copy", b"no_copy", "relabel", b"relabel", "sub_path", b"sub_path", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

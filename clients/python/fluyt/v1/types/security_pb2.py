@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66luyt/v1/types/security.proto\x12\x0e\x66luyt.v1.types\"\xb7\x02\n\x0cSecuritySpec\x12\x12\n\nprivileged\x18\x01 \x01(\x08\x12\x18\n\x10\x61\x64\x64_capabilities\x18\x02 \x03(\t\x12\x19\n\x11\x64rop_capabilities\x18\x03 \x03(\t\x12/\n\x07seccomp\x18\x04 \x01(\x0b\x32\x1e.fluyt.v1.types.SeccompProfile\x12\x19\n\x11no_new_privileges\x18\x05 \x01(\x08\x12.\n\x0cmasked_paths\x18\x06 \x01(\x0b\x32\x18.fluyt.v1.types.PathList\x12\x31\n\x0fread_only_paths\x18\x07 \x01(\x0b\x32\x18.fluyt.v1.types.PathList\x12\x18\n\x10\x61pparmor_profile\x18\x08 \x01(\t\x12\x15\n\rselinux_label\x18\t \x01(\t\"\x19\n\x08PathList\x12\r\n\x05paths\x18\x01 \x03(\t\"T\n\x0eSeccompProfile\x12\x11\n\x07\x64\x65\x66\x61ult\x18\x01 \x01(\x08H\x00\x12\x14\n\nunconfined\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04json\x18\x03 \x01(\tH\x00\x42\t\n\x07profile\"\xca\x01\n\rNamespaceSpec\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".fluyt.v1.types.NamespaceSpec.Mode\x12\x11\n\tcontainer\x18\x02 \x01(\t\"t\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_PRIVATE\x10\x01\x12\r\n\tMODE_HOST\x10\x02\x12\x12\n\x0eMODE_CONTAINER\x10\x03\x12\x12\n\x0eMODE_SHAREABLE\x10\x04\x12\r\n\tMODE_NONE\x10\x05\"\x93\x01\n\x11UserNamespaceSpec\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.fluyt.v1.types.UserNamespaceSpec.Mode\x12\x0c\n\x04size\x18\x02 \x01(\r\":\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_AUTO\x10\x01\x12\r\n\tMODE_HOST\x10\x02\"\xf4\x01\n\x0eNamespacesSpec\x12*\n\x03pid\x18\x01 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12*\n\x03ipc\x18\x02 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12*\n\x03uts\x18\x03 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12-\n\x06\x63group\x18\x04 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12/\n\x04user\x18\x05 \x01(\x0b\x32!.fluyt.v1.types.UserNamespaceSpecb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66luyt/v1/types/security.proto\x12\x0e\x66luyt.v1.types\"\xd0\x02\n\x0cSecuritySpec\x12\x12\n\nprivileged\x18\x01 \x01(\x08\x12\x18\n\x10\x61\x64\x64_capabilities\x18\x02 \x03(\t\x12\x19\n\x11\x64rop_capabilities\x18\x03 \x03(\t\x12/\n\x07seccomp\x18\x04 \x01(\x0b\x32\x1e.fluyt.v1.types.SeccompProfile\x12\x19\n\x11no_new_privileges\x18\x05 \x01(\x08\x12.\n\x0cmasked_paths\x18\x06 \x01(\x0b\x32\x18.fluyt.v1.types.PathList\x12\x31\n\x0fread_only_paths\x18\x07 \x01(\x0b\x32\x18.fluyt.v1.types.PathList\x12\x18\n\x10\x61pparmor_profile\x18\x08 \x01(\t\x12\x15\n\rselinux_label\x18\t \x01(\t\x12\x17\n\x0fselinux_options\x18\n \x03(\t\"\x19\n\x08PathList\x12\r\n\x05paths\x18\x01 \x03(\t\"T\n\x0eSeccompProfile\x12\x11\n\x07\x64\x65\x66\x61ult\x18\x01 \x01(\x08H\x00\x12\x14\n\nunconfined\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04json\x18\x03 \x01(\tH\x00\x42\t\n\x07profile\"\xca\x01\n\rNamespaceSpec\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".fluyt.v1.types.NamespaceSpec.Mode\x12\x11\n\tcontainer\x18\x02 \x01(\t\"t\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_PRIVATE\x10\x01\x12\r\n\tMODE_HOST\x10\x02\x12\x12\n\x0eMODE_CONTAINER\x10\x03\x12\x12\n\x0eMODE_SHAREABLE\x10\x04\x12\r\n\tMODE_NONE\x10\x05\"\x93\x01\n\x11UserNamespaceSpec\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.fluyt.v1.types.UserNamespaceSpec.Mode\x12\x0c\n\x04size\x18\x02 \x01(\r\":\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_AUTO\x10\x01\x12\r\n\tMODE_HOST\x10\x02\"\xf4\x01\n\x0eNamespacesSpec\x12*\n\x03pid\x18\x01 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12*\n\x03ipc\x18\x02 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12*\n\x03uts\x18\x03 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12-\n\x06\x63group\x18\x04 \x01(\x0b\x32\x1d.fluyt.v1.types.NamespaceSpec\x12/\n\x04user\x18\x05 \x01(\x0b\x32!.fluyt.v1.types.UserNamespaceSpecb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,19 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fluyt.v1.types.security_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SECURITYSPEC']._serialized_start=50
-  _globals['_SECURITYSPEC']._serialized_end=361
-  _globals['_PATHLIST']._serialized_start=363
-  _globals['_PATHLIST']._serialized_end=388
-  _globals['_SECCOMPPROFILE']._serialized_start=390
-  _globals['_SECCOMPPROFILE']._serialized_end=474
-  _globals['_NAMESPACESPEC']._serialized_start=477
-  _globals['_NAMESPACESPEC']._serialized_end=679
-  _globals['_NAMESPACESPEC_MODE']._serialized_start=563
-  _globals['_NAMESPACESPEC_MODE']._serialized_end=679
-  _globals['_USERNAMESPACESPEC']._serialized_start=682
-  _globals['_USERNAMESPACESPEC']._serialized_end=829
-  _globals['_USERNAMESPACESPEC_MODE']._serialized_start=771
-  _globals['_USERNAMESPACESPEC_MODE']._serialized_end=829
-  _globals['_NAMESPACESSPEC']._serialized_start=832
-  _globals['_NAMESPACESSPEC']._serialized_end=1076
+  _globals['_SECURITYSPEC']._serialized_end=386
+  _globals['_PATHLIST']._serialized_start=388
+  _globals['_PATHLIST']._serialized_end=413
+  _globals['_SECCOMPPROFILE']._serialized_start=415
+  _globals['_SECCOMPPROFILE']._serialized_end=499
+  _globals['_NAMESPACESPEC']._serialized_start=502
+  _globals['_NAMESPACESPEC']._serialized_end=704
+  _globals['_NAMESPACESPEC_MODE']._serialized_start=588
+  _globals['_NAMESPACESPEC_MODE']._serialized_end=704
+  _globals['_USERNAMESPACESPEC']._serialized_start=707
+  _globals['_USERNAMESPACESPEC']._serialized_end=854
+  _globals['_USERNAMESPACESPEC_MODE']._serialized_start=796
+  _globals['_USERNAMESPACESPEC_MODE']._serialized_end=854
+  _globals['_NAMESPACESSPEC']._serialized_start=857
+  _globals['_NAMESPACESSPEC']._serialized_end=1101
 # @@protoc_insertion_point(module_scope)

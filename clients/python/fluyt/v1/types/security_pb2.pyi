@@ -34,6 +34,7 @@ class SecuritySpec(_message.Message):
     READ_ONLY_PATHS_FIELD_NUMBER: _builtins.int
     APPARMOR_PROFILE_FIELD_NUMBER: _builtins.int
     SELINUX_LABEL_FIELD_NUMBER: _builtins.int
+    SELINUX_OPTIONS_FIELD_NUMBER: _builtins.int
     privileged: _builtins.bool
     """OPTIONAL. All capabilities, all devices, no filter, no masks. Default: false."""
     no_new_privileges: _builtins.bool
@@ -41,7 +42,9 @@ class SecuritySpec(_message.Message):
     apparmor_profile: _builtins.str
     """OPTIONAL. AppArmor profile that is loaded on the host, or `unconfined`. Default: none."""
     selinux_label: _builtins.str
-    """OPTIONAL. SELinux label of the process, or `disable`. Default: none."""
+    """OPTIONAL. SELinux label of the process as a whole, one of `selinux_options`, or `disable` for no label of the engine's.
+    Default: the engine's type at a level of the container's own, where the host has SELinux.
+    """
     @_builtins.property
     def add_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Capabilities besides the 14 default ones, with or without `CAP_`, or `ALL`. Default: none."""
@@ -62,6 +65,12 @@ class SecuritySpec(_message.Message):
     def read_only_paths(self) -> Global___PathList:
         """OPTIONAL. Paths that cannot be written. Absent: Docker's list (with `privileged`: none)."""
 
+    @_builtins.property
+    def selinux_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. Parts of its SELinux labels in place of those that the engine chooses: `user:`, `role:`, `type:` and `level:`
+        of its processes, `filetype:` of its files; `nested`, it sees the host's SELinux. Default: none.
+        """
+
     def __init__(
         self,
         *,
@@ -74,10 +83,11 @@ class SecuritySpec(_message.Message):
         read_only_paths: Global___PathList | None = ...,
         apparmor_profile: _builtins.str = ...,
         selinux_label: _builtins.str = ...,
+        selinux_options: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["masked_paths", b"masked_paths", "read_only_paths", b"read_only_paths", "seccomp", b"seccomp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_capabilities", b"add_capabilities", "apparmor_profile", b"apparmor_profile", "drop_capabilities", b"drop_capabilities", "masked_paths", b"masked_paths", "no_new_privileges", b"no_new_privileges", "privileged", b"privileged", "read_only_paths", b"read_only_paths", "seccomp", b"seccomp", "selinux_label", b"selinux_label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_capabilities", b"add_capabilities", "apparmor_profile", b"apparmor_profile", "drop_capabilities", b"drop_capabilities", "masked_paths", b"masked_paths", "no_new_privileges", b"no_new_privileges", "privileged", b"privileged", "read_only_paths", b"read_only_paths", "seccomp", b"seccomp", "selinux_label", b"selinux_label", "selinux_options", b"selinux_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
