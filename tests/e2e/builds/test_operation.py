@@ -104,7 +104,9 @@ def test_each_step_is_held_to_the_limits_of_the_build(engine: Engine, tmp_path: 
 
 def test_named_stages_alone_are_carried_out_again(engine: Engine, tmp_path: Path) -> None:
     folder = context(tmp_path, {"f": ""})
-    dockerfile = "FROM busybox:1 AS a\nRUN echo of a\nFROM a AS b\nRUN echo of b\nFROM b\nRUN echo last\n"
+    dockerfile = (
+        "FROM busybox:1 AS a\nRUN echo named of a\nFROM a AS b\nRUN echo named of b\nFROM b\nRUN echo named last\n"
+    )
     context_id = builds.upload_context(engine.channel, folder)
     request = builds_pb2.BuildImageRequest(
         context=builds_pb2.BuildSource(context_id=context_id), dockerfile=dockerfile.encode()
@@ -118,7 +120,7 @@ def test_named_stages_alone_are_carried_out_again(engine: Engine, tmp_path: Path
         steps = last[-1].build_progress.steps
         states.append({step.instruction: step.state for step in steps if step.instruction.startswith("RUN")})
     assert set(states[0].values()) == {DONE}
-    assert states[1] == {"RUN echo of a": CACHED, "RUN echo of b": DONE, "RUN echo last": CACHED}
+    assert states[1] == {"RUN echo named of a": CACHED, "RUN echo named of b": DONE, "RUN echo named last": CACHED}
 
 
 @pytest.mark.needs("docker-registry")
