@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errors::IoError;
-use rustix::fs::{
-    fstat, getxattr, open, openat2, setxattr, FileType, Mode, OFlags, ResolveFlags, XattrFlags,
-};
+use rustix::fs::{fstat, getxattr, openat2, setxattr, FileType, Mode, OFlags, ResolveFlags, XattrFlags, CWD};
 use rustix::io::Errno;
 use sys::failpoint;
 
@@ -20,18 +18,20 @@ const MAX_LABEL_BYTES: usize = 4096;
 
 /// Everything of the tree at `path`, or the file there, has the SELinux label `label`: links themselves and not what they
 /// lead to, nothing on other file systems. Answers how many did not have it. What has its own label last is `path` itself:
-/// a tree whose root has the label was once given it as a whole, and with `trusts_root` is left alone then.
+/// a tree whose root has the label was once given it as a whole, and with `trusts_root` is left alone then. Without it the
+/// tree is the caller's: no link on the way to it is followed, so that what is labelled is what was looked at by that path.
 ///
 /// A file system that keeps no labels is left as it is. An entry that vanishes meanwhile is passed over. Blocking (some
 /// microseconds an entry), idempotent, not durable.
 ///
 /// # Errors
-/// [`IoError`] naming the entry: ENOENT if `path` is not there, EINVAL for a label that the host's policy does not know,
+/// [`IoError`] naming the entry: ENOENT if `path` is not there, ELOOP for a link on an untrusted way, EINVAL for a label that the host's policy does not know,
 /// EACCES for one that it does not let the caller give; what came before has the label then.
 pub fn relabel(path: &Path, label: &str, trusts_root: bool) -> Result<u64, IoError> {
     let failed = |operation, errno: Errno| IoError::new(operation, path, errno.raw_os_error());
-    let root =
-        open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| failed("open", errno))?;
+    let resolve = if trusts_root { ResolveFlags::empty() } else { ResolveFlags::NO_SYMLINKS };
+    let root = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .map_err(|errno| failed("openat2", errno))?;
     let status = fstat(&root).map_err(|errno| failed("fstat", errno))?;
     let mut labeller = Labeller { label, changed: 0 };
     let has_label = labeller.has(root.as_fd()).map_err(|errno| failed("getxattr", errno))?;

@@ -53,7 +53,8 @@ def remove_tree(path: str) -> None:
 def relabel(path: str, label: str, trusts_root: bool) -> int:
     """All of the tree, or the file, has the SELinux label, `path` itself last; links are labelled and not followed, other
     file systems not entered, those without labels left alone. Answers how many did not have it. With `trusts_root` a tree
-    whose root has it is taken to have it. Idempotent. Raises IO_FAILED. Blocking (some microseconds an entry)."""
+    whose root has it is taken to have it; without, no link on the way to it is followed (ELOOP). Idempotent. Raises
+    IO_FAILED. Blocking (some microseconds an entry)."""
 
 def make_tree(path: str, mode: int, directories: Sequence[tuple[str, int]], files: Sequence[tuple[str, int]]) -> None:
     """The directory `path`, which was absent, holds `directories` and `files`, empty, with exactly these permission

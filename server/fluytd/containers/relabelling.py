@@ -6,7 +6,7 @@ leaves a tree of which a part has its new label; the next start gives it to the 
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -73,12 +73,13 @@ def _is_kept(volume: MountedVolume) -> bool:
     return volume.driver == "local" and not set(volume.driver_options) - {"size"}
 
 
-def check(path: str) -> None:
-    """Raises FIELD_INVALID for a place, links followed, that the host itself needs as it is. Blocking."""
+def check(path: str) -> str:
+    """The place, links followed. Raises FIELD_INVALID for one that the host itself needs as it is. Blocking."""
     real = os.path.realpath(path)
     if real in _NEVER or any(real == one or real.startswith(f"{one}/") for one in _NEVER_BELOW) or _is_home(real):
         rule = f"is not done to {real}, which the host needs as it is; name a directory that is for containers"
         raise FieldInvalid(field=_FIELD, rule=rule)
+    return real
 
 
 def _is_home(path: str) -> bool:
@@ -100,10 +101,9 @@ class Relabelling:
         if self._host is None:
             return
         labels = selinux.applied(container, self._host, kernel_release)
-        found = list(trees(container, paths, labels, self._host))
-        for tree in found:
-            if tree.is_given:
-                check(tree.path)
+        wanted = trees(container, paths, labels, self._host)
+        # The core follows no link on the way to a caller's place: what is labelled is what was checked.
+        found = [replace(tree, path=check(tree.path)) if tree.is_given else tree for tree in wanted]
         for tree in found:
             failpoints.hit("container.start.relabel")
             self._relabel(tree.path, tree.label, tree.is_ours)
