@@ -6,11 +6,14 @@ import lzma
 import os
 import tarfile
 from bz2 import compress as bzip2
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fluyt import images as client_images
 from tests.e2e.builds.steps import CACHED, DONE, build, context, refused, shell
+from tests.support import image_files, images, tarball
 from tests.support.engine import Engine
 
 USER_LINE = "RUN echo 'owner:x:41:42::/:/bin/sh' >> /etc/passwd\n"
@@ -282,3 +285,22 @@ def test_what_stands_in_the_way_of_a_directory_is_named(engine: Engine, tmp_path
         failure = refused(engine, folder, f"FROM busybox:1\n{line}\n")
         cause, detail = failure.metadata["cause"], failure.metadata["detail"]
         assert (cause, "etc/passwd" in detail, told in detail) == ("BUILD_COPY_REJECTED", True, True), (line, detail)
+
+
+def test_attributes_of_files_are_copied_and_count(engine: Engine, tmp_path: Path) -> None:
+    for value in (b"one", b"two"):
+        file = replace(tarball.file("f", "the same"), xattrs={"user.told": value})
+        engine.load(image_files.oci_archive({f"told:{value.decode()}": images.image([images.layer(file)])}))
+    folder = context(tmp_path, {"x": ""})
+    states = []
+    for name in ("one", "two", "one"):
+        built = build(engine, folder, f"FROM scratch\nCOPY --from=told:{name} /f /copied\n")
+        states.append(built.state_of("COPY"))
+        archive = tmp_path / "saved.tar"
+        client_images.save(engine.channel, [built.reference], archive)
+        with tarfile.open(archive) as outer:
+            blobs = [found.read() for member in outer if (found := outer.extractfile(member)) is not None]
+            (layer,) = (blob for blob in blobs if blob.startswith(b"\x1f\x8b"))
+            with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+                assert tar.getmember("copied").pax_headers["SCHILY.xattr.user.told"] == name
+    assert states == [DONE, DONE, CACHED]
