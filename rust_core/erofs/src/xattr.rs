@@ -122,7 +122,7 @@ impl Xattrs {
             return Ok(XattrSet(*number));
         }
         let count = self.bodies.len() + self.lying.len();
-        if self.lying.len() > 0 && self.last == body {
+        if !self.lying.is_empty() && self.last == body {
             return Ok(XattrSet(narrow("sets of extended attributes", count as u64)?));
         }
         let number = narrow("sets of extended attributes", count as u64 + 1)?;
