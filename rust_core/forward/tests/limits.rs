@@ -39,16 +39,15 @@ fn a_connection_beyond_the_limit_waits_until_another_ends() -> Result<(), Failur
             thread::spawn(move || stream.read_to_end(&mut Vec::new()));
         }
     });
+    // One after the other: what comes faster than it is accepted is dropped, and sent again after up to half a minute.
     let mut clients = Vec::new();
-    for _ in 0..=MAX_CONNECTIONS {
-        let client = TcpStream::connect(front(&port))?;
+    for _ in 0..MAX_CONNECTIONS {
+        let mut client = TcpStream::connect(front(&port))?;
         client.set_read_timeout(Some(PATIENCE))?;
+        client.read_exact(&mut [0])?;
         clients.push(client);
     }
-    let mut last = clients.pop().ok_or("no client")?;
-    for client in &mut clients {
-        client.read_exact(&mut [0])?;
-    }
+    let mut last = TcpStream::connect(front(&port))?;
     last.set_read_timeout(Some(MOMENT))?;
     let waiting = last.read_exact(&mut [0]).map_err(|error| error.kind());
     assert_eq!(waiting, Err(ErrorKind::WouldBlock));
