@@ -66,6 +66,8 @@ def test_what_containers_write_and_log_is_counted(tmp_path: Path) -> None:
         script = "head -c 70000 /dev/zero > /written; seq 1000; echo ready; sleep 1000"
         engine.start_container("busybox:1", "writer", "sh", "-c", script)
         until_now(lambda: b"ready" in engine.logs("writer"))
+        # It is counted with the event of its start, which is written together with others.
+        until_now(lambda: disk_usage(engine).containers.active_count == 1)
         running = disk_usage(engine)
         assert (running.containers.count, running.containers.active_count) == (1, 1)
         # It runs: what it wrote since it was counted last is not told.
