@@ -17,7 +17,7 @@ DOCKERFILE = """
     FROM busybox:1
     RUN echo first; cat /proc/sys/kernel/random/uuid > /random
     WORKDIR /work
-    COPY f /work/
+    COPY f /inside/
     RUN rm -r /etc/group && mkdir -p /gone && rm -r /gone
     RUN true
     """
@@ -62,7 +62,7 @@ def test_another_engine_takes_results_from_a_cache(
     assert second.result.image_id == first.result.image_id
     (warning,) = second.result.warnings
     assert "cache/nothing:1" in warning
-    look = "cat /random /work/f; ls -d /etc/group /gone 2>/dev/null; true"
+    look = "cat /random /inside/f; ls -d /etc/group /gone 2>/dev/null; true"
     assert shell(other, second, look) == shell(engine, first, look)
     assert list((other.root / "data" / "ingest").iterdir()) == []
     # What came is a record as any other now.

@@ -65,6 +65,11 @@ impl<W: Write> Lines<W> {
         }
     }
 
+    /// Something is kept back until the name of its step is known.
+    pub fn waits_for_a_name(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// Nothing more comes.
     pub fn end(&mut self) {
         for (step, text) in std::mem::take(&mut self.early) {
@@ -117,10 +122,12 @@ mod tests {
         let mut lines = Lines::new(Vec::new());
         lines.write(2, "early\nhalf".to_owned());
         lines.write(3, "of another\n".to_owned());
+        assert!(lines.waits_for_a_name());
         lines.show(&[step(1, State::Cached), step(2, State::Running), step(3, State::Pending)]);
         lines.write(2, " a line\n".to_owned());
         lines.write(2, "open".to_owned());
         lines.show(&[step(2, State::Done), step(3, State::Failed)]);
+        assert!(!lines.waits_for_a_name());
         lines.write(9, "of no step\n".to_owned());
         lines.end();
         let told = String::from_utf8(lines.to).unwrap();

@@ -60,7 +60,8 @@ pub async fn follow(
                 let request = CancelOperationRequest { id: last.id.clone(), ..Default::default() };
                 operations.cancel_operation(request).await?;
             }
-            piece = pieces.message(), if has_pieces => match piece? {
+            // A step that never stops writing must not keep its own name from coming.
+            piece = pieces.message(), if has_pieces && !(has_updates && screen.waits_for_a_name()) => match piece? {
                 Some(piece) => screen.write(&piece)?,
                 None => has_pieces = false,
             },
@@ -146,6 +147,11 @@ impl Screen {
             }
         }
         Ok(())
+    }
+
+    /// What was written last cannot be shown before it is known which step that is.
+    fn waits_for_a_name(&self) -> bool {
+        matches!(self, Self::Lines(lines) if lines.waits_for_a_name())
     }
 
     fn end(&mut self) {
