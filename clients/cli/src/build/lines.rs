@@ -8,6 +8,9 @@ use super::written::Written;
 use crate::api::v1::types::build_step::State;
 use crate::api::v1::types::BuildStep;
 
+/// Pieces of output that are kept back; beyond them the names of steps are waited for first.
+const MAX_EARLY_PIECES: usize = 64;
+
 /// The lines of one build, written to `W`. What cannot be written is lost: who reads no more needs none.
 pub struct Lines<W> {
     to: W,
@@ -65,9 +68,9 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    /// Something is kept back until the name of its step is known.
+    /// Much is kept back until the name of its step is known.
     pub fn waits_for_a_name(&self) -> bool {
-        !self.early.is_empty()
+        self.early.len() > MAX_EARLY_PIECES
     }
 
     /// Nothing more comes.
@@ -122,13 +125,15 @@ mod tests {
         let mut lines = Lines::new(Vec::new());
         lines.write(2, "early\nhalf".to_owned());
         lines.write(3, "of another\n".to_owned());
-        assert!(lines.waits_for_a_name());
+        assert!(!lines.waits_for_a_name());
         lines.show(&[step(1, State::Cached), step(2, State::Running), step(3, State::Pending)]);
         lines.write(2, " a line\n".to_owned());
         lines.write(2, "open".to_owned());
         lines.show(&[step(2, State::Done), step(3, State::Failed)]);
         assert!(!lines.waits_for_a_name());
         lines.write(9, "of no step\n".to_owned());
+        (0..MAX_EARLY_PIECES).for_each(|_| lines.write(9, String::new()));
+        assert!(lines.waits_for_a_name());
         lines.end();
         let told = String::from_utf8(lines.to).unwrap();
         let expected = "\
