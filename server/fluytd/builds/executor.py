@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fluytd import failpoints
+from fluytd.builds.log import MAX_PIECE_BYTES
 from fluytd.builds.model import USERS_FIELD
 from fluytd.containers import networking, selinux, user_ids
 from fluytd.containers.context import Context
@@ -37,6 +38,7 @@ from fluytd.errors import Cancelled, ContainerNotFound, EngineError, SupervisorL
 from fluytd.ids import ContainerId
 from fluytd.images.commit import Tree
 from fluytd.logs.follow import Follower
+from fluytd.logs.pieces import joined
 from fluytd.logs.ports import OpenLog
 from fluytd.operations.service import OperationHandle
 
@@ -167,8 +169,8 @@ class Executor:
                 follower = Follower(reader, ctx.workers)
                 process.hold_log(follower.segment)
                 async for records in follower.batches(ended, whole_lines=False, on_progress=process.hold_log):
-                    for record in records:
-                        write(record.stream, record.time_unix_nanos, record.data)
+                    for piece in joined(records, MAX_PIECE_BYTES):
+                        write(piece.stream, piece.time_unix_nanos, piece.data)
             finally:
                 killing.cancel()
             exit_record = process.exit_record

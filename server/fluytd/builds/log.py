@@ -7,15 +7,21 @@ import asyncio
 import struct
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Final
 
 #: Bytes of one build's output that are kept; the oldest go first.
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 #: Builds whose output is kept.
 MAX_LOGS: Final = 32
+#: Pieces of one build's output that are kept: a step may write a byte at a time.
+MAX_LOG_PIECES: Final = 32 * 1024
 #: Bytes of one piece.
 MAX_PIECE_BYTES: Final = 64 * 1024
+#: What a step writes within this time is one piece, up to `JOINED_BYTES` of it.
+JOINED_NANOS: Final = 100_000_000
+JOINED_BYTES: Final = 4096
 _FRAME: Final = struct.Struct("<IBQQI")
 _STREAMS: Final = ("stdout", "stderr")
 
@@ -36,6 +42,14 @@ class LogPiece:
     def end_bytes(self) -> int:
         """The position after it."""
         return self.offset_bytes + len(self.data)
+
+    def is_joined_by(self, following: "LogPiece") -> bool:
+        """The two are kept as one, with this one's time."""
+        return (
+            (self.step, self.stream, self.end_bytes) == (following.step, following.stream, following.offset_bytes)
+            and len(self.data) + len(following.data) <= JOINED_BYTES
+            and 0 <= following.time_unix_nanos - self.time_unix_nanos <= JOINED_NANOS
+        )
 
 
 def frame(piece: LogPiece) -> bytes:
@@ -74,10 +88,8 @@ class BuildLog:
     def read(cls, data: bytes) -> "BuildLog":
         """The output of a build that has ended, from its frames."""
         log = cls()
-        log._pieces.extend(frames(data))
-        log._kept_bytes = sum(len(piece.data) for piece in log._pieces)
-        log._end_bytes = log._pieces[-1].end_bytes if log._pieces else 0
-        log._drop()
+        for piece in frames(data):
+            log._add(piece)
         log.is_ended = True
         return log
 
@@ -96,16 +108,20 @@ class BuildLog:
         for start in range(0, len(data), MAX_PIECE_BYTES):
             part = data[start : start + MAX_PIECE_BYTES]
             piece = LogPiece(step, stream, time_unix_nanos, part, self._end_bytes)
-            self._pieces.append(piece)
-            self._end_bytes += len(part)
-            self._kept_bytes += len(part)
+            self._add(piece)
             if self.tee is not None:
                 self.tee(piece)
-        self._drop()
         self._wake()
 
-    def _drop(self) -> None:
-        while self._kept_bytes > MAX_LOG_BYTES and len(self._pieces) > 1:
+    def _add(self, piece: LogPiece) -> None:
+        self._end_bytes = piece.end_bytes
+        self._kept_bytes += len(piece.data)
+        last = self._pieces[-1] if self._pieces else None
+        if last is not None and last.is_joined_by(piece):
+            self._pieces[-1] = replace(last, data=last.data + piece.data)
+        else:
+            self._pieces.append(piece)
+        while len(self._pieces) > 1 and (self._kept_bytes > MAX_LOG_BYTES or len(self._pieces) > MAX_LOG_PIECES):
             self._kept_bytes -= len(self._pieces.popleft().data)
 
     def end(self) -> None:
@@ -122,11 +138,17 @@ class BuildLog:
         found = b"".join(piece.data for piece in self._pieces if piece.step == step)
         return found[-max_bytes:]
 
+    def _after(self, position: int) -> list[LogPiece]:
+        # From the end: what is new to somebody who follows is little beside what is kept.
+        found = list(takewhile(lambda piece: piece.end_bytes > position, reversed(self._pieces)))
+        found.reverse()
+        return found
+
     async def follow(self, position: int) -> AsyncIterator[LogPiece]:
         """Yields what was written from `position` on, or from the oldest that is kept, until the build has ended."""
         while True:
             changed = self._changed
-            pieces = [piece for piece in self._pieces if piece.end_bytes > position]
+            pieces = self._after(position)
             for piece in pieces:
                 cut = max(0, position - piece.offset_bytes)
                 position = piece.end_bytes

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from fluyt import builds, operations
+from fluyt.errors import FluytError
 from fluyt.v1 import builds_pb2, builds_pb2_grpc
 from fluyt.v1.types import operation_pb2, resources_pb2
 from tests.e2e.builds.steps import CACHED, DONE, build, context, refused, shell
@@ -73,6 +74,26 @@ def test_several_watch_one_build_and_one_who_lost_it_finds_it_again(engine: Engi
         assert [reader.result() for reader in readers] == [b"first\nlast\n", b"last\n"]
     assert told[0][-1] == told[1][-1]
     assert [state for _, state in told[0][-1]] == [DONE] * 4
+
+
+def test_a_step_that_writes_short_lines_without_end_is_read_in_large_pieces_and_ends_when_asked(
+    engine: Engine, tmp_path: Path
+) -> None:
+    operation = begun(engine, tmp_path, "FROM busybox:1\nRUN yes\n")
+    read_bytes = piece_count = 0
+    for piece in builds_pb2_grpc.BuildServiceStub(engine.channel).ReadBuildLog(
+        builds_pb2.ReadBuildLogRequest(operation_id=operation.id)
+    ):
+        assert set(piece.data) <= set(b"y\n")
+        read_bytes += len(piece.data)
+        piece_count += 1
+        if read_bytes >= 1 << 20:
+            break
+    assert read_bytes / piece_count > 100 * len("y\n")
+    operations.cancel(engine.channel, operation.id)
+    with pytest.raises(FluytError) as caught:
+        operations.wait(engine.channel, operation.id)
+    assert caught.value.reason == "CANCELLED"
 
 
 def test_each_step_is_held_to_the_limits_of_the_build(engine: Engine, tmp_path: Path) -> None:

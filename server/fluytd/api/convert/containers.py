@@ -21,6 +21,7 @@ from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import ResourcesSpec, RestartPolicy
 from fluytd.containers.wait import Condition
 from fluytd.errors import FieldInvalid, LimitExceeded
+from fluytd.logs.pieces import joined
 from fluytd.logs.ports import LogRecord
 
 _STATE: Final = container_pb2.Container.State
@@ -101,35 +102,15 @@ def to_container(container: Container, *, is_brief: bool = False, volumes_dir: s
     return message
 
 
-def to_chunk(record: LogRecord, data: bytes) -> output_pb2.OutputChunk:
-    """A run of output bytes with the place after it."""
-    return output_pb2.OutputChunk(data=data, cursor=record.cursor, time=timestamp_of(record.time_unix_nanos))
-
-
 def to_chunks(records: Sequence[LogRecord]) -> list[tuple[str, output_pb2.OutputChunk]]:
     """(stream, chunk) for records in order; neighbours of one stream are joined up to `MAX_CHUNK_BYTES`."""
-    chunks: list[tuple[str, output_pb2.OutputChunk]] = []
-    parts: list[bytes] = []
-    size = 0
-    for index, record in enumerate(records):
-        data = record.data
-        while len(data) > MAX_CHUNK_BYTES:  # a line longer than a chunk; its cursor counts for its last piece
-            piece, data = data[:MAX_CHUNK_BYTES], data[MAX_CHUNK_BYTES:]
-            chunks.append(
-                (record.stream, output_pb2.OutputChunk(data=piece, time=timestamp_of(record.time_unix_nanos)))
-            )
-        parts.append(data)
-        size += len(data)
-        following = records[index + 1] if index + 1 < len(records) else None
-        is_joined = (
-            following is not None
-            and following.stream == record.stream
-            and size + len(following.data) <= MAX_CHUNK_BYTES
+    return [
+        (
+            piece.stream,
+            output_pb2.OutputChunk(data=piece.data, cursor=piece.cursor, time=timestamp_of(piece.time_unix_nanos)),
         )
-        if not is_joined:
-            chunks.append((record.stream, to_chunk(record, b"".join(parts))))
-            parts, size = [], 0
-    return chunks
+        for piece in joined(records, MAX_CHUNK_BYTES)
+    ]
 
 
 def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, int]) -> ContainerFilter:
