@@ -7,7 +7,7 @@ by the next start as every such thing is.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -168,9 +168,15 @@ class Executor:
             try:
                 follower = Follower(reader, ctx.workers)
                 process.hold_log(follower.segment)
-                async for records in follower.batches(ended, whole_lines=False, on_progress=process.hold_log):
-                    for piece in joined(records, MAX_PIECE_BYTES):
-                        write(piece.stream, piece.time_unix_nanos, piece.data)
+                batches = follower.batches(ended, whole_lines=False, on_progress=process.hold_log)
+                async with aclosing(batches):
+                    async for records in batches:
+                        for piece in joined(records, MAX_PIECE_BYTES):
+                            write(piece.stream, piece.time_unix_nanos, piece.data)
+                        # What it has written and nobody has read yet may be much.
+                        if handle.cancel_token.is_cancelled:
+                            break
+                await ended.wait()
             finally:
                 killing.cancel()
             exit_record = process.exit_record

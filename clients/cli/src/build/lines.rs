@@ -1,6 +1,7 @@
 //! A build as lines, in the order in which a reader wants them: a step's name, what it writes, how it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::Write;
 
 use super::show::{changed, line_of, title};
@@ -14,6 +15,8 @@ const MAX_EARLY_PIECES: usize = 64;
 /// The lines of one build, written to `W`. What cannot be written is lost: who reads no more needs none.
 pub struct Lines<W> {
     to: W,
+    /// What is written next, by one call: short lines without end come as fast as they are written.
+    text: String,
     states: BTreeMap<u32, i32>,
     /// Steps whose name was told.
     named: BTreeSet<u32>,
@@ -29,6 +32,7 @@ impl<W: Write> Lines<W> {
     pub fn new(to: W) -> Self {
         Self {
             to,
+            text: String::new(),
             states: BTreeMap::new(),
             named: BTreeSet::new(),
             early: Vec::new(),
@@ -57,12 +61,14 @@ impl<W: Write> Lines<W> {
             }
         }
         self.states = states;
+        self.flush();
     }
 
     /// What came of a step.
     pub fn write(&mut self, step: u32, text: String) {
         if self.named.contains(&step) {
             self.put(step, &text);
+            self.flush();
         } else {
             self.early.push((step, text));
         }
@@ -79,6 +85,12 @@ impl<W: Write> Lines<W> {
             self.put(step, &text);
         }
         self.end_line();
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let _ = self.to.write_all(self.text.as_bytes());
+        self.text.clear();
     }
 
     fn put(&mut self, step: u32, text: &str) {
@@ -87,9 +99,9 @@ impl<W: Write> Lines<W> {
         }
         for part in self.written.parts(step, text) {
             if self.open.is_none() {
-                let _ = write!(self.to, "#{step} ");
+                let _ = write!(self.text, "#{step} ");
             }
-            let _ = write!(self.to, "{}", part.text);
+            self.text += &part.text;
             self.open = Some(step);
             if part.is_ended {
                 self.end_line();
@@ -99,12 +111,12 @@ impl<W: Write> Lines<W> {
 
     fn line(&mut self, step: u32, text: &str) {
         self.end_line();
-        let _ = writeln!(self.to, "#{step} {text}");
+        let _ = writeln!(self.text, "#{step} {text}");
     }
 
     fn end_line(&mut self) {
         if self.open.take().is_some() {
-            let _ = writeln!(self.to);
+            self.text.push('\n');
         }
     }
 }
