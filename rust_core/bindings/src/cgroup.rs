@@ -125,14 +125,43 @@ impl Stats {
             time_unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         }
     }
+
+    fn of_group(&self) -> cgroup::Stats {
+        cgroup::Stats {
+            cpu_usage_nanos: self.cpu_usage_nanos,
+            cpu_user_nanos: self.cpu_user_nanos,
+            cpu_system_nanos: self.cpu_system_nanos,
+            cpu_throttled_periods: self.cpu_throttled_periods,
+            cpu_throttled_nanos: self.cpu_throttled_nanos,
+            memory_current_bytes: self.memory_current_bytes,
+            memory_inactive_file_bytes: self.memory_inactive_file_bytes,
+            memory_limit_bytes: self.memory_limit_bytes,
+            swap_current_bytes: self.swap_current_bytes,
+            pids_current: self.pids_current,
+            pids_limit: self.pids_limit,
+            io_read_bytes: self.io_read_bytes,
+            io_write_bytes: self.io_write_bytes,
+            oom_kill_count: self.oom_kill_count,
+            cpu_pressure_percent: self.cpu_pressure_percent,
+            memory_pressure_percent: self.memory_pressure_percent,
+            io_pressure_percent: self.io_pressure_percent,
+        }
+    }
 }
 
 #[pyfunction]
-fn stats(py: Python<'_>, parent: &str, groups: Vec<(String, u32)>) -> PyResult<Vec<Stats>> {
+fn stats(
+    py: Python<'_>,
+    parent: &str,
+    groups: Vec<(String, u32, Option<Bound<'_, Stats>>)>,
+) -> PyResult<Vec<Stats>> {
+    let before: Vec<Option<cgroup::Stats>> =
+        groups.iter().map(|(_, _, before)| before.as_ref().map(|before| before.get().of_group())).collect();
+    let groups: Vec<(String, u32)> = groups.into_iter().map(|(name, host_pid, _)| (name, host_pid)).collect();
     let read = || -> Result<Vec<Stats>, CgroupError> {
         let cgroups = host()?;
         let names: Vec<&str> = groups.iter().map(|(name, _)| name.as_str()).collect();
-        let found = cgroups.stats_of(parent, &names)?.into_iter().zip(&groups);
+        let found = cgroups.stats_of(parent, &names, &before)?.into_iter().zip(&groups);
         Ok(found.map(|(stats, (_, host_pid))| Stats::new(stats, ::host::network_bytes(*host_pid))).collect())
     };
     py.detach(read).map_err(raise)

@@ -81,40 +81,30 @@ impl CgroupHost {
     /// # Errors
     /// [`CgroupError::FieldInvalid`] for a name that is a path.
     pub fn stats(&self, parent: &str, name: &str) -> Result<Stats, CgroupError> {
-        Ok(self.stats_of(parent, &[name])?.into_iter().next().unwrap_or_default())
+        Ok(self.stats_of(parent, &[name], &[])?.into_iter().next().unwrap_or_default())
     }
 
     /// As `stats`, of any number of groups, in their order. Blocking (some small reads a group).
     ///
+    /// `before`, by the same index, is what a group used when it was read last. One whose processes have not run since,
+    /// that has as much memory and that waited for nothing, is taken to be as it was: only CPU time, memory and block
+    /// devices are read then. What changes without any of these (pages that others' want of memory makes inactive, a
+    /// limit that somebody sets, a wait that has just begun) is found when it is read without `before`.
+    ///
     /// # Errors
     /// As `stats`.
-    pub fn stats_of(&self, parent: &str, names: &[&str]) -> Result<Vec<Stats>, CgroupError> {
-        type Fill = fn(&mut Stats, &Directory<'_>);
-        let fills = [
-            // v2 counts CPU time and pressure in every group, whatever controllers it has.
-            (self.layout().unified(), fill_unified as Fill),
-            (self.layout().home("cpuacct"), fill_cpuacct),
-            (self.layout().home("cpu"), fill_throttling),
-            (self.layout().home("memory"), fill_memory),
-            (self.layout().home("pids"), fill_pids),
-        ];
-        let mut homes: Vec<(Version, OwnedFd, Fill)> = Vec::with_capacity(fills.len());
-        for (index, fill) in fills {
-            let Some(index) = index else { continue };
-            // A parent that is absent in one hierarchy has no groups there.
-            if let Ok(fd) = files::directory(&self.parent_in(index, parent)?) {
-                homes.push((self.version(index), fd, fill));
-            }
-        }
-        let one = |name: &&str| {
+    pub fn stats_of(
+        &self,
+        parent: &str,
+        names: &[&str],
+        before: &[Option<Stats>],
+    ) -> Result<Vec<Stats>, CgroupError> {
+        let homes = Homes::open(self, parent)?;
+        let one = |(index, name): (usize, &&str)| {
             check_name("cgroup_name", name)?;
-            let mut stats = Stats::default();
-            for (version, fd, fill) in &homes {
-                fill(&mut stats, &Directory { version: *version, parent: fd.as_fd(), name });
-            }
-            Ok(stats)
+            Ok(homes.stats(name, before.get(index).copied().flatten()))
         };
-        names.iter().map(one).collect()
+        names.iter().enumerate().map(one).collect()
     }
 
     /// How many processes of the group, and of groups below it, the kernel killed for want of memory since the group
@@ -132,19 +122,90 @@ impl CgroupHost {
     }
 }
 
-fn fill_unified(stats: &mut Stats, directory: &Directory<'_>) {
+/// The parent's directory in each hierarchy; None where there is none, or it has no parent of that name.
+struct Homes {
+    // v2 counts CPU time and pressure in every group, whatever controllers it has.
+    unified: Option<(Version, OwnedFd)>,
+    cpuacct: Option<(Version, OwnedFd)>,
+    cpu: Option<(Version, OwnedFd)>,
+    memory: Option<(Version, OwnedFd)>,
+    pids: Option<(Version, OwnedFd)>,
+}
+
+impl Homes {
+    fn open(host: &CgroupHost, parent: &str) -> Result<Self, CgroupError> {
+        let home = |index: Option<usize>| -> Result<Option<(Version, OwnedFd)>, CgroupError> {
+            let Some(index) = index else { return Ok(None) };
+            let fd = files::directory(&host.parent_in(index, parent)?).ok();
+            Ok(fd.map(|fd| (host.version(index), fd)))
+        };
+        let layout = host.layout();
+        Ok(Self {
+            unified: home(layout.unified())?,
+            cpuacct: home(layout.home("cpuacct"))?,
+            cpu: home(layout.home("cpu"))?,
+            memory: home(layout.home("memory"))?,
+            pids: home(layout.home("pids"))?,
+        })
+    }
+
+    fn stats(&self, name: &str, before: Option<Stats>) -> Stats {
+        type Fill = fn(&mut Stats, &Directory<'_>);
+        let fill = |stats: &mut Stats, home: &Option<(Version, OwnedFd)>, fill: Fill| {
+            if let Some((version, fd)) = home {
+                fill(stats, &Directory { version: *version, parent: fd.as_fd(), name });
+            }
+        };
+        let mut stats = Stats::default();
+        fill(&mut stats, &self.unified, fill_cpu_and_io);
+        fill(&mut stats, &self.cpuacct, fill_cpuacct);
+        fill(&mut stats, &self.memory, fill_memory_current);
+        if let Some(same) = before.and_then(|before| stats.as_before(before)) {
+            return same;
+        }
+        fill(&mut stats, &self.unified, fill_pressure);
+        fill(&mut stats, &self.cpu, fill_throttling);
+        fill(&mut stats, &self.memory, fill_memory);
+        fill(&mut stats, &self.pids, fill_pids);
+        stats
+    }
+}
+
+impl Stats {
+    /// All figures, if what of them was read into `self` shows that the group is as it was `before`.
+    fn as_before(&self, before: Self) -> Option<Self> {
+        let has_waited =
+            [before.cpu_pressure_percent, before.memory_pressure_percent, before.io_pressure_percent]
+                .iter()
+                .any(|percent| percent.is_some_and(|percent| percent > 0.0));
+        let is_same = self.cpu_usage_nanos.is_some()
+            && self.cpu_usage_nanos == before.cpu_usage_nanos
+            && self.memory_current_bytes == before.memory_current_bytes
+            && !has_waited;
+        is_same.then_some(Self {
+            io_read_bytes: self.io_read_bytes,
+            io_write_bytes: self.io_write_bytes,
+            ..before
+        })
+    }
+}
+
+fn fill_cpu_and_io(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("cpu.stat").unwrap_or_default();
     let nanos = |key| value_of(&text, key).map(|micros| micros.saturating_mul(1000));
     stats.cpu_usage_nanos = nanos("usage_usec");
     stats.cpu_user_nanos = nanos("user_usec");
     stats.cpu_system_nanos = nanos("system_usec");
-    stats.cpu_pressure_percent = directory.pressure("cpu.pressure");
-    stats.memory_pressure_percent = directory.pressure("memory.pressure");
-    stats.io_pressure_percent = directory.pressure("io.pressure");
     if let Some(text) = directory.read("io.stat") {
         stats.io_read_bytes = Some(sum_of(&text, "rbytes="));
         stats.io_write_bytes = Some(sum_of(&text, "wbytes="));
     }
+}
+
+fn fill_pressure(stats: &mut Stats, directory: &Directory<'_>) {
+    stats.cpu_pressure_percent = directory.pressure("cpu.pressure");
+    stats.memory_pressure_percent = directory.pressure("memory.pressure");
+    stats.io_pressure_percent = directory.pressure("io.pressure");
 }
 
 fn fill_cpuacct(stats: &mut Stats, directory: &Directory<'_>) {
@@ -167,12 +228,18 @@ fn fill_throttling(stats: &mut Stats, directory: &Directory<'_>) {
     };
 }
 
+fn fill_memory_current(stats: &mut Stats, directory: &Directory<'_>) {
+    stats.memory_current_bytes = directory.number(match directory.version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
+    });
+}
+
 fn fill_memory(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("memory.stat").unwrap_or_default();
     let bounded = |limit: Option<u64>| limit.filter(|bytes| *bytes < NO_LIMIT_BYTES);
     match directory.version {
         Version::V1 => {
-            stats.memory_current_bytes = directory.number("memory.usage_in_bytes");
             stats.memory_inactive_file_bytes = value_of(&text, "total_inactive_file");
             // That of the group or of one above it, whichever is lower.
             stats.memory_limit_bytes = bounded(value_of(&text, "hierarchical_memory_limit"));
@@ -181,7 +248,6 @@ fn fill_memory(stats: &mut Stats, directory: &Directory<'_>) {
                 directory.read("memory.oom_control").and_then(|text| value_of(&text, "oom_kill"));
         }
         Version::V2 => {
-            stats.memory_current_bytes = directory.number("memory.current");
             stats.memory_inactive_file_bytes = value_of(&text, "inactive_file");
             stats.memory_limit_bytes = bounded(directory.number("memory.max"));
             stats.swap_current_bytes = directory.number("memory.swap.current");

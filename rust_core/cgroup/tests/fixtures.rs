@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cgroup::{CgroupError, CgroupHost, Clamp, DeviceAccess, Layout, Limits, Mode};
+use cgroup::{CgroupError, CgroupHost, Clamp, DeviceAccess, Layout, Limits, Mode, Stats};
 
 const M: i64 = 1 << 20;
 
@@ -38,6 +38,10 @@ impl Fixture {
 
     fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        fs::write(self.path(file), content).unwrap();
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -185,6 +189,32 @@ fn counters_of_both_versions_are_read() {
     let stats = fixture.host.stats("fluyt", "c").unwrap();
     let all = (stats.memory_current_bytes, stats.cpu_usage_nanos, stats.pids_current);
     assert_eq!(all, (Some(8192), Some(123), None));
+}
+
+#[test]
+fn a_group_that_has_not_run_since_is_as_it_was_but_for_block_devices() {
+    let fixture = v2(&[
+        ("unified/fluyt/c/cpu.stat", "usage_usec 7\n"),
+        ("unified/fluyt/c/memory.current", "4096\n"),
+        ("unified/fluyt/c/pids.current", "5\n"),
+        ("unified/fluyt/c/io.stat", "8:0 rbytes=1 wbytes=1\n"),
+        ("unified/fluyt/c/io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+    ]);
+    let first = fixture.host.stats("fluyt", "c").unwrap();
+    let read_again = |before: Stats| {
+        let found = fixture.host.stats_of("fluyt", &["c"], &[Some(before)]).unwrap()[0];
+        (found.pids_current, found.io_read_bytes)
+    };
+    fixture.write("unified/fluyt/c/pids.current", "6\n");
+    fixture.write("unified/fluyt/c/io.stat", "8:0 rbytes=2 wbytes=1\n");
+    assert_eq!(read_again(first), (Some(5), Some(2)));
+    // One that waits may wait on without running.
+    assert_eq!(read_again(Stats { io_pressure_percent: Some(0.1), ..first }).0, Some(6));
+    assert_eq!(read_again(Stats { memory_current_bytes: Some(1), ..first }).0, Some(6));
+    fixture.write("unified/fluyt/c/cpu.stat", "usage_usec 8\n");
+    assert_eq!(read_again(first).0, Some(6));
+    // Where nobody counts CPU time nothing is known to be as it was.
+    assert_eq!(read_again(Stats::default()).0, Some(6));
 }
 
 #[test]

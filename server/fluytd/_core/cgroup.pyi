@@ -93,9 +93,11 @@ class Stats:
     @property
     def network_transmit_bytes(self) -> int | None: ...
 
-def stats(parent: str, groups: Sequence[tuple[str, int]]) -> list[Stats]:
-    """What each group of (name, host pid of a process in its network, 0 for none) uses, in this order; nothing but None
-    for one that is absent. Blocking (some small reads a group)."""
+def stats(parent: str, groups: Sequence[tuple[str, int, Stats | None]]) -> list[Stats]:
+    """What each group of (name, host pid of a process in its network, 0 for none, what it used when it was read last)
+    uses, in this order; nothing but None for one that is absent. One whose processes have not run since it was read,
+    that has as much memory and that waited for nothing, is taken to be as it was but for its block devices and its
+    network. Blocking (some small reads a group)."""
 
 def process_ids(parent: str, name: str) -> list[int]:
     """Host pids of every process of the group and those below it, sorted; none if it is absent. Blocking."""

@@ -18,6 +18,8 @@ MIN_INTERVAL_MILLIS: Final = 100
 DEFAULT_INTERVAL_MILLIS: Final = 1_000
 #: Longest time between rounds: a day.
 MAX_INTERVAL_MILLIS: Final = 24 * 3600 * 1000
+#: How often every figure of a group is read, one whose processes do not run included.
+WHOLE_SECONDS: Final = 10.0
 #: Figures no older than this part of a watcher's interval need not be read again.
 _FRESH_PART: Final = 0.1
 
@@ -30,14 +32,30 @@ class Sample:
     stats: Stats
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The newest figures of one container; times are monotonic, in seconds."""
+
+    read_at: float
+    #: When it was read without regard to what was known.
+    whole_at: float
+    container: Container
+    stats: Stats
+
+    def is_of(self, container: Container) -> bool:
+        """The run that they are of goes on, under the same limits."""
+        known = self.container
+        return (known.run_number, known.spec.resources) == (container.run_number, container.spec.resources)
+
+
 class Sampler:
     """Reads figures and keeps the newest of each container. Made once; belongs to the event loop."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._reading = asyncio.Lock()
-        #: Container id -> (when they were read, in monotonic seconds, which run they are of, the figures).
-        self._newest: dict[str, tuple[float, int, Stats]] = {}
+        #: By container id.
+        self._newest: dict[str, _Known] = {}
 
     async def watch(
         self, entries: Sequence[Entry] | None, interval_millis: int, *, once: bool
@@ -77,20 +95,33 @@ class Sampler:
             now = self._ctx.clock.monotonic()
             stale = [entry.container for entry in entries if not self._is_fresh(entry, now - max_age_seconds)]
             if stale:
-                groups = [(container.id, _network_pid(container)) for container in stale]
-                found = await self._ctx.workers.run(self._ctx.runtime.stats, groups)
-                for container, stats in zip(stale, found, strict=True):
-                    self._newest[container.id] = (now, container.run_number, stats)
+                await self._read(stale, now)
                 self._forget()
             return [
-                Sample(entry.container.id, self._newest[entry.container.id][2])
+                Sample(entry.container.id, self._newest[entry.container.id].stats)
                 for entry in entries
                 if entry.container.id in self._newest
             ]
 
+    async def _read(self, containers: Sequence[Container], now: float) -> None:
+        known = [self._before(container, now) for container in containers]
+        groups = [
+            (container.id, _network_pid(container), before.stats if before is not None else None)
+            for container, before in zip(containers, known, strict=True)
+        ]
+        found = await self._ctx.workers.run(self._ctx.runtime.stats, groups)
+        for container, before, stats in zip(containers, known, found, strict=True):
+            whole_at = before.whole_at if before is not None else now
+            self._newest[container.id] = _Known(now, whole_at, container, stats)
+
+    def _before(self, container: Container, now: float) -> _Known | None:
+        """What need not be read again of a group that is as it was."""
+        known = self._newest.get(container.id)
+        return known if known and known.is_of(container) and now - known.whole_at < WHOLE_SECONDS else None
+
     def _is_fresh(self, entry: Entry, since: float) -> bool:
-        read_at, run_number, _ = self._newest.get(entry.container.id, (-math.inf, 0, None))
-        return read_at >= since and run_number == entry.container.run_number
+        known = self._newest.get(entry.container.id)
+        return known is not None and known.read_at >= since and known.is_of(entry.container)
 
     def _forget(self) -> None:
         """Figures of containers that are gone go too, once they are many."""
@@ -99,5 +130,5 @@ class Sampler:
 
 
 def _network_pid(container: Container) -> int:
-    """A process whose network is the container's own; 0 where it has the host's, which is not its to count."""
-    return 0 if container.spec.network.mode is NetworkMode.HOST else container.host_pid
+    """A process in whose network there is something to count; 0 where that is the host's, or the loopback alone."""
+    return 0 if container.spec.network.mode in (NetworkMode.HOST, NetworkMode.NONE) else container.host_pid

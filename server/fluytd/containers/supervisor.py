@@ -333,10 +333,13 @@ class CoreRuntime:
             return cgroup.update(*place, limits)
         return self._scopes.update(container_id, limits, lambda: cgroup.update(*place, limits))
 
-    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
+    def stats(self, groups: Sequence[tuple[str, int, Stats | None]]) -> Sequence[Stats]:
         """See `ports.Runtime.stats`."""
-        places = [self._place(container_id) for container_id, _ in groups]
-        wanted = [(name, pid) for (_, name), (_, pid) in zip(places, groups, strict=True)]
+        places = [self._place(container_id) for container_id, _, _ in groups]
+        wanted = [
+            (name, pid, before if isinstance(before, cgroup.Stats) else None)
+            for (_, name), (_, pid, before) in zip(places, groups, strict=True)
+        ]
         if len({parent for parent, _ in places}) == 1:
             return cgroup.stats(places[0][0], wanted)
         pairs = zip(places, wanted, strict=True)

@@ -201,6 +201,8 @@ class FakeRuntime:
     update_error: EngineError | None = None
     #: Ids of each reading of figures.
     stats_calls: list[list[str]] = field(default_factory=list)
+    #: By call: whether earlier figures of each were handed in.
+    stats_known: list[list[bool]] = field(default_factory=list)
     updates: list[ResourceLimits] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -258,8 +260,9 @@ class FakeRuntime:
         self.thaws.append(container_id)
         self.frozen.discard(container_id)
 
-    def stats(self, groups: Sequence[tuple[str, int]]) -> Sequence[Stats]:
-        self.stats_calls.append([container_id for container_id, _ in groups])
+    def stats(self, groups: Sequence[tuple[str, int, Stats | None]]) -> Sequence[Stats]:
+        self.stats_calls.append([container_id for container_id, _, _ in groups])
+        self.stats_known.append([before is not None for _, _, before in groups])
         return [FakeStats(cpu_usage_nanos=len(self.stats_calls)) for _ in groups]
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:

@@ -11,6 +11,7 @@ from fluytd.containers.model import Container, ExitStatus, State
 from fluytd.containers.query import ContainerFilter
 from fluytd.containers.resolve import resolve
 from fluytd.containers.spec import ContainerSpec, ResourcesSpec, RestartMode, RestartPolicy
+from fluytd.containers.stats import WHOLE_SECONDS, Sampler
 from fluytd.containers.stop import stop, stop_all
 from fluytd.containers.update import difference_of, merged
 from fluytd.errors import CgroupBusy, CgroupLimitRejected, ContainerNotFound, ContainerWrongState, FieldInvalid
@@ -318,6 +319,25 @@ async def test_many_watchers_read_each_container_once_a_round(bench: Bench) -> N
     assert len(bench.runtime.stats_calls) == 1
     for watcher in watchers:
         await watcher.aclose()
+
+
+async def test_what_is_known_of_a_run_spares_reads_for_a_time_and_under_the_same_limits(bench: Bench) -> None:
+    await bench.service.create(spec(), "one")
+    await bench.service.start("one")
+    sampler, known = Sampler(bench.service.ctx), bench.runtime.stats_known
+
+    async def read_later(seconds: float) -> bool:
+        bench.clock.now += int(seconds * 1e9)
+        await sampler.read_all(0.1)
+        return known[-1] == [True]
+
+    assert [await read_later(1) for _ in range(3)] == [False, True, True]
+    assert not await read_later(WHOLE_SECONDS)
+    assert await read_later(1)
+    await bench.service.update("one", ResourcesSpec(pids_limit=9), None)
+    assert [await read_later(1) for _ in range(2)] == [False, True]
+    await bench.service.restart("one", timeout_millis=None, signal=None)
+    assert not await read_later(1)
 
 
 async def test_a_prune_leaves_what_a_verb_is_at_work_on(bench: Bench) -> None:
