@@ -16,7 +16,8 @@ def test_each_test_that_the_table_names_is_collected() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files]
     collected = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
     known = {*collected, *(name.partition("[")[0] for name in collected)}
-    assert [attack.test for attack in ATTACKS if attack.test not in known] == []
+    named = [name for attack in ATTACKS for name in (attack.test, attack.held) if name]
+    assert [name for name in named if name not in known] == []
 
 
 def test_each_case_and_each_advisory_of_the_tests_has_a_row() -> None:
@@ -30,6 +31,10 @@ def test_each_case_and_each_advisory_of_the_tests_has_a_row() -> None:
 
 def test_each_attack_has_a_fence_or_says_why_none_is_left_out() -> None:
     assert [attack.test for attack in ATTACKS if bool(attack.fence) == bool(attack.unweakened)] == []
+
+
+def test_where_two_fences_stand_a_test_shows_that_the_second_holds() -> None:
+    assert [attack.test for attack in ATTACKS if bool(attack.held) != ("," in attack.fence)] == []
 
 
 def test_no_fence_can_be_left_out_of_what_is_released() -> None:

@@ -56,6 +56,14 @@ def main() -> int:
         in_vain += not is_seen
         told = reason(output) if is_seen else f"NOT SEEN (pytest ended with {code})"
         print(f"without {attack.fence}: {' '.join(attack.names)}: {attack.what}: {told}", flush=True)
+        if attack.held:
+            first = attack.fence.partition(",")[0]
+            code, output = run(first, [attack.held])
+            weaker, _ = run(attack.fence, [attack.held])
+            is_held = (code, weaker) == (0, 1)
+            in_vain += not is_held
+            told = "the second fence holds" if is_held else f"NOT HELD (pytest ended with {code}, {weaker})"
+            print(f"without {first} alone: {told}", flush=True)
     print(f"{len(weakened) - in_vain} of {len(weakened)} attacks are seen where their fence is missing")
     return 1 if in_vain else 0
 

@@ -38,6 +38,7 @@ pub fn probe(data_root: &Path) -> Vec<Feature> {
         pidfd(),
         crate::quota::project_quota(data_root),
         cap_sys_resource(),
+        landlock(),
     ];
     if let Err(error) = scratch.remove() {
         features[0].detail = format!("the probe's directory was not removed: {error}");
@@ -100,6 +101,17 @@ fn openat2_works() -> Feature {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened = openat2(CWD, c"/", flags, FileMode::empty(), ResolveFlags::NO_MAGICLINKS);
     Feature::tried("openat2", opened.map(drop).map_err(|errno| words("openat2", errno)))
+}
+
+fn landlock() -> Feature {
+    let version = sys::landlock::version().map_err(|errno| words("landlock_create_ruleset", errno));
+    let usable = version.and_then(|version| match version {
+        ..sys::landlock::MIN_VERSION => Err(format!("version {version} forbids hard links")),
+        _ => Ok(version),
+    });
+    let detail = usable.as_ref().map(|version| format!("version {version}")).unwrap_or_default();
+    let feature = Feature::tried("landlock", usable.map(drop));
+    if feature.is_available { feature.with_detail(detail) } else { feature }
 }
 
 fn user_namespaces() -> Feature {

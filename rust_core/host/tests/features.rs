@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use host::{kernel_release, probe};
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "overlay",
     "new_mount_api",
     "openat2",
@@ -20,6 +20,7 @@ const NAMES: [&str; 13] = [
     "pidfd",
     "project_quota",
     "cap_sys_resource",
+    "landlock",
 ];
 
 /// One test at a time: descriptors are the process's, and one test counts them.

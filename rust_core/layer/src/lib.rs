@@ -45,6 +45,7 @@ mod entry;
 mod erofs;
 mod error;
 mod facts;
+mod fence;
 mod finish;
 mod id;
 mod ledger;

@@ -46,6 +46,11 @@ impl LowerView {
         self.roots
     }
 
+    /// As `into_roots`, to look at.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.roots.iter().map(AsFd::as_fd)
+    }
+
     /// True if there is no layer below.
     pub fn is_empty(&self) -> bool {
         self.roots.is_empty()

@@ -96,7 +96,7 @@ impl RawSink {
 }
 
 /// Writes one layer. Entries come in the archive's order; each stands alone, and the last of a path wins.
-pub trait LayerWriter {
+pub trait LayerWriter: Send {
     /// Where every byte of the uncompressed stream goes, in order, for a kind that keeps the archive itself. It is
     /// written ahead of `apply`.
     ///

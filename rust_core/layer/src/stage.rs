@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{mpsc, Arc};
@@ -13,7 +14,7 @@ use crate::decompress::{window_too_large, Compression, DecompressError, Decompre
 use crate::error::shown;
 use crate::port::{LayerWriter, RawSink, Written};
 use crate::tar::{ArchiveEnd, Chunks, FileChunks, TarReader};
-use crate::{whiteout, Facts, LayerError, Limits, LowerView};
+use crate::{fence, whiteout, Facts, LayerError, Limits, LowerView};
 
 /// Size of the pieces that go from the decompressing thread to the writing one.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -44,6 +45,12 @@ impl std::fmt::Debug for StageRequest<'_> {
     }
 }
 
+impl StageRequest<'_> {
+    fn lower_roots(&self) -> Vec<BorrowedFd<'_>> {
+        self.finish.map(|finish| finish.lowers.roots().collect()).unwrap_or_default()
+    }
+}
+
 /// What a layer is settled against.
 #[derive(Debug, Clone, Copy)]
 pub struct Finish<'a> {
@@ -67,10 +74,11 @@ enum Message {
     Ended { compression: Compression },
 }
 
-/// Writes the layer behind `source` through `writer`, reading the source to its end.
+/// Writes the layer behind `source` through `writer`, reading the source to its end. `folder` is all that is written to.
 pub(crate) fn run<R: Read + Send>(
     source: R,
     writer: &mut dyn LayerWriter,
+    folder: BorrowedFd<'_>,
     request: &StageRequest<'_>,
 ) -> Result<Pass, LayerError> {
     let raw_sink = writer.raw_sink()?;
@@ -84,12 +92,14 @@ pub(crate) fn run<R: Read + Send>(
             .spawn_scoped(scope, move || producer.run(source))
             .map_err(|e| failed(&e))?;
         let chunks = Received::new(receiver, recycle, request, raw_sink);
-        let mut reader = TarReader::new(chunks, request.subject, request.limits);
-        let end = apply_entries(&mut reader, writer, request)?;
-        let (diff_id, compression) = reader.into_chunks().drain()?;
-        check_end(end, &diff_id, request)?;
-        let written = writer.finish(&diff_id)?;
-        Ok(Pass { written, diff_id, compression })
+        fence::inside(&request.lower_roots(), folder, move || {
+            let mut reader = TarReader::new(chunks, request.subject, request.limits);
+            let end = apply_entries(&mut reader, writer, request)?;
+            let (diff_id, compression) = reader.into_chunks().drain()?;
+            check_end(end, &diff_id, request)?;
+            let written = writer.finish(&diff_id)?;
+            Ok(Pass { written, diff_id, compression })
+        })
     })
 }
 
@@ -100,12 +110,15 @@ pub(crate) fn run_kept(
     diff_id: Digest,
     compression: Compression,
     writer: &mut dyn LayerWriter,
+    folder: BorrowedFd<'_>,
     request: &StageRequest<'_>,
 ) -> Result<Pass, LayerError> {
-    let mut reader = TarReader::new(FileChunks::new(archive)?, request.subject, request.limits);
-    apply_entries(&mut reader, writer, request)?;
-    let written = writer.finish(&diff_id)?;
-    Ok(Pass { written, diff_id, compression })
+    fence::inside(&request.lower_roots(), folder, move || {
+        let mut reader = TarReader::new(FileChunks::new(archive)?, request.subject, request.limits);
+        apply_entries(&mut reader, writer, request)?;
+        let written = writer.finish(&diff_id)?;
+        Ok(Pass { written, diff_id, compression })
+    })
 }
 
 fn apply_entries<C: Chunks>(

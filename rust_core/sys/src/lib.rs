@@ -12,6 +12,7 @@ pub mod executing;
 pub mod failpoint;
 pub mod fd_passing;
 pub mod inherited;
+pub mod landlock;
 pub mod memfd;
 pub mod memory;
 pub mod mount_attr;

@@ -2,7 +2,7 @@
 //! its fence is missing.
 //!
 //! Only with the feature `weakened`, which no release has: without it [`lacks`] is the constant false and the names
-//! are in no program. With it, `FLUYT_WEAKENED=name` says which fence is missing.
+//! are in no program. With it, `FLUYT_WEAKENED=name,name` says which fences are missing.
 
 /// The environment variable that names the missing fence.
 #[cfg(feature = "weakened")]
@@ -16,7 +16,7 @@ static MARK: [u8; 40] = *b"FLUYT_WEAKENED: fences can be left out\n\n";
 /// True if the fence of this name is left out.
 #[cfg(feature = "weakened")]
 pub fn lacks(fence: &str) -> bool {
-    std::env::var_os(VARIABLE).is_some_and(|named| named == fence)
+    std::env::var(VARIABLE).is_ok_and(|named| named.split(',').any(|name| name == fence))
 }
 
 /// False: every fence stands.

@@ -8,7 +8,8 @@ class Feature:
     @property
     def name(self) -> str:
         """`overlay`, `new_mount_api`, `openat2`, `user_namespaces`, `idmapped_mounts`, `seccomp`, `cgroup_v2`,
-        `clone_into_cgroup`, `cgroup_kill`, `erofs_file_mount`, `pidfd`, `project_quota`, `cap_sys_resource`."""
+        `clone_into_cgroup`, `cgroup_kill`, `erofs_file_mount`, `pidfd`, `project_quota`, `cap_sys_resource`,
+        `landlock`."""
     @property
     def is_available(self) -> bool: ...
     @property

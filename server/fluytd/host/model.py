@@ -73,6 +73,9 @@ ADVICE: Final[dict[str, tuple[Need, str]]] = {
         "mount the data root's file system with prjquota (ext4, xfs), see docs/volumes.md",
     ),
     "cap_sys_resource": (Need.OPTIONAL, "give the daemon CAP_SYS_RESOURCE, so that hard limits can be raised"),
+    "landlock": (Need.OPTIONAL, "use Linux 5.19 or later with landlock among the security modules (lsm=)"),
+    "apparmor": (Need.OPTIONAL, "use a kernel with AppArmor and boot with apparmor=1 for --security-opt apparmor="),
+    "selinux": (Need.OPTIONAL, "load an SELinux policy; see docs/confinement.md"),
 }
 
 #: For a capability that the core reports and this table does not know.

@@ -24,6 +24,8 @@ def probe(data_root: Path) -> HostFacts:
     capabilities = tuple(
         judge(feature.name, feature.is_available, feature.detail) for feature in host.probe(str(data_root))
     )
+    modules = {"apparmor": has_apparmor(), "selinux": has_selinux()}
+    capabilities += tuple(judge(name, is_there, "") for name, is_there in modules.items())
     mode, controllers = _cgroups()
     return HostFacts(
         hostname=platform.node(),

@@ -6,6 +6,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -114,6 +115,15 @@ def test_z03_entries_that_lead_out_are_refused(engine: Engine, container: str, c
         assert untouched(canary), entries
     assert Path("/etc/passwd").read_bytes() == before
     assert not any(Path(place, "out").exists() for place in ("/", "/var", "/tmp"))
+
+
+def test_z03_nothing_outside_is_changed_whatever_becomes_of_a_copy(
+    engine: Engine, container: str, canary: Path
+) -> None:
+    for entries, _ in hostile_entries(canary):
+        with suppress(grpc.RpcError):
+            copies.copy_to(engine, container, "/var", tar(*entries))
+        assert untouched(canary), entries
 
 
 def test_a_link_of_the_archive_leads_inside_only(engine: Engine, container: str) -> None:

@@ -1,6 +1,7 @@
 """Layers that would write beside their root or steer the overlay, in each kind of layer store."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -52,6 +53,13 @@ def test_z01_links_and_names_of_a_layer_lead_nowhere(store: Engine, canary: Cana
             assert not canary.is_in(out), members
         assert canary.changes() == [], members
     assert loaded > 0
+
+
+def test_z01_nothing_beside_a_layer_is_changed_whatever_becomes_of_it(store: Engine, canary: Canary) -> None:
+    for members in hostile_layers(canary):
+        with suppress(grpc.RpcError):
+            load(store, *members)
+        assert canary.changes() == [], members
 
 
 def test_z14_attributes_of_a_layer_do_not_steer_the_overlay(store: Engine) -> None:

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use errors::IoError;
 
 use rustix::io::Errno;
+use sys::landlock::Reach;
 
 use super::{ArchiveSource, CopyError, Placed, Unpacker};
-use crate::{LayerError, Limits};
+use crate::{fence, LayerError, Limits};
 
 /// Pieces that wait for the unpacker before the sender does.
 const QUEUE_LENGTH: usize = 2;
@@ -57,6 +58,10 @@ pub fn begin(unpacker: Unpacker, limits: &Limits, subject: &str) -> Result<Recei
         .name("copy".into())
         .spawn(move || {
             let pieces = Pieces { queue, current: Vec::new(), used: 0, is_ended: false };
+            // Before it has an owner's rights only, and none to give some up.
+            let writable = unpacker.writable();
+            fence::enter(Reach { readable: &[], writable: &writable })?;
+            drop(writable);
             let ids = unpacker.ids();
             let run = || unpacker.run(ArchiveSource::new(pieces, &limits, &name)?);
             match ids {

@@ -255,6 +255,11 @@ impl Root {
         Ok(Found { parents: levels, name: name_here, place: Some((place, status)), is_root })
     }
 
+    /// The root, and what is laid over places in it: all that a walk can come to.
+    pub(super) fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.fd.as_fd()).chain(self.covers.iter().map(|cover| cover.place.as_fd()))
+    }
+
     /// What `name` in `directory` is, covers taken into account, a link itself; `None` if there is nothing.
     pub(super) fn step(
         &self,

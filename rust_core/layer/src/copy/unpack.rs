@@ -1,5 +1,7 @@
 //! The entries of a tar, put into a directory of a tree.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
@@ -111,6 +113,11 @@ impl Unpacker {
     /// What owners show shifted by where it unpacks.
     pub(super) fn ids(&self) -> Option<Ids> {
         self.root.ids()
+    }
+
+    /// Everything beneath which it may come to write.
+    pub(super) fn writable(&self) -> Vec<BorrowedFd<'_>> {
+        self.root.all().collect()
     }
 
     /// All entries of the tar are there. Whatever fails, what came before stays, each file whole, and directories have

@@ -125,7 +125,7 @@ impl LayerStage<'_> {
     ) -> Result<LayerInfo, LayerError> {
         let kind = self.store.kinds[self.store.chosen].as_ref();
         let result = self
-            .write_folder(kind, None, request, |writer| stage::run(source, writer, request))
+            .write_folder(kind, None, request, |writer, folder| stage::run(source, writer, folder, request))
             .and_then(|info| match self.layer_id {
                 Some(_) => Ok(info),
                 None => self.name_import(info),
@@ -149,8 +149,8 @@ impl LayerStage<'_> {
         let Some(archive) = kind.archive(kept.as_fd())? else { return Ok(None) };
         let meta = self.store.read_meta(&name)?;
         let meta = meta.ok_or_else(|| LayerError::NotFound { layer_id: base.to_string() })?;
-        let result = self.write_folder(kind, Some(kept.as_fd()), request, |writer| {
-            stage::run_kept(&archive, meta.diff_id, meta.compression, writer, request)
+        let result = self.write_folder(kind, Some(kept.as_fd()), request, |writer, folder| {
+            stage::run_kept(&archive, meta.diff_id, meta.compression, writer, folder, request)
         });
         self.or_nothing(result).map(Some)
     }
@@ -168,7 +168,7 @@ impl LayerStage<'_> {
         kind: &dyn Store,
         kept: Option<BorrowedFd<'_>>,
         request: &StageRequest<'_>,
-        pass: impl FnOnce(&mut dyn LayerWriter) -> Result<Pass, LayerError>,
+        pass: impl FnOnce(&mut dyn LayerWriter, BorrowedFd<'_>) -> Result<Pass, LayerError>,
     ) -> Result<LayerInfo, LayerError> {
         let (store, name) = (self.store, self.claim.folder.as_str());
         store.remove_folder(name)?;
@@ -177,7 +177,7 @@ impl LayerStage<'_> {
             .map_err(|errno| store.error("mkdirat", name, errno))?;
         let folder = store.open_folder(name)?.ok_or_else(|| store.error("openat", name, Errno::NOENT))?;
         let mut writer = kind.begin(folder.as_fd(), &store.path.join(name), request, kept)?;
-        let pass = pass(writer.as_mut())?;
+        let pass = pass(writer.as_mut(), folder.as_fd())?;
         drop(writer);
         sys::failpoint::hit("layer.stage.meta");
         self.write_meta(kind, &folder, pass)
