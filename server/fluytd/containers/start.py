@@ -37,17 +37,16 @@ class Started:
     first_records: Sequence[LogRecord]
 
 
-async def start(ctx: Context, entry: Entry) -> Container:
+async def start(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Container:
     """The process has been executed; a RUNNING container is answered as it is.
 
-    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, OPERATION_IN_PROGRESS (`copy`: one of an earlier run waits for a
-    file system that does not answer), and what `ports.Runtime.start` raises; the record then tells
-    exit code 125, 126 or 127 and why, and the container is where it was before.
+    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, VERSION_CONFLICT, OPERATION_IN_PROGRESS (`copy`: one of an
+    earlier run waits for a file system that does not answer), and what `ports.Runtime.start` raises; the record then
+    tells exit code 125, 126 or 127 and why, and the container is where it was before.
     """
     async with entry.lock:
+        entry.check_present(expected_version)
         container = entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
         if container.state is State.RUNNING:
             return container
         check_startable(container)

@@ -18,7 +18,7 @@ from fluytd.containers.resolve import limits
 from fluytd.containers.restart import is_due
 from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
+from fluytd.errors import ContainerWrongState, EngineError
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ async def update(
     changes: ResourcesSpec | None,
     policy: RestartPolicy | None,
     ports: PortChanges = NO_CHANGES,
+    *,
+    expected_version: int = 0,
 ) -> Container:
     """The container has these limits, this policy and these published ports, at once if it runs, and durably.
 
@@ -40,13 +42,12 @@ async def update(
 
     Raises FIELD_INVALID (`resources...`, `restart_policy`, `add_published_ports...`, `remove_published_ports...`),
     PORT_IN_USE, LIMIT_EXCEEDED, CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, CONTAINER_WRONG_STATE,
-    CONTAINER_NOT_FOUND, STORAGE_FULL, IO_FAILED; nothing has changed then, but that limits hold already if the kernel
-    refuses ports.
+    CONTAINER_NOT_FOUND, VERSION_CONFLICT, STORAGE_FULL, IO_FAILED; nothing has changed then, but that limits hold
+    already if the kernel refuses ports.
     """
     async with entry.lock:
+        entry.check_present(expected_version)
         container = entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
         if container.state not in _UPDATABLE:
             allowed = sorted(state.value for state in _UPDATABLE)
             raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
