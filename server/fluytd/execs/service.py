@@ -7,6 +7,7 @@ puts both together again.
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -51,6 +52,8 @@ class ExecService:
         self._records = records
         self.clock = ctx.clock
         self._by_id: dict[str, JoinedExec] = {}
+        #: How many of a container are on their way and not joined yet.
+        self._beginning: Counter[str] = Counter()
         #: What an earlier daemon recorded, until `adopt`, and ids of those that ended since: no record says so.
         self._loaded: list[ExecSession] = []
         self._unrecorded: set[str] = set()
@@ -189,16 +192,19 @@ class ExecService:
         directory is at fault), USER_INVALID, SUPERVISOR_LOST. Cancelled, a process on its way is killed.
         """
         entry = self._ctx.table.find(reference)
-        self._make_room(entry.container.id)
         run, start = self._prepare(entry, ExecId.new(), spec)
+        self._make_room(entry.container.id)
         session = ExecSession(start.id, entry.container.id, spec, self._ctx.clock.now_unix_nanos())
         # Awaited below, beside the start: a daemon that dies between the two finds either of them, or both.
         recorded = self._save(entry, session, (self._created(entry, session),))
+        self._beginning[entry.container.id] += 1
         try:
             process = await self._begin(run, start)
         except BaseException:
             self._noted(self._records.delete(session.id), session.id)
             raise
+        finally:
+            self._begun(entry.container.id)
         exec_ = self._join(session, run, process)
         try:
             await exec_.started()
@@ -279,7 +285,7 @@ class ExecService:
         own = [one for one in self._by_id.values() if one.session.container_id == container_id]
         for ended in [one for one in own if one.is_over][: -MAX_ENDED_EXECS_PER_CONTAINER + 1]:
             self.forget(ended)
-        live = sum(not one.is_over for one in own)
+        live = sum(not one.is_over for one in own) + self._beginning[container_id]
         if live >= MAX_EXECS_PER_CONTAINER:
             raise LimitExceeded(
                 limit="MAX_EXECS_PER_CONTAINER",
@@ -287,6 +293,11 @@ class ExecService:
                 actual=live + 1,
                 subject=f"container {container_id}",
             )
+
+    def _begun(self, container_id: str) -> None:
+        self._beginning[container_id] -= 1
+        if not self._beginning[container_id]:
+            del self._beginning[container_id]
 
     def forget(self, exec_: JoinedExec) -> None:
         """It is known no more; one that runs is killed. Idempotent."""
