@@ -207,7 +207,11 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self, request: containers_pb2.GetContainerRequest, context: Any
     ) -> containers_pb2.GetContainerResponse:
         container = self._containers.get(from_reference(request))
-        message = to_container(container, volumes_dir=self._containers.volumes_dir(container))
+        message = to_container(
+            container,
+            volumes_dir=self._containers.volumes_dir(container),
+            waits_for_restart=self._containers.waits_for_restart(container),
+        )
         if request.include_size:
             message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
                 container
@@ -228,7 +232,8 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             if len(parts) == limit or size_bytes > MAX_PAGE_BYTES:
                 token = to_page_token(f"{listed[-1].create_time_unix_nanos}:{listed[-1].id}")
                 break
-            parts.append(self._briefs.of(container))
+            waits = self._containers.waits_for_restart(container)
+            parts.append(self._briefs.of(container, waits_for_restart=waits))
             listed.append(container)
             size_bytes += len(parts[-1])
         if not request.include_size:

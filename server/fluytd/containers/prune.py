@@ -6,7 +6,7 @@ from typing import Final
 
 from fluytd.containers import delete, model
 from fluytd.containers.context import Context
-from fluytd.containers.query import ContainerFilter
+from fluytd.containers.query import ContainerFilter, of_images
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
 
@@ -31,7 +31,7 @@ async def prune(ctx: Context, wanted: ContainerFilter, *, dry_run: bool) -> Prun
     One that cannot be deleted hinders no other; the first such failure is raised once all were tried: CGROUP_BUSY,
     IO_FAILED.
     """
-    wanted = replace(wanted, states=model.DELETABLE)
+    wanted = replace(of_images(wanted, ctx.images.ids_of), states=model.DELETABLE)
     entries = [entry for entry in ctx.table if wanted.accepts(entry.container) and is_idle(entry)][:MAX_PRUNED]
     pruned: list[str] = []
     reclaimed = 0

@@ -32,7 +32,7 @@ from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
-from fluytd.containers.query import ContainerFilter, newest_first
+from fluytd.containers.query import ContainerFilter, newest_first, of_images
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
@@ -313,6 +313,11 @@ class ContainerService:
         """(bytes in the writable layer, whether that is only a lower bound)."""
         return await self.ctx.workers.run(self.ctx.directories.writable_usage, container.id)
 
+    def waits_for_restart(self, container: Container) -> bool:
+        """Whether its policy starts it again in a moment."""
+        entry = self.ctx.table.get(container.id)
+        return entry is not None and entry.restarting is not None
+
     def holders(self, image_id: str) -> list[Holder]:
         """Containers that are made of an image, in any state; images ask before they are deleted."""
         return [Holder(entry.container.id, entry.container.is_live) for entry in self.ctx.table.of_image(image_id)]
@@ -358,7 +363,12 @@ class ContainerService:
 
     def list(self, wanted: ContainerFilter) -> list[Container]:
         """All that fit, newest first, from memory."""
-        found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
+        wanted = of_images(wanted, self.ctx.images.ids_of)
+        found = [
+            entry.container
+            for entry in self.ctx.table
+            if wanted.accepts(entry.container, waits_for_restart=entry.restarting is not None)
+        ]
         return sorted(found, key=newest_first)
 
     def all(self) -> Sequence[Container]:
