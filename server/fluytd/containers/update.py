@@ -110,6 +110,11 @@ def merged(present: ResourcesSpec, changes: ResourcesSpec) -> ResourcesSpec:
         for field in dataclasses.fields(changes)
         if (value := getattr(changes, field.name)) not in (None, "", ())
     }
+    # CPU time is told in one of two ways: the one of the request takes the other's place.
+    if changes.nano_cpus and changes.cpu_quota_micros is None and changes.cpu_period_micros is None:
+        given |= {"cpu_quota_micros": None, "cpu_period_micros": None}
+    elif changes.cpu_quota_micros is not None and changes.nano_cpus is None:
+        given["nano_cpus"] = None
     if changes.io_devices:
         given["io_devices"] = _merged(present.io_devices, changes.io_devices, lambda device: device.path, _is_bounded)
     if changes.hugetlb:
