@@ -117,8 +117,9 @@ def check_spec(spec: ContainerSpec) -> None:
             check_path(path, f"spec.security.{field}_paths.paths[{index}]")
     if spec.stop_signal and parse_signal(spec.stop_signal) is None:
         raise FieldInvalid(field="spec.stop_signal", rule=f"{spec.stop_signal!r} is not a signal")
-    timeout = spec.stop_timeout_millis
-    _in_range(timeout, 0, MAX_STOP_TIMEOUT_MILLIS, "spec.stop_timeout", "milliseconds")
+    if (spec.stop_timeout_millis or 0) > MAX_STOP_TIMEOUT_MILLIS:
+        rule = f"must be at most {MAX_STOP_TIMEOUT_MILLIS} milliseconds, or negative to wait for ever"
+        raise FieldInvalid(field="spec.stop_timeout", rule=rule)
     _in_range(spec.oom_score_adj, -1000, 1000, "spec.oom_score_adj", "")
     _in_range(spec.shm_size_bytes, 0, MAX_INT64, "spec.shm_size_bytes", "bytes")
     if spec.storage_size_bytes:

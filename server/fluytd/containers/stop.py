@@ -96,9 +96,10 @@ async def stop_all(ctx: Context, budget_millis: int) -> None:
     live = [entry for entry in reversed(list(ctx.table)) if entry.container.is_live]
 
     async def end(entry: Entry) -> None:
-        timeout = entry.container.resolved.stop_timeout_millis
+        own = entry.container.resolved.stop_timeout_millis
+        timeout = budget_millis if own < 0 else min(own, budget_millis)
         try:
-            await stop(ctx, entry, timeout_millis=min(timeout, budget_millis), signal=None, is_by_engine=True)
+            await stop(ctx, entry, timeout_millis=timeout, signal=None, is_by_engine=True)
         except EngineError as error:
             _log.error("container %s: it could not be stopped: %s", entry.container.id, error)
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2, images_pb2
 from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2, mount_pb2, network_pb2
@@ -182,7 +183,8 @@ def test_a_daemon_that_is_told_so_stops_all_its_containers_at_once_within_its_ti
         heeding = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
         deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
         polite = started(engine, "sh", "-c", heeding)
-        rude = [started(engine, "sh", "-c", deaf).id for _ in range(4)]
+        for_ever = duration_pb2.Duration(seconds=-1)
+        rude = [started(engine, "sh", "-c", deaf, **more).id for more in ({}, {}, {}, {"stop_timeout": for_ever})]
         kept = started(engine, "sh", "-c", heeding, restart_policy=always)
         started_paused = started(engine, "sh", "-c", heeding)
         until_now(lambda: all(engine.logs(one.id) == b"ready\n" for one in listed(engine)), "all have set their traps")
