@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fluytd.containers import delete, model
+from fluytd.containers import delete, model, sizes
 from fluytd.containers.context import Context
 from fluytd.containers.query import ContainerFilter, of_images
 from fluytd.containers.table import Entry
@@ -38,7 +38,10 @@ async def prune(ctx: Context, wanted: ContainerFilter, *, dry_run: bool) -> Prun
     failure: EngineError | None = None
     for entry in entries:
         if dry_run:
-            size, _ = await ctx.workers.run(ctx.directories.writable_usage, entry.container.id)
+            usage = await sizes.writable_usage(ctx, entry.container.id)
+            if usage is None:
+                continue  # somebody was quicker
+            size, _ = usage
         elif not is_idle(entry):
             continue
         else:

@@ -19,6 +19,7 @@ from fluytd.containers import (
     prune,
     restart,
     run,
+    sizes,
     start,
     stats,
     stop,
@@ -27,7 +28,7 @@ from fluytd.containers import (
 )
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State, renamed, with_volume_name
+from fluytd.containers.model import EXECUTED, Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
@@ -39,7 +40,7 @@ from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import ContainerTable, Entry
 from fluytd.containers.user_ids import IdRanges, IdSettings
-from fluytd.errors import EngineError, FieldInvalid, LogNotKept
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, LogNotKept
 from fluytd.events.model import ContainerRenamed
 from fluytd.host.ports import Quotas
 from fluytd.images.ports import Holder
@@ -309,9 +310,9 @@ class ContainerService:
         """The record, from memory. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
         return self.ctx.table.find(reference).container
 
-    async def writable_usage(self, container: Container) -> tuple[int, bool]:
-        """(bytes in the writable layer, whether that is only a lower bound)."""
-        return await self.ctx.workers.run(self.ctx.directories.writable_usage, container.id)
+    async def writable_usage(self, container: Container) -> tuple[int, bool] | None:
+        """See `sizes.writable_usage`."""
+        return await sizes.writable_usage(self.ctx, container.id)
 
     def waits_for_restart(self, container: Container) -> bool:
         """Whether its policy starts it again in a moment."""
@@ -422,6 +423,7 @@ class ContainerLog:
     def __init__(self, entry: Entry, log_dir: str) -> None:
         self._entry = entry
         self._run = entry.run
+        self._was_being_made = entry.container.state in {State.CREATING, State.STARTING}
         self.log_dir = log_dir
         if self._run is not None:
             self._run.join(self)
@@ -434,7 +436,16 @@ class ContainerLog:
     @property
     def is_removed(self) -> bool:
         """See `LogSource.is_removed`."""
-        return self._entry.removed.is_set()
+        return self._entry.removed.is_set() or self._entry.container.state is State.DELETING
+
+    def check_there(self) -> None:
+        """See `LogSource.check_there`."""
+        container = self._entry.container
+        if self.is_removed:
+            raise ContainerNotFound(id=container.id)
+        if self._was_being_made:
+            allowed = sorted(state.value for state in {*EXECUTED, State.CREATED, State.EXITED})
+            raise ContainerWrongState(id=container.id, state=State.CREATING.value, allowed_states=allowed)
 
     async def wait_end(self) -> None:
         """See `LogSource.wait_end`."""

@@ -23,6 +23,7 @@ from fluytd.errors import (
     ExecNotFound,
     LimitExceeded,
     ProcessNotFound,
+    ProcessStartFailed,
     SupervisorLost,
 )
 from fluytd.events.model import ExecCreated, ExecExited, ExecStarted, Fact
@@ -40,6 +41,8 @@ _log = logging.getLogger(__name__)
 MAX_EXECS_PER_CONTAINER: Final = 128
 #: Ended sessions of one container that can still be asked for, the oldest given up first.
 MAX_ENDED_EXECS_PER_CONTAINER: Final = 32
+#: How long the end of a container may take to be told after it has kept a process from starting.
+ENDING_SECONDS: Final = 2.0
 _SIGHUP: Final = 1
 
 
@@ -200,8 +203,9 @@ class ExecService:
         self._beginning[entry.container.id] += 1
         try:
             process = await self._begin(run, start)
-        except BaseException:
+        except BaseException as error:
             self._noted(self._records.delete(session.id), session.id)
+            await _check_not_ended(run, error)
             raise
         finally:
             self._begun(entry.container.id)
@@ -209,8 +213,9 @@ class ExecService:
         try:
             await exec_.started()
             await recorded
-        except BaseException:
+        except BaseException as error:
             self.forget(exec_)
+            await _check_not_ended(run, error)
             raise
         return exec_
 
@@ -333,6 +338,19 @@ class ExecService:
                     exec_.process.signal(_SIGHUP)
             case DisconnectPolicy.KILL:
                 exec_.process.kill()
+
+
+async def _check_not_ended(run: Run, error: BaseException) -> None:
+    """Raises CONTAINER_WRONG_STATE where a process could not be started because its container was ending: then nothing
+    is wrong with the process, the host or the supervisor. One that is killed from outside is no such end."""
+    is_command = isinstance(error, ProcessStartFailed) and error.metadata["exit_code"] in {"126", "127"}
+    if is_command or not isinstance(error, ProcessStartFailed | SupervisorLost):
+        return
+    # The supervisor reaps the first process a moment after the kernel has ended all others.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(run.recorded.wait(), ENDING_SECONDS)
+    if run.recorded.is_set() and (final := await run.final()).reason != SupervisorLost.reason:
+        raise ContainerWrongState(id=final.id, state=final.state.value, allowed_states=[State.RUNNING.value]) from error
 
 
 def _end(run: Run, process: ExecProcess) -> None:
