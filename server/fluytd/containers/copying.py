@@ -296,6 +296,8 @@ class _Held:
         finally:
             for task in waited:
                 task.cancel()
+            # What takes the caller's piece may be at work with its stream: nothing is answered beside it.
+            await asyncio.wait(waited)
 
 
 async def _end_with(ctx: Context, held: _Held, archive: CopyArchive, cancel: CancelToken) -> None:

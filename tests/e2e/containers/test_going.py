@@ -9,6 +9,7 @@ import grpc
 
 from fluyt.v1 import container_files_pb2, containers_pb2, logs_pb2
 from fluyt.v1.types import security_pb2
+from tests.e2e.containers import copy_steps as copies
 from tests.e2e.containers.steps import IMAGE, create, delete, refusal, start, started, wait
 from tests.e2e.execs import steps as execs
 from tests.support.engine import Engine
@@ -81,6 +82,29 @@ def test_what_is_deleted_meanwhile_is_not_found_or_left_out(engine: Engine) -> N
     assert {name for name, _ in told} == set(calls)
     assert {what for what in told if what[1] not in allowed} == set(), told
     assert {what for what in told if what[0] in {"list", "prune"}} == {("list", "ok"), ("prune", "ok")}
+
+
+def test_a_copy_into_what_ends_is_answered(engine: Engine) -> None:
+    archive = copies.tar(copies.member("f", b"hello"))
+
+    def copy(name: str) -> None:
+        options = container_files_pb2.CopyToOptions(container=name, path="/tmp")
+        parts = [
+            container_files_pb2.CopyToRequest(options=options),
+            container_files_pb2.CopyToRequest(chunk=archive),
+        ]
+        # One that is not answered at all fails by its deadline.
+        engine.containers.CopyTo(iter(parts), timeout=8)
+
+    def live(name: str) -> None:
+        start(engine, name)
+        wait(engine, name)
+
+    for number in range(2):
+        create(engine, "sleep", "0.1", name=f"goes-{number}")
+    told = told_meanwhile(engine, {"copy": copy}, live)
+    assert set(told) <= {("copy", "ok"), ("copy", "CONTAINER_WRONG_STATE")}, told
+    assert len(told) == 2
 
 
 def test_who_shares_a_namespace_with_what_ends_is_told_of_its_state(engine: Engine) -> None:
