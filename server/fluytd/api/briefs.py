@@ -14,19 +14,20 @@ class Briefs:
     """A record never changes, so its bytes hold as long as it is the container's record. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Container, bytes]] = {}
+        self._kept: dict[str, tuple[Container, bool, bytes]] = {}
 
-    def of(self, container: Container) -> bytes:
+    def of(self, container: Container, *, waits_for_restart: bool = False) -> bytes:
         """A serialized ListContainersResponse of this one container; joined ones are one of all of them.
 
         Source: protobuf encoding, "Last One Wins": messages of one type may be merged by joining their bytes.
         """
         kept = self._kept.get(container.id)
-        if kept is not None and kept[0] is container:
-            return kept[1]
-        response = containers_pb2.ListContainersResponse(containers=[to_container(container, is_brief=True)])
+        if kept is not None and kept[0] is container and kept[1] is waits_for_restart:
+            return kept[2]
+        message = to_container(container, is_brief=True, waits_for_restart=waits_for_restart)
+        response = containers_pb2.ListContainersResponse(containers=[message])
         data = response.SerializeToString()
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[container.id] = container, data
+        self._kept[container.id] = container, waits_for_restart, data
         return data

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from fluyt.v1 import container_files_pb2, containers_pb2, containers_pb2_grpc
-from fluyt.v1.types import container_filter_pb2, stats_pb2
+from fluyt.v1.types import container_filter_pb2, container_pb2, stats_pb2
 from fluytd.api.briefs import Briefs
 from fluytd.api.callers import carry_out
 from fluytd.api.convert import container_files
@@ -207,11 +207,13 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         self, request: containers_pb2.GetContainerRequest, context: Any
     ) -> containers_pb2.GetContainerResponse:
         container = self._containers.get(from_reference(request))
-        message = to_container(container, volumes_dir=self._containers.volumes_dir(container))
+        message = to_container(
+            container,
+            volumes_dir=self._containers.volumes_dir(container),
+            waits_for_restart=self._containers.waits_for_restart(container),
+        )
         if request.include_size:
-            message.writable_size_bytes, message.writable_size_is_estimate = await self._containers.writable_usage(
-                container
-            )
+            _tell_size(message, await self._containers.writable_usage(container))
         return containers_pb2.GetContainerResponse(container=message)
 
     async def ListContainers(  # type: ignore[override] # bytes are as good, see `calls._serialized`
@@ -228,7 +230,8 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
             if len(parts) == limit or size_bytes > MAX_PAGE_BYTES:
                 token = to_page_token(f"{listed[-1].create_time_unix_nanos}:{listed[-1].id}")
                 break
-            parts.append(self._briefs.of(container))
+            waits = self._containers.waits_for_restart(container)
+            parts.append(self._briefs.of(container, waits_for_restart=waits))
             listed.append(container)
             size_bytes += len(parts[-1])
         if not request.include_size:
@@ -238,8 +241,7 @@ class ContainerServicer(containers_pb2_grpc.ContainerServiceServicer):
         response = containers_pb2.ListContainersResponse.FromString(b"".join(parts))
         response.next_page_token = token
         for message, container in zip(response.containers, listed, strict=True):
-            usage = await self._containers.writable_usage(container)
-            message.writable_size_bytes, message.writable_size_is_estimate = usage
+            _tell_size(message, await self._containers.writable_usage(container))
         return response
 
     async def PruneContainers(
@@ -381,6 +383,12 @@ async def _chunks(requests: AsyncIterator[container_files_pb2.CopyToRequest]) ->
             raise FieldInvalid(field="part", rule="must be a chunk, once the options were sent")
         if request.chunk:
             yield request.chunk
+
+
+def _tell_size(message: container_pb2.Container, usage: tuple[int, bool] | None) -> None:
+    """It stays absent where the container comes or goes just now."""
+    if usage is not None:
+        message.writable_size_bytes, message.writable_size_is_estimate = usage
 
 
 def _run_responses(event: Pulling | RunEvent) -> list[containers_pb2.RunContainerResponse]:

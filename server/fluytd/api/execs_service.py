@@ -67,7 +67,7 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
         options = first.open
         if options.offset_bytes < 0:
             raise FieldInvalid(field="open.offset_bytes", rule="must not be negative")
-        exec_ = self._execs.find(options.id)
+        exec_ = self._execs.find(_given(options.id, "open.id"))
         has_terminal = exec_.session.spec.tty
         parse_detach_keys(options.detach_keys, "open.detach_keys", has_terminal=has_terminal)
         if options.HasField("terminal_size"):
@@ -108,7 +108,7 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
                 self._execs.disconnected(exec_)
 
     async def GetExec(self, request: execs_pb2.GetExecRequest, context: Any) -> execs_pb2.GetExecResponse:
-        return execs_pb2.GetExecResponse(exec=to_session(self._execs.find(request.id).session))
+        return execs_pb2.GetExecResponse(exec=to_session(self._execs.find(_given(request.id, "id")).session))
 
     async def ListExecs(self, request: execs_pb2.ListExecsRequest, context: Any) -> execs_pb2.ListExecsResponse:
         limit = page_size(request.page_size, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
@@ -120,3 +120,9 @@ class ExecServicer(execs_pb2_grpc.ExecServiceServicer):
         page, rest = sessions[:limit], sessions[limit:]
         token = to_page_token(page[-1].id) if rest else ""
         return execs_pb2.ListExecsResponse(execs=[to_session(one) for one in page], next_page_token=token)
+
+
+def _given(exec_id: str, field: str) -> str:
+    if not exec_id:
+        raise FieldInvalid(field=field, rule="must be given")
+    return exec_id

@@ -17,11 +17,16 @@ async def whole(requests: AsyncIterator[T], context: Any) -> AsyncIterator[T]:
     The headers of the answer tell the two apart: on a stream that has gone they can no more be sent. Source: grpc core,
     chttp2: a reset closes a stream for writing before its reader is told of the end.
 
-    Raises asyncio.CancelledError for a caller that went away.
+    Raises asyncio.CancelledError for a caller that went away. Cancelled, it ends once the headers are out: a status
+    that is sent beside them would be lost, and its caller would wait for ever.
     """
     async for request in requests:
         yield request
+    sending = asyncio.ensure_future(context.send_initial_metadata(()))
     try:
-        await context.send_initial_metadata(())
+        await asyncio.shield(sending)
     except grpc.aio.BaseError as error:
         raise asyncio.CancelledError from error
+    except asyncio.CancelledError:
+        await asyncio.wait({sending})
+        raise

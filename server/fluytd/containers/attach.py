@@ -14,7 +14,7 @@ from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.stop import kill
 from fluytd.containers.table import FIRST_SEGMENT, Entry, Run
 from fluytd.containers.terminals import DetachKeys, parse_detach_keys
-from fluytd.errors import ContainerWrongState, FieldInvalid
+from fluytd.errors import ContainerNotFound, ContainerWrongState, FieldInvalid, IoFailed
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import OpenLogRange, ReadRange
 
@@ -231,10 +231,7 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
     LIMIT_EXCEEDED and FIELD_INVALID (`open.detach_keys`), CURSOR_INVALID.
     """
     container = entry.container
-    attachable = ATTACHABLE | {State.EXITED} if options.await_start else ATTACHABLE
-    if container.state not in attachable:
-        allowed = sorted(state.value for state in attachable)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    _check_attachable(entry, options)
     if options.stdin and not container.spec.open_stdin:
         raise FieldInvalid(field="open.stdin", rule="needs a container that was made with open_stdin")
     if options.cursor and options.include_logs:
@@ -244,7 +241,20 @@ async def attach(ctx: Context, entry: Entry, options: AttachOptions, open_range:
         resize(entry, options.terminal_size)
     has_old_output = container.state in EXECUTED | {State.EXITED}
     tail = 0 if has_old_output and not options.include_logs and not options.cursor else None
-    reader = await ctx.workers.run(
-        open_range, ctx.directories.log_dir(container.id), ReadRange(cursor=options.cursor or None, tail_lines=tail)
-    )
+    wanted = ReadRange(cursor=options.cursor or None, tail_lines=tail)
+    try:
+        reader = await ctx.workers.run(open_range, ctx.directories.log_dir(container.id), wanted)
+    except IoFailed:
+        _check_attachable(entry, options)  # its log goes with it, if it goes just now
+        raise
     return Session(ctx, entry, options, Follower(reader, ctx.workers))
+
+
+def _check_attachable(entry: Entry, options: AttachOptions) -> None:
+    attachable = ATTACHABLE | {State.EXITED} if options.await_start else ATTACHABLE
+    container = entry.container
+    if entry.removed.is_set():
+        raise ContainerNotFound(id=container.id)
+    if container.state not in attachable:
+        allowed = sorted(state.value for state in attachable)
+        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)

@@ -8,6 +8,14 @@ from typing import Final
 
 from fluytd.containers import confinement
 from fluytd.containers.name_files import HOST_GATEWAY
+from fluytd.containers.process_checks import (
+    MAX_ARG_BYTES,
+    MAX_PATH_BYTES,
+    bounded,
+    check_directory,
+    check_process,
+    check_text,
+)
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
@@ -19,7 +27,7 @@ from fluytd.containers.spec import (
     RestartPolicy,
     RlimitSpec,
 )
-from fluytd.errors import FieldInvalid, LimitExceeded
+from fluytd.errors import FieldInvalid
 from fluytd.host.projects import MIN_BOUND_BYTES
 
 MIB: Final = 1024 * 1024
@@ -37,17 +45,9 @@ MIN_CPU_SHARES: Final = 2
 MAX_CPU_SHARES: Final = 262_144
 #: Source: include/linux/threads.h, PID_MAX_LIMIT.
 MAX_PIDS: Final = 4_194_304
-#: Source: include/uapi/linux/binfmts.h, MAX_ARG_STRLEN less its final NUL.
-MAX_ARG_BYTES: Final = 131_071
-#: All arguments and variables together: half of the 6 MiB that execve(2) takes at most, so that the stack has room.
-MAX_ARGS_AND_ENV_BYTES: Final = 3 * MIB
-MAX_ARGS_AND_ENV_COUNT: Final = 65_536
 #: Source: include/uapi/linux/utsname.h, __NEW_UTS_LEN.
 MAX_HOSTNAME_BYTES: Final = 64
-#: Source: include/uapi/linux/limits.h, PATH_MAX less its final NUL.
-MAX_PATH_BYTES: Final = 4_095
 MAX_LABELS_BYTES: Final = 256 * 1024
-MAX_GROUPS: Final = 1_024
 MAX_MOUNTS: Final = 256
 MAX_DNS_ENTRIES: Final = 32
 MAX_STOP_TIMEOUT_MILLIS: Final = 24 * 3600 * 1000
@@ -117,8 +117,9 @@ def check_spec(spec: ContainerSpec) -> None:
             check_path(path, f"spec.security.{field}_paths.paths[{index}]")
     if spec.stop_signal and parse_signal(spec.stop_signal) is None:
         raise FieldInvalid(field="spec.stop_signal", rule=f"{spec.stop_signal!r} is not a signal")
-    timeout = spec.stop_timeout_millis
-    _in_range(timeout, 0, MAX_STOP_TIMEOUT_MILLIS, "spec.stop_timeout", "milliseconds")
+    if (spec.stop_timeout_millis or 0) > MAX_STOP_TIMEOUT_MILLIS:
+        rule = f"must be at most {MAX_STOP_TIMEOUT_MILLIS} milliseconds, or negative to wait for ever"
+        raise FieldInvalid(field="spec.stop_timeout", rule=rule)
     _in_range(spec.oom_score_adj, -1000, 1000, "spec.oom_score_adj", "")
     _in_range(spec.shm_size_bytes, 0, MAX_INT64, "spec.shm_size_bytes", "bytes")
     if spec.storage_size_bytes:
@@ -128,7 +129,7 @@ def check_spec(spec: ContainerSpec) -> None:
         _in_range(spec.log.segment_size_bytes, *bounds, "spec.log.segment_size_bytes", "bytes")
     _in_range(spec.log.segment_count, 0, MAX_LOG_SEGMENTS, "spec.log.segment_count", "")
     for name, items in (("detail_labels", spec.log.detail_labels), ("detail_env", spec.log.detail_env)):
-        _bounded(len(items), MAX_LOG_DETAILS, "MAX_LOG_DETAILS", f"spec.log.{name}")
+        bounded(len(items), MAX_LOG_DETAILS, "MAX_LOG_DETAILS", f"spec.log.{name}")
         for index, item in enumerate(items):
             if not _WORD.fullmatch(item) or "=" in item:
                 raise FieldInvalid(
@@ -142,9 +143,9 @@ def check_health(check: HealthCheck) -> None:
     """Raises FIELD_INVALID or LIMIT_EXCEEDED for a health check that cannot be, with the field's path."""
     at = "spec.health_check"
     for index, argument in enumerate(check.args):
-        _text(argument, f"{at}.args[{index}]", MAX_ARG_BYTES, "MAX_ARG_BYTES")
+        check_text(argument, f"{at}.args[{index}]", MAX_ARG_BYTES, "MAX_ARG_BYTES")
     size = sum(len(argument.encode()) for argument in check.args)
-    _bounded(size, MAX_HEALTH_ARGS_BYTES, "MAX_HEALTH_ARGS_BYTES", f"{at}.args in bytes")
+    bounded(size, MAX_HEALTH_ARGS_BYTES, "MAX_HEALTH_ARGS_BYTES", f"{at}.args in bytes")
     for name in ("interval", "timeout", "start_period", "start_interval"):
         _in_range(getattr(check, f"{name}_millis"), 0, MAX_HEALTH_SPAN_MILLIS, f"{at}.{name}", "milliseconds")
     _in_range(check.retries, 0, MAX_HEALTH_RETRIES, f"{at}.retries", "")
@@ -240,34 +241,18 @@ def parse_cpu_list(text: str, field: str) -> set[int]:
 
 def check_path(path: str, field: str) -> None:
     """Raises FIELD_INVALID unless it is an absolute path without `..` that the kernel can take."""
-    if not path.startswith("/"):
-        raise FieldInvalid(field=field, rule="must be an absolute path")
+    check_directory(path, field)
     if ".." in path.split("/"):
         raise FieldInvalid(field=field, rule="must not contain `..`")
-    _text(path, field, MAX_PATH_BYTES, "MAX_PATH_BYTES")
 
 
 def _check_strings(spec: ContainerSpec) -> None:
-    total = count = 0
-    for field, items in (("entrypoint.values", spec.entrypoint or ()), ("args", spec.args), ("env", spec.env)):
-        for index, item in enumerate(items):
-            total += _text(item, f"spec.{field}[{index}]", MAX_ARG_BYTES, "MAX_ARG_BYTES")
-            count += 1
-            if field == "env" and (not item or item.startswith("=")):
-                raise FieldInvalid(field=f"spec.env[{index}]", rule="must be `NAME=value`, or `NAME` to remove one")
-    _bounded(total, MAX_ARGS_AND_ENV_BYTES, "MAX_ARGS_AND_ENV_BYTES", "spec.args and spec.env in bytes")
-    _bounded(count, MAX_ARGS_AND_ENV_COUNT, "MAX_ARGS_AND_ENV_COUNT", "spec.args and spec.env")
-    _text(spec.user, "spec.user", 256, "256 bytes")
-    _bounded(len(spec.additional_groups), MAX_GROUPS, "MAX_GROUPS", "spec.additional_groups")
-    for index, group in enumerate(spec.additional_groups):
-        if not group:
-            raise FieldInvalid(field=f"spec.additional_groups[{index}]", rule="must not be empty")
-        _text(group, f"spec.additional_groups[{index}]", 256, "256 bytes")
+    check_process(spec.args, spec.env, spec.user, spec.additional_groups, entrypoint=spec.entrypoint or ())
     for name, pairs in (("labels", spec.labels), ("annotations", spec.annotations)):
         if "" in pairs:
             raise FieldInvalid(field=f"spec.{name}", rule="a key must not be empty")
         size = sum(len(key.encode()) + len(value.encode()) for key, value in pairs.items())
-        _bounded(size, MAX_LABELS_BYTES, "MAX_LABELS_BYTES", f"spec.{name} in bytes")
+        bounded(size, MAX_LABELS_BYTES, "MAX_LABELS_BYTES", f"spec.{name} in bytes")
 
 
 def _check_host_names(spec: ContainerSpec) -> None:
@@ -294,8 +279,8 @@ def check_rlimits(rlimits: Iterable[RlimitSpec], field: str) -> None:
 
 
 def _check_mounts(spec: ContainerSpec) -> None:
-    _bounded(len(spec.mounts), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
-    _bounded(len(spec.volumes_from), MAX_MOUNTS, "MAX_MOUNTS", "spec.volumes_from")
+    bounded(len(spec.mounts), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
+    bounded(len(spec.volumes_from), MAX_MOUNTS, "MAX_MOUNTS", "spec.volumes_from")
     seen: set[str] = set()
     for written in (mount.target for mount in spec.mounts):
         check_path(written, "spec.mounts.target")
@@ -325,7 +310,7 @@ def check_sub_path(path: str, field: str) -> None:
         raise FieldInvalid(field=field, rule="must be a relative path")
     if ".." in path.split("/"):
         raise FieldInvalid(field=field, rule="must not contain `..`")
-    _text(path, field, MAX_PATH_BYTES, "MAX_PATH_BYTES")
+    check_text(path, field, MAX_PATH_BYTES, "MAX_PATH_BYTES")
 
 
 def _check_sysctls(spec: ContainerSpec) -> None:
@@ -361,7 +346,7 @@ def _check_network(spec: ContainerSpec) -> None:
     ):
         _check_words(items, f"spec.network.{name}")
     check_extra_hosts(network.extra_hosts, "spec.network.extra_hosts")
-    _bounded(len(network.exposed_ports), MAX_EXPOSED_PORTS, "MAX_EXPOSED_PORTS", "spec.network.exposed_ports")
+    bounded(len(network.exposed_ports), MAX_EXPOSED_PORTS, "MAX_EXPOSED_PORTS", "spec.network.exposed_ports")
     for index, text in enumerate(network.exposed_ports):
         port = _EXPOSED_PORT.fullmatch(text)
         if port is None or int(port[1]) > MAX_PORT:
@@ -372,7 +357,7 @@ def _check_network(spec: ContainerSpec) -> None:
 
 
 def _check_words(items: Sequence[str], field: str) -> None:
-    _bounded(len(items), MAX_DNS_ENTRIES, "MAX_DNS_ENTRIES", field)
+    bounded(len(items), MAX_DNS_ENTRIES, "MAX_DNS_ENTRIES", field)
     for index, item in enumerate(items):
         if not _WORD.fullmatch(item):
             raise FieldInvalid(field=f"{field}[{index}]", rule="must be one word of printable ASCII")
@@ -394,20 +379,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _text(text: str, field: str, max_bytes: int, limit: str) -> int:
-    if "\0" in text:
-        raise FieldInvalid(field=field, rule="must not contain a NUL character")
-    size = len(text.encode())
-    if size > max_bytes:
-        raise FieldInvalid(field=field, rule=f"is longer than {max_bytes} bytes ({limit})")
-    return size
-
-
-def _bounded(actual: int, limit: int, name: str, subject: str) -> None:
-    if actual > limit:
-        raise LimitExceeded(limit=name, limit_value=limit, actual=actual, subject=subject)
 
 
 def _in_range(value: int | None, low: int, high: int, field: str, unit: str) -> None:

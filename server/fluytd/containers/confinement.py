@@ -35,7 +35,8 @@ MAX_CGROUP_PARENT_BYTES: Final = 1_024
 #: Source: moby `opts/opts.go`, deviceCgroupRuleRegexp. The kernel takes numbers of 32 bits.
 _RULE: Final = re.compile(r"[acb] (?:\d{1,10}|\*):(?:\d{1,10}|\*) [rwm]{1,3}", re.ASCII)
 _PERMISSIONS: Final = re.compile(r"[rwm]{1,3}", re.ASCII)
-_PAGE_SIZE: Final = re.compile(r"[1-9]\d{0,3}[KMG]B", re.ASCII)
+#: Sizes that some processor has. Source: rust_core/cgroup, huge_pages.rs.
+PAGE_SIZES: Final = ("64KB", "1MB", "2MB", "16MB", "32MB", "512MB", "1GB", "16GB")
 #: Source: CDI specification, Device naming: vendor, class and name.
 _CDI_NAME: Final = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9._-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
@@ -145,10 +146,9 @@ def check_further_limits(limits: ResourcesSpec, at: str) -> None:
     _bounded(len(limits.hugetlb), MAX_HUGETLB_LIMITS, "MAX_HUGETLB_LIMITS", f"{at}.hugetlb_limits")
     sizes = [bound.page_size for bound in limits.hugetlb]
     for index, bound in enumerate(limits.hugetlb):
-        if not _PAGE_SIZE.fullmatch(bound.page_size) or sizes.count(bound.page_size) > 1:
-            raise FieldInvalid(
-                field=f"{at}.hugetlb_limits[{index}].page_size", rule="must be like `2MB`, and once each"
-            )
+        if bound.page_size not in PAGE_SIZES or sizes.count(bound.page_size) > 1:
+            rule = f"must be one of {', '.join(PAGE_SIZES)}, and once each"
+            raise FieldInvalid(field=f"{at}.hugetlb_limits[{index}].page_size", rule=rule)
         _in_range(bound.limit_bytes, -1, MAX_INT64, f"{at}.hugetlb_limits[{index}].limit_bytes")
 
 

@@ -23,7 +23,7 @@ from fluytd.containers.model import Container, State
 from fluytd.containers.release import released
 from fluytd.containers.resolve import INIT_PATH, StartPaths, mounts
 from fluytd.containers.table import Entry, Run
-from fluytd.errors import Cancelled, ContainerWrongState, FieldInvalid, LimitExceeded, ProcessNotFound
+from fluytd.errors import Cancelled, ContainerWrongState, FieldInvalid, IoFailed, LimitExceeded, ProcessNotFound
 from fluytd.operations.ports import CancelToken
 from fluytd.workers import FOREIGN_WORKERS
 
@@ -206,6 +206,12 @@ class ContainerCopies:
         except ProcessNotFound:
             await run.final()
             return None
+        except ValueError:
+            # What belonged to the run was closed in this moment.
+            if not run.ended.is_set():
+                raise
+            await run.final()
+            return None
 
     async def _open_stopped(self, container: Container, *, is_written: bool) -> CopyRoot:
         ctx = self._ctx
@@ -224,7 +230,12 @@ class ContainerCopies:
                 is_written=is_written,
             )
 
-        return await self._call(make)
+        try:
+            return await self._call(make)
+        except IoFailed:
+            # What goes just now has lost a part of its files already.
+            check_readable(self._ctx.table.find(container.id))
+            raise
 
     def _counted(self) -> "_Counted":
         if self._count >= MAX_COPIES:
@@ -285,6 +296,8 @@ class _Held:
         finally:
             for task in waited:
                 task.cancel()
+            # What takes the caller's piece may be at work with its stream: nothing is answered beside it.
+            await asyncio.wait(waited)
 
 
 async def _end_with(ctx: Context, held: _Held, archive: CopyArchive, cancel: CancelToken) -> None:

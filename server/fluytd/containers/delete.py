@@ -14,18 +14,19 @@ from fluytd.errors import ContainerNotEnding, ContainerNotFound, ContainerWrongS
 _log = logging.getLogger(__name__)
 
 
-async def delete(ctx: Context, entry: Entry, *, force: bool, removes_volumes: bool = False) -> int:
+async def delete(
+    ctx: Context, entry: Entry, *, force: bool, removes_volumes: bool = False, expected_version: int = 0
+) -> int:
     """Nothing of the container is left and its name is free; returns the bytes freed (a lower bound for huge layers).
     `removes_volumes`: its anonymous volumes go too, but for those that another container has.
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is unchanged then),
-    CONTAINER_NOT_ENDING (it was killed, and is removed as soon as it has ended, by a next daemon too), CGROUP_BUSY,
-    IO_FAILED (it stays DELETING and can be deleted again).
+    Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT, CONTAINER_WRONG_STATE (it runs and `force` is not given; it is
+    unchanged then), CONTAINER_NOT_ENDING (it was killed, and is removed as soon as it has ended, by a next daemon too),
+    CGROUP_BUSY, IO_FAILED (it stays DELETING and can be deleted again).
     """
     async with entry.lock:
+        entry.check_present(expected_version)
         container = entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
         if container.is_live or container.state is State.UNKNOWN:
             if not force:
                 allowed = sorted(state.value for state in model.DELETABLE)

@@ -1,12 +1,12 @@
 """The images that containers are made of, as the images' table in memory shows them. It fetches nothing itself."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from fluytd.containers.checks import MAX_HEALTH_RETRIES, MAX_HEALTH_SPAN_MILLIS
 from fluytd.containers.model import ImageFacts
 from fluytd.containers.spec import HealthCheck, PlatformChoice
-from fluytd.errors import PlatformUnavailable
+from fluytd.errors import ImageAmbiguous, ImageNotFound, PlatformUnavailable, ReferenceInvalid
 from fluytd.images.config import ImageConfig
 from fluytd.images.model import Image
 from fluytd.images.platforms import Platform
@@ -68,6 +68,13 @@ class PresentImages:
     ) -> AsyncGenerator[Operation, None]:
         """See `ports.Images.pull`."""
         return self._pull(reference, platform, auth)
+
+    def ids_of(self, reference: str) -> Collection[str]:
+        """See `ports.Images.ids_of`."""
+        try:
+            return [image.id for image in self._table.lookup(reference).images]
+        except (ImageNotFound, ImageAmbiguous, ReferenceInvalid):
+            return ()
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         """See `ports.Images.lower_dirs`."""

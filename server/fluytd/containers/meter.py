@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.context import Context
+from fluytd.containers.model import State
 from fluytd.errors import EngineError
 from fluytd.events.model import (
     ContainerCreated,
@@ -137,7 +138,8 @@ class Meter:
         try:
             (writable_bytes, is_bound), log_bytes = await self._ctx.workers.run(self._look, container_id)
         except EngineError as error:
-            if self._ctx.table.get(container_id) is not None:
+            entry = self._ctx.table.get(container_id)
+            if entry is not None and entry.container.state is not State.DELETING:
                 _log.warning("what container %s takes could not be counted: %s", container_id, error)
             return
         # One that started, ended or went meanwhile is counted again, or not at all.

@@ -11,7 +11,7 @@ from fluytd.containers.model import Container, State
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.spec import AttachmentSpec, NetworkMode
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, NotAttached
+from fluytd.errors import ContainerWrongState, EngineError, NotAttached
 from fluytd.events.model import NetworkConnected, NetworkDisconnected
 from fluytd.networks.model import Endpoint
 
@@ -61,15 +61,17 @@ async def _remove_links(ctx: Context, links: list[str]) -> None:
     await ctx.workers.run(ctx.networking.remove_links, links)
 
 
-async def connect(ctx: Context, entry: Entry, attachment: AttachmentSpec) -> Endpoint | None:
+async def connect(
+    ctx: Context, entry: Entry, attachment: AttachmentSpec, *, expected_version: int = 0
+) -> Endpoint | None:
     """The container is on the network, a running one at once, durably; None for one that does not run. One that is on
     it already is answered as it is.
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE, NOT_ATTACHED, NETWORK_NOT_FOUND, ADDRESS_IN_USE,
-    ADDRESSES_EXHAUSTED, FIELD_INVALID, IO_FAILED, SUPERVISOR_LOST; nothing has changed then.
+    Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT, CONTAINER_WRONG_STATE, NOT_ATTACHED, NETWORK_NOT_FOUND,
+    ADDRESS_IN_USE, ADDRESSES_EXHAUSTED, FIELD_INVALID, IO_FAILED, SUPERVISOR_LOST; nothing has changed then.
     """
     async with entry.lock:
-        container = _changeable(entry, attachment.network)
+        container = _changeable(entry, attachment.network, expected_version)
         network_id = ctx.networking.id_of(attachment.network)
         wanted = _attachments(ctx, container)
         if any(ctx.networking.id_of(one.network) == network_id for one in wanted):
@@ -98,13 +100,13 @@ async def connect(ctx: Context, entry: Entry, attachment: AttachmentSpec) -> End
         return next((one for one in now.endpoints if one.network_id == network_id), endpoint)
 
 
-async def disconnect(ctx: Context, entry: Entry, network: str) -> list[str]:
+async def disconnect(ctx: Context, entry: Entry, network: str, *, expected_version: int = 0) -> list[str]:
     """The container is not on the network, a running one at once, durably; returns the ids of those it is still on.
 
     Raises as `connect`.
     """
     async with entry.lock:
-        container = _changeable(entry, network)
+        container = _changeable(entry, network, expected_version)
         network_id = ctx.networking.id_of(network)
         wanted = _attachments(ctx, container)
         left = tuple(one for one in wanted if ctx.networking.id_of(one.network) != network_id)
@@ -150,10 +152,9 @@ async def published(ctx: Context, entry: Entry, changes: PortChanges) -> AsyncIt
         raise
 
 
-def _changeable(entry: Entry, network: str) -> Container:
+def _changeable(entry: Entry, network: str, expected_version: int) -> Container:
+    entry.check_present(expected_version)
     container = entry.container
-    if entry.removed.is_set():
-        raise ContainerNotFound(id=container.id)
     if container.state not in _CHANGEABLE:
         allowed = sorted(state.value for state in _CHANGEABLE)
         raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)

@@ -9,18 +9,19 @@ from fluytd.containers import facts, model
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerNotFound, ContainerWrongState
+from fluytd.errors import ContainerWrongState
 
 _PAUSABLE = frozenset({State.RUNNING, State.PAUSED})
 
 
-async def pause(ctx: Context, entry: Entry) -> Container:
+async def pause(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Container:
     """No process of the container runs; a PAUSED one is answered as it is.
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE, CGROUP_BUSY, IO_FAILED, STORAGE_FULL; it runs as before then.
+    Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT, CONTAINER_WRONG_STATE, CGROUP_BUSY, IO_FAILED, STORAGE_FULL; it runs
+    as before then.
     """
     async with entry.lock:
-        container = _checked(entry)
+        container = _checked(entry, expected_version)
         if container.state is State.PAUSED:
             return container
         failpoints.hit("container.pause.freeze")
@@ -39,13 +40,13 @@ async def pause(ctx: Context, entry: Entry) -> Container:
         return frozen
 
 
-async def resume(ctx: Context, entry: Entry) -> Container:
+async def resume(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Container:
     """The container's processes run again; a RUNNING one is answered as it is.
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_WRONG_STATE, IO_FAILED; it stays PAUSED then.
+    Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT, CONTAINER_WRONG_STATE, IO_FAILED; it stays PAUSED then.
     """
     async with entry.lock:
-        container = _checked(entry)
+        container = _checked(entry, expected_version)
         if container.state is State.RUNNING:
             return container
         entry.is_resuming = True
@@ -61,10 +62,9 @@ async def resume(ctx: Context, entry: Entry) -> Container:
         return entry.container
 
 
-def _checked(entry: Entry) -> Container:
+def _checked(entry: Entry, expected_version: int = 0) -> Container:
+    entry.check_present(expected_version)
     container = entry.container
-    if entry.removed.is_set():
-        raise ContainerNotFound(id=container.id)
     if container.state not in _PAUSABLE:
         allowed = sorted(state.value for state in _PAUSABLE)
         raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)

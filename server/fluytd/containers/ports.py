@@ -4,7 +4,7 @@ processes see `process_ports`.
 Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,6 +198,9 @@ class Images(Protocol):
         self, reference: str, platform: PlatformChoice | None, auth: Credentials | None
     ) -> AsyncGenerator[Operation, None]:
         """Pulls as an operation of its own and yields how it goes, its end last. Raises its failure."""
+
+    def ids_of(self, reference: str) -> Collection[str]:
+        """Ids of the present images that a reference, a digest or an id stands for; none if it stands for nothing."""
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         """Layer directories for overlay, top-most first. Raises LAYER_NOT_FOUND. Thread-safe. Blocking: one

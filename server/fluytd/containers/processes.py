@@ -2,12 +2,10 @@
 
 from fluytd.containers import user_ids
 from fluytd.containers.context import Context
-from fluytd.containers.model import State
+from fluytd.containers.model import EXECUTED
 from fluytd.containers.process_ports import ProcessInfo
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerWrongState
-
-LISTABLE = frozenset({State.RUNNING, State.PAUSED})
 
 
 async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, int]]:
@@ -17,8 +15,8 @@ async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, 
     Raises CONTAINER_WRONG_STATE, IO_FAILED.
     """
     container = entry.container
-    if container.state not in LISTABLE:
-        allowed = sorted(state.value for state in LISTABLE)
+    if container.state not in EXECUTED:
+        allowed = sorted(state.value for state in EXECUTED)
         raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
     found = await ctx.workers.run(ctx.runtime.list_processes, container.id)
     return [(process, user_ids.inside(container.ids, process.uid)) for process in found]

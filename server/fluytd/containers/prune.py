@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fluytd.containers import delete, model
+from fluytd.containers import delete, model, sizes
 from fluytd.containers.context import Context
-from fluytd.containers.query import ContainerFilter
+from fluytd.containers.query import ContainerFilter, of_images
 from fluytd.containers.table import Entry
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
 
@@ -31,14 +31,17 @@ async def prune(ctx: Context, wanted: ContainerFilter, *, dry_run: bool) -> Prun
     One that cannot be deleted hinders no other; the first such failure is raised once all were tried: CGROUP_BUSY,
     IO_FAILED.
     """
-    wanted = replace(wanted, states=model.DELETABLE)
+    wanted = replace(of_images(wanted, ctx.images.ids_of), states=model.DELETABLE)
     entries = [entry for entry in ctx.table if wanted.accepts(entry.container) and is_idle(entry)][:MAX_PRUNED]
     pruned: list[str] = []
     reclaimed = 0
     failure: EngineError | None = None
     for entry in entries:
         if dry_run:
-            size, _ = await ctx.workers.run(ctx.directories.writable_usage, entry.container.id)
+            usage = await sizes.writable_usage(ctx, entry.container.id)
+            if usage is None:
+                continue  # somebody was quicker
+            size, _ = usage
         elif not is_idle(entry):
             continue
         else:

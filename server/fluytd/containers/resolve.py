@@ -233,11 +233,8 @@ def capabilities(security: SecuritySpec, host: HostFacts) -> list[str]:
     Source: moby `oci/caps/utils.go`, TweakCapabilities.
     """
     known = set(host.all_capabilities)
-    for field, names in (("add", security.add_capabilities), ("drop", security.drop_capabilities)):
-        for index, name in enumerate(names):
-            if name != "ALL" and name not in known:
-                rule = f"{name!r} is not a capability of this kernel"
-                raise FieldInvalid(field=f"spec.security.{field}_capabilities[{index}]", rule=rule)
+    check_capabilities(security.add_capabilities, host, "spec.security.add_capabilities")
+    check_capabilities(security.drop_capabilities, host, "spec.security.drop_capabilities")
     added, dropped = set(security.add_capabilities), set(security.drop_capabilities)
     if security.privileged:
         chosen = known
@@ -248,6 +245,13 @@ def capabilities(security: SecuritySpec, host: HostFacts) -> list[str]:
     else:
         chosen = (set(host.default_capabilities) & known) - dropped | added
     return sorted(chosen - {"ALL"})
+
+
+def check_capabilities(names: Sequence[str], host: HostFacts, field: str) -> None:
+    """Raises FIELD_INVALID for a name that this kernel does not know, with its place in `field`."""
+    for index, name in enumerate(names):
+        if name != "ALL" and name not in host.all_capabilities:
+            raise FieldInvalid(field=f"{field}[{index}]", rule=f"{name!r} is not a capability of this kernel")
 
 
 def limits(resources: ResourcesSpec) -> core.ResourceLimits:

@@ -101,12 +101,21 @@ async def _restart(ctx: Context, entry: Entry, delay_millis: int, is_daemon_star
             after_end(ctx, entry)
 
 
-async def restart(ctx: Context, entry: Entry, *, timeout_millis: int | None, signal: int | None) -> Container:
+async def restart(
+    ctx: Context, entry: Entry, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
+) -> Container:
     """Stopped as by `stop.stop` if it runs, then started; a daemon that dies in between starts it when it comes up.
 
     Raises what `stop.stop` and `start.start` raise.
     """
-    await stop.stop(ctx, entry, timeout_millis=timeout_millis, signal=signal, is_restarting=True)
+    await stop.stop(
+        ctx,
+        entry,
+        timeout_millis=timeout_millis,
+        signal=signal,
+        is_restarting=True,
+        expected_version=expected_version,
+    )
     return await start.start(ctx, entry)
 
 

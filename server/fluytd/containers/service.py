@@ -19,6 +19,7 @@ from fluytd.containers import (
     prune,
     restart,
     run,
+    sizes,
     start,
     stats,
     stop,
@@ -27,19 +28,19 @@ from fluytd.containers import (
 )
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State, renamed, with_volume_name
+from fluytd.containers.model import EXECUTED, Container, State, renamed, with_volume_name
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
-from fluytd.containers.query import ContainerFilter, newest_first
+from fluytd.containers.query import ContainerFilter, newest_first, of_images
 from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import ContainerTable, Entry
 from fluytd.containers.user_ids import IdRanges, IdSettings
-from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, LogNotKept, VersionConflict
+from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, LogNotKept
 from fluytd.events.model import ContainerRenamed
 from fluytd.host.ports import Quotas
 from fluytd.images.ports import Holder
@@ -113,9 +114,9 @@ class ContainerService:
         return await self.ctx.complete(create.create(self.ctx, spec, name), "create")
 
     async def start(self, reference: str, *, expected_version: int = 0) -> Container:
-        """See `start.start`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(start.start(self.ctx, entry), "start")
+        """See `start.start`."""
+        entry = self.ctx.table.find(reference)
+        return await self.ctx.complete(start.start(self.ctx, entry, expected_version=expected_version), "start")
 
     async def run(
         self, spec: ContainerSpec, name: str, *, detach: bool, auth: Credentials | None = None
@@ -188,32 +189,38 @@ class ContainerService:
     async def stop(
         self, reference: str, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
     ) -> Container:
-        """See `stop.stop`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(stop.stop(self.ctx, entry, timeout_millis=timeout_millis, signal=signal), "stop")
+        """See `stop.stop`."""
+        entry = self.ctx.table.find(reference)
+        work = stop.stop(
+            self.ctx, entry, timeout_millis=timeout_millis, signal=signal, expected_version=expected_version
+        )
+        return await self.ctx.complete(work, "stop")
 
     async def kill(self, reference: str, signal: int | None, *, expected_version: int = 0) -> Container:
-        """See `stop.kill`; VERSION_CONFLICT besides. None is SIGKILL."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(stop.kill(self.ctx, entry, SIGKILL if signal is None else signal), "kill")
+        """See `stop.kill`. None is SIGKILL."""
+        entry = self.ctx.table.find(reference)
+        number = SIGKILL if signal is None else signal
+        return await self.ctx.complete(stop.kill(self.ctx, entry, number, expected_version=expected_version), "kill")
 
     async def restart(
         self, reference: str, *, timeout_millis: int | None, signal: int | None, expected_version: int = 0
     ) -> Container:
-        """See `restart.restart`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        work = restart.restart(self.ctx, entry, timeout_millis=timeout_millis, signal=signal)
+        """See `restart.restart`."""
+        entry = self.ctx.table.find(reference)
+        work = restart.restart(
+            self.ctx, entry, timeout_millis=timeout_millis, signal=signal, expected_version=expected_version
+        )
         return await self.ctx.complete(work, "restart")
 
     async def pause(self, reference: str, *, expected_version: int = 0) -> Container:
-        """See `pause.pause`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(pause.pause(self.ctx, entry), "pause")
+        """See `pause.pause`."""
+        entry = self.ctx.table.find(reference)
+        return await self.ctx.complete(pause.pause(self.ctx, entry, expected_version=expected_version), "pause")
 
     async def resume(self, reference: str, *, expected_version: int = 0) -> Container:
-        """See `pause.resume`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(pause.resume(self.ctx, entry), "resume")
+        """See `pause.resume`."""
+        entry = self.ctx.table.find(reference)
+        return await self.ctx.complete(pause.resume(self.ctx, entry, expected_version=expected_version), "resume")
 
     async def update(
         self,
@@ -224,21 +231,26 @@ class ContainerService:
         *,
         expected_version: int = 0,
     ) -> Container:
-        """See `update.update`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(update.update(self.ctx, entry, changes, policy, ports), "update")
+        """See `update.update`."""
+        entry = self.ctx.table.find(reference)
+        work = update.update(self.ctx, entry, changes, policy, ports, expected_version=expected_version)
+        return await self.ctx.complete(work, "update")
 
     async def connect(
         self, reference: str, attachment: AttachmentSpec, *, expected_version: int = 0
     ) -> Endpoint | None:
-        """See `networking.connect`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(networking.connect(self.ctx, entry, attachment), "connect")
+        """See `networking.connect`."""
+        entry = self.ctx.table.find(reference)
+        return await self.ctx.complete(
+            networking.connect(self.ctx, entry, attachment, expected_version=expected_version), "connect"
+        )
 
     async def disconnect(self, reference: str, network: str, *, expected_version: int = 0) -> Sequence[str]:
-        """See `networking.disconnect`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        return await self.ctx.complete(networking.disconnect(self.ctx, entry, network), "disconnect")
+        """See `networking.disconnect`."""
+        entry = self.ctx.table.find(reference)
+        return await self.ctx.complete(
+            networking.disconnect(self.ctx, entry, network, expected_version=expected_version), "disconnect"
+        )
 
     def users_of_network(self, network_id: str) -> Sequence[str]:
         """Containers whose specification names the network, in any state; networks ask before they are deleted."""
@@ -259,22 +271,23 @@ class ContainerService:
     async def delete(
         self, reference: str, *, force: bool, removes_volumes: bool = False, expected_version: int = 0
     ) -> tuple[str, int]:
-        """(id, bytes freed); see `delete.delete`; VERSION_CONFLICT besides."""
-        entry = self._find(reference, expected_version)
-        work = delete.delete(self.ctx, entry, force=force, removes_volumes=removes_volumes)
+        """(id, bytes freed); see `delete.delete`."""
+        entry = self.ctx.table.find(reference)
+        work = delete.delete(
+            self.ctx, entry, force=force, removes_volumes=removes_volumes, expected_version=expected_version
+        )
         return entry.container.id, await self.ctx.complete(work, "delete")
 
     async def rename(self, reference: str, name: str, *, expected_version: int = 0) -> Container:
         """It has the new name, durably, and the old one is free. Raises NAME_IN_USE, FIELD_INVALID (`name`),
         CONTAINER_NOT_FOUND, VERSION_CONFLICT."""
-        entry = self._find(reference, expected_version)
+        entry = self.ctx.table.find(reference)
         if not is_valid_name(name):
             raise FieldInvalid(field="name", rule=f"must have {NAME_RULE}")
 
         async def work() -> Container:
             async with entry.lock:
-                if entry.removed.is_set():
-                    raise ContainerNotFound(id=entry.container.id)
+                entry.check_present(expected_version)
                 previous = entry.container.name
                 if name != previous:
                     self.ctx.table.rename(entry, name)
@@ -297,9 +310,14 @@ class ContainerService:
         """The record, from memory. Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS."""
         return self.ctx.table.find(reference).container
 
-    async def writable_usage(self, container: Container) -> tuple[int, bool]:
-        """(bytes in the writable layer, whether that is only a lower bound)."""
-        return await self.ctx.workers.run(self.ctx.directories.writable_usage, container.id)
+    async def writable_usage(self, container: Container) -> tuple[int, bool] | None:
+        """See `sizes.writable_usage`."""
+        return await sizes.writable_usage(self.ctx, container.id)
+
+    def waits_for_restart(self, container: Container) -> bool:
+        """Whether its policy starts it again in a moment."""
+        entry = self.ctx.table.get(container.id)
+        return entry is not None and entry.restarting is not None
 
     def holders(self, image_id: str) -> list[Holder]:
         """Containers that are made of an image, in any state; images ask before they are deleted."""
@@ -346,7 +364,12 @@ class ContainerService:
 
     def list(self, wanted: ContainerFilter) -> list[Container]:
         """All that fit, newest first, from memory."""
-        found = [entry.container for entry in self.ctx.table if wanted.accepts(entry.container)]
+        wanted = of_images(wanted, self.ctx.images.ids_of)
+        found = [
+            entry.container
+            for entry in self.ctx.table
+            if wanted.accepts(entry.container, waits_for_restart=entry.restarting is not None)
+        ]
         return sorted(found, key=newest_first)
 
     def all(self) -> Sequence[Container]:
@@ -393,13 +416,6 @@ class ContainerService:
                 loop.remove_reader(entry.run.process.fileno())
                 entry.run.process.close()
 
-    def _find(self, reference: str, expected_version: int) -> Entry:
-        entry = self.ctx.table.find(reference)
-        actual = entry.container.version
-        if expected_version and expected_version != actual:
-            raise VersionConflict(id=entry.container.id, expected=expected_version, actual=actual)
-        return entry
-
 
 class ContainerLog:
     """Implements `logs.service.LogSource`."""
@@ -407,6 +423,7 @@ class ContainerLog:
     def __init__(self, entry: Entry, log_dir: str) -> None:
         self._entry = entry
         self._run = entry.run
+        self._was_being_made = entry.container.state in {State.CREATING, State.STARTING}
         self.log_dir = log_dir
         if self._run is not None:
             self._run.join(self)
@@ -419,7 +436,16 @@ class ContainerLog:
     @property
     def is_removed(self) -> bool:
         """See `LogSource.is_removed`."""
-        return self._entry.removed.is_set()
+        return self._entry.removed.is_set() or self._entry.container.state is State.DELETING
+
+    def check_there(self) -> None:
+        """See `LogSource.check_there`."""
+        container = self._entry.container
+        if self.is_removed:
+            raise ContainerNotFound(id=container.id)
+        if self._was_being_made:
+            allowed = sorted(state.value for state in {*EXECUTED, State.CREATED, State.EXITED})
+            raise ContainerWrongState(id=container.id, state=State.CREATING.value, allowed_states=allowed)
 
     async def wait_end(self) -> None:
         """See `LogSource.wait_end`."""

@@ -439,7 +439,7 @@ class ContainerSpec:
     stdin_once: bool = False
     #: As given; empty: the image's, else SIGTERM.
     stop_signal: str = ""
-    #: None: `DEFAULT_STOP_TIMEOUT_MILLIS` of `resolve.py`.
+    #: None: `DEFAULT_STOP_TIMEOUT_MILLIS` of `resolve.py`; below 0: for ever.
     stop_timeout_millis: int | None = None
     auto_remove: bool = False
     restart_policy: RestartPolicy = RestartPolicy()

@@ -1,10 +1,11 @@
 """Executing a container's process. It waits for nothing that the process does."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from fluytd import failpoints, tracing
 from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
@@ -19,8 +20,12 @@ from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, O
 from fluytd.logs.follow import BATCH_BYTES
 from fluytd.logs.ports import LogReader, LogRecord, OpenLog
 
+T = TypeVar("T")
+
 #: How long copies that the last run's end has broken off may take to give up its files.
 COPY_END_SECONDS: Final = 10.0
+#: How long the end of a container may take to be told after it has kept one that shares its namespaces from starting.
+JOINED_END_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +42,16 @@ class Started:
     first_records: Sequence[LogRecord]
 
 
-async def start(ctx: Context, entry: Entry) -> Container:
+async def start(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Container:
     """The process has been executed; a RUNNING container is answered as it is.
 
-    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, OPERATION_IN_PROGRESS (`copy`: one of an earlier run waits for a
-    file system that does not answer), and what `ports.Runtime.start` raises; the record then tells
-    exit code 125, 126 or 127 and why, and the container is where it was before.
+    Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, VERSION_CONFLICT, OPERATION_IN_PROGRESS (`copy`: one of an
+    earlier run waits for a file system that does not answer), and what `ports.Runtime.start` raises; the record then
+    tells exit code 125, 126 or 127 and why, and the container is where it was before.
     """
     async with entry.lock:
+        entry.check_present(expected_version)
         container = entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
         if container.state is State.RUNNING:
             return container
         check_startable(container)
@@ -134,9 +138,8 @@ async def _start_locked(
         # Told with the start: what a short log rotates away before a hold could follow would be lost.
         is_held = open_log is not None or any(entry.waiting_readers.values())
         with tracing.step("start.work"):
-            process, reader, first_records = await ctx.workers.run(
-                _work, ctx, wanted, make_directories, open_log, sources, joined, is_held, stored
-            )
+            work = ctx.workers.run(_work, ctx, wanted, make_directories, open_log, sources, joined, is_held, stored)
+            process, reader, first_records = await _or_joined_ended(ctx, joined, work)
     except BaseException as error:
         await mounts.detach(ctx, entry.container)
         if networking.is_bridged(before):
@@ -195,6 +198,31 @@ def joined_processes(ctx: Context, container: Container) -> list[tuple[Container
             raise ContainerWrongState(id=container_id, state=state, allowed_states=allowed)
         found.append((other.container, other.run.process))
     return found
+
+
+async def _or_joined_ended(ctx: Context, joined: Sequence[tuple[Container, Process]], work: Awaitable[T]) -> T:
+    """The result of the work. Raises CONTAINER_WRONG_STATE where it failed because a container whose namespaces are
+    shared was ending, else what it raised."""
+    try:
+        return await work
+    except Exception as error:
+        await _check_joined(ctx, joined, error)
+        raise
+
+
+async def _check_joined(ctx: Context, joined: Sequence[tuple[Container, Process]], error: Exception) -> None:
+    if isinstance(error, EngineError) and error.metadata.get("exit_code") in {"126", "127"}:
+        return
+    for container, process in joined:
+        entry = ctx.table.get(container.id)
+        run = entry.run if entry is not None else None
+        if run is not None and run.process is process:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(run.ended.wait(), JOINED_END_SECONDS)
+            if not run.ended.is_set():
+                continue
+        allowed = [State.PAUSED.value, State.RUNNING.value]
+        raise ContainerWrongState(id=container.id, state=State.EXITED.value, allowed_states=allowed) from error
 
 
 def _with_names_of(ctx: Context, paths: StartPaths, other: Container) -> StartPaths:

@@ -16,7 +16,6 @@ from fluytd.containers.table import Entry, Run
 from fluytd.containers.volume_mounts import server_of
 from fluytd.errors import (
     ContainerNotEnding,
-    ContainerNotFound,
     ContainerWrongState,
     EngineError,
     ProcessNotFound,
@@ -40,6 +39,7 @@ async def stop(
     is_restarting: bool = False,
     is_by_engine: bool = False,
     only: Run | None = None,
+    expected_version: int = 0,
 ) -> Container:
     """The container has ended and what it held is given back; one that does not run is answered as it is. Its restart
     policy leaves it alone, also where it was about to start it again (case L03).
@@ -50,17 +50,17 @@ async def stop(
         is_by_engine: no caller wants it: its policy is to start it when the daemon comes up again.
         only: nothing is done unless this run is the present one and nobody has paused or stopped it.
         is_restarting: the caller starts it again afterwards; so does a daemon that finds it ended so.
+        expected_version: the one that it must have; 0: any.
 
-    Raises CONTAINER_NOT_FOUND, CONTAINER_NOT_ENDING (KILLED_SECONDS after it was killed; it ends once it can),
-    IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
+    Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT, CONTAINER_NOT_ENDING (KILLED_SECONDS after it was killed; it ends once
+    it can), IO_FAILED. The lock is not held while the end is waited for, so that a second stop, a
     kill or a forced deletion gets through.
     """
     async with entry.lock:
         run = entry.run
         if only is not None and (run is not only or entry.container.state is not State.RUNNING):
             return entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=entry.container.id)
+        entry.check_present(expected_version)
         if run is None or not entry.container.is_live:
             if not is_restarting and not is_by_engine:
                 await _leave_alone(ctx, entry)
@@ -96,25 +96,25 @@ async def stop_all(ctx: Context, budget_millis: int) -> None:
     live = [entry for entry in reversed(list(ctx.table)) if entry.container.is_live]
 
     async def end(entry: Entry) -> None:
-        timeout = entry.container.resolved.stop_timeout_millis
+        own = entry.container.resolved.stop_timeout_millis
+        timeout = budget_millis if own < 0 else min(own, budget_millis)
         try:
-            await stop(ctx, entry, timeout_millis=min(timeout, budget_millis), signal=None, is_by_engine=True)
+            await stop(ctx, entry, timeout_millis=timeout, signal=None, is_by_engine=True)
         except EngineError as error:
             _log.error("container %s: it could not be stopped: %s", entry.container.id, error)
 
     await asyncio.gather(*(end(entry) for entry in live))
 
 
-async def kill(ctx: Context, entry: Entry, number: int) -> Container:
+async def kill(ctx: Context, entry: Entry, number: int, *, expected_version: int = 0) -> Container:
     """The signal was sent to the first process; SIGKILL ends a PAUSED one too. After SIGKILL or its stop signal the
-    restart policy leaves it alone. Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND.
+    restart policy leaves it alone. Raises CONTAINER_WRONG_STATE, CONTAINER_NOT_FOUND, VERSION_CONFLICT.
 
     Source: moby `daemon/kill.go`, ExitOnNext.
     """
     async with entry.lock:
         run, container = entry.run, entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
+        entry.check_present(expected_version)
         if run is not None and run.ended.is_set():
             await run.recorded.wait()
             container = entry.container

@@ -10,7 +10,7 @@ from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Process
 from fluytd.containers.selinux import Levels
 from fluytd.containers.user_ids import IdRanges, IdSettings
-from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse
+from fluytd.errors import ContainerAmbiguous, ContainerNotFound, NameInUse, VersionConflict
 
 #: Matches that an error about an ambiguous id lists.
 _LISTED_MATCHES: Final = 5
@@ -125,6 +125,18 @@ class Entry:
         if self.restarting is not None:
             self.restarting.cancel()
             self.restarting = None
+
+    def check_present(self, expected_version: int = 0) -> None:
+        """It is there, and has the version that the caller expects; 0 is any. The caller holds the lock: of two who
+        expect the same version, the second finds what the first has made of it.
+
+        Raises CONTAINER_NOT_FOUND, VERSION_CONFLICT.
+        """
+        container = self.container
+        if self.removed.is_set():
+            raise ContainerNotFound(id=container.id)
+        if expected_version and expected_version != container.version:
+            raise VersionConflict(id=container.id, expected=expected_version, actual=container.version)
 
     def set(self, container: Container) -> Container:
         """Takes the new record and wakes who waits for a change."""

@@ -18,7 +18,7 @@ from fluytd.containers.resolve import limits
 from fluytd.containers.restart import is_due
 from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError
+from fluytd.errors import ContainerWrongState, EngineError
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ async def update(
     changes: ResourcesSpec | None,
     policy: RestartPolicy | None,
     ports: PortChanges = NO_CHANGES,
+    *,
+    expected_version: int = 0,
 ) -> Container:
     """The container has these limits, this policy and these published ports, at once if it runs, and durably.
 
@@ -40,13 +42,12 @@ async def update(
 
     Raises FIELD_INVALID (`resources...`, `restart_policy`, `add_published_ports...`, `remove_published_ports...`),
     PORT_IN_USE, LIMIT_EXCEEDED, CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, CONTAINER_WRONG_STATE,
-    CONTAINER_NOT_FOUND, STORAGE_FULL, IO_FAILED; nothing has changed then, but that limits hold already if the kernel
-    refuses ports.
+    CONTAINER_NOT_FOUND, VERSION_CONFLICT, STORAGE_FULL, IO_FAILED; nothing has changed then, but that limits hold
+    already if the kernel refuses ports.
     """
     async with entry.lock:
+        entry.check_present(expected_version)
         container = entry.container
-        if entry.removed.is_set():
-            raise ContainerNotFound(id=container.id)
         if container.state not in _UPDATABLE:
             allowed = sorted(state.value for state in _UPDATABLE)
             raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
@@ -109,6 +110,11 @@ def merged(present: ResourcesSpec, changes: ResourcesSpec) -> ResourcesSpec:
         for field in dataclasses.fields(changes)
         if (value := getattr(changes, field.name)) not in (None, "", ())
     }
+    # CPU time is told in one of two ways: the one of the request takes the other's place.
+    if changes.nano_cpus and changes.cpu_quota_micros is None and changes.cpu_period_micros is None:
+        given |= {"cpu_quota_micros": None, "cpu_period_micros": None}
+    elif changes.cpu_quota_micros is not None and changes.nano_cpus is None:
+        given["nano_cpus"] = None
     if changes.io_devices:
         given["io_devices"] = _merged(present.io_devices, changes.io_devices, lambda device: device.path, _is_bounded)
     if changes.hugetlb:

@@ -1,5 +1,7 @@
 """Catalogue entries about containers, their processes, logs and limits."""
 
+import os
+
 from fluytd.errors.base import AlreadyExists, HostUnsupported, Internal, InvalidInput, NotFound, Upstream, WrongState
 
 
@@ -69,9 +71,15 @@ class ProcessStartFailed(
     reason="PROCESS_START_FAILED",
     keys="step errno path exit_code detail",
     text="the container's process could not be started at step {step} on {path} (errno {errno}): {detail}",
-    next_step="Exit code 127 is a missing command, 126 one that cannot be executed; check command and directory.",
+    next_step="Exit code 127 is a missing command, 126 one that cannot be executed: check command and directory. With"
+    " another one, change what was asked for at this step, or leave it out.",
 ):
     """A start that failed before or at the execution of the command."""
+
+    def __init__(self, **values: object) -> None:
+        if not values.get("detail") and (number := int(str(values.get("errno") or 0))):
+            values["detail"] = os.strerror(number)
+        super().__init__(**values)
 
 
 class CdiDeviceUnavailable(

@@ -1,10 +1,12 @@
 """Watching events from any number on. It decides which events; recording them is `Transaction.emit`."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from fluytd.clock import Clock
-from fluytd.errors import EngineStopping, EventsTrimmed, FieldInvalid
+from fluytd.errors import EngineStopping, EventsTrimmed, FieldInvalid, LimitExceeded
 from fluytd.events.bus import EventBus
 from fluytd.events.log import read_events, sequence_at
 from fluytd.events.model import FACTS, Event
@@ -12,6 +14,12 @@ from fluytd.state.db import Database
 
 #: Events read or handed over at once.
 BATCH_EVENTS = 256
+#: Most values of one condition of a filter.
+MAX_FILTER_VALUES: Final = 1_000
+#: Most names that are told in place of one that is none.
+MAX_NEAR_FACTS: Final = 6
+#: The beginning of an id as lists show it, or more of it.
+_BEGINNING: Final = re.compile(r"[0-9a-f]{12,64}", re.ASCII)
 _NANOS = 1_000_000_000
 
 
@@ -21,17 +29,25 @@ class EventFilter:
 
     #: Names of facts (`container_exited`) or their first word (`container`); empty for all.
     facts: frozenset[str] = frozenset()
-    #: Ids or names of subjects; empty for all.
+    #: Ids, beginnings of ids as lists show them, or names of subjects; empty for all.
     subjects: frozenset[str] = frozenset()
     #: `name` or `name=value` of the subject's labels; here all must hold.
     labels: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises FIELD_INVALID for a fact that does not exist."""
+        """Raises FIELD_INVALID for a fact that does not exist, LIMIT_EXCEEDED (MAX_FILTER_VALUES)."""
+        for name in ("facts", "subjects", "labels"):
+            count = len(getattr(self, name))
+            if count > MAX_FILTER_VALUES:
+                raise LimitExceeded(
+                    limit="MAX_FILTER_VALUES", limit_value=MAX_FILTER_VALUES, actual=count, subject=f"filter.{name}"
+                )
         words = {name.partition("_")[0] for name in FACTS}
         for fact in self.facts:
             if fact not in FACTS and fact not in words:
-                raise FieldInvalid(field="filter.facts", rule=f"{fact[:64]!r} is not the name of a fact")
+                near = sorted(name for name in FACTS if fact in name)[:MAX_NEAR_FACTS]
+                known = f"there is {', '.join(near)}" if near else f"each begins with one of {', '.join(sorted(words))}"
+                raise FieldInvalid(field="filter.facts", rule=f"{fact[:64]!r} is not the name of a fact; {known}")
 
     def accepts(self, event: Event) -> bool:
         """True if the event fits."""
@@ -43,8 +59,13 @@ class EventFilter:
         return all(_has_label(event, label) for label in self.labels)
 
     def _fits_subject(self, event: Event) -> bool:
-        names = (event.subject, getattr(event.fact, "name", ""), getattr(event.fact, "reference", ""))
-        return any(name in self.subjects for name in names if name)
+        # What is done to a container, an exec for example, is about the container too.
+        ids = (event.subject, getattr(event.fact, "container_id", ""))
+        names = (*ids, getattr(event.fact, "name", ""), getattr(event.fact, "reference", ""))
+        if any(name in self.subjects for name in names if name):
+            return True
+        digits = tuple(text.removeprefix("sha256:") for text in ids)
+        return any(found.startswith(text) for text in self.subjects if _BEGINNING.fullmatch(text) for found in digits)
 
 
 def _has_label(event: Event, label: str) -> bool:

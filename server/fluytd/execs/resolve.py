@@ -5,18 +5,20 @@ from dataclasses import replace
 from fluytd.containers import process_spec as core
 from fluytd.containers import selinux
 from fluytd.containers.model import Container
-from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, apparmor_profile, capabilities
+from fluytd.containers.process_checks import check_directory, check_process
+from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, apparmor_profile, capabilities, check_capabilities
 from fluytd.errors import FieldInvalid
 from fluytd.execs.model import ExecSpec
 
 
 def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFacts, *, is_held: bool) -> core.ExecStart:
-    """Everything the core needs. Raises FIELD_INVALID (`spec.args`, `spec.working_dir`, `spec.add_capabilities[N]`)."""
+    """Everything the core needs. Raises FIELD_INVALID with the field's path below `spec`, LIMIT_EXCEEDED."""
     if not spec.args:
         raise FieldInvalid(field="spec.args", rule="must be given")
     working_dir = spec.working_dir or container.resolved.working_dir
-    if not working_dir.startswith("/"):
-        raise FieldInvalid(field="spec.working_dir", rule="must be an absolute path")
+    check_directory(working_dir, "spec.working_dir")
+    check_process(spec.args, spec.env, spec.user, spec.additional_groups)
+    check_capabilities(spec.add_capabilities, host, "spec.add_capabilities")
     security = container.spec.security
     added = (*security.add_capabilities, *spec.add_capabilities)
     security = replace(security, add_capabilities=added, privileged=security.privileged or spec.privileged)

@@ -7,6 +7,7 @@ puts both together again.
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -22,6 +23,7 @@ from fluytd.errors import (
     ExecNotFound,
     LimitExceeded,
     ProcessNotFound,
+    ProcessStartFailed,
     SupervisorLost,
 )
 from fluytd.events.model import ExecCreated, ExecExited, ExecStarted, Fact
@@ -39,6 +41,8 @@ _log = logging.getLogger(__name__)
 MAX_EXECS_PER_CONTAINER: Final = 128
 #: Ended sessions of one container that can still be asked for, the oldest given up first.
 MAX_ENDED_EXECS_PER_CONTAINER: Final = 32
+#: How long the end of a container may take to be told after it has kept a process from starting.
+ENDING_SECONDS: Final = 2.0
 _SIGHUP: Final = 1
 
 
@@ -51,6 +55,8 @@ class ExecService:
         self._records = records
         self.clock = ctx.clock
         self._by_id: dict[str, JoinedExec] = {}
+        #: How many of a container are on their way and not joined yet.
+        self._beginning: Counter[str] = Counter()
         #: What an earlier daemon recorded, until `adopt`, and ids of those that ended since: no record says so.
         self._loaded: list[ExecSession] = []
         self._unrecorded: set[str] = set()
@@ -189,22 +195,27 @@ class ExecService:
         directory is at fault), USER_INVALID, SUPERVISOR_LOST. Cancelled, a process on its way is killed.
         """
         entry = self._ctx.table.find(reference)
-        self._make_room(entry.container.id)
         run, start = self._prepare(entry, ExecId.new(), spec)
+        self._make_room(entry.container.id)
         session = ExecSession(start.id, entry.container.id, spec, self._ctx.clock.now_unix_nanos())
         # Awaited below, beside the start: a daemon that dies between the two finds either of them, or both.
         recorded = self._save(entry, session, (self._created(entry, session),))
+        self._beginning[entry.container.id] += 1
         try:
             process = await self._begin(run, start)
-        except BaseException:
+        except BaseException as error:
             self._noted(self._records.delete(session.id), session.id)
+            await _check_not_ended(run, error)
             raise
+        finally:
+            self._begun(entry.container.id)
         exec_ = self._join(session, run, process)
         try:
             await exec_.started()
             await recorded
-        except BaseException:
+        except BaseException as error:
             self.forget(exec_)
+            await _check_not_ended(run, error)
             raise
         return exec_
 
@@ -279,7 +290,7 @@ class ExecService:
         own = [one for one in self._by_id.values() if one.session.container_id == container_id]
         for ended in [one for one in own if one.is_over][: -MAX_ENDED_EXECS_PER_CONTAINER + 1]:
             self.forget(ended)
-        live = sum(not one.is_over for one in own)
+        live = sum(not one.is_over for one in own) + self._beginning[container_id]
         if live >= MAX_EXECS_PER_CONTAINER:
             raise LimitExceeded(
                 limit="MAX_EXECS_PER_CONTAINER",
@@ -287,6 +298,11 @@ class ExecService:
                 actual=live + 1,
                 subject=f"container {container_id}",
             )
+
+    def _begun(self, container_id: str) -> None:
+        self._beginning[container_id] -= 1
+        if not self._beginning[container_id]:
+            del self._beginning[container_id]
 
     def forget(self, exec_: JoinedExec) -> None:
         """It is known no more; one that runs is killed. Idempotent."""
@@ -322,6 +338,19 @@ class ExecService:
                     exec_.process.signal(_SIGHUP)
             case DisconnectPolicy.KILL:
                 exec_.process.kill()
+
+
+async def _check_not_ended(run: Run, error: BaseException) -> None:
+    """Raises CONTAINER_WRONG_STATE where a process could not be started because its container was ending: then nothing
+    is wrong with the process, the host or the supervisor. One that is killed from outside is no such end."""
+    is_command = isinstance(error, ProcessStartFailed) and error.metadata["exit_code"] in {"126", "127"}
+    if is_command or not isinstance(error, ProcessStartFailed | SupervisorLost):
+        return
+    # The supervisor reaps the first process a moment after the kernel has ended all others.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(run.recorded.wait(), ENDING_SECONDS)
+    if run.recorded.is_set() and (final := await run.final()).reason != SupervisorLost.reason:
+        raise ContainerWrongState(id=final.id, state=final.state.value, allowed_states=[State.RUNNING.value]) from error
 
 
 def _end(run: Run, process: ExecProcess) -> None:

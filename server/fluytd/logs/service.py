@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from fluytd.clock import Clock
-from fluytd.errors import FieldInvalid
+from fluytd.errors import FieldInvalid, IoFailed
 from fluytd.logs.follow import Follower, PageFollower
 from fluytd.logs.ports import OpenPages, ReadRange
 from fluytd.workers import Workers
@@ -61,7 +61,11 @@ class LogSource(Protocol):
 
     @property
     def is_removed(self) -> bool:
-        """The container was deleted."""
+        """The container was deleted, or is being deleted: its log goes, or has gone."""
+
+    def check_there(self) -> None:
+        """Raises CONTAINER_NOT_FOUND where it was or is being deleted, CONTAINER_WRONG_STATE where it was still being
+        made when this was got."""
 
     async def wait_end(self) -> None:
         """Returns once the present run has ended and all its output is in the log; for a container that never ran, once
@@ -93,7 +97,8 @@ class LogService:
     ) -> AsyncGenerator[LogBatch | LogGap | LogEnd, None]:
         """Yields batches and gaps, then one end. With `follow` it goes on until the process has ended.
 
-        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CURSOR_INVALID, FIELD_INVALID (cursor with tail_lines).
+        Raises CONTAINER_NOT_FOUND, CONTAINER_AMBIGUOUS, CONTAINER_WRONG_STATE (it is being made), CURSOR_INVALID,
+        FIELD_INVALID (cursor with tail_lines).
         """
         if wanted.cursor is not None and wanted.tail_lines is not None:
             raise FieldInvalid(field="cursor", rule="excludes tail_lines")
@@ -107,8 +112,10 @@ class LogService:
             wanted = replace(wanted, until_unix_nanos=min(now, asked_until if asked_until is not None else now))
         try:
             reader = await self._workers.run(self._open_range, source.log_dir, wanted)
-        except BaseException:
+        except BaseException as error:
             source.close()
+            if isinstance(error, IoFailed):
+                source.check_there()
             raise
         follower = PageFollower(reader, self._workers)
         end = asyncio.Event()
@@ -127,6 +134,11 @@ class LogService:
                     if page.messages:
                         yield LogBatch(page.messages)
             yield LogEnd(self._reason(source, follower, asked_until, follow), cursor)
+        except IoFailed:
+            if not source.is_removed:
+                raise
+            # What was not read yet has gone with the container.
+            yield LogEnd(EndReason.DELETED, cursor)
         finally:
             waits.close()
             follower.close()

@@ -7,6 +7,7 @@ from functools import partial
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2
 from fluyt.v1.types import container_pb2
@@ -108,6 +109,25 @@ def test_a_kill_gets_through_while_a_stop_waits(engine: Engine) -> None:
         until_now(lambda: get(engine, container.id).state == State.STATE_STOPPING, "it is being stopped")
         kill(engine, container.id)
         assert exit_of(stopping.result(20)) == ("signal", 9)
+
+
+def test_a_container_may_want_to_be_waited_for_for_ever(engine: Engine) -> None:
+    script = "trap 'echo heard' TERM; echo ready; while :; do sleep 0.05; done"
+    made = started(engine, "sh", "-c", script, stop_timeout=duration_pb2.Duration(seconds=-1))
+    until_now(lambda: engine.logs(made.id) == b"ready\n", "it has set its trap")
+    with concurrent.futures.ThreadPoolExecutor(1) as callers:
+        stopping = callers.submit(
+            engine.containers.StopContainer, containers_pb2.StopContainerRequest(container=made.id)
+        )
+        until_now(lambda: b"heard" in engine.logs(made.id), "it was asked to end")
+        again = containers_pb2.KillContainerRequest(container=made.id, signal="TERM")
+        engine.containers.KillContainer(again)
+        until_now(lambda: engine.logs(made.id).count(b"heard") == 2, "it goes on")
+        assert (get(engine, made.id).state, stopping.done()) == (container_pb2.Container.STATE_STOPPING, False)
+        engine.containers.KillContainer(containers_pb2.KillContainerRequest(container=made.id))
+        assert exit_of(stopping.result().container) == ("signal", 9)
+    code, reason, metadata = refused(lambda: create(engine, "true", stop_timeout=duration_pb2.Duration(seconds=86_401)))
+    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.stop_timeout")
 
 
 def test_a_forced_deletion_gets_through_while_a_stop_waits(engine: Engine) -> None:

@@ -147,6 +147,7 @@ DISK = {"path": "/dev/sda"}
         ({"io_device_limits": [{**DISK, "read_ops_per_second": -1}]}, "io_device_limits[0].read_ops_per_second"),
         ({"io_device_limits": [DISK, DISK]}, "io_device_limits[0].path"),
         ({"hugetlb_limits": [{"page_size": "2", "limit_bytes": 1}]}, "hugetlb_limits[0].page_size"),
+        ({"hugetlb_limits": [{"page_size": "3MB", "limit_bytes": 1}]}, "hugetlb_limits[0].page_size"),
         ({"hugetlb_limits": [{"page_size": "2MB", "limit_bytes": -2}]}, "hugetlb_limits[0].limit_bytes"),
     ],
 )

@@ -6,10 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from google.protobuf import duration_pb2
 
-from fluyt.v1 import containers_pb2
+from fluyt.v1 import containers_pb2, images_pb2
 from fluyt.v1.types import container_filter_pb2, container_pb2, container_spec_pb2, mount_pb2, network_pb2
-from tests.e2e.containers.steps import IMAGE, NOT_FOUND, create, exit_of, get, listed, refused, start, started, wait
+from tests.e2e.containers.steps import (
+    IMAGE,
+    INVALID,
+    NOT_FOUND,
+    create,
+    exit_of,
+    get,
+    listed,
+    refused,
+    start,
+    started,
+    wait,
+)
 from tests.support import image_files, images
 from tests.support.engine import Engine
 from tests.support.wait import until_now
@@ -62,6 +75,27 @@ def test_states_of_a_prunes_filter_are_ignored(engine: Engine) -> None:
     assert get(engine, running.id).state == State.STATE_RUNNING
 
 
+def test_what_waits_for_its_restart_is_told_and_found(engine: Engine) -> None:
+    always = container_spec_pb2.RestartPolicy(mode=container_spec_pb2.RestartPolicy.MODE_ALWAYS)
+    crashing = started(engine, "false", name="crashing", restart_policy=always)
+    started(engine, "sleep", "100", name="running")
+    wait(engine, started(engine, "false", name="ended").id)
+    # Given only now, a policy starts what has ended when the daemon comes up, and not in a moment.
+    wait(engine, started(engine, "false", name="updated").id)
+    engine.containers.UpdateContainer(containers_pb2.UpdateContainerRequest(container="updated", restart_policy=always))
+    until_now(lambda: get(engine, crashing.id).restart_count >= 4, "it waits for more than a second each time")
+    until_now(lambda: get(engine, crashing.id).state == State.STATE_EXITED, "it has ended again")
+    assert get(engine, crashing.id).reason == "RESTARTING"
+    assert names(engine, restarting=True) == {"crashing"}
+    assert names(engine, restarting=True, states=[State.STATE_RUNNING]) == {"crashing", "running"}
+    assert names(engine, states=[State.STATE_EXITED]) == {"crashing", "ended", "updated"}
+    told = {container.name: container.reason for container in listed(engine)}
+    assert told == {"crashing": "RESTARTING", "running": "", "ended": "", "updated": ""}
+    engine.containers.StopContainer(containers_pb2.StopContainerRequest(container=crashing.id))
+    assert names(engine, restarting=True) == set()
+    assert (get(engine, crashing.id).reason, listed(engine)[-1].reason) == ("", "")
+
+
 def test_what_waits_for_its_restart_is_not_pruned(engine: Engine) -> None:
     policy = container_spec_pb2.RestartPolicy(mode=container_spec_pb2.RestartPolicy.MODE_ALWAYS)
     container = started(engine, "false", restart_policy=policy)
@@ -100,6 +134,35 @@ def test_each_condition_of_a_list_holds_alone_and_with_others(engine: Engine, tm
     assert names(engine, since_container="made", before_container="ended") == {"paused", "running"}
 
 
+def test_a_name_is_found_by_a_part_its_beginning_or_its_end(engine: Engine) -> None:
+    for name in ("web-1", "web-10", "old-web-1"):
+        create(engine, "true", name=name)
+    assert names(engine, names=["web-1"]) == {"web-1", "web-10", "old-web-1"}
+    for begun in ("^web-1", "/web-1", "^/web-1"):
+        assert names(engine, names=[begun]) == {"web-1", "web-10"}, begun
+        assert names(engine, names=[f"{begun}$"]) == {"web-1"}, begun
+    assert names(engine, names=["web-1$"]) == {"web-1", "old-web-1"}
+    assert names(engine, names=["^old", "0$"]) == {"old-web-1", "web-10"}
+    assert set(prune(engine, dry_run=True, names=["^old"]).deleted) == {get(engine, "old-web-1").id}
+    for part in ("web.*|x", "web*", "a^", "$a", "\n", "é"):
+        code, reason, metadata = refused(lambda part=part: names(engine, names=["a", part]))  # type: ignore[misc]
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "filter.names[1]"), part
+
+
+def test_an_image_is_found_by_whatever_it_was_and_is_called(engine: Engine) -> None:
+    made = [create(engine, "true", image=image).name for image in (IMAGE, f"docker.io/library/{IMAGE}")]
+    for image in (IMAGE, f"library/{IMAGE}", f"docker.io/library/{IMAGE}", get(engine, made[0]).image_id[7:19]):
+        assert names(engine, images=[image]) == set(made), image
+    engine.images.TagImage(images_pb2.TagImageRequest(image=IMAGE, reference="called:otherwise"))
+    assert names(engine, images=["called:otherwise"]) == set(made)
+    assert set(prune(engine, dry_run=True, images=["called:otherwise"]).deleted) == {
+        get(engine, one).id for one in made
+    }
+    engine.images.UntagImage(images_pb2.UntagImageRequest(reference="called:otherwise"))
+    for image in ("called:otherwise", "busybox", "busybox:2", "no/such:1", "NO", "sha256:00"):
+        assert names(engine, images=[image]) == set(), image
+
+
 @pytest.fixture
 def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
     """Engines that stop their containers with them."""
@@ -120,7 +183,8 @@ def test_a_daemon_that_is_told_so_stops_all_its_containers_at_once_within_its_ti
         heeding = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
         deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
         polite = started(engine, "sh", "-c", heeding)
-        rude = [started(engine, "sh", "-c", deaf).id for _ in range(4)]
+        for_ever = duration_pb2.Duration(seconds=-1)
+        rude = [started(engine, "sh", "-c", deaf, **more).id for more in ({}, {}, {}, {"stop_timeout": for_ever})]
         kept = started(engine, "sh", "-c", heeding, restart_policy=always)
         started_paused = started(engine, "sh", "-c", heeding)
         until_now(lambda: all(engine.logs(one.id) == b"ready\n" for one in listed(engine)), "all have set their traps")

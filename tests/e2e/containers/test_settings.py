@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluyt.v1.types import network_pb2
-from tests.e2e.containers.steps import IMAGE, INVALID, load, refused_run
+from tests.e2e.containers.steps import IMAGE, INVALID, WRONG_STATE, load, refused_run
 from tests.support import tarball
 from tests.support.engine import Engine
 
@@ -60,6 +60,12 @@ def test_z10_a_parameter_of_the_containers_own_namespaces_is_set_there_alone(eng
     wanted = {"kernel.shm_rmid_forced": "1", "net.ipv4.ip_forward": "1", "kernel.sem": "32000 1024000 500 32000"}
     script = "cd /proc/sys; cat kernel/shm_rmid_forced net/ipv4/ip_forward kernel/sem"
     assert shell(engine, script, sysctls=wanted, network=NONE).split() == b"1 1 32000 1024000 500 32000".split()
+
+
+def test_z10_a_parameter_that_this_kernel_has_not_is_told_with_the_kernels_word(engine: Engine) -> None:
+    code, reason, metadata = refused_run(engine, "true", sysctls={"net.ipv4.no_such": "1"}, network=NONE)
+    assert (code, reason, metadata["step"]) == (WRONG_STATE, "PROCESS_START_FAILED", "sysctl")
+    assert (metadata["path"], metadata["detail"]) == ("net.ipv4.no_such", "No such file or directory")
 
 
 @pytest.mark.usefixtures("unchanged_host")

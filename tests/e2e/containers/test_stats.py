@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -10,8 +11,8 @@ import pytest
 from google.protobuf import duration_pb2
 
 from fluyt.v1 import containers_pb2
-from fluyt.v1.types import network_pb2, resources_pb2, stats_pb2
-from tests.e2e.containers.steps import INVALID, NOT_FOUND, WRONG_STATE, create, delete, refused, started, wait
+from fluyt.v1.types import container_pb2, network_pb2, resources_pb2, stats_pb2
+from tests.e2e.containers.steps import INVALID, NOT_FOUND, WRONG_STATE, create, delete, get, refused, started, wait
 from tests.support.engine import PATIENCE_SECONDS, Engine
 from tests.support.wait import until_now
 
@@ -182,6 +183,19 @@ def test_arguments_of_a_process_are_bounded(engine: Engine) -> None:
     container = started(engine, "sh", "-c", "sleep 1000; exit", "x" * 10_000)
     [first, *_] = processes(engine, container.id).processes
     assert sum(len(arg) for arg in first.args) <= 4096
+
+
+def test_processes_of_what_does_not_heed_its_stop_are_told(engine: Engine) -> None:
+    deaf = started(engine, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done", name="deaf")
+    until_now(lambda: engine.logs(deaf.id) == b"ready\n", "it is deaf")
+    with ThreadPoolExecutor(1) as callers:
+        request = containers_pb2.StopContainerRequest(container=deaf.id)
+        request.timeout.FromSeconds(60)
+        stopping = callers.submit(engine.containers.StopContainer, request)
+        until_now(lambda: get(engine, deaf.id).state == container_pb2.Container.STATE_STOPPING, "it is to stop")
+        assert list(processes(engine, deaf.id).processes[0].args[:2]) == ["sh", "-c"]
+        delete(engine, deaf.id, force=True)
+        stopping.result()
 
 
 def test_processes_of_what_does_not_run_are_refused(engine: Engine) -> None:

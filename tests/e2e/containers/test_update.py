@@ -94,6 +94,26 @@ def test_every_other_limit_is_changed_at_once_and_lifted_again(engine: Engine) -
     assert cgroup_file(engine, group, "cpuset", "cpuset.cpus") == "0"
 
 
+@pytest.mark.needs("cgroup-v1")
+def test_cpu_time_told_in_one_way_takes_the_place_of_the_other(engine: Engine) -> None:
+    group = started(engine, "sleep", "100", resources=resources_pb2.Resources(nano_cpus=500_000_000)).id
+
+    def quota() -> str:
+        return cgroup_file(engine, group, "cpu", "cpu.cfs_quota_us")
+
+    assert quota() == "50000"
+    changed = update(engine, group, cpu_quota_micros=30_000, cpu_period_micros=60_000).spec.resources
+    assert (quota(), changed.cpu_quota_micros, changed.HasField("nano_cpus")) == ("30000", 30_000, False)
+    changed = update(engine, group, nano_cpus=1_000_000_000).spec.resources
+    assert (quota(), changed.nano_cpus, changed.HasField("cpu_quota_micros")) == ("100000", 10**9, False)
+    assert cgroup_file(engine, group, "cpu", "cpu.cfs_period_us") == "100000"
+    update(engine, group, cpu_quota_micros=-1)
+    assert quota() == "-1"
+    update(engine, group, nano_cpus=1_000_000_000)
+    update(engine, group, nano_cpus=0)
+    assert quota() == "-1"
+
+
 def test_limits_of_a_container_that_does_not_run_hold_from_its_next_start(engine: Engine) -> None:
     made = create(engine, "sh", "-c", "ulimit -u; sleep 100")
     update(engine, made.id, pids_limit=17)

@@ -9,7 +9,7 @@ import pytest
 
 from fluyt.v1 import containers_pb2, events_pb2, execs_pb2
 from tests.e2e.containers import steps as containers
-from tests.e2e.execs.steps import PATIENCE_SECONDS, Ended, api, attach, collect, get, run, stays
+from tests.e2e.execs.steps import PATIENCE_SECONDS, Caller, Ended, api, attach, collect, get, run, stays
 from tests.support.engine import Engine
 from tests.support.inside import touch
 from tests.support.leftovers import process_of
@@ -164,3 +164,41 @@ def test_the_newest_ended_sessions_are_kept_up_to_a_bound(engine: Engine, restar
         restart(engine)
     ids.append(run(engine, container, "true").session.id)
     assert [one.id for one in listed(engine, container)] == ids[:-33:-1]
+
+
+def test_each_has_a_group_of_its_own_below_the_containers(engine: Engine) -> None:
+    container = stays(engine)
+    own = [_group_of(begin(engine, container, "sleep", "1000").host_pid) for _ in range(2)]
+    assert own[0] != own[1]
+    assert {path.parent.name for path in own} == {container}
+    containers.delete(engine, container, force=True)
+    until_now(lambda: not any(path.exists() for path in own), "the groups are gone")
+
+
+def test_what_a_killed_one_has_begun_is_killed_with_it_wherever_it_hides(engine: Engine) -> None:
+    container = stays(engine)
+    script = "setsid sh -c 'echo $$; exec sleep 987' & sleep 1000"
+    caller = Caller(engine, container, "sh", "-c", script, disconnect_policy=execs_pb2.ExecSpec.DISCONNECT_POLICY_KILL)
+    caller.started()
+    assert next(caller.responses).stdout.data
+    beside = begin(engine, container, "sleep", "988").id
+    assert _commands(engine, container) >= {"sleep 987", "sleep 988"}
+    caller.responses.cancel()
+    until_now(lambda: "sleep 987" not in _commands(engine, container), "what it had begun is gone")
+    assert _commands(engine, container) == {"sleep 1000", "sleep 988"}
+    assert get(engine, beside).state == Session.STATE_RUNNING
+
+
+def _commands(engine: Engine, container: str) -> set[str]:
+    """What runs in the container."""
+    request = containers_pb2.ListProcessesRequest(container=container)
+    return {" ".join(process.args) for process in engine.containers.ListProcesses(request).processes}
+
+
+def _group_of(pid: int) -> Path:
+    """The group of the unified hierarchy that a process is in."""
+    (line,) = (line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
+    for mount in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
+        if (found := mount / line[3:].lstrip("/")).is_dir():
+            return found
+    raise AssertionError(line)

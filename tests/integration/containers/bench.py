@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from random import SystemRandom
 
@@ -47,6 +47,9 @@ class OneLayer:
         none: tuple[Operation, ...] = ()
         for operation in none:
             yield operation
+
+    def ids_of(self, reference: str) -> Sequence[str]:
+        return [IMAGE.image_id]
 
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         return (str(self._layer),)

@@ -363,6 +363,9 @@ class FakeImages:
         for operation in none:
             yield operation
 
+    def ids_of(self, reference: str) -> Sequence[str]:
+        return [self.facts.image_id] if self.facts is not None and reference == "busybox" else []
+
     def lower_dirs(self, image: ImageFacts) -> tuple[str, ...]:
         return ("/layers/c",)
 

@@ -40,7 +40,7 @@ class CreateContainerRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """OPTIONAL. Name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 128 characters. Default: one is made."""
+    """OPTIONAL. Name: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 128 characters. Default: one is made."""
     request_id: _builtins.str
     """OPTIONAL. Makes a retry safe, here and wherever a request has it: for 24 hours (and at most 10,000 requests) one with
     the same id, method and content gets the first one's answer and does nothing; with other content it is

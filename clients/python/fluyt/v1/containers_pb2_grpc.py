@@ -301,7 +301,7 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProcesses(self, request, context):
-        """Lists the processes of a container. State needed: RUNNING or PAUSED. State after: unchanged. Idempotent. Cancel:
+        """Lists the processes of a container. State needed: RUNNING, PAUSED or STOPPING. State after: unchanged. Idempotent. Cancel:
         nothing is left to undo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

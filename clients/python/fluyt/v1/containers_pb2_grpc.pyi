@@ -114,7 +114,7 @@ class ContainerServiceStub:
     containers have ended, or after one round with `once`.
     """
     ListProcesses: _grpc.UnaryUnaryMultiCallable[_containers_pb2.ListProcessesRequest, _containers_pb2.ListProcessesResponse]
-    """Lists the processes of a container. State needed: RUNNING or PAUSED. State after: unchanged. Idempotent. Cancel:
+    """Lists the processes of a container. State needed: RUNNING, PAUSED or STOPPING. State after: unchanged. Idempotent. Cancel:
     nothing is left to undo.
     """
     ListChanges: _grpc.UnaryUnaryMultiCallable[_container_files_pb2.ListChangesRequest, _container_files_pb2.ListChangesResponse]
@@ -230,7 +230,7 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     containers have ended, or after one round with `once`.
     """
     ListProcesses: _aio.UnaryUnaryMultiCallable[_containers_pb2.ListProcessesRequest, _containers_pb2.ListProcessesResponse]  # type: ignore[assignment]
-    """Lists the processes of a container. State needed: RUNNING or PAUSED. State after: unchanged. Idempotent. Cancel:
+    """Lists the processes of a container. State needed: RUNNING, PAUSED or STOPPING. State after: unchanged. Idempotent. Cancel:
     nothing is left to undo.
     """
     ListChanges: _aio.UnaryUnaryMultiCallable[_container_files_pb2.ListChangesRequest, _container_files_pb2.ListChangesResponse]  # type: ignore[assignment]
@@ -428,7 +428,7 @@ class ContainerServiceServicer:
         request: _containers_pb2.ListProcessesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.ListProcessesResponse, _abc.Awaitable[_containers_pb2.ListProcessesResponse]]:
-        """Lists the processes of a container. State needed: RUNNING or PAUSED. State after: unchanged. Idempotent. Cancel:
+        """Lists the processes of a container. State needed: RUNNING, PAUSED or STOPPING. State after: unchanged. Idempotent. Cancel:
         nothing is left to undo.
         """
 

@@ -84,7 +84,9 @@ class EventFilter(_message.Message):
 
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. Ids or names of things that events are about. Default: all."""
+        """OPTIONAL. Ids, beginnings of ids from 12 digits on, or names of things that events are about; for a container also of
+        what is done to it. Default: all.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -16,7 +16,7 @@ from fluytd.containers.attach import AttachOptions
 from fluytd.containers.model import Container, State
 from fluytd.containers.port_filter import PortRange
 from fluytd.containers.publishing import PortChanges
-from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter
+from fluytd.containers.query import MAX_FILTER_VALUES, ContainerFilter, check_name
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import ResourcesSpec, RestartPolicy
 from fluytd.containers.wait import Condition
@@ -51,8 +51,16 @@ _LISTED: Final = (
 MAX_CHUNK_BYTES: Final = 256 * 1024
 
 
-def to_container(container: Container, *, is_brief: bool = False, volumes_dir: str = "") -> container_pb2.Container:
-    """The message; `is_brief` as lists show it. `volumes_dir`: where volumes are on the host, if that is to be told."""
+#: What is told as `reason` and `message` of a container that its policy starts again in a moment.
+RESTARTING: Final = ("RESTARTING", "It has ended, and its restart policy starts it again.")
+
+
+def to_container(
+    container: Container, *, is_brief: bool = False, volumes_dir: str = "", waits_for_restart: bool = False
+) -> container_pb2.Container:
+    """The message; `is_brief` as lists show it. `volumes_dir`: where volumes are on the host, if that is to be told.
+    `waits_for_restart`: its policy starts it again in a moment."""
+    reason = RESTARTING if waits_for_restart and not container.reason else (container.reason, container.message)
     image, resolved = container.image, container.resolved
     message = container_pb2.Container(
         id=container.id,
@@ -64,8 +72,8 @@ def to_container(container: Container, *, is_brief: bool = False, volumes_dir: s
         image_digest=image.manifest_digest,
         platform=platform_pb2.Platform(os=image.os, architecture=image.architecture, variant=image.variant),
         oom_killed=container.oom_killed,
-        reason=container.reason,
-        message=container.message,
+        reason=reason[0],
+        message=reason[1],
         failure=to_failure(container.failure),
         host_pid=container.host_pid,
         create_time=timestamp_of(container.create_time_unix_nanos),
@@ -121,6 +129,8 @@ def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, 
             raise LimitExceeded(
                 limit="MAX_FILTER_VALUES", limit_value=MAX_FILTER_VALUES, actual=count, subject=f"filter.{name}"
             )
+    for index, part in enumerate(message.names):
+        check_name(part, f"filter.names[{index}]")
     before = times.get("before_container")
     if message.HasField("before_time"):
         asked = from_timestamp(message.before_time, "filter.before_time")
@@ -139,6 +149,7 @@ def from_filter(message: container_filter_pb2.ContainerFilter, times: dict[str, 
         health_states=from_health_states(message.health_states),
         published_ports=_ports(message, "published_ports"),
         exposed_ports=_ports(message, "exposed_ports"),
+        restarting=message.restarting,
     )
 
 

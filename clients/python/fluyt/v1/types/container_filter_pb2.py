@@ -27,7 +27,7 @@ from fluyt.v1.types import health_check_pb2 as fluyt_dot_v1_dot_types_dot_health
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fluyt/v1/types/container_filter.proto\x12\x0e\x66luyt.v1.types\x1a\x1e\x66luyt/v1/types/container.proto\x1a!fluyt/v1/types/health_check.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x02\n\x0f\x43ontainerFilter\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12/\n\x06states\x18\x04 \x03(\x0e\x32\x1f.fluyt.v1.types.Container.State\x12\x12\n\nexit_codes\x18\x05 \x03(\x05\x12\x0e\n\x06images\x18\x06 \x03(\t\x12\x33\n\rhealth_states\x18\x07 \x03(\x0e\x32\x1c.fluyt.v1.types.Health.State\x12\x18\n\x10\x62\x65\x66ore_container\x18\x08 \x01(\t\x12\x17\n\x0fsince_container\x18\t \x01(\t\x12/\n\x0b\x62\x65\x66ore_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08networks\x18\x0b \x03(\t\x12\x0f\n\x07volumes\x18\x0c \x03(\t\x12\x17\n\x0fpublished_ports\x18\r \x03(\t\x12\x15\n\rexposed_ports\x18\x0e \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fluyt/v1/types/container_filter.proto\x12\x0e\x66luyt.v1.types\x1a\x1e\x66luyt/v1/types/container.proto\x1a!fluyt/v1/types/health_check.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n\x0f\x43ontainerFilter\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12/\n\x06states\x18\x04 \x03(\x0e\x32\x1f.fluyt.v1.types.Container.State\x12\x12\n\nexit_codes\x18\x05 \x03(\x05\x12\x0e\n\x06images\x18\x06 \x03(\t\x12\x33\n\rhealth_states\x18\x07 \x03(\x0e\x32\x1c.fluyt.v1.types.Health.State\x12\x18\n\x10\x62\x65\x66ore_container\x18\x08 \x01(\t\x12\x17\n\x0fsince_container\x18\t \x01(\t\x12/\n\x0b\x62\x65\x66ore_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08networks\x18\x0b \x03(\t\x12\x0f\n\x07volumes\x18\x0c \x03(\t\x12\x17\n\x0fpublished_ports\x18\r \x03(\t\x12\x15\n\rexposed_ports\x18\x0e \x03(\t\x12\x12\n\nrestarting\x18\x0f \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fluyt.v1.types.container_fi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTAINERFILTER']._serialized_start=158
-  _globals['_CONTAINERFILTER']._serialized_end=540
+  _globals['_CONTAINERFILTER']._serialized_end=560
 # @@protoc_insertion_point(module_scope)

@@ -41,17 +41,24 @@ class ContainerFilter(_message.Message):
     VOLUMES_FIELD_NUMBER: _builtins.int
     PUBLISHED_PORTS_FIELD_NUMBER: _builtins.int
     EXPOSED_PORTS_FIELD_NUMBER: _builtins.int
+    RESTARTING_FIELD_NUMBER: _builtins.int
     before_container: _builtins.str
     """OPTIONAL. Only containers made before this one. Default: all."""
     since_container: _builtins.str
     """OPTIONAL. Only containers made after this one. Default: all."""
+    restarting: _builtins.bool
+    """OPTIONAL. Those that have ended and wait for their restart: besides those of `states`, or them alone where `states` is
+    empty. Default: false, all by `states`.
+    """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """OPTIONAL. Ids or prefixes. Default: all."""
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. Names or parts of them. Default: all."""
+        """OPTIONAL. Names or parts of them; `^` before one is the beginning of the name, `$` behind it the end: `^web$`.
+        Default: all.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -67,7 +74,9 @@ class ContainerFilter(_message.Message):
 
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """OPTIONAL. References or ids of images that they are made of. Default: all."""
+        """OPTIONAL. References or ids of images that they are made of: by whatever reference they were asked for, and the
+        images that these references stand for now. Default: all.
+        """
 
     @_builtins.property
     def health_states(self) -> _containers.RepeatedScalarFieldContainer[_health_check_pb2.Health.State.ValueType]:
@@ -112,10 +121,11 @@ class ContainerFilter(_message.Message):
         volumes: _abc.Iterable[_builtins.str] | None = ...,
         published_ports: _abc.Iterable[_builtins.str] | None = ...,
         exposed_ports: _abc.Iterable[_builtins.str] | None = ...,
+        restarting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_container", b"before_container", "before_time", b"before_time", "exit_codes", b"exit_codes", "exposed_ports", b"exposed_ports", "health_states", b"health_states", "ids", b"ids", "images", b"images", "labels", b"labels", "names", b"names", "networks", b"networks", "published_ports", b"published_ports", "since_container", b"since_container", "states", b"states", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_container", b"before_container", "before_time", b"before_time", "exit_codes", b"exit_codes", "exposed_ports", b"exposed_ports", "health_states", b"health_states", "ids", b"ids", "images", b"images", "labels", b"labels", "names", b"names", "networks", b"networks", "published_ports", b"published_ports", "restarting", b"restarting", "since_container", b"since_container", "states", b"states", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -136,7 +136,9 @@ class Container(_message.Message):
     oom_killed: _builtins.bool
     """OUTPUT_ONLY. The kernel killed a process of it for lack of memory during its last run."""
     reason: _builtins.str
-    """OUTPUT_ONLY. UPPER_SNAKE_CASE word for why it is where it is, `SUPERVISOR_LOST` for example; empty if nothing is odd."""
+    """OUTPUT_ONLY. UPPER_SNAKE_CASE word for why it is where it is, `SUPERVISOR_LOST` for example; `RESTARTING` if it has
+    ended and its restart policy starts it again in a moment; empty if nothing is odd. Told by Get and List.
+    """
     message: _builtins.str
     """OUTPUT_ONLY. One sentence that goes with `reason`."""
     host_pid: _builtins.int

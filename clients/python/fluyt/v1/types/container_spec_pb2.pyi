@@ -263,7 +263,7 @@ class ContainerSpec(_message.Message):
 
     @_builtins.property
     def stop_timeout(self) -> _duration_pb2.Duration:
-        """OPTIONAL. How long StopContainer waits before it kills. Default: 10 s."""
+        """OPTIONAL. How long StopContainer waits before it kills, at most a day; a negative one waits for ever. Default: 10 s."""
 
     @_builtins.property
     def restart_policy(self) -> Global___RestartPolicy:

@@ -53,7 +53,9 @@ class Resources(_message.Message):
     memory_reservation_bytes: _builtins.int
     """OPTIONAL. Memory in bytes that the kernel tries to come back to under pressure; at most the limit. Default: none."""
     cpu_quota_micros: _builtins.int
-    """OPTIONAL. CPU time in microseconds per period; -1 is unlimited. Default: unlimited. Excludes `nano_cpus`."""
+    """OPTIONAL. CPU time in microseconds per period; -1 is unlimited. Default: unlimited. Excludes `nano_cpus`; an update to
+    one of both takes the other's place.
+    """
     cpu_period_micros: _builtins.int
     """OPTIONAL. Length of the period in microseconds, 1,000 to 1,000,000. Default: 100,000."""
     cpu_shares: _builtins.int
