@@ -22,8 +22,8 @@ class Attack:
         names: advisories and cases.
         what: what is tried, and what it must not do.
         test: the pytest id.
-        fence: what `sys::weakened` or tests/security/weakened_fluytd.py leaves out; empty: `unweakened` says why. Where a
-            second fence stands behind the first, both, with a comma.
+        fence: what `sys::weakened` or tests/security/weakened_fluytd.py leaves out; empty: `unweakened` says why.
+            Where a second fence stands behind the first, both, with a comma.
         unweakened: why no build is weakened for it.
         held: with two fences, the pytest id of what holds while only the first is missing.
     """

@@ -54,6 +54,7 @@ mod lower;
 mod meta;
 pub mod port;
 mod route;
+mod scratch;
 mod source;
 mod stage;
 mod store;

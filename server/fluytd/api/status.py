@@ -32,7 +32,7 @@ def build(error: EngineError) -> status_pb2.Status:
     if error.next_step:
         text = error.next_step.format_map(error.metadata)
         details.append(error_details_pb2.LocalizedMessage(locale="en", message=text))
-    sentence = error.text.format_map(error.metadata)
+    sentence = error.sentence
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=error.metadata.get("rule", sentence), reason=error.reason

@@ -84,14 +84,19 @@ class EngineError(Exception):
 
     @property
     def message(self) -> str:
-        """One sentence for people, made of the metadata, then what to do."""
+        """The sentence, then what to do."""
         return f"{self.text}. {self.next_step}".format_map(self.metadata)
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people, made of the metadata, without the advice."""
+        return self.text.format_map(self.metadata)
 
     @property
     def failure(self) -> "Failure":
         """The same facts as a value, for records that outlive the exception."""
         return Failure(
-            int(self.code), self.reason, self.message, self.metadata, self.next_step.format_map(self.metadata)
+            int(self.code), self.reason, self.sentence, self.metadata, self.next_step.format_map(self.metadata)
         )
 
     def at(self, field: str) -> "EngineError":

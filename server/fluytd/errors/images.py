@@ -58,7 +58,7 @@ class RegistryUnreachable(
     reason="REGISTRY_UNREACHABLE",
     keys="registry attempt_count detail",
     text="registry {registry} cannot be reached after {attempt_count} attempts: {detail}",
-    next_step="Check the host name, the network and the registry, then pull again; what was fetched is kept.",
+    next_step="Check the host name, the network and the registry, then try again; a pull keeps what was fetched.",
 ):
     """No answer, or answers that broke off, to the last attempt."""
 

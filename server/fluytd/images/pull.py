@@ -147,13 +147,17 @@ class Puller:
         )
 
     async def _present(self, wanted: "_Wanted", lease: Lease) -> Finished | None:
-        """The image of this manifest, if it is here and stays for the length of the lease."""
+        """The image of this manifest, if it is here and stays for the length of the lease.
+
+        Raises PLATFORM_UNAVAILABLE if it is of another platform, as a pull would that fetches it.
+        """
         image = self._catalogue.with_manifest(wanted.manifest.digest)
         if image is None:
             return None
         await lease.add([*image.blob_digests, *image.lower_layer_ids])
         if self._catalogue.with_manifest(wanted.manifest.digest) is not image:
             return None
+        wanted.check_platform(image.platform)
         ways = (wanted.chosen.way,) if wanted.chosen.way else ()
         return Finished(replace(image, target=wanted.target, ways=ways), ())
 
@@ -165,10 +169,7 @@ class Puller:
         await self._blobs.stage(wanted.chosen.data, wanted.manifest.digest)
         config_data = await self._fetch_config(wanted, handle)
         config = configs.parse(config_data, len(manifest.layers), manifest.config.digest)
-        if wanted.platform.fitness(config.platform) is None:
-            raise PlatformUnavailable(
-                reference=wanted.reference.familiar, platform=wanted.platform, available=config.platform
-            )
+        wanted.check_platform(config.platform)
         await lease.add(possible_layer_ids(config))
         progress.tracks = [
             LayerTrack(layer.digest, diff_id, layer.size_bytes)
@@ -236,6 +237,11 @@ class _Wanted:
     @property
     def document(self) -> Manifest:
         return self.chosen.document
+
+    def check_platform(self, found: Platform) -> None:
+        """Raises PLATFORM_UNAVAILABLE if the image of this platform does not serve the one that is wanted."""
+        if self.platform.fitness(found) is None:
+            raise PlatformUnavailable(reference=self.reference.familiar, platform=self.platform, available=found)
 
     def source(self, blob: Descriptor) -> Source:
         named = self.reference

@@ -103,6 +103,7 @@ def failed_pull(engine: Engine, reference: str, **request: Any) -> tuple[str, Ma
     assert operation.state == FAILED, operation
     assert stored(engine) == before
     assert operation.failure.next_step
+    assert operation.failure.next_step not in operation.failure.message
     return operation.failure.reason, dict(operation.failure.metadata)
 
 

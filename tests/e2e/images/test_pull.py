@@ -168,6 +168,9 @@ def test_a_manifest_without_index_of_another_platform_is_refused(engine: Engine,
     reason, metadata = failed_pull(engine, f"{registry.address}/single:1")
     assert (reason, metadata["available"]) == ("PLATFORM_UNAVAILABLE", "linux/s390x")
     assert pull(engine, f"{registry.address}/single:1", platform=platform("linux/s390x")).image_id
+    # Nor is it taken for one where it is here already: a pull says the same whatever was pulled before.
+    reason, metadata = failed_pull(engine, f"{registry.address}/single:1")
+    assert (reason, metadata["available"]) == ("PLATFORM_UNAVAILABLE", "linux/s390x")
 
 
 def test_r12_an_attestation_is_no_image(engine: Engine, registry: FaultyRegistry) -> None:

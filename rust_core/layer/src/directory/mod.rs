@@ -9,6 +9,7 @@
 //! fd before it, never through a link, and links inside the layer are followed by us, inside the root.
 
 pub(crate) mod attributes;
+mod journal;
 mod links;
 pub(crate) mod nodes;
 mod settle;
@@ -52,7 +53,8 @@ impl Store for DirectoryStore {
             .map_err(|errno| io("mkdirat", name, errno))?;
         let root =
             tree::open_dir_readable(folder.as_fd(), name).map_err(|errno| io("openat", name, errno))?;
-        Ok(Box::new(DirectoryWriter::new(root, path.join(TREE_NAME), request)))
+        let folder = folder.try_clone_to_owned().map_err(|e| errors::IoError::from_std("fcntl", path, &e))?;
+        Ok(Box::new(DirectoryWriter::new(root, folder, path, request)))
     }
 
     fn has(&self, folder: BorrowedFd<'_>) -> Result<bool, LayerError> {

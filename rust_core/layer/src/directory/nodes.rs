@@ -37,8 +37,7 @@ impl DirectoryWriter<'_> {
         })?;
         self.ledger.uncount_size(freed);
         let path = self.path_here(name);
-        self.forget(&path);
-        Ok(())
+        self.forget(&path)
     }
 
     /// Does `make` in the current directory, once more after clearing the name if it is taken.

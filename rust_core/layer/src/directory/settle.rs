@@ -1,15 +1,18 @@
 //! What waits for a layer's end: links, markers, the attributes of directories, the facts.
 
-use std::os::fd::AsFd;
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{FileType, Mode};
 
-use super::writer::{DirectoryRecord, DirectoryWriter};
-use crate::entry::{join, split_last};
+use super::attributes::Attributes;
+use super::journal::{Event, Record};
+use super::writer::DirectoryWriter;
+use crate::entry::{ancestors, join, split_last};
 use crate::ledger::{hides_all, Made};
 use crate::port::Written;
 use crate::route::{Missing, Place};
-use crate::tree;
+use crate::tree::{self, file_type};
 use crate::xattr::{OPAQUE, OPAQUE_VALUE};
 use crate::{FactPath, LayerError};
 
@@ -19,7 +22,6 @@ impl DirectoryWriter<'_> {
         self.settle_links()?;
         self.settle_opaques()?;
         self.settle_whiteouts()?;
-        self.record_implied()?;
         self.settle_directories()?;
         Ok(std::mem::take(&mut self.ledger.written))
     }
@@ -37,15 +39,15 @@ impl DirectoryWriter<'_> {
             if directory.is_empty() {
                 self.ledger.hide_root()?;
             }
-            if !self.directories.contains_key(&directory) {
+            if self.walk(&directory, Missing::Leave, false, &directory)? != Place::Entered(()) {
                 if self.is_hidden(&directory)? || !self.ledger.may_be_below(&directory)? {
                     continue;
                 }
                 self.enter(&directory, Missing::MakeFromLower, &marked)?;
                 self.ledger.record_marked(directory.clone());
             }
-            if let Some(record) = self.directories.get_mut(&directory) {
-                record.is_opaque = true;
+            if self.path_here(b"") == directory {
+                self.opaques.insert(directory);
             }
         }
         Ok(())
@@ -82,12 +84,11 @@ impl DirectoryWriter<'_> {
     /// of them has needs none (X25).
     fn needs_device(&mut self, is_here: bool, directory: &[u8], name: &[u8]) -> Result<bool, LayerError> {
         let path = join(directory, name);
-        if let Some(record) = self.directories.get_mut(&path) {
-            record.is_opaque = true;
-            return Ok(false);
-        }
         let found = if is_here { tree::stat(self.here(), name) } else { Ok(None) };
-        if found.map_err(|errno| self.call_error("fstatat", name, errno))?.is_some() {
+        if let Some(status) = found.map_err(|errno| self.call_error("fstatat", name, errno))? {
+            if file_type(&status) == FileType::Directory {
+                self.opaques.insert(path);
+            }
             return Ok(false);
         }
         self.ledger.needs_whiteout(&path)
@@ -99,54 +100,124 @@ impl DirectoryWriter<'_> {
             .map_err(|errno| self.call_error("mknodat", name, errno))
     }
 
-    /// Records the directories without an entry, but for those in which nothing of a lower layer shows.
-    fn record_implied(&mut self) -> Result<(), LayerError> {
-        if self.ledger.finish.is_some() {
-            return Ok(());
-        }
-        let mut found = Vec::new();
-        for (path, record) in &self.directories {
-            if record.made == Made::Implied && !self.is_hidden(path)? {
-                found.push(FactPath(path.clone()));
-            }
-        }
-        self.ledger.written.facts.implied_parents = found;
-        Ok(())
-    }
-
-    /// Sets what directories are told last, children before their parents so that no parent is closed too early.
+    /// Sets what directories are told last, the newest first, and records those without an entry, but for those in
+    /// which nothing of a lower layer shows.
     fn settle_directories(&mut self) -> Result<(), LayerError> {
-        for (path, record) in std::mem::take(&mut self.directories).into_iter().rev() {
-            if path.is_empty() {
-                self.levels.clear();
-                self.settle_directory(b"", &record, true)?;
-                continue;
+        let (mut records, mut lives, mut implied) = (self.journal.take(), Lives::default(), Vec::new());
+        while let Some(record) = records.next()? {
+            let Some(record) = lives.last_told(record) else { continue };
+            let (parent, name) = split_last(&record.path);
+            self.enter(parent, Missing::Leave, &record.path)?;
+            let fd = tree::open_dir_readable(self.here(), name)
+                .map_err(|errno| self.call_error("openat", name, errno))?;
+            self.settle_directory(fd.as_fd(), &record.path, &record.attributes)?;
+            let is_recorded = record.made == Made::Implied && self.ledger.finish.is_none();
+            if is_recorded && !self.is_hidden(&record.path)? {
+                implied.push(FactPath(record.path));
             }
-            let (parent, name) = split_last(&path);
-            self.enter(parent, Missing::Leave, &path)?;
-            self.settle_directory(name, &record, false)?;
         }
-        Ok(())
+        implied.sort_unstable();
+        self.ledger.written.facts.implied_parents = implied;
+        self.levels.clear();
+        self.settle_directory(self.root.as_fd(), b"", &self.root_attributes)
     }
 
     fn settle_directory(
         &self,
-        name: &[u8],
-        record: &DirectoryRecord,
-        is_root: bool,
+        fd: BorrowedFd<'_>,
+        path: &[u8],
+        attributes: &Attributes,
     ) -> Result<(), LayerError> {
-        let opened;
-        let fd = if is_root {
-            self.root.as_fd()
-        } else {
-            opened = tree::open_dir_readable(self.here(), name)
-                .map_err(|errno| self.call_error("openat", name, errno))?;
-            opened.as_fd()
-        };
-        if record.is_opaque {
+        let name = split_last(path).1;
+        if self.opaques.contains(path) {
             crate::xattr::set(fd, OPAQUE.as_bytes(), OPAQUE_VALUE)
                 .map_err(|errno| self.call_error("fsetxattr", name, errno))?;
         }
-        record.attributes.set(fd, self.maker).map_err(|failure| self.attribute_error(name, failure))
+        attributes.set(fd, self.maker).map_err(|failure| self.attribute_error(name, failure))
+    }
+}
+
+/// Which records of directories count, of a journal that is read backwards. It remembers what was told of directories
+/// again until it comes to where they were made: few, or at most what `pending_bytes` allows.
+#[derive(Debug, Default)]
+struct Lives {
+    /// Directories that are gone, and all below, in what is older.
+    gone: BTreeSet<Vec<u8>>,
+    /// The last that was told of directories that are there.
+    last: HashMap<Vec<u8>, Record>,
+}
+
+impl Lives {
+    /// The last record of a directory that is there at the end, once the one that made it is met. None is given before
+    /// those below it, since nothing can be made below it earlier.
+    fn last_told(&mut self, record: Record) -> Option<Record> {
+        let is_gone = !self.gone.is_empty()
+            && std::iter::once(record.path.as_slice())
+                .chain(ancestors(&record.path))
+                .any(|path| self.gone.contains(path));
+        match record.event {
+            // What is older is of an earlier directory at this path, which has an end of its own.
+            Event::New if is_gone => {
+                self.gone.remove(&record.path);
+                None
+            }
+            Event::New => Some(self.last.remove(&record.path).unwrap_or(record)),
+            _ if is_gone => None,
+            Event::Again => {
+                self.last.entry(record.path.clone()).or_insert(record);
+                None
+            }
+            Event::Gone => {
+                self.gone.insert(record.path);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told in the end, oldest directory first, as path and mode.
+    fn told(events: &[(Event, &str)]) -> Vec<(String, u32)> {
+        let mut lives = Lives::default();
+        let record = |(mode, (event, path)): (u32, &(Event, &str))| Record {
+            event: *event,
+            path: path.as_bytes().to_vec(),
+            made: Made::ByEntry,
+            attributes: Attributes { mode, ..Attributes::default() },
+        };
+        let all: Vec<Record> = (0..).zip(events).map(record).collect();
+        let mut told: Vec<_> = all
+            .into_iter()
+            .rev()
+            .filter_map(|record| lives.last_told(record))
+            .map(|record| (String::from_utf8(record.path).unwrap(), record.attributes.mode))
+            .collect();
+        assert!(lives.gone.is_empty() && lives.last.is_empty(), "something is left of {events:?}");
+        told.reverse();
+        told
+    }
+
+    fn is(expected: &[(&str, u32)], events: &[(Event, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect();
+        assert_eq!(told(events), expected, "{events:?}");
+    }
+
+    #[test]
+    fn the_last_word_of_each_life_counts_and_what_is_gone_is_told_nothing() {
+        use Event::{Again, Gone, New};
+        is(&[], &[]);
+        is(&[("a", 2), ("b", 1)], &[(New, "a"), (New, "b"), (Again, "a")]);
+        is(&[("a", 3)], &[(New, "a"), (Again, "a"), (New, "a/b"), (Again, "a"), (Gone, "a/b")]);
+        is(&[("ab", 2)], &[(New, "a"), (New, "a/b"), (New, "ab"), (Gone, "a")]);
+        let again = [(New, "a"), (New, "a/b"), (Again, "a/b"), (Gone, "a"), (New, "a"), (New, "a/b")];
+        is(&[("a", 4), ("a/b", 5)], &again);
+        let twice =
+            [(New, "a"), (Again, "a"), (Gone, "a"), (New, "a"), (Gone, "a"), (New, "a"), (Again, "a")];
+        is(&[("a", 6)], &twice);
+        let below = [(New, "a"), (New, "a/b"), (Gone, "a/b"), (New, "a/b"), (Gone, "a"), (New, "a")];
+        is(&[("a", 5)], &below);
     }
 }

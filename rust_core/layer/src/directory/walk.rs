@@ -122,7 +122,7 @@ impl DirectoryWriter<'_> {
 
     /// True if this layer has a directory at `path` that hides what lies below.
     pub(super) fn is_opaque_at(&self, path: &[u8]) -> Result<bool, LayerError> {
-        Ok(self.directories.get(path).is_some_and(|record| record.is_opaque))
+        Ok(self.opaques.contains(path))
     }
 
     /// True if nothing of the lower layers shows at `path`.

@@ -1,29 +1,22 @@
 //! Takes the entries of one layer and writes them as files.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use content::Digest;
 use errors::IoError;
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, Failure};
-use crate::ledger::{forget_below, Aim, Ledger, Made};
+use super::journal::{Event, Journal};
+use crate::ledger::{forget_paths, Aim, Ledger, Made};
 use crate::port::{LayerWriter, Written};
 use crate::route::Missing;
 use crate::stage::StageRequest;
-use crate::tree::bytes_path;
+use crate::tree::{self, bytes_path, file_type};
 use crate::{xattr, Entry, EntryData, EntryKind, LayerError, Rule};
-
-/// What a directory is told at the end, when nothing is written into it any more (X22, X23).
-#[derive(Debug, Clone)]
-pub(super) struct DirectoryRecord {
-    pub attributes: Attributes,
-    pub made: Made,
-    pub is_opaque: bool,
-}
 
 /// A directory on the way to the current one.
 #[derive(Debug)]
@@ -32,8 +25,7 @@ pub(super) struct Level {
     pub fd: OwnedFd,
 }
 
-/// Writes one layer's tree. Everything in the tree was made by this value, so what it remembers of directories is all
-/// there is; nobody else writes there.
+/// Writes one layer's tree. Everything in the tree was made by this value; nobody else writes there.
 #[derive(Debug)]
 pub(super) struct DirectoryWriter<'a> {
     pub root: OwnedFd,
@@ -41,22 +33,27 @@ pub(super) struct DirectoryWriter<'a> {
     pub ledger: Ledger<'a>,
     /// The way from the root to the current directory.
     pub levels: Vec<Level>,
-    /// All directories made, by path; the root under the empty path.
-    pub directories: BTreeMap<Vec<u8>, DirectoryRecord>,
+    /// What the root is told at the end.
+    pub root_attributes: Attributes,
+    /// What other directories are told at the end, when nothing is written into them any more (X22, X23).
+    pub journal: Journal,
+    /// Directories of this layer in which nothing of the lower layers shows.
+    pub opaques: BTreeSet<Vec<u8>>,
     /// User and group of this process: what it makes is theirs already.
     pub maker: (u32, u32),
 }
 
 impl<'a> DirectoryWriter<'a> {
-    pub fn new(root: OwnedFd, path: PathBuf, request: &StageRequest<'a>) -> Self {
-        let attributes = Attributes { mode: 0o755, ..Attributes::default() };
-        let record = DirectoryRecord { attributes, made: Made::ByEntry, is_opaque: false };
+    /// Nothing is in the tree `root` yet; `folder` is the layer's and lies at `path`.
+    pub fn new(root: OwnedFd, folder: OwnedFd, path: &Path, request: &StageRequest<'a>) -> Self {
         Self {
             root,
-            path,
+            path: path.join(super::TREE_NAME),
             ledger: Ledger::new(request),
             levels: Vec::new(),
-            directories: BTreeMap::from([(Vec::new(), record)]),
+            root_attributes: Attributes { mode: 0o755, ..Attributes::default() },
+            journal: Journal::new(folder, path),
+            opaques: BTreeSet::new(),
             maker: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         }
     }
@@ -85,30 +82,34 @@ impl<'a> DirectoryWriter<'a> {
     ) -> Result<(), LayerError> {
         self.ledger.count_made(&path)?;
         self.ledger.hold_path(&path, xattr::weight(&attributes.xattrs))?;
-        let mut is_opaque = false;
         // Kept closed until the end, when the mode is set.
         let mode = Mode::from_raw_mode(0o700);
-        match rustix::fs::mkdirat(self.here(), name, mode) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => match self.directories.get(&path) {
-                Some(known) => is_opaque = known.is_opaque,
-                None => {
-                    self.clear(name)?;
-                    is_opaque = true;
-                    rustix::fs::mkdirat(self.here(), name, mode)
-                        .map_err(|errno| self.call_error("mkdirat", name, errno))?;
-                }
-            },
+        let event = match rustix::fs::mkdirat(self.here(), name, mode) {
+            Ok(()) => Event::New,
+            Err(Errno::EXIST) if self.has_directory(name)? => Event::Again,
+            Err(Errno::EXIST) => {
+                self.clear(name)?;
+                rustix::fs::mkdirat(self.here(), name, mode)
+                    .map_err(|errno| self.call_error("mkdirat", name, errno))?;
+                self.opaques.insert(path.clone());
+                Event::New
+            }
             Err(errno) => return Err(self.call_error("mkdirat", name, errno)),
-        }
-        self.directories.insert(path, DirectoryRecord { attributes, made, is_opaque });
-        Ok(())
+        };
+        self.journal.add(event, &path, made, &attributes)
+    }
+
+    fn has_directory(&self, name: &[u8]) -> Result<bool, LayerError> {
+        let status =
+            tree::stat(self.here(), name).map_err(|errno| self.call_error("fstatat", name, errno))?;
+        Ok(status.is_some_and(|status| file_type(&status) == FileType::Directory))
     }
 
     /// Forgets what was recorded at and below `path`, which is no directory any more.
-    pub(super) fn forget(&mut self, path: &[u8]) {
-        forget_below(&mut self.directories, path);
+    pub(super) fn forget(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        forget_paths(&mut self.opaques, path);
         self.ledger.forget(path);
+        self.journal.add(Event::Gone, path, Made::ByEntry, &Attributes::default())
     }
 
     /// Notes a marker, in its directory as far as this layer has it by now: a later entry may put a link there (X03).
@@ -127,9 +128,7 @@ impl LayerWriter for DirectoryWriter<'_> {
             Aim::Root => {
                 let attributes = Attributes::of_entry(&mut entry);
                 self.ledger.hold_path(b"", xattr::weight(&attributes.xattrs))?;
-                let is_opaque = false;
-                let record = DirectoryRecord { attributes, made: Made::ByEntry, is_opaque };
-                self.directories.insert(Vec::new(), record);
+                self.root_attributes = attributes;
                 return Ok(());
             }
             Aim::Name(parent, name) => (parent, name),

@@ -31,7 +31,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use crate::port::{LayerWriter, Store};
 use crate::stage::StageRequest;
 use crate::tree::{io, stat};
-use crate::LayerError;
+use crate::{scratch, LayerError};
 
 use mounts::Mounts;
 use writer::ErofsWriter;
@@ -42,10 +42,6 @@ pub(crate) use probe::probe;
 const DATA_NAME: &str = "data.tar";
 /// The index's name.
 const INDEX_NAME: &str = "index.erofs";
-/// The name that the file of what an index is made from has for a moment.
-const RECORDS_NAME: &str = "records.tmp";
-/// Setuid programs and secrets of images are nobody's business.
-const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 
 /// Layers as archives with an index; each is mounted once, when it is first used.
 #[derive(Debug, Default)]
@@ -58,20 +54,6 @@ fn open(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, LayerError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::openat(folder, name, flags, Mode::empty())
         .map_err(|e| io("openat", name.as_bytes(), e))?)
-}
-
-fn create(folder: BorrowedFd<'_>, name: &str) -> Result<File, LayerError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let made = rustix::fs::openat(folder, name, flags, FILE_MODE);
-    Ok(File::from(made.map_err(|errno| io("openat", name.as_bytes(), errno))?))
-}
-
-/// A file without a name: it is gone when it is closed, also by a kill.
-fn scratch(folder: BorrowedFd<'_>) -> Result<File, LayerError> {
-    let file = create(folder, RECORDS_NAME)?;
-    rustix::fs::unlinkat(folder, RECORDS_NAME, AtFlags::empty())
-        .map_err(|errno| io("unlinkat", RECORDS_NAME.as_bytes(), errno))?;
-    Ok(file)
 }
 
 impl Store for ErofsStore {
@@ -92,14 +74,14 @@ impl Store for ErofsStore {
         kept: Option<BorrowedFd<'_>>,
     ) -> Result<Box<dyn LayerWriter + 'a>, LayerError> {
         let (data, is_new) = match kept {
-            None => (create(folder, DATA_NAME)?, true),
+            None => (scratch::create(folder, DATA_NAME)?, true),
             Some(other) => {
                 rustix::fs::linkat(other, DATA_NAME, folder, DATA_NAME, AtFlags::empty())
                     .map_err(|errno| io("linkat", DATA_NAME.as_bytes(), errno))?;
                 (File::from(open(folder, DATA_NAME)?), false)
             }
         };
-        let (index, records) = (create(folder, INDEX_NAME)?, scratch(folder)?);
+        let (index, records) = (scratch::create(folder, INDEX_NAME)?, scratch::unnamed(folder)?);
         Ok(Box::new(ErofsWriter::new(path, data, is_new, index, records, request)?))
     }
 

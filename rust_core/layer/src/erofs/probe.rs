@@ -9,9 +9,9 @@ use ::erofs::{Attributes, FileData, ImageWriter, New, Special, Tree, DEFAULT_BLO
 use mount::OverlayPlan;
 use rustix::fs::Mode;
 
-use super::{create, mount_layer, scratch, DATA_NAME, INDEX_NAME};
+use super::{mount_layer, DATA_NAME, INDEX_NAME};
 use crate::tree::{bytes_path, io};
-use crate::LayerError;
+use crate::{scratch, LayerError};
 
 const TEXT: &[u8] = b"kept";
 
@@ -21,10 +21,10 @@ const TEXT: &[u8] = b"kept";
 /// # Errors
 /// [`LayerError::Mount`] with the step that this kernel refuses; `IO_FAILED`, `STORAGE_FULL`.
 pub(crate) fn probe(folder: BorrowedFd<'_>, path: &Path) -> Result<(), LayerError> {
-    let data = create(folder, DATA_NAME)?;
+    let data = scratch::create(folder, DATA_NAME)?;
     std::io::Write::write_all(&mut &data, &[TEXT, &[0; 512 - TEXT.len()]].concat())
         .map_err(|e| errors::IoError::from_std("write", path.join(DATA_NAME), &e))?;
-    write_index(create(folder, INDEX_NAME)?, scratch(folder)?)
+    write_index(scratch::create(folder, INDEX_NAME)?, scratch::unnamed(folder)?)
         .map_err(|e| super::writer::image_error(path, "the probe", e))?;
     let mounted = mount_layer(folder, path)?;
     for name in ["upper", "work"] {

@@ -12,13 +12,13 @@ use content::{Algorithm, Digest, Hasher};
 use errors::IoError;
 
 use super::attributes::{self, Fault};
-use super::{DATA_NAME, INDEX_NAME, RECORDS_NAME};
+use super::{DATA_NAME, INDEX_NAME};
 use crate::finish::IMPLIED_MODE;
 use crate::ledger::{Aim, Ledger, Made};
 use crate::port::{LayerWriter, RawSink, Written};
 use crate::route::Missing;
 use crate::stage::StageRequest;
-use crate::{xattr, Entry, EntryData, EntryKind, LayerError, Rule};
+use crate::{scratch, xattr, Entry, EntryData, EntryKind, LayerError, Rule};
 
 /// Why a directory is there, and whether it hides what the lower layers have in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) fn image_error(path: &Path, subject: &str, error: ImageError) -> Laye
     match error {
         ImageError::Write(error) => IoError::from_std("write", path.join(INDEX_NAME), &error).into(),
         ImageError::Records { doing, error } => {
-            IoError::from_std(doing, path.join(RECORDS_NAME), &error).into()
+            IoError::from_std(doing, path.join(scratch::NAME), &error).into()
         }
         ImageError::Full { limit, what } => LayerError::LimitExceeded {
             limit: "index_addresses",

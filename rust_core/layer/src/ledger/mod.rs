@@ -210,10 +210,7 @@ impl<'a> Ledger<'a> {
     /// Forgets the markers noted at and below `path`, which is no directory any more.
     pub fn forget(&mut self, path: &[u8]) {
         forget_below(&mut self.whiteouts, path);
-        let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
-        for key in at_or_below(self.opaques.range(range), path) {
-            self.opaques.remove(&key);
-        }
+        forget_paths(&mut self.opaques, path);
     }
 
     /// Records a directory that holds whiteouts or was made for a marker.
@@ -230,8 +227,16 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// Removes `path` and paths below it.
+pub(crate) fn forget_paths(set: &mut BTreeSet<Vec<u8>>, path: &[u8]) {
+    let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
+    for key in at_or_below(set.range(range), path) {
+        set.remove(&key);
+    }
+}
+
 /// Removes what is kept under `path` and paths below it.
-pub(crate) fn forget_below<V>(map: &mut BTreeMap<Vec<u8>, V>, path: &[u8]) {
+fn forget_below<V>(map: &mut BTreeMap<Vec<u8>, V>, path: &[u8]) {
     let range = (Bound::Included(path.to_vec()), Bound::Unbounded);
     for key in at_or_below(map.range(range).map(|(key, _)| key), path) {
         map.remove(&key);

@@ -161,3 +161,43 @@ fn an_attribute_that_the_file_system_cannot_hold_is_no_full_disk() {
         Err(error) => assert!(matches!(error, LayerError::Rejected { rule: Rule::Xattr, .. }), "{error}"),
     }
 }
+
+/// More than any store keeps of directories in memory until the end.
+#[test]
+fn very_many_directories_have_what_their_last_entries_say() {
+    const COUNT: u32 = 6_000;
+    let path = |n: u32| format!("{}/{n:060}", n % 7);
+    let owner = |n: u32| (n + 1, n + 2);
+    let dir = |n: u32, mode| {
+        Item::dir(path(n)).mode(mode).owner(owner(n).0.into(), owner(n).1.into()).mtime(i64::from(n))
+    };
+    let mut items: Vec<Item> =
+        (0..COUNT).map(|n| dir(n, 0o700 + n % 0o100).xattr("user.first", "1")).collect();
+    for n in 0..COUNT {
+        items.push(Item::file(format!("{}/in", path(n)), ""));
+        match n % 5 {
+            // Told again, replaced, and replaced and there again.
+            0 => items.push(dir(n, 0o2711)),
+            1 => items.push(Item::file(path(n), "file")),
+            2 => items.extend([
+                Item::symlink(path(n), "x"),
+                dir(n, 0o555),
+                Item::dir(format!("{}/in", path(n))),
+            ]),
+            _ => {}
+        }
+    }
+    let merged = Image::of(&[&items]).mount();
+    for n in 0..COUNT {
+        let found = merged.lstat(&path(n));
+        let has_first = rustix::fs::lgetxattr(merged.path(&path(n)), "user.first", &mut [0u8; 8]).is_ok();
+        if n % 5 == 1 {
+            assert!(found.is_file() && !has_first, "{n}");
+            continue;
+        }
+        let mode = [0o2711, 0, 0o555, 0o700 + n % 0o100, 0o700 + n % 0o100][n as usize % 5];
+        assert_eq!((found.is_dir(), found.mode() & 0o7777, has_first), (true, mode, n % 5 > 2), "{n}");
+        assert_eq!(((found.uid(), found.gid()), found.mtime()), (owner(n), i64::from(n)), "{n}");
+        assert_eq!(merged.lstat(&format!("{}/in", path(n))).is_dir(), n % 5 == 2, "{n}");
+    }
+}

@@ -87,19 +87,38 @@ fn a_death_at_any_failpoint_leaves_only_whole_layers() {
     }
 }
 
-#[test]
-fn a_full_disk_is_an_error_of_its_own_and_leaves_nothing() {
+fn full_disk() -> (PathBuf, std::os::fd::OwnedFd) {
     let fs = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
     rustix::mount::fsconfig_set_string(&fs, "size", "1m").unwrap();
     rustix::mount::fsconfig_create(&fs).unwrap();
     let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
     let path = PathBuf::from(format!("/proc/self/fd/{}/", std::os::fd::AsRawFd::as_raw_fd(&mount)));
+    (path, mount)
+}
+
+#[test]
+fn a_full_disk_is_an_error_of_its_own_and_leaves_nothing() {
+    let (path, _mount) = full_disk();
     let store = open_store(&path);
     let (limits, progress) = (Limits::default(), AtomicU64::new(0));
     let blob = tar(&[Item::file("small", "s"), Item::file("d/large", vec![1; 2 << 20])]);
     let error = store.open_import().unwrap().write(&blob[..], &request(&limits, &progress)).unwrap_err();
     assert_eq!(error.reason(), "STORAGE_FULL", "{error}");
     let file = if store.kind() == "erofs" { "/data.tar" } else { "fs/d/large" };
+    assert!(error.metadata().iter().any(|(key, value)| *key == "path" && value.ends_with(file)), "{error}");
+    assert_eq!(names(&path.join("layers")), Vec::<String>::new());
+    import(&store, "small");
+}
+
+#[test]
+fn a_disk_full_of_what_waits_for_the_end_is_one_too() {
+    let (path, _mount) = full_disk();
+    let store = open_store(&path);
+    let (limits, progress) = (Limits::default(), AtomicU64::new(0));
+    let blob = tar(&(0..12_000).map(|n| Item::dir(format!("{n:090}"))).collect::<Vec<_>>());
+    let error = store.open_import().unwrap().write(&blob[..], &request(&limits, &progress)).unwrap_err();
+    assert_eq!(error.reason(), "STORAGE_FULL", "{error}");
+    let file = if store.kind() == "erofs" { "/data.tar" } else { "/records.tmp" };
     assert!(error.metadata().iter().any(|(key, value)| *key == "path" && value.ends_with(file)), "{error}");
     assert_eq!(names(&path.join("layers")), Vec::<String>::new());
     import(&store, "small");

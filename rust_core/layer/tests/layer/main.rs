@@ -15,6 +15,7 @@ mod limits;
 mod links;
 mod malformed;
 mod markers;
+mod memory;
 mod model;
 mod model_over_links;
 mod parents;

@@ -28,6 +28,7 @@ mod links;
 mod malformed;
 #[path = "../layer/markers.rs"]
 mod markers;
+#[path = "../layer/memory.rs"]
 mod memory;
 #[path = "../layer/model.rs"]
 mod model;
