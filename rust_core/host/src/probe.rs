@@ -111,7 +111,11 @@ fn landlock() -> Feature {
     });
     let detail = usable.as_ref().map(|version| format!("version {version}")).unwrap_or_default();
     let feature = Feature::tried("landlock", usable.map(drop));
-    if feature.is_available { feature.with_detail(detail) } else { feature }
+    if feature.is_available {
+        feature.with_detail(detail)
+    } else {
+        feature
+    }
 }
 
 fn user_namespaces() -> Feature {

@@ -1,12 +1,14 @@
 //! Copies of existing mounts, attached nowhere.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{fstat, FileType, CWD};
+use rustix::fs::{fstat, FileType, Mode, OFlags, CWD};
+use rustix::io::Errno;
 use rustix::mount::{open_tree, OpenTreeFlags};
 
-use crate::{MountError, Want};
+use crate::private::in_private_mounts;
+use crate::{attach, MountError, Want};
 
 fn flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -25,6 +27,35 @@ fn flags(recursive: bool) -> OpenTreeFlags {
 pub fn bind_detached(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, MountError> {
     open_tree(source, c"", flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
         .map_err(|errno| MountError::failed("open_tree", "", errno))
+}
+
+/// A detached mount of `part`, which lies in `whole`, a mount that is attached nowhere.
+///
+/// # Errors
+/// [`MountError::Failed`] as [`bind_detached`].
+pub fn bind_part_detached(whole: BorrowedFd<'_>, part: BorrowedFd<'_>) -> Result<OwnedFd, MountError> {
+    match bind_detached(part, false) {
+        Err(error) if error.errno() == Errno::INVAL.raw_os_error() => bind_part_classic(whole, part),
+        answer => answer,
+    }
+}
+
+/// As [`bind_part_detached`], for kernels that copy no mount that is attached nowhere (before 6.15): the whole is attached
+/// for that time, where nobody sees it. It is of no use any more then.
+///
+/// # Errors
+/// As [`bind_part_detached`]; EPERM without CAP_SYS_ADMIN.
+///
+/// Source: fs/namespace.c, `__do_loopback`, `may_copy_tree`.
+pub fn bind_part_classic(whole: BorrowedFd<'_>, part: BorrowedFd<'_>) -> Result<OwnedFd, MountError> {
+    let root = Path::new("/");
+    in_private_mounts(root, || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let target = rustix::fs::open(root, flags, Mode::empty())
+            .map_err(|errno| MountError::failed("open", root, errno))?;
+        attach(whole, target.as_fd(), root)?;
+        bind_detached(part, false)
+    })
 }
 
 /// As [`bind_detached`] for a path of the host, whose links are followed.

@@ -19,13 +19,14 @@ mod mask;
 mod overlay;
 mod overlay_classic;
 mod plan;
+mod private;
 mod resolve;
 mod root;
 mod target;
 
 pub use attach::attach;
 pub use attributes::{set_attributes, Attributes, Propagation};
-pub use bind::{bind_detached, bind_path_detached, want_of};
+pub use bind::{bind_detached, bind_part_classic, bind_part_detached, bind_path_detached, want_of};
 pub use erofs::erofs_detached;
 pub use error::{MountError, Want};
 pub use filesystem::{

@@ -3,15 +3,14 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use rustix::fs::{open, Mode, OFlags};
-use rustix::io::Errno;
 use rustix::mount::{mount, MountFlags};
 use rustix::process::fchdir;
 
 use crate::overlay::{check_image, open_directory};
 use crate::plan::FIXED_OPTIONS;
+use crate::private::in_private_mounts;
 use crate::{bind_path_detached, MountError, OverlayPlan};
 
 /// The most bytes that mount(2) reads as options: one page, with its end.
@@ -73,19 +72,10 @@ fn detached(
     label: &str,
     place: &Path,
 ) -> Result<OwnedFd, MountError> {
-    let make = || {
-        sys::private_mounts::enter().map_err(|errno| MountError::failed("unshare", place, errno))?;
+    in_private_mounts(place, || {
         // The directories are opened in there: an overlay takes only what lies in its maker's mount namespace.
         mount_over(lower_dirs, writable, label, place)?;
         bind_path_detached(place, false)
-    };
-    thread::scope(|scope| {
-        let made = thread::Builder::new().name("overlay".to_owned()).spawn_scoped(scope, make);
-        let made = made.map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-            MountError::failed("clone", place, errno)
-        })?;
-        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

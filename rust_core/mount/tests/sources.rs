@@ -4,13 +4,13 @@
 mod support;
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mount::{
-    attach, bind_path_detached, check_target, image_detached, named, proc, resolve_beneath, set_attributes,
-    tmpfs, Attributes, MountError, Propagation,
+    attach, bind_part_classic, bind_part_detached, bind_path_detached, check_target, image_detached, named,
+    proc, resolve_beneath, set_attributes, tmpfs, Attributes, MountError, Propagation,
 };
 use support::{directory, in_private_mounts, options_of};
 
@@ -148,5 +148,29 @@ fn a_file_system_is_mounted_by_its_name_and_an_unknown_one_is_told() {
         assert_eq!(error.errno(), libc::ENODEV);
         let error = named("tmpfs", "", "what=1", Attributes::default()).expect_err("no such option");
         assert_eq!(error.errno(), libc::EINVAL);
+    });
+}
+
+#[test]
+fn a_part_of_a_mount_that_is_attached_nowhere_is_one_too_by_both_interfaces_and_nobody_sees_how() {
+    in_private_mounts(|| {
+        let mountinfo = || fs::read_to_string("/proc/thread-self/mountinfo").expect("read");
+        let before = mountinfo();
+        let ways = [bind_part_detached, bind_part_classic];
+        // The second uses the whole up, so that each part has one of its own.
+        for (bind_part, (part, read)) in
+            ways.iter().flat_map(|way| [("d", "/file"), ("d/file", "")].map(|part| (way, part)))
+        {
+            let whole = tmpfs("mode=755", Attributes::default()).expect("a tmpfs");
+            let root = format!("/proc/self/fd/{}", whole.as_raw_fd());
+            fs::create_dir(format!("{root}/d")).expect("made");
+            fs::write(format!("{root}/d/file"), "there").expect("written");
+            let part = resolve_beneath(whole.as_fd(), Path::new(part)).expect("resolved");
+            let bound = bind_part(whole.as_fd(), part.as_fd()).expect("bound");
+            drop(whole);
+            let path = format!("/proc/self/fd/{}{read}", bound.as_raw_fd());
+            assert_eq!(fs::read_to_string(path).expect("read"), "there");
+            assert_eq!(mountinfo(), before);
+        }
     });
 }

@@ -63,7 +63,7 @@ fn device(spec: &Mount, ids: IdMap<'_>) -> Outcome<Option<OwnedFd>> {
     mount::map_ids(place.as_fd(), ids, false, Path::new(&spec.source)).at(Step::BindSource, &spec.source)?;
     let node = rustix::fs::openat(&place, NODE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .at(Step::BindSource, &spec.source)?;
-    let node = mount::bind_detached(node.as_fd(), false).at(Step::BindSource, &spec.source)?;
+    let node = mount::bind_part_detached(place.as_fd(), node.as_fd()).at(Step::BindSource, &spec.source)?;
     mount::set_attributes(node.as_fd(), attributes, None, false).at(Step::BindSource, &spec.source)?;
     Ok(Some(node))
 }
@@ -129,8 +129,7 @@ fn part_of(spec: &Mount, whole: OwnedFd, attributes: Attributes) -> Outcome<Owne
     }
     let part = mount::resolve_beneath(whole.as_fd(), Path::new(&spec.sub_path))
         .at(Step::BindSource, &spec.sub_path)?;
-    // Before Linux 6.15 a mount that is attached nowhere cannot be copied: EINVAL.
-    let part = mount::bind_detached(part.as_fd(), false).at(Step::BindSource, &spec.sub_path)?;
+    let part = mount::bind_part_detached(whole.as_fd(), part.as_fd()).at(Step::BindSource, &spec.sub_path)?;
     mount::set_attributes(part.as_fd(), attributes, None, false).at(Step::BindSource, &spec.sub_path)?;
     Ok(part)
 }
