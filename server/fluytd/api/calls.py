@@ -141,7 +141,11 @@ class Wrapper:
                     await context.send_initial_metadata(())
                 async with aclosing(body(request, context)) as responses:
                     async for response in responses:
-                        await write(response)
+                        try:
+                            await write(response)
+                        except grpc.aio.BaseError as error:
+                            # Nothing can be sent to a caller that has gone; that it has is told a moment later.
+                            raise asyncio.CancelledError from error
             except asyncio.CancelledError:
                 if not gate.is_stopping:
                     raise
