@@ -67,11 +67,11 @@ pub struct ContainerFlags {
     /// Memory that the container is pushed back to when the host runs short
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory_reservation: Option<i64>,
-    /// Number of processors, as 0.5
+    /// Number of processors, as 0.5; 0 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = units::parse_cpus)]
     pub cpus: Option<i64>,
-    /// Microseconds of processor time in a period
-    #[arg(long, value_name = "MICROS")]
+    /// Microseconds of processor time in a period; -1 for no limit
+    #[arg(long, value_name = "MICROS", allow_hyphen_values = true)]
     pub cpu_quota: Option<i64>,
     /// Length of a period in microseconds
     #[arg(long, value_name = "MICROS")]
@@ -125,9 +125,9 @@ pub struct ContainerFlags {
     /// Signal that `fluyt stop` sends
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
-    /// Seconds that `fluyt stop` waits before it kills
-    #[arg(long, value_name = "SECONDS", value_parser = units::parse_span)]
-    pub stop_timeout: Option<std::time::Duration>,
+    /// Seconds that `fluyt stop` waits before it kills, -1 to wait for ever
+    #[arg(long, value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    pub stop_timeout: Option<units::Grace>,
     /// Label, NAME or NAME=value
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
@@ -185,7 +185,7 @@ impl ContainerFlags {
             open_stdin: self.interactive,
             stdin_once: self.interactive,
             stop_signal: self.stop_signal.clone().unwrap_or_default(),
-            stop_timeout: self.stop_timeout.and_then(|span| span.try_into().ok()),
+            stop_timeout: self.stop_timeout.and_then(units::Grace::message),
             auto_remove: self.rm,
             read_only_root: self.read_only,
             resources: Some(self.resources()),

@@ -125,6 +125,10 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
             ("name", value) => filter.names.push(value.to_owned()),
             ("label", value) => filter.labels.push(value.to_owned()),
             ("ancestor", value) => filter.images.push(value.to_owned()),
+            // Docker's words for what is no state here, or is called otherwise.
+            ("status", "restarting") => filter.restarting = true,
+            ("status", "removing") => filter.states.push(State::Deleting.into()),
+            ("health", "none") => filter.health_states.push(Health::Unspecified.into()),
             ("exited", value) => filter.exit_codes.push(value.parse().map_err(|_| wrong())?),
             ("network", value) => filter.networks.push(value.to_owned()),
             ("volume", value) => filter.volumes.push(value.to_owned()),
@@ -140,7 +144,7 @@ fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
                 let state = State::from_str_name(&format!("STATE_{}", value.to_uppercase())).ok_or_else(|| {
                     Failure::usage(
                         format!("`{value}` is not a state"),
-                        "write creating, created, starting, running, paused, stopping, exited, deleting or unknown",
+                        "write creating, created, starting, running, paused, stopping, restarting, exited, deleting or unknown",
                     )
                 })?;
                 filter.states.push(state.into());
@@ -185,8 +189,10 @@ pub async fn all(
 pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure> {
     let mut filter = filter(&command.filter)?;
     let bound = if command.latest { Some(1) } else { command.last };
-    let is_all = command.all || bound.is_some() || !filter.states.is_empty() || !filter.exit_codes.is_empty();
+    let has_states = !filter.states.is_empty() || filter.restarting;
+    let is_all = command.all || bound.is_some() || has_states || !filter.exit_codes.is_empty();
     if !is_all {
+        filter.restarting = true;
         filter.states.extend([State::Running, State::Paused, State::Stopping].map(i32::from));
     }
     let found = all(channel, &filter, command.size, bound.unwrap_or(usize::MAX)).await?;
@@ -249,7 +255,7 @@ fn status(container: &Container, now: i64) -> String {
         units::human_span(time.map_or(0, |time| now.saturating_sub(time.seconds)))
     };
     match container.state() {
-        State::Running => format!("Up {}", since(container.start_time.as_ref())),
+        State::Running => format!("Up {}{}", since(container.start_time.as_ref()), health(container)),
         State::Paused => format!("Up {} (Paused)", since(container.start_time.as_ref())),
         State::Stopping => format!("Up {} (Stopping)", since(container.start_time.as_ref())),
         State::Exited => {
@@ -258,12 +264,23 @@ fn status(container: &Container, now: i64) -> String {
                 Some(Exit::Signal(number)) => (128 + number).to_string(),
                 None => "?".to_owned(),
             };
-            format!("Exited ({code}) {} ago", since(container.exit_time.as_ref()))
+            let word = if container.reason == "RESTARTING" { "Restarting" } else { "Exited" };
+            format!("{word} ({code}) {} ago", since(container.exit_time.as_ref()))
         }
         state => {
             let word = state.as_str_name().trim_start_matches("STATE_").to_lowercase();
             word[..1].to_uppercase() + &word[1..]
         }
+    }
+}
+
+/// Its health as `docker ps` words it; empty without a health check.
+fn health(container: &Container) -> &'static str {
+    match container.health.as_ref().map(crate::api::v1::types::Health::state) {
+        Some(Health::Starting) => " (health: starting)",
+        Some(Health::Healthy) => " (healthy)",
+        Some(Health::Unhealthy) => " (unhealthy)",
+        Some(Health::Unspecified) | None => "",
     }
 }
 
@@ -434,6 +451,11 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(status(&exited, 120), "Exited (137) About a minute ago");
+        let restarting = Container { reason: "RESTARTING".to_owned(), ..exited };
+        assert_eq!(status(&restarting, 120), "Restarting (137) About a minute ago");
+        let healthy = crate::api::v1::types::Health { state: Health::Healthy.into(), ..Default::default() };
+        let healthy = Container { health: Some(healthy), ..up };
+        assert_eq!(status(&healthy, 120), "Up 2 minutes (healthy)");
         let created = Container { state: State::Created.into(), ..Default::default() };
         assert_eq!(status(&created, 0), "Created");
     }
@@ -441,6 +463,8 @@ mod tests {
     #[test]
     fn an_unknown_filter_is_refused() {
         assert!(filter(&["status=running".to_owned(), "exited=3".to_owned()]).is_ok());
+        let docker = ["status=restarting", "status=removing", "health=none"].map(str::to_owned);
+        assert!(filter(&docker).unwrap().restarting);
         for text in ["colour=red", "status=dancing", "exited=x", "name"] {
             assert!(filter(&[text.to_owned()]).is_err(), "{text}");
         }

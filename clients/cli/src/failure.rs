@@ -137,7 +137,11 @@ impl From<Status> for Failure {
         if let Some(bad) = status.get_details_bad_request() {
             for violation in bad.field_violations {
                 let field = violation.field.split('[').next().unwrap_or_default();
-                if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == field) {
+                // An update has the limits of a container's spec at another place.
+                let is_limit = field.starts_with("resources.");
+                let is_it =
+                    |name: &str| name == field || (is_limit && name.strip_prefix("spec.") == Some(field));
+                if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| is_it(name)) {
                     failure.message = format!("{flag}: {}", failure.message);
                 }
             }
@@ -179,6 +183,13 @@ mod tests {
             Failure::from(Status::with_error_details(Code::InvalidArgument, "below 6 MiB", details));
         assert_eq!(failure.message, "--memory: below 6 MiB");
         assert_eq!(failure.exit_code, EXIT_ENGINE);
+    }
+
+    #[test]
+    fn a_limit_of_an_update_is_shown_as_its_flag() {
+        let details = ErrorDetails::with_bad_request_violation("resources.nano_cpus", "too many");
+        let failure = Failure::from(Status::with_error_details(Code::InvalidArgument, "too many", details));
+        assert_eq!(failure.message, "--cpus: too many");
     }
 
     #[test]

@@ -41,9 +41,9 @@ pub struct UnpauseCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  fluyt restart -t 30 web")]
 pub struct RestartCommand {
-    /// Seconds to wait before the container is killed; default: the container's own
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_span)]
-    timeout: Option<std::time::Duration>,
+    /// Seconds to wait before the container is killed, -1 to wait for ever; default: the container's own
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    timeout: Option<units::Grace>,
     /// Signal in place of the container's own
     #[arg(short, long)]
     signal: Option<String>,
@@ -83,7 +83,7 @@ pub struct UpdateCommand {
     /// Memory that the container is pushed back to when the host runs short
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     memory_reservation: Option<i64>,
-    /// Number of processors, as 0.5
+    /// Number of processors, as 0.5; 0 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = units::parse_cpus)]
     cpus: Option<i64>,
     /// Microseconds of processor time in a period; -1 for no limit
@@ -186,7 +186,7 @@ pub async fn restart(channel: Channel, command: RestartCommand) -> Result<u8, Fa
         let mut client = ContainerServiceClient::new(channel.clone());
         let request = RestartContainerRequest {
             container: name.clone(),
-            timeout: command.timeout.and_then(|span| span.try_into().ok()),
+            timeout: command.timeout.and_then(units::Grace::message),
             signal: command.signal.clone().unwrap_or_default(),
             ..Default::default()
         };

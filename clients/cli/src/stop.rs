@@ -25,9 +25,9 @@ pub struct StopCommand {
     /// All containers that run, are paused, or may be started again by their restart policy
     #[arg(short, long, conflicts_with = "containers")]
     all: bool,
-    /// Seconds to wait before the container is killed; default: the container's own
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_span)]
-    timeout: Option<std::time::Duration>,
+    /// Seconds to wait before the container is killed, -1 to wait for ever; default: the container's own
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    timeout: Option<units::Grace>,
     /// Signal in place of the container's own
     #[arg(short, long)]
     signal: Option<String>,
@@ -50,7 +50,7 @@ pub async fn run(host: &str, channel: Channel, command: StopCommand) -> Result<u
             let mut client = ContainerServiceClient::new(connection.clone());
             let request = StopContainerRequest {
                 container: name.clone(),
-                timeout: command.timeout.and_then(|span| span.try_into().ok()),
+                timeout: command.timeout.and_then(units::Grace::message),
                 signal: command.signal.clone().unwrap_or_default(),
                 ..Default::default()
             };

@@ -43,21 +43,51 @@ pub fn parse_bytes_or_unlimited(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Parses `--cpus`, a decimal number of processors, into billionths of one.
+/// Parses `--cpus`, a decimal number of processors, into billionths of one; 0 is no limit, as in Docker.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse_cpus(text: &str) -> Result<i64, String> {
     let value: f64 =
         text.parse().map_err(|_| format!("`{text}` is not a number of processors, as in 0.5 or 2"))?;
-    if !(value > 0.0 && value <= 1_000_000.0) {
-        return Err(format!("`{text}` is not above 0 and at most 1000000"));
+    if !(0.0..=1_000_000.0).contains(&value) {
+        return Err(format!("`{text}` is not 0 to 1000000"));
     }
     let billionths = (value * 1e9).round();
     if (value * 1e9 - billionths).abs() > 1e-3 {
         return Err(format!("`{text}` is finer than a billionth of a processor"));
     }
     Ok(billionths as i64)
+}
+
+/// How long a stop waits before it kills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grace {
+    /// So long.
+    Span(Duration),
+    /// Until the container has ended.
+    ForEver,
+}
+
+impl Grace {
+    /// As the API has it: a negative one is for ever.
+    pub fn message(self) -> Option<prost_types::Duration> {
+        match self {
+            Self::Span(span) => span.try_into().ok(),
+            Self::ForEver => Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+        }
+    }
+}
+
+/// Parses the time that a stop waits: a span as [`parse_span`] takes it, or -1 for ever.
+///
+/// # Errors
+/// A sentence that says what a span looks like.
+pub fn parse_grace(text: &str) -> Result<Grace, String> {
+    if text == "-1" {
+        return Ok(Grace::ForEver);
+    }
+    parse_span(text).map(Grace::Span)
 }
 
 /// Parses a span: `10s`, `1m30s`, `1h`, `250ms`, or a bare number of seconds.
@@ -366,11 +396,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_waits_for_a_span_or_for_ever() {
+        assert_eq!(parse_grace("1.5"), Ok(Grace::Span(Duration::from_millis(1500))));
+        let for_ever = parse_grace("-1").unwrap();
+        assert_eq!(for_ever.message().unwrap().seconds, -1);
+        for text in ["-2", "-1s", "x"] {
+            assert!(parse_grace(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn processors_become_billionths() {
         assert_eq!(parse_cpus("0.5"), Ok(500_000_000));
         assert_eq!(parse_cpus("2"), Ok(2_000_000_000));
         assert_eq!(parse_cpus("0.000000001"), Ok(1));
-        for text in ["", "0", "-1", "x", "inf", "nan", "0.0000000001", "1.00000000001", "1000001"] {
+        assert_eq!(parse_cpus("0"), Ok(0));
+        for text in ["", "-1", "x", "inf", "nan", "0.0000000001", "1.00000000001", "1000001"] {
             assert!(parse_cpus(text).is_err(), "{text}");
         }
     }

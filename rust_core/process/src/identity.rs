@@ -45,7 +45,9 @@ pub(crate) fn look_up(
         "the id {highest} is none of the container's {count} ids; --userns auto:{} or host has it",
         u64::from(highest) + 1
     );
-    Err(StartFailure::rule(Step::User, user, rule))
+    // A further group may be at fault where no user was asked for.
+    let subject = if user.is_empty() { highest.to_string() } else { user.to_owned() };
+    Err(StartFailure::rule(Step::User, subject, rule))
 }
 
 /// In a user namespace just entered, this process is its root, with all rights there and none outside.
