@@ -190,8 +190,14 @@ impl ContentStore {
     pub fn publish(&self, digests: &[Digest]) -> Result<(), ContentError> {
         let mut staged = Vec::new();
         for digest in digests {
-            if self.find_visible(digest)?.is_none() {
-                staged.push((digest, self.staged_dir(digest)?));
+            if self.find_visible(digest)?.is_some() {
+                continue;
+            }
+            match self.staged_dir(digest) {
+                Ok(directory) => staged.push((digest, directory)),
+                // Another thread published it between the two looks.
+                Err(ContentError::BlobNotFound { .. }) if self.find_visible(digest)?.is_some() => {}
+                Err(error) => return Err(error),
             }
         }
         if staged.is_empty() {

@@ -27,7 +27,8 @@ pub const EXPANSION_RATIO_MAX: u64 = 200;
 pub const EXPANSION_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 /// Symbolic links followed to find one parent directory: Linux's MAXSYMLINKS (namei.h).
 pub const SYMLINK_COUNT_MAX: u64 = 40;
-/// Bytes held in memory for what is settled at a layer's end: directories, whiteouts and facts, or the whole index.
+/// Bytes kept for what is settled at a layer's end, in memory or in a file without a name: directories, whiteouts and facts,
+/// or the whole index.
 pub const PENDING_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of a stored layer's `meta.json`.
 pub const META_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use clap::Args;
 use tonic::transport::Channel;
 
-use super::filter;
+use super::{filter, pattern};
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::{Image, ImageFilter, ListImagesRequest};
 use crate::clock::{ago, now_seconds};
@@ -76,8 +76,8 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
         }
     } else {
         let now = now_seconds();
-        let rows: Vec<Vec<String>> =
-            found.iter().flat_map(|image| rows(image, command.no_trunc, command.digests, now)).collect();
+        let shown = |image| rows(image, &filter.references, command.no_trunc, command.digests, now);
+        let rows: Vec<Vec<String>> = found.iter().flat_map(shown).collect();
         let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
         if command.digests {
             header.insert(2, "DIGEST");
@@ -95,11 +95,25 @@ fn shown_id(image: &Image, no_trunc: bool) -> &str {
     }
 }
 
-/// One row a reference; one with `<none>` for an image without.
-fn rows(image: &Image, no_trunc: bool, digests: bool, now: i64) -> Vec<Vec<String>> {
-    let bare = [String::new()];
-    let references = if image.references.is_empty() { bare.as_slice() } else { &image.references };
-    references
+/// What an image is listed under: its references that fit the patterns, if there are any; without a reference each
+/// repository that it came from; else an empty text.
+fn names(image: &Image, patterns: &[String]) -> Vec<String> {
+    let fits = |name: &&String| patterns.is_empty() || patterns.iter().any(|one| pattern::fits(name, one));
+    let mut names: Vec<String> = image.references.iter().filter(fits).cloned().collect();
+    if image.references.is_empty() {
+        let repositories = image.repo_digests.iter().filter_map(|text| text.split_once('@'));
+        names.extend(repositories.map(|(name, _)| name.to_owned()));
+        names.dedup();
+    }
+    if names.is_empty() {
+        names.push(String::new());
+    }
+    names
+}
+
+/// One row a name; `<none>` for what it lacks.
+fn rows(image: &Image, patterns: &[String], no_trunc: bool, digests: bool, now: i64) -> Vec<Vec<String>> {
+    names(image, patterns)
         .iter()
         .map(|reference| {
             let (repository, tag) = repository_and_tag(reference);
@@ -134,15 +148,20 @@ pub fn repository_and_tag(reference: &str) -> (String, String) {
     if reference.is_empty() {
         return (none(), none());
     }
-    let short = reference
-        .strip_prefix("docker.io/library/")
-        .or_else(|| reference.strip_prefix("docker.io/"))
-        .unwrap_or(reference);
+    let short = shortened(reference);
     let (name, digest) = short.split_once('@').map_or((short, None), |(name, digest)| (name, Some(digest)));
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
         _ => (name.to_owned(), digest.map_or_else(none, str::to_owned)),
     }
+}
+
+/// A reference as people type it.
+pub fn shortened(reference: &str) -> &str {
+    reference
+        .strip_prefix("docker.io/library/")
+        .or_else(|| reference.strip_prefix("docker.io/"))
+        .unwrap_or(reference)
 }
 
 #[cfg(test)]
@@ -168,7 +187,26 @@ mod tests {
             ..Default::default()
         };
         let digests: Vec<String> =
-            rows(&image, false, true, 0).into_iter().map(|row| row[2].clone()).collect();
+            rows(&image, &[], false, true, 0).into_iter().map(|row| row[2].clone()).collect();
         assert_eq!(digests, ["sha256:aa", "sha256:bb", "<none>"]);
+    }
+
+    #[test]
+    fn an_image_is_shown_under_the_names_that_were_asked_for_or_where_it_came_from() {
+        let shown = |image: &Image, patterns: &[&str]| -> Vec<String> {
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            rows(image, &patterns, false, true, 0).into_iter().map(|row| row[..3].join(" ")).collect()
+        };
+        let mut image = Image {
+            references: vec!["docker.io/library/a:1".into(), "host:5000/b:2".into()],
+            repo_digests: vec!["host:5000/b@sha256:bb".into()],
+            ..Default::default()
+        };
+        assert_eq!(shown(&image, &["*/b"]), ["host:5000/b 2 sha256:bb"]);
+        assert_eq!(shown(&image, &["*/b", "a"]), ["a 1 <none>", "host:5000/b 2 sha256:bb"]);
+        image.references.clear();
+        assert_eq!(shown(&image, &[]), ["host:5000/b <none> sha256:bb"]);
+        image.repo_digests.clear();
+        assert_eq!(shown(&image, &[]), ["<none> <none> <none>"]);
     }
 }

@@ -6,6 +6,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod pattern;
 mod pin;
 mod prune;
 mod pull;

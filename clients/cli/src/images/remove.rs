@@ -1,5 +1,7 @@
 //! `fluyt rmi`.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use tonic::transport::Channel;
 
@@ -48,7 +50,9 @@ pub async fn remove(channel: Channel, command: RemoveCommand) -> Result<u8, Fail
                 for reference in answer.untagged {
                     render::line(format!("Untagged: {reference}"))?;
                 }
-                for id in answer.deleted {
+                // A config is listed as the image and as a blob.
+                let mut seen = HashSet::new();
+                for id in answer.deleted.iter().filter(|id| seen.insert(*id)) {
                     render::line(format!("Deleted: {id}"))?;
                 }
             }

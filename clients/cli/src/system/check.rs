@@ -67,6 +67,11 @@ fn finding_text(finding: &StorageFinding) -> String {
     if !finding.action.is_empty() {
         text.push_str(&format!("\n  {}", render::printable(&finding.action)));
     }
+    let next_step = finding.failure.as_ref().map(|failure| failure.next_step.as_str()).unwrap_or_default();
+    // What was done, or could not be, says itself what to do next.
+    if finding.action.is_empty() && !finding.is_repaired && !next_step.is_empty() {
+        text.push_str(&format!("\n  try: {}", render::printable(next_step)));
+    }
     text
 }
 

@@ -33,6 +33,25 @@ fn publish_of_an_unknown_blob_makes_nothing_visible() {
 }
 
 #[test]
+fn what_many_publish_at_once_is_published_for_all() {
+    let scratch = Scratch::new();
+    let store = &scratch.store;
+    let stage = |n: u32| store.stage_bytes(&n.to_le_bytes(), None).unwrap();
+    let digests: Vec<_> = (0..300).map(stage).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for digest in &digests {
+                    store.publish(std::slice::from_ref(digest)).unwrap();
+                    assert!(store.stat(digest).unwrap().is_some());
+                }
+            });
+        }
+    });
+    assert!(store.list_ingests().unwrap().is_empty());
+}
+
+#[test]
 fn reading_is_bounded_and_notices_changed_bytes() {
     let scratch = Scratch::new();
     let store = &scratch.store;

@@ -161,7 +161,7 @@ impl<'a> Ledger<'a> {
         self.written.size_bytes -= size_bytes.min(self.written.size_bytes);
     }
 
-    /// Counts `bytes` kept in memory until the end against their limit. Waits while another layer holds much, if this
+    /// Counts `bytes` kept until the end against their limit, wherever they are kept. Waits while another layer holds much, if this
     /// one does too.
     pub fn hold(&mut self, entry: &[u8], bytes: u64) -> Result<(), LayerError> {
         self.pending_bytes = self.pending_bytes.saturating_add(bytes);
