@@ -37,7 +37,7 @@ test-python: ## Contract, unit, integration, end-to-end and recovery tests (need
 	@$(PY) -m tests.suite $(TEST_PROCESSES)
 
 test-v2: setup-test ## Lives, limits, devices and profiles of containers on Debian's own kernel with control groups v2 alone, emulated (minutes)
-	@scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
+	@KEEP_SECONDS=3600 scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py \
 	    tests/e2e/containers/test_further_limits.py tests/e2e/containers/test_lifecycle.py tests/e2e/containers/test_stats.py \
 	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py \
