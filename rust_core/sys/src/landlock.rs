@@ -70,10 +70,11 @@ pub fn version() -> Result<u32, Errno> {
 
 /// The calling thread, and what it starts, opens nothing outside of `reach`, mounts nothing, makes no TCP connection
 /// and signals no other process, until it ends; what is open stays so. Not so, and false, where the kernel's Landlock is
-/// missing or too old ([`MIN_VERSION`]). Never blocks.
+/// missing or too old ([`MIN_VERSION`]). One without CAP_SYS_ADMIN gives up to gain privileges by what it executes, too, as
+/// the kernel asks. Never blocks.
 ///
 /// # Errors
-/// The kernel's; EPERM for a thread without CAP_SYS_ADMIN that may gain privileges. The thread is as it was then.
+/// The kernel's. What the thread may open is as it was then.
 pub fn confine(reach: Reach<'_>) -> Result<bool, Errno> {
     let Ok(version @ MIN_VERSION..) = version() else { return Ok(false) };
     let (all, size) = match version {
@@ -95,9 +96,19 @@ pub fn confine(reach: Reach<'_>) -> Result<bool, Errno> {
     for place in reach.writable {
         allow(&ruleset, *place, all & !(EXECUTE | IOCTL_DEV))?;
     }
-    // SAFETY: it takes a descriptor and changes this thread alone.
-    checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) })?;
+    match restrict(&ruleset) {
+        Err(Errno::PERM) => {
+            rustix::thread::set_no_new_privs(true)?;
+            restrict(&ruleset)?;
+        }
+        answer => answer?,
+    }
     Ok(true)
+}
+
+fn restrict(ruleset: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: it takes a descriptor and changes this thread alone.
+    checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) }).map(drop)
 }
 
 fn allow(ruleset: &OwnedFd, place: BorrowedFd<'_>, access: u64) -> Result<(), Errno> {
@@ -199,6 +210,30 @@ mod tests {
             assert!(denied(std::fs::write(keep.path().join("read/other"), "")));
         });
         drop(read);
+    }
+
+    #[test]
+    fn a_thread_without_privileges_is_confined_too() {
+        let (keep, [_, _, written]) = tree();
+        in_a_thread_of_nobody(|| {
+            let confined = confine(Reach { readable: &[], writable: &[written.as_fd()] }).unwrap();
+            assert_eq!(confined, matches!(version(), Ok(MIN_VERSION..)));
+            std::fs::write(keep.path().join("written/new"), "x").unwrap();
+            assert_eq!(denied(std::fs::read(keep.path().join("read/file"))), confined);
+        });
+    }
+
+    fn in_a_thread_of_nobody(work: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let without = || {
+                use rustix::thread::{capabilities, set_capabilities, CapabilitySet};
+                let mut held = capabilities(None).unwrap();
+                held.effective.remove(CapabilitySet::SYS_ADMIN);
+                set_capabilities(None, held).unwrap();
+                work();
+            };
+            scope.spawn(without).join().unwrap();
+        });
     }
 
     #[test]

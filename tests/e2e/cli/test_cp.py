@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -260,3 +261,12 @@ def test_an_archive_goes_into_a_directory_only(fluyt: Program, container: str) -
 def test_quiet_says_nothing(fluyt: Program, container: str, tree: Path, flag: str) -> None:
     ended = fluyt("cp", flag, f"{tree}/file", f"{container}:/var/quiet")
     assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_a_user_without_privileges_copies_out(fluyt: Program, container: str, tmp_path: Path) -> None:
+    command = [fluyt.program, "cp", f"{container}:/var/d", tmp_path / "got"]
+    # Without any capability, as any user of the host has it; the socket takes root's calls alone.
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    ended = subprocess.run([*drop, *command], env=fluyt.environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended
+    assert (tmp_path / "got" / "in").read_text() == "in"
