@@ -264,7 +264,7 @@ def test_quiet_says_nothing(fluyt: Program, container: str, tree: Path, flag: st
 
 
 def test_a_user_without_privileges_copies_out(fluyt: Program, container: str, tmp_path: Path) -> None:
-    command = [fluyt.program, "cp", f"{container}:/var/d", tmp_path / "got"]
+    command = [str(fluyt.program), "cp", f"{container}:/var/d", str(tmp_path / "got")]
     # Without any capability, as any user of the host has it; the socket takes root's calls alone.
     drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     ended = subprocess.run([*drop, *command], env=fluyt.environment, capture_output=True, check=False)
