@@ -62,11 +62,11 @@ def test_an_insecure_step_is_refused_unless_the_engine_permits_it_and_the_build_
     failure = refused(engine, tmp_path, dockerfile, entitlements=[INSECURE])
     assert told(failure) == ("BUILD_ENTITLEMENT_FORBIDDEN", "4", INSECURE)
     assert isinstance(failure, errors.PermissionDenied)
-    assert "build_entitlements" in str(failure)
+    assert "build_entitlements" in failure.next_step
     assert told(refused(engine, tmp_path, dockerfile))[0] == "BUILD_ENTITLEMENT_FORBIDDEN"
     failure = refused(open_engine, tmp_path, dockerfile)
     assert told(failure) == ("BUILD_ENTITLEMENT_MISSING", "4", INSECURE)
-    assert "--allow security.insecure" in str(failure)
+    assert "--allow security.insecure" in failure.next_step
     assert told(refused(open_engine, tmp_path, dockerfile, entitlements=["device", HOST_NETWORK]))[0] == (
         "BUILD_ENTITLEMENT_MISSING"
     )

@@ -66,7 +66,7 @@ def test_a_host_that_is_not_known_or_another_one_is_refused(engine: Engine, serv
     before = served.server.log.read_text().count("Accepted")
     failure = refused(engine, source, **given)
     assert (failure.reason, failure.metadata["host"]) == ("BUILD_HOST_KEY_UNKNOWN", "127.0.0.1")
-    assert "ssh-keyscan 127.0.0.1" in str(failure)
+    assert "ssh-keyscan 127.0.0.1" in failure.next_step
     other = agents.new_key(tmp_path / "other").with_suffix(".pub").read_text()
     known = f"[127.0.0.1]:{served.server.port} {other}".encode()
     failure = refused(engine, source, known_hosts=known, **given)

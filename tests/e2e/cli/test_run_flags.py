@@ -86,7 +86,7 @@ def test_pull_never_refuses_an_absent_image_by_name(fluyt: Program) -> None:
     ("flags", "named"),
     [
         (["-m", "lots"], "lots"),
-        (["--cpus", "0"], "above 0"),
+        (["--cpus", "1000001"], "0 to 1000000"),
         (["--ulimit", "nofile"], "nofile=1024"),
         (["--pull", "sometimes"], "missing"),
         (["--no-such-flag"], "--no-such-flag"),

@@ -9,7 +9,7 @@ import pytest
 from fluytd.builds import history
 from fluytd.builds.history import BuildHistory
 from fluytd.builds.history_files import BuildHistoryFiles
-from fluytd.builds.log import BuildLog, frame, frames
+from fluytd.builds.log import JOINED_NANOS, BuildLog, frame, frames
 from fluytd.builds.model import BuildEntry
 from fluytd.operations.model import OperationState
 from fluytd.workers import Workers
@@ -76,7 +76,7 @@ async def test_output_beyond_the_bound_leaves_the_disk_too(
     build_id = "0" * 32
     log = await kept.begin(BuildEntry(id=build_id, create_time_unix_nanos=1))
     for number in range(50):
-        log.write(1, "stderr", number, b"%010d" % number)
+        log.write(1, "stderr", number * (JOINED_NANOS + 1), b"%010d" % number)
     await kept.end(build_id, OperationState.FAILED)
     pieces = list(frames((tmp_path / "build_history" / f"{build_id}.log").read_bytes()))
     assert [piece.data for piece in pieces] == [b"%010d" % number for number in range(40, 50)]
