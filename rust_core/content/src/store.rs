@@ -63,6 +63,7 @@ pub struct ContentStore {
     ingests: Directory,
     claims: Arc<Claims>,
     index_lock: Mutex<()>,
+    publish_lock: Mutex<()>,
     root: PathBuf,
 }
 
@@ -84,6 +85,7 @@ impl ContentStore {
             ingests,
             claims: Arc::default(),
             index_lock: Mutex::new(()),
+            publish_lock: Mutex::new(()),
             root: data_root.to_path_buf(),
         };
         for (name, data) in [(INDEX_NAME, EMPTY_INDEX), (LAYOUT_NAME, LAYOUT)] {
@@ -188,16 +190,12 @@ impl ContentStore {
     /// `BLOB_NOT_FOUND` for one that is neither staged nor visible, before anything is made visible; `IO_FAILED`,
     /// `STORAGE_FULL`: some may be visible then, and a retry does the rest.
     pub fn publish(&self, digests: &[Digest]) -> Result<(), ContentError> {
+        // One at a time: what is visible to the next is durable too.
+        let _lock = self.publish_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut staged = Vec::new();
         for digest in digests {
-            if self.find_visible(digest)?.is_some() {
-                continue;
-            }
-            match self.staged_dir(digest) {
-                Ok(directory) => staged.push((digest, directory)),
-                // Another thread published it between the two looks.
-                Err(ContentError::BlobNotFound { .. }) if self.find_visible(digest)?.is_some() => {}
-                Err(error) => return Err(error),
+            if self.find_visible(digest)?.is_none() {
+                staged.push((digest, self.staged_dir(digest)?));
             }
         }
         if staged.is_empty() {
@@ -209,7 +207,7 @@ impl ContentStore {
             let target = self.blobs.make_dir(digest.algorithm().name())?;
             sys::failpoint::hit("content.publish.rename");
             if let Err(error) = directory.rename_to(DATA, &target, digest.hex()) {
-                // Another thread published the same blob since we looked.
+                // It stands twice in `digests`.
                 if self.find_visible(digest)?.is_none() {
                     return Err(error.into());
                 }

@@ -40,6 +40,9 @@ impl Turn {
             is_taken = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         *is_taken = true;
+        drop(is_taken);
+        // What threads before this one have left in their heaps.
+        sys::memory::trim();
         Some(Taken(self))
     }
 }

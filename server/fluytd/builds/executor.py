@@ -176,6 +176,8 @@ class Executor:
                         # What it has written and nobody has read yet may be much.
                         if handle.cancel_token.is_cancelled:
                             break
+                # Else its supervisor would wait for a reader of what is left, and tell no end.
+                process.hold_log(None)
                 await ended.wait()
             finally:
                 killing.cancel()

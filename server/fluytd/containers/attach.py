@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.context import Context
-from fluytd.containers.model import EXECUTED, Container, State
+from fluytd.containers.model import EXECUTED, Container, State, check_state
 from fluytd.containers.run import Exited, Output
 from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.stop import kill
 from fluytd.containers.table import FIRST_SEGMENT, Entry, Run
 from fluytd.containers.terminals import DetachKeys, parse_detach_keys
-from fluytd.errors import ContainerNotFound, ContainerWrongState, FieldInvalid, IoFailed
+from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import OpenLogRange, ReadRange
 
@@ -255,6 +255,4 @@ def _check_attachable(entry: Entry, options: AttachOptions) -> None:
     container = entry.container
     if entry.removed.is_set():
         raise ContainerNotFound(id=container.id)
-    if container.state not in attachable:
-        allowed = sorted(state.value for state in attachable)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    check_state(container, attachable)

@@ -12,12 +12,12 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State
+from fluytd.containers.model import Container, State, check_state
 from fluytd.containers.resolve import mount_points
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
 from fluytd.containers.tree_ports import Commits
-from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, IoFailed, LimitExceeded
+from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, IoFailed, LimitExceeded
 from fluytd.ids import ImageReference
 from fluytd.images.commit import CommitOptions, Committed, Tree
 from fluytd.operations.ports import CancelToken
@@ -58,9 +58,7 @@ def check_readable(entry: Entry) -> Container:
     container = entry.container
     if entry.removed.is_set():
         raise ContainerNotFound(id=container.id)
-    if container.state not in READABLE:
-        allowed = sorted(state.value for state in READABLE)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    check_state(container, READABLE)
     return container
 
 

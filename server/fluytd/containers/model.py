@@ -20,7 +20,7 @@ A start that fails leaves it where it was (CREATED, EXITED), with `failure` and 
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -36,7 +36,7 @@ from fluytd.containers.spec import (
     ResourcesSpec,
     RestartPolicy,
 )
-from fluytd.errors import Failure
+from fluytd.errors import ContainerWrongState, Failure
 from fluytd.networks.model import Endpoint, PublishedPort
 
 
@@ -486,6 +486,13 @@ def with_volume_name(container: Container, volume_id: str, name: str) -> Contain
     )
     resolved = replace(container.resolved, volumes=volumes)
     return replace(container, version=container.version + 1, resolved=resolved)
+
+
+def check_state(container: Container, allowed: Collection[State]) -> None:
+    """Raises CONTAINER_WRONG_STATE unless the container is in one of these states."""
+    if container.state not in allowed:
+        states = sorted(state.value for state in allowed)
+        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=states)
 
 
 def renamed(container: Container, name: str) -> Container:

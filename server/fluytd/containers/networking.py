@@ -11,7 +11,7 @@ from fluytd.containers.model import Container, State
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.spec import AttachmentSpec, NetworkMode
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerWrongState, EngineError, NotAttached
+from fluytd.errors import EngineError, NotAttached
 from fluytd.events.model import NetworkConnected, NetworkDisconnected
 from fluytd.networks.model import Endpoint
 
@@ -155,9 +155,7 @@ async def published(ctx: Context, entry: Entry, changes: PortChanges) -> AsyncIt
 def _changeable(entry: Entry, network: str, expected_version: int) -> Container:
     entry.check_present(expected_version)
     container = entry.container
-    if container.state not in _CHANGEABLE:
-        allowed = sorted(state.value for state in _CHANGEABLE)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    model.check_state(container, _CHANGEABLE)
     if not is_bridged(container):
         raise NotAttached(container_id=container.id, network_id=network)
     return container

@@ -9,7 +9,6 @@ from fluytd.containers import facts, model
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerWrongState
 
 _PAUSABLE = frozenset({State.RUNNING, State.PAUSED})
 
@@ -65,7 +64,5 @@ async def resume(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Co
 def _checked(entry: Entry, expected_version: int = 0) -> Container:
     entry.check_present(expected_version)
     container = entry.container
-    if container.state not in _PAUSABLE:
-        allowed = sorted(state.value for state in _PAUSABLE)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    model.check_state(container, _PAUSABLE)
     return container

@@ -2,10 +2,9 @@
 
 from fluytd.containers import user_ids
 from fluytd.containers.context import Context
-from fluytd.containers.model import EXECUTED
+from fluytd.containers.model import EXECUTED, check_state
 from fluytd.containers.process_ports import ProcessInfo
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerWrongState
 
 
 async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, int]]:
@@ -15,8 +14,6 @@ async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, 
     Raises CONTAINER_WRONG_STATE, IO_FAILED.
     """
     container = entry.container
-    if container.state not in EXECUTED:
-        allowed = sorted(state.value for state in EXECUTED)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    check_state(container, EXECUTED)
     found = await ctx.workers.run(ctx.runtime.list_processes, container.id)
     return [(process, user_ids.inside(container.ids, process.uid)) for process in found]

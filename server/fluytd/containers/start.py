@@ -68,9 +68,7 @@ async def start(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Con
 
 def check_startable(container: Container) -> None:
     """Raises CONTAINER_WRONG_STATE unless it is CREATED or EXITED."""
-    if container.state not in model.STARTABLE:
-        allowed = sorted(state.value for state in model.STARTABLE)
-        raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+    model.check_state(container, model.STARTABLE)
 
 
 async def start_locked(

@@ -18,7 +18,7 @@ from fluytd.containers.resolve import limits
 from fluytd.containers.restart import is_due
 from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry
-from fluytd.errors import ContainerWrongState, EngineError
+from fluytd.errors import EngineError
 
 T = TypeVar("T")
 
@@ -48,9 +48,7 @@ async def update(
     async with entry.lock:
         entry.check_present(expected_version)
         container = entry.container
-        if container.state not in _UPDATABLE:
-            allowed = sorted(state.value for state in _UPDATABLE)
-            raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
+        model.check_state(container, _UPDATABLE)
         spec = container.spec
         wanted = merged(spec.resources, changes) if changes is not None else spec.resources
         wanted_policy = policy or spec.restart_policy

@@ -1,5 +1,6 @@
 """What containers see of volumes, binds, tmpfs and images (cases M01 to M08, Z05, Z06)."""
 
+import errno
 import os
 import struct
 import threading
@@ -18,8 +19,23 @@ from tests.e2e.volumes.steps import bind, create, delete, get, image, names, out
 from tests.support import tarball
 from tests.support.engine import Engine
 
-#: CAP_NET_BIND_SERVICE, as a file has it: an attribute that a tmpfs keeps on every kernel. Source: linux/capability.h.
-CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+#: The first: CAP_NET_BIND_SERVICE, as a file has it. Source: linux/capability.h.
+ATTRIBUTES = {"security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0), "user.note": b"kept"}
+
+
+def _kept_by(directory: Path) -> dict[str, bytes]:
+    """The attributes that this file system has for files: a tmpfs has none of users before Linux 6.6."""
+    probe = directory / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.probe", b"")
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return {name: value for name, value in ATTRIBUTES.items() if not name.startswith("user.")}
+    finally:
+        probe.unlink()
+    return ATTRIBUTES
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +47,7 @@ def filled(engine: Engine) -> str:
         tarball.file("d/file", "content\n", mode=0o640, uid=1000, gid=1001),
         tarball.hardlink("d/same", "d/file"),
         tarball.symlink("d/link", "/etc/passwd"),
-        replace(tarball.file("d/tool", "x", mode=0o4755), xattrs={"security.capability": CAPABILITY}),
+        replace(tarball.file("d/tool", "x", mode=0o4755), xattrs=ATTRIBUTES),
         tarball.directory("d/sub", 0o1777),
     )
 
@@ -54,7 +70,8 @@ def test_m02_a_fresh_volume_takes_on_the_images_content(engine: Engine, filled: 
         "/d/sub 0:0 1777 2\n/etc/passwd\ncontent\none"
     )
     assert output(engine, filled, script, mounts=[volume("/d", "m02")]) == expected
-    assert os.getxattr(get(engine, "m02").mountpoint + "/tool", "security.capability") == CAPABILITY
+    tool = Path(get(engine, "m02").mountpoint, "tool")
+    assert {name: os.getxattr(tool, name) for name in os.listxattr(tool)} == _kept_by(tool.parent.parent)
     # What a container wrote stays, and another image's content does not come over it.
     output(engine, filled, "rm -r /d/sub /d/same; chmod 700 /d; echo mine > /d/file", mounts=[volume("/d", "m02")])
     script = "cat /d/file; ls /d; stat -c %a /d"

@@ -227,9 +227,13 @@ impl Root {
                     if link_count > SYMLINK_COUNT_MAX {
                         return Err(CopyError::call("openat2", path, Errno::LOOP));
                     }
-                    let text = rustix::fs::readlinkat(place.as_fd(), c"", Vec::new())
-                        .map_err(|errno| CopyError::call("readlinkat", path, errno))?
-                        .into_bytes();
+                    let text = match rustix::fs::readlinkat(place.as_fd(), c"", Vec::new()) {
+                        Ok(text) => text.into_bytes(),
+                        // Only the kernel's own links of /proc have a reader that may not: for him they lead nowhere.
+                        // Source: fs/proc/base.c, proc_fd_access_allowed.
+                        Err(Errno::ACCESS) => return Err(CopyError::NotFound { path: shown(path) }),
+                        Err(errno) => return Err(CopyError::call("readlinkat", path, errno)),
+                    };
                     if text.starts_with(b"/") {
                         levels.truncate(1);
                         name_here.clear();

@@ -56,6 +56,7 @@ pub struct LayerStore {
     /// Where lower layers are looked for that are not here.
     below: Option<Arc<LayerStore>>,
     writing: Mutex<HashSet<String>>,
+    publishing: Mutex<()>,
     written: Condvar,
     counter: AtomicU64,
 }
@@ -82,7 +83,9 @@ impl LayerStore {
         let kinds: [Box<dyn Store>; 2] = [Box::new(DirectoryStore), Box::new(ErofsStore::default())];
         let (chosen, choice_detail, counter) = (0, String::new(), AtomicU64::new(0));
         let below = None;
-        let mut store = Self { root, path, kinds, chosen, choice_detail, below, writing, written, counter };
+        let publishing = Mutex::default();
+        let mut store =
+            Self { root, path, kinds, chosen, choice_detail, below, writing, publishing, written, counter };
         if kind != "directory" {
             match store.try_erofs() {
                 Ok(()) => store.chosen = 1,
@@ -290,10 +293,12 @@ impl LayerStore {
     /// `LAYER_NOT_FOUND` for one that is neither staged nor visible, before anything is made visible; `IO_FAILED`,
     /// `STORAGE_FULL`: some may be visible then, and a retry does the rest.
     pub fn publish(&self, layer_ids: &[LayerId]) -> Result<(), LayerError> {
+        // One at a time: what is visible to the next is durable too.
+        let _lock = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut staged = Vec::new();
         for layer_id in layer_ids {
             if self.stat(layer_id)?.is_none() {
-                if self.stat_staged(layer_id)?.is_none() && self.stat(layer_id)?.is_none() {
+                if self.stat_staged(layer_id)?.is_none() {
                     return Err(LayerError::NotFound { layer_id: layer_id.to_string() });
                 }
                 staged.push(layer_id);
@@ -311,7 +316,7 @@ impl LayerStore {
                 rustix::fs::renameat_with(&self.root, &from, &self.root, to, RenameFlags::NOREPLACE);
             match renamed {
                 Ok(()) => {}
-                // Another thread published it since we looked.
+                // It stands twice in `layer_ids`.
                 Err(Errno::NOENT | Errno::EXIST) if self.stat(layer_id)?.is_some() => {}
                 Err(errno) => return Err(self.error("renameat2", &from, errno)),
             }
