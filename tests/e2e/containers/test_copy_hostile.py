@@ -124,6 +124,12 @@ def test_z03_nothing_outside_is_changed_whatever_becomes_of_a_copy(
         with suppress(grpc.RpcError):
             copies.copy_to(engine, container, "/var", tar(*entries))
         assert untouched(canary), entries
+    # By a link that the container has, too.
+    copies.copy_to(engine, container, "/var", tar(symlink("away", str(canary))))
+    for path in ("/var/away", "/var/away/"):
+        with suppress(grpc.RpcError):
+            copies.copy_to(engine, container, path, tar(member("out", b"x"), directory("made")))
+        assert untouched(canary), path
 
 
 def test_a_link_of_the_archive_leads_inside_only(engine: Engine, container: str) -> None:
