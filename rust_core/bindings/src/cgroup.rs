@@ -153,10 +153,14 @@ impl Stats {
 fn stats(
     py: Python<'_>,
     parent: &str,
-    groups: Vec<(String, u32, Option<Bound<'_, Stats>>)>,
+    groups: Vec<(String, u32, Option<(Bound<'_, Stats>, bool)>)>,
 ) -> PyResult<Vec<Stats>> {
-    let before: Vec<Option<cgroup::Stats>> =
-        groups.iter().map(|(_, _, before)| before.as_ref().map(|before| before.get().of_group())).collect();
+    let of = |(stats, pressure_is_new): &(Bound<'_, Stats>, bool)| cgroup::Before {
+        stats: stats.get().of_group(),
+        pressure_is_new: *pressure_is_new,
+    };
+    let before: Vec<Option<cgroup::Before>> =
+        groups.iter().map(|(_, _, before)| before.as_ref().map(of)).collect();
     let groups: Vec<(String, u32)> = groups.into_iter().map(|(name, host_pid, _)| (name, host_pid)).collect();
     let read = || -> Result<Vec<Stats>, CgroupError> {
         let cgroups = host()?;

@@ -44,5 +44,5 @@ pub use limits::{
     MIN_CPU_SHARES, MIN_MEMORY_BYTES,
 };
 pub use plan::{plan, CurrentMemory, IfAbsent, PlannedWrite, Write};
-pub use stats::Stats;
+pub use stats::{Before, Stats};
 pub use v2::cpu_weight;

@@ -52,6 +52,17 @@ pub struct Stats {
     pub io_pressure_percent: Option<f64>,
 }
 
+/// What a group used when it was read last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Before {
+    /// Its figures then.
+    pub stats: Stats,
+    /// They hold the pressure of now: the kernel takes averages of it every two seconds only.
+    ///
+    /// Source: kernel/sched/psi.c, `PSI_FREQ`.
+    pub pressure_is_new: bool,
+}
+
 /// The group's directory in one hierarchy.
 struct Directory<'a> {
     version: Version,
@@ -86,10 +97,10 @@ impl CgroupHost {
 
     /// As `stats`, of any number of groups, in their order. Blocking (some small reads a group).
     ///
-    /// `before`, by the same index, is what a group used when it was read last. One whose processes have not run since,
-    /// that has as much memory and that waited for nothing, is taken to be as it was: only CPU time, memory and block
-    /// devices are read then. What changes without any of these (pages that others' want of memory makes inactive, a
-    /// limit that somebody sets, a wait that has just begun) is found when it is read without `before`.
+    /// `before`, by the same index, is what a group used when it was read last. One whose processes have not run since
+    /// and that has as much memory is taken to be as it was: only CPU time, memory, block devices and, of one that
+    /// waited, pressure are read then. What changes without any of these (pages that others' want of memory makes
+    /// inactive, a limit that somebody sets, a wait that has just begun) is found when it is read without `before`.
     ///
     /// # Errors
     /// As `stats`.
@@ -97,7 +108,7 @@ impl CgroupHost {
         &self,
         parent: &str,
         names: &[&str],
-        before: &[Option<Stats>],
+        before: &[Option<Before>],
     ) -> Result<Vec<Stats>, CgroupError> {
         let homes = Homes::open(self, parent)?;
         let one = |(index, name): (usize, &&str)| {
@@ -126,6 +137,8 @@ impl CgroupHost {
 struct Homes {
     // v2 counts CPU time and pressure in every group, whatever controllers it has.
     unified: Option<(Version, OwnedFd)>,
+    /// Groups of the unified hierarchy may count block devices: not where v1 has that controller.
+    unified_io: bool,
     cpuacct: Option<(Version, OwnedFd)>,
     cpu: Option<(Version, OwnedFd)>,
     memory: Option<(Version, OwnedFd)>,
@@ -140,8 +153,10 @@ impl Homes {
             Ok(fd.map(|fd| (host.version(index), fd)))
         };
         let layout = host.layout();
+        let unified = home(layout.unified())?;
         Ok(Self {
-            unified: home(layout.unified())?,
+            unified_io: unified.as_ref().is_some_and(|(_, parent)| gives_io(parent.as_fd())),
+            unified,
             cpuacct: home(layout.home("cpuacct"))?,
             cpu: home(layout.home("cpu"))?,
             memory: home(layout.home("memory"))?,
@@ -149,7 +164,7 @@ impl Homes {
         })
     }
 
-    fn stats(&self, name: &str, before: Option<Stats>) -> Stats {
+    fn stats(&self, name: &str, before: Option<Before>) -> Stats {
         type Fill = fn(&mut Stats, &Directory<'_>);
         let fill = |stats: &mut Stats, home: &Option<(Version, OwnedFd)>, fill: Fill| {
             if let Some((version, fd)) = home {
@@ -157,11 +172,19 @@ impl Homes {
             }
         };
         let mut stats = Stats::default();
-        fill(&mut stats, &self.unified, fill_cpu_and_io);
+        fill(&mut stats, &self.unified, fill_cpu);
+        if self.unified_io {
+            fill(&mut stats, &self.unified, fill_io);
+        }
         fill(&mut stats, &self.cpuacct, fill_cpuacct);
         fill(&mut stats, &self.memory, fill_memory_current);
-        if let Some(same) = before.and_then(|before| stats.as_before(before)) {
-            return same;
+        if let Some(before) = before {
+            if let Some(mut same) = stats.as_before(before.stats) {
+                if same.has_waited() && !before.pressure_is_new {
+                    fill(&mut same, &self.unified, fill_pressure);
+                }
+                return same;
+            }
         }
         fill(&mut stats, &self.unified, fill_pressure);
         fill(&mut stats, &self.cpu, fill_throttling);
@@ -174,28 +197,39 @@ impl Homes {
 impl Stats {
     /// All figures, if what of them was read into `self` shows that the group is as it was `before`.
     fn as_before(&self, before: Self) -> Option<Self> {
-        let has_waited =
-            [before.cpu_pressure_percent, before.memory_pressure_percent, before.io_pressure_percent]
-                .iter()
-                .any(|percent| percent.is_some_and(|percent| percent > 0.0));
         let is_same = self.cpu_usage_nanos.is_some()
             && self.cpu_usage_nanos == before.cpu_usage_nanos
-            && self.memory_current_bytes == before.memory_current_bytes
-            && !has_waited;
+            && self.memory_current_bytes == before.memory_current_bytes;
         is_same.then_some(Self {
             io_read_bytes: self.io_read_bytes,
             io_write_bytes: self.io_write_bytes,
             ..before
         })
     }
+
+    /// Some process waited in the last 10 s, so pressure changes though nothing runs.
+    fn has_waited(&self) -> bool {
+        [self.cpu_pressure_percent, self.memory_pressure_percent, self.io_pressure_percent]
+            .iter()
+            .any(|percent| percent.is_some_and(|percent| percent > 0.0))
+    }
 }
 
-fn fill_cpu_and_io(stats: &mut Stats, directory: &Directory<'_>) {
+/// Groups below may have io.stat: the parent gives them the controller, or does not tell.
+fn gives_io(parent: BorrowedFd<'_>) -> bool {
+    files::read_single(parent, "cgroup.subtree_control")
+        .map_or(true, |text| text.split_whitespace().any(|controller| controller == "io"))
+}
+
+fn fill_cpu(stats: &mut Stats, directory: &Directory<'_>) {
     let text = directory.read("cpu.stat").unwrap_or_default();
     let nanos = |key| value_of(&text, key).map(|micros| micros.saturating_mul(1000));
     stats.cpu_usage_nanos = nanos("usage_usec");
     stats.cpu_user_nanos = nanos("user_usec");
     stats.cpu_system_nanos = nanos("system_usec");
+}
+
+fn fill_io(stats: &mut Stats, directory: &Directory<'_>) {
     if let Some(text) = directory.read("io.stat") {
         stats.io_read_bytes = Some(sum_of(&text, "rbytes="));
         stats.io_write_bytes = Some(sum_of(&text, "wbytes="));

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cgroup::{CgroupError, CgroupHost, Clamp, DeviceAccess, Layout, Limits, Mode, Stats};
+use cgroup::{Before, CgroupError, CgroupHost, Clamp, DeviceAccess, Layout, Limits, Mode, Stats};
 
 const M: i64 = 1 << 20;
 
@@ -201,15 +201,26 @@ fn a_group_that_has_not_run_since_is_as_it_was_but_for_block_devices() {
         ("unified/fluyt/c/io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
     ]);
     let first = fixture.host.stats("fluyt", "c").unwrap();
-    let read_again = |before: Stats| {
-        let found = fixture.host.stats_of("fluyt", &["c"], &[Some(before)]).unwrap()[0];
+    let read = |stats: Stats, pressure_is_new: bool| {
+        let before = Before { stats, pressure_is_new };
+        fixture.host.stats_of("fluyt", &["c"], &[Some(before)]).unwrap()[0]
+    };
+    let read_again = |stats: Stats| {
+        let found = read(stats, false);
         (found.pids_current, found.io_read_bytes)
     };
     fixture.write("unified/fluyt/c/pids.current", "6\n");
     fixture.write("unified/fluyt/c/io.stat", "8:0 rbytes=2 wbytes=1\n");
     assert_eq!(read_again(first), (Some(5), Some(2)));
-    // One that waits may wait on without running.
-    assert_eq!(read_again(Stats { io_pressure_percent: Some(0.1), ..first }).0, Some(6));
+    // One that waits may wait on without running, and the kernel tells of it every two seconds.
+    fixture.write("unified/fluyt/c/io.pressure", "some avg10=3.50 avg60=0.00 avg300=0.00 total=9\n");
+    let waited = Stats { io_pressure_percent: Some(0.1), ..first };
+    assert_eq!(
+        read(waited, false),
+        Stats { io_read_bytes: Some(2), io_pressure_percent: Some(3.5), ..first }
+    );
+    assert_eq!(read(waited, true).io_pressure_percent, Some(0.1));
+    assert_eq!(read(first, false).io_pressure_percent, Some(0.0));
     assert_eq!(read_again(Stats { memory_current_bytes: Some(1), ..first }).0, Some(6));
     fixture.write("unified/fluyt/c/cpu.stat", "usage_usec 8\n");
     assert_eq!(read_again(first).0, Some(6));
@@ -271,4 +282,15 @@ fn a_refused_update_leaves_every_limit_as_it_was() {
     assert!(one_line(&v2, "unified/fluyt/c/memory.max").starts_with("67108864"));
     assert!(v2.read("unified/fluyt/c/cpu.weight").starts_with("59"));
     assert!(v2.read("unified/fluyt/c/cpuset.cpus").starts_with('\n'));
+}
+
+#[test]
+fn block_devices_are_read_where_groups_can_have_them() {
+    let fixture = v2(&[
+        ("unified/fluyt/cgroup.subtree_control", "cpu io\n"),
+        ("unified/fluyt/c/io.stat", "8:0 rbytes=1 wbytes=2\n"),
+    ]);
+    assert_eq!(fixture.host.stats("fluyt", "c").unwrap().io_write_bytes, Some(2));
+    fixture.write("unified/fluyt/cgroup.subtree_control", "cpu\n");
+    assert_eq!(fixture.host.stats("fluyt", "c").unwrap().io_write_bytes, None);
 }

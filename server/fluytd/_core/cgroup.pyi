@@ -93,11 +93,12 @@ class Stats:
     @property
     def network_transmit_bytes(self) -> int | None: ...
 
-def stats(parent: str, groups: Sequence[tuple[str, int, Stats | None]]) -> list[Stats]:
-    """What each group of (name, host pid of a process in its network, 0 for none, what it used when it was read last)
-    uses, in this order; nothing but None for one that is absent. One whose processes have not run since it was read,
-    that has as much memory and that waited for nothing, is taken to be as it was but for its block devices and its
-    network. Blocking (some small reads a group)."""
+def stats(parent: str, groups: Sequence[tuple[str, int, tuple[Stats, bool] | None]]) -> list[Stats]:
+    """What each group of (name, host pid of a process in its network, 0 for none, before) uses, in this order; nothing
+    but None for one that is absent. `before` is what it used when it was read last, and whether the pressure among it
+    is younger than the kernel's averages. A group whose processes have not run since, and that has as much memory, is
+    taken to be as it was but for its block devices, its network and, where it waited, its pressure. Blocking (some
+    small reads a group)."""
 
 def process_ids(parent: str, name: str) -> list[int]:
     """Host pids of every process of the group and those below it, sorted; none if it is absent. Blocking."""

@@ -344,10 +344,10 @@ class Runtime(Protocol):
         Raises CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED (errno 2: it has gone).
         Blocking."""
 
-    def stats(self, groups: Sequence[tuple[str, int, Stats | None]]) -> Sequence[Stats]:
-        """Figures of each container of (id, host pid of a process in its network, 0 for none, figures that this method
-        gave before), in order. Of one that has not run since then, and has as much memory, most figures are those.
-        Blocking."""
+    def stats(self, groups: Sequence[tuple[str, int, tuple[Stats, bool] | None]]) -> Sequence[Stats]:
+        """Figures of each container of (id, host pid of a process in its network, 0 for none, before), in order.
+        `before` is what this method gave, and whether the pressure among it is too young to have changed. Of a
+        container that has not run since then, and has as much memory, most figures are those. Blocking."""
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:
         """Every process of the container, by host pid; none if it has gone. Blocking."""

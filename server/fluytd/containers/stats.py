@@ -20,6 +20,9 @@ DEFAULT_INTERVAL_MILLIS: Final = 1_000
 MAX_INTERVAL_MILLIS: Final = 24 * 3600 * 1000
 #: How often every figure of a group is read, one whose processes do not run included.
 WHOLE_SECONDS: Final = 10.0
+#: Pressure younger than this is not read again: the kernel averages it every two seconds; rounds come a little early.
+#: Source: kernel/sched/psi.c, PSI_FREQ.
+_PRESSURE_SECONDS: Final = 1.9
 #: Figures no older than this part of a watcher's interval need not be read again.
 _FRESH_PART: Final = 0.1
 
@@ -39,6 +42,8 @@ class _Known:
     read_at: float
     #: When it was read without regard to what was known.
     whole_at: float
+    #: When its pressure was read.
+    pressure_at: float
     container: Container
     stats: Stats
 
@@ -106,13 +111,14 @@ class Sampler:
     async def _read(self, containers: Sequence[Container], now: float) -> None:
         known = [self._before(container, now) for container in containers]
         groups = [
-            (container.id, _network_pid(container), before.stats if before is not None else None)
+            (container.id, _network_pid(container), (before.stats, _pressure_is_new(before, now)) if before else None)
             for container, before in zip(containers, known, strict=True)
         ]
         found = await self._ctx.workers.run(self._ctx.runtime.stats, groups)
         for container, before, stats in zip(containers, known, found, strict=True):
-            whole_at = before.whole_at if before is not None else now
-            self._newest[container.id] = _Known(now, whole_at, container, stats)
+            whole_at = before.whole_at if before else now
+            pressure_at = before.pressure_at if before and _pressure_is_new(before, now) else now
+            self._newest[container.id] = _Known(now, whole_at, pressure_at, container, stats)
 
     def _before(self, container: Container, now: float) -> _Known | None:
         """What need not be read again of a group that is as it was."""
@@ -127,6 +133,10 @@ class Sampler:
         """Figures of containers that are gone go too, once they are many."""
         if len(self._newest) > 2 * len(self._ctx.table) + 64:
             self._newest = {id_: kept for id_, kept in self._newest.items() if self._ctx.table.get(id_) is not None}
+
+
+def _pressure_is_new(known: _Known, now: float) -> bool:
+    return now - known.pressure_at < _PRESSURE_SECONDS
 
 
 def _network_pid(container: Container) -> int:

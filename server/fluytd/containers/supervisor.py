@@ -333,11 +333,11 @@ class CoreRuntime:
             return cgroup.update(*place, limits)
         return self._scopes.update(container_id, limits, lambda: cgroup.update(*place, limits))
 
-    def stats(self, groups: Sequence[tuple[str, int, Stats | None]]) -> Sequence[Stats]:
+    def stats(self, groups: Sequence[tuple[str, int, tuple[Stats, bool] | None]]) -> Sequence[Stats]:
         """See `ports.Runtime.stats`."""
         places = [self._place(container_id) for container_id, _, _ in groups]
         wanted = [
-            (name, pid, before if isinstance(before, cgroup.Stats) else None)
+            (name, pid, (before[0], before[1]) if before and isinstance(before[0], cgroup.Stats) else None)
             for (_, name), (_, pid, before) in zip(places, groups, strict=True)
         ]
         if len({parent for parent, _ in places}) == 1:

@@ -203,6 +203,7 @@ class FakeRuntime:
     stats_calls: list[list[str]] = field(default_factory=list)
     #: By call: whether earlier figures of each were handed in.
     stats_known: list[list[bool]] = field(default_factory=list)
+    pressure_known: list[list[bool]] = field(default_factory=list)
     updates: list[ResourceLimits] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -260,9 +261,10 @@ class FakeRuntime:
         self.thaws.append(container_id)
         self.frozen.discard(container_id)
 
-    def stats(self, groups: Sequence[tuple[str, int, Stats | None]]) -> Sequence[Stats]:
+    def stats(self, groups: Sequence[tuple[str, int, tuple[Stats, bool] | None]]) -> Sequence[Stats]:
         self.stats_calls.append([container_id for container_id, _, _ in groups])
         self.stats_known.append([before is not None for _, _, before in groups])
+        self.pressure_known.append([before is not None and before[1] for _, _, before in groups])
         return [FakeStats(cpu_usage_nanos=len(self.stats_calls)) for _ in groups]
 
     def list_processes(self, container_id: str) -> list[ProcessInfo]:

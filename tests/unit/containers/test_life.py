@@ -340,6 +340,17 @@ async def test_what_is_known_of_a_run_spares_reads_for_a_time_and_under_the_same
     assert not await read_later(1)
 
 
+async def test_pressure_is_read_as_often_as_the_kernel_averages_it(bench: Bench) -> None:
+    await bench.service.create(spec(), "one")
+    await bench.service.start("one")
+    sampler = Sampler(bench.service.ctx)
+    for _ in range(9):
+        await sampler.read_all(0.1)
+        bench.clock.now += int(0.99e9)
+    known = [one for [one] in bench.runtime.pressure_known]
+    assert known == [False, True, False, True, False, True, False, True, False]
+
+
 async def test_a_prune_leaves_what_a_verb_is_at_work_on(bench: Bench) -> None:
 
     await bench.service.create(spec(), "one")
