@@ -40,7 +40,7 @@ test-v2: setup-test ## Lives, limits, devices and profiles of containers on Debi
 	@KEEP_SECONDS=3600 scripts/in_v2_kernel.sh env FLUYT_TEST_PATIENCE_SECONDS=300 $(PYTEST) -q --color=no --timeout 300 -p no:cacheprovider --basetemp=/tmp/tests \
 	    tests/e2e/containers/test_cgroup.py tests/e2e/containers/test_update.py tests/e2e/containers/test_pause.py \
 	    tests/e2e/containers/test_further_limits.py tests/e2e/containers/test_lifecycle.py tests/e2e/containers/test_stats.py \
-	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py \
+	    tests/e2e/containers/test_devices.py tests/e2e/containers/test_seccomp_and_modules.py tests/e2e/containers/test_apparmor.py \
 	    tests/e2e/volumes/test_mounts.py
 
 test-quotas: setup-test ## Bounds of volumes and writable layers on ext4 and xfs with project quotas, on the same kernel (minutes)

@@ -65,6 +65,9 @@ class Config:
     #: Users of a container whose caller says nothing: `auto` for a range of ids of its own where the host allows it, or
     #: `host`.
     default_userns: str = "auto"
+    #: Whether containers that ask for no AppArmor profile get the engine's: `auto`, where the host has AppArmor and the
+    #: program that loads profiles, or `off`.
+    apparmor: str = "auto"
     #: Whether containers get SELinux labels: `auto`, where the host has SELinux, or `off`; and where the kernel and the
     #: policies are looked for.
     selinux: str = "auto"
@@ -183,6 +186,7 @@ _TEXT_CHOICES = {
     "cgroup_driver": ("cgroupfs", "systemd"),
     "default_network": ("bridge", "none", "host"),
     "default_userns": ("auto", "host"),
+    "apparmor": ("auto", "off"),
     "selinux": ("auto", "off"),
     "log_driver": ("file", "journald", "none"),
 }

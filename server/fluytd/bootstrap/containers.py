@@ -36,7 +36,7 @@ from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import FieldInvalid, KernelFeatureMissing
 from fluytd.execs.probe import ExecProbe
 from fluytd.execs.service import ExecService
-from fluytd.host import probe
+from fluytd.host import apparmor, probe
 from fluytd.host.quotas import ProjectQuotas
 from fluytd.logs.reader import LogReaders
 from fluytd.logs.service import LogService
@@ -128,6 +128,7 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         hostname=platform.node(),
         kernel_release=platform.release(),
         has_apparmor=probe.has_apparmor(),
+        default_apparmor_profile=_apparmor(config),
         selinux=_selinux(config),
     )
     settings = StartSettings(
@@ -144,6 +145,19 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         config.supervisor_path, config.run_root, settings, facts, devices, has_users=has_users, scopes=scopes
     )
     return runtime, facts
+
+
+def _apparmor(config: Config) -> str:
+    """The profile that is loaded for containers that ask for none, if there is one. Blocking (a program runs)."""
+    if config.apparmor == "off" or not probe.has_apparmor():
+        return ""
+    problem = apparmor.load(apparmor.profile(apparmor.own_label()))
+    if problem and not apparmor.is_loaded():
+        _log.warning("containers get no AppArmor profile unasked: %s", problem)
+        return ""
+    if problem:
+        _log.warning("containers get the AppArmor profile %s that is loaded: %s", apparmor.DEFAULT_PROFILE, problem)
+    return apparmor.DEFAULT_PROFILE
 
 
 def _selinux(config: Config) -> SelinuxHost | None:

@@ -100,6 +100,8 @@ class HostFacts:
     kernel_release: str = ""
     #: Whether the host has this security module, switched on.
     has_apparmor: bool = False
+    #: The profile that is loaded for containers that ask for none; empty for none.
+    default_apparmor_profile: str = ""
     #: None: the host has none, or the engine's settings want none.
     selinux: SelinuxHost | None = None
 
@@ -222,9 +224,14 @@ def _stop_signal(spec: ContainerSpec, image: ImageFacts) -> int:
     return SIGTERM
 
 
-def apparmor_profile(security: SecuritySpec) -> str:
-    """The profile that the processes are under; empty for none."""
-    return "" if security.apparmor_profile == "unconfined" else security.apparmor_profile
+def apparmor_profile(security: SecuritySpec, host: HostFacts) -> str:
+    """The profile that the processes are under; empty for none, as a privileged container has unless it asks for one.
+
+    Source: moby `daemon/apparmor_default.go` and `daemon/oci_linux.go`, withApparmor.
+    """
+    if security.apparmor_profile:
+        return "" if security.apparmor_profile == "unconfined" else security.apparmor_profile
+    return "" if security.privileged else host.default_apparmor_profile
 
 
 def capabilities(security: SecuritySpec, host: HostFacts) -> list[str]:
@@ -342,7 +349,7 @@ def start_spec(
         capabilities=capabilities(security, host),
         seccomp_profile=security.seccomp_profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
-        apparmor_profile=apparmor_profile(security),
+        apparmor_profile=apparmor_profile(security, host),
         process_label="" if labels is None else labels.process,
         mount_label="" if labels is None else labels.mount,
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in spec.rlimits],

@@ -35,7 +35,7 @@ def exec_start(exec_id: str, container: Container, spec: ExecSpec, host: HostFac
         capabilities=capabilities(security, host),
         seccomp_profile=profile or ("unconfined" if security.privileged else "default"),
         no_new_privileges=security.no_new_privileges,
-        apparmor_profile="" if spec.privileged else apparmor_profile(security),
+        apparmor_profile="" if spec.privileged else apparmor_profile(security, host),
         process_label="" if labels is None else labels.process,
         rlimits=[core.Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in limits],
         oom_score_adj=container.spec.oom_score_adj,

@@ -7,6 +7,7 @@ from typing import Final
 
 from fluytd._core import cgroup, host
 from fluytd.errors import EngineError
+from fluytd.host import apparmor
 from fluytd.host.model import HostFacts, Storage, judge
 
 #: Python's names of processors -> Go's. Source: go/src/internal/platform, uname(2).
@@ -25,7 +26,8 @@ def probe(data_root: Path) -> HostFacts:
         judge(feature.name, feature.is_available, feature.detail) for feature in host.probe(str(data_root))
     )
     modules = {"apparmor": has_apparmor(), "selinux": has_selinux()}
-    capabilities += tuple(judge(name, is_there, "") for name, is_there in modules.items())
+    details = {"apparmor": _apparmor_detail() if modules["apparmor"] else ""}
+    capabilities += tuple(judge(name, is_there, details.get(name, "")) for name, is_there in modules.items())
     mode, controllers = _cgroups()
     return HostFacts(
         hostname=platform.node(),
@@ -84,6 +86,11 @@ def has_apparmor(module: Path = Path("/sys/module/apparmor/parameters/enabled"))
         return module.read_text(encoding="ascii").strip() == "Y"
     except OSError:
         return False
+
+
+def _apparmor_detail() -> str:
+    loaded = "loaded" if apparmor.is_loaded() else "not loaded: containers have no profile unasked"
+    return f"{apparmor.DEFAULT_PROFILE} is {loaded}"
 
 
 def has_selinux(filesystem: Path = Path("/sys/fs/selinux/enforce")) -> bool:

@@ -40,7 +40,9 @@ class SecuritySpec(_message.Message):
     no_new_privileges: _builtins.bool
     """OPTIONAL. Set-user-id programs give no privileges. Default: false."""
     apparmor_profile: _builtins.str
-    """OPTIONAL. AppArmor profile that is loaded on the host, or `unconfined`. Default: none."""
+    """OPTIONAL. AppArmor profile that is loaded on the host, or `unconfined`. Default: `fluyt-default`, where the host has
+    AppArmor and the engine could load it; with `privileged`: none.
+    """
     selinux_label: _builtins.str
     """OPTIONAL. SELinux label of the process as a whole, one of `selinux_options`, or `disable` for no label of the engine's.
     Default: the engine's type at a level of the container's own, where the host has SELinux.
