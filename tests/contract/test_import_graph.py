@@ -30,7 +30,24 @@ TECHNOLOGY = frozenset(
 #: Modules that reach the outside world, a clock or chance.
 IMPURE = frozenset({"asyncio", "os", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "time"})
 #: Files that only compute.
-PURE_NAMES = frozenset({"model", "spec", "graph", "reconcile", "resolve", "signals", "process_spec", "units"})
+PURE_NAMES = frozenset(
+    {
+        "graph",
+        "log_fields",
+        "model",
+        "privileges",
+        "process_spec",
+        "reconcile",
+        "resolve",
+        "resource_limits",
+        "root_mounts",
+        "signals",
+        "spec",
+        "start_facts",
+        "start_spec",
+        "units",
+    }
+)
 TRANSPORT = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "fluyt")
 COMPOSITION_ROOT = "fluytd.bootstrap"
 

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use rustix::process::{wait as wait_any, WaitOptions};
 
-/// The name that the program is executed by; `server/fluytd/containers/resolve.py` has the same.
+/// The name that the program is executed by; `server/fluytd/containers/root_mounts.py` has the same.
 pub const NAME: &str = "fluyt-init";
 /// Exit codes of a command that cannot be executed and of one that is not there. Source: POSIX shells, and Docker.
 const CANNOT_EXECUTE: u8 = 126;

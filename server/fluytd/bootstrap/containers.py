@@ -25,11 +25,11 @@ from fluytd.containers.files import ContainerFiles
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.meter import Meter
 from fluytd.containers.mount_sources import MountSources
-from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.scopes import Scopes
 from fluytd.containers.selinux import SelinuxHost
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import LogDriver, NetworkMode, UsersMode
+from fluytd.containers.start_facts import HostFacts, StartSettings
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.containers.units import engine_slice
 from fluytd.containers.user_ids import IdSettings

@@ -18,7 +18,7 @@ from fluytd.containers import networking, selinux, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, ImageFacts, Resolved
 from fluytd.containers.process_ports import Ending, Process
-from fluytd.containers.resolve import StartPaths, mount_points
+from fluytd.containers.root_mounts import mount_points
 from fluytd.containers.signals import SIGTERM
 from fluytd.containers.spec import (
     BindSpec,
@@ -34,6 +34,7 @@ from fluytd.containers.spec import (
     UsersMode,
     UsersSpec,
 )
+from fluytd.containers.start_facts import StartPaths
 from fluytd.errors import Cancelled, ContainerNotFound, EngineError, SupervisorLost
 from fluytd.ids import ContainerId
 from fluytd.images.commit import Tree

@@ -8,7 +8,7 @@ from fluytd._core import changes, copies
 from fluytd._core.layer import LayerStore
 from fluytd.containers.copy_ports import CopyArchive, CopyReceiver, CopyRoot, Cover
 from fluytd.containers.model import IdRange
-from fluytd.containers.resolve import StartPaths
+from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.tree_ports import Change, TreeArchive
 from fluytd.images.commit import Tree
 from fluytd.operations.ports import CancelToken

@@ -13,7 +13,7 @@ from typing import Final
 from fluytd import failpoints
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State, check_state
-from fluytd.containers.resolve import mount_points
+from fluytd.containers.root_mounts import mount_points
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
 from fluytd.containers.tree_ports import Commits

@@ -11,8 +11,8 @@ from fluytd.clock import Clock
 from fluytd.containers.model import Container
 from fluytd.containers.ports import Directories, Images, MountSources, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, Runtime
-from fluytd.containers.resolve import HostFacts
 from fluytd.containers.spec import ContainerSpec, LogDriver, NetworkMode
+from fluytd.containers.start_facts import HostFacts
 from fluytd.containers.table import ContainerTable, Entry, Run
 from fluytd.containers.user_ids import IdSettings
 from fluytd.errors import EngineError

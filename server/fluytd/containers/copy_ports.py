@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fluytd.containers.model import IdRange
-from fluytd.containers.resolve import StartPaths
+from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.tree_ports import TreeArchive
 from fluytd.operations.ports import CancelToken
 

@@ -21,7 +21,8 @@ from fluytd.containers.copy_ports import Copies, CopyArchive, CopyReceiver, Copy
 from fluytd.containers.files import CHUNK_BYTES, Exported
 from fluytd.containers.model import Container, State
 from fluytd.containers.release import released
-from fluytd.containers.resolve import INIT_PATH, StartPaths, mounts
+from fluytd.containers.root_mounts import INIT_PATH, mounts
+from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import Cancelled, ContainerWrongState, FieldInvalid, IoFailed, LimitExceeded, ProcessNotFound
 from fluytd.operations.ports import CancelToken

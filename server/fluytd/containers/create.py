@@ -9,8 +9,10 @@ from fluytd.containers import checks, facts, model, mounts, namespaces, selinux,
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
-from fluytd.containers.resolve import HostFacts, capabilities, resolve
+from fluytd.containers.privileges import capabilities
+from fluytd.containers.resolve import resolve
 from fluytd.containers.spec import ContainerSpec, SecuritySpec
+from fluytd.containers.start_facts import HostFacts
 from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
 from fluytd.ids import ContainerId

@@ -21,8 +21,8 @@ from fluytd._core import host
 from fluytd.containers import skeletons
 from fluytd.containers.model import Container
 from fluytd.containers.name_files import HostNames, hosts_file, resolv_conf, upstream_servers
-from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import ContainerSpec
+from fluytd.containers.start_facts import StartPaths
 from fluytd.errors import EngineError, IoFailed, StorageFull
 from fluytd.host.ports import Quotas
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from fluytd.containers.model import Container, ImageFacts, MountedVolume
 from fluytd.containers.process_ports import Process
-from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import AttachmentSpec, PlatformChoice, PortSpec, VolumeSpec
+from fluytd.containers.start_facts import StartPaths
 from fluytd.errors import Failure
 from fluytd.events.model import Fact
 from fluytd.networks.model import Endpoint, PublishedPort

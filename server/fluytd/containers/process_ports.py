@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fluytd.containers.model import Container, ExitStatus
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
-from fluytd.containers.resolve import StartPaths
+from fluytd.containers.start_facts import StartPaths
 
 
 class ExitRecord(Protocol):

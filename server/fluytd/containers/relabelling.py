@@ -13,9 +13,9 @@ from typing import Final
 from fluytd import failpoints
 from fluytd.containers import selinux
 from fluytd.containers.model import Container, Labels, MountedVolume
-from fluytd.containers.resolve import StartPaths
 from fluytd.containers.selinux import SelinuxHost
 from fluytd.containers.spec import Relabel
+from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.volume_mounts import bind_source
 from fluytd.errors import FieldInvalid
 

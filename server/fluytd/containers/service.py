@@ -34,10 +34,10 @@ from fluytd.containers.ports import Directories, Images, Networking, Records, Vo
 from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
 from fluytd.containers.query import ContainerFilter, newest_first, of_images
-from fluytd.containers.resolve import HostFacts
 from fluytd.containers.run import Launched, Pulling, RunEvent
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
+from fluytd.containers.start_facts import HostFacts
 from fluytd.containers.table import ContainerTable, Entry
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, LogNotKept

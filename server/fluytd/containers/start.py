@@ -13,8 +13,8 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_ports import Process
 from fluytd.containers.release import released
-from fluytd.containers.resolve import StartPaths
 from fluytd.containers.spec import RestartMode
+from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.table import Entry, Run
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, OperationInProgress, unexpected
 from fluytd.logs.follow import BATCH_BYTES

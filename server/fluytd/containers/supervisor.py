@@ -17,8 +17,9 @@ from fluytd.containers.model import Container
 from fluytd.containers.process_ports import Ending, ExecProcess, Look, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ContainerStart, ExecStart, ResourceLimits
 from fluytd.containers.relabelling import Relabelling
-from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, start_spec
 from fluytd.containers.scopes import Scopes
+from fluytd.containers.start_facts import HostFacts, StartPaths, StartSettings
+from fluytd.containers.start_spec import start_spec
 from fluytd.containers.units import place_of
 from fluytd.containers.volume_mounts import server_of
 from fluytd.containers.waiting import WaitingSupervisors

@@ -14,7 +14,7 @@ from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_spec import IoDevice, ResourceLimits
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
-from fluytd.containers.resolve import limits
+from fluytd.containers.resource_limits import limits
 from fluytd.containers.restart import is_due
 from fluytd.containers.spec import IoDeviceSpec, ResourcesSpec, RestartPolicy
 from fluytd.containers.table import Entry

@@ -5,8 +5,10 @@ from dataclasses import replace
 from fluytd.containers import process_spec as core
 from fluytd.containers import selinux
 from fluytd.containers.model import Container
+from fluytd.containers.privileges import apparmor_profile, capabilities, check_capabilities
 from fluytd.containers.process_checks import check_directory, check_process
-from fluytd.containers.resolve import DEFAULT_TERM, HostFacts, apparmor_profile, capabilities, check_capabilities
+from fluytd.containers.resolve import DEFAULT_TERM
+from fluytd.containers.start_facts import HostFacts
 from fluytd.errors import FieldInvalid
 from fluytd.execs.model import ExecSpec
 

@@ -12,10 +12,10 @@ from fluytd.containers.cdi_registry import CdiRegistry
 from fluytd.containers.directories import ContainerDirectories
 from fluytd.containers.host_devices import HostDevices
 from fluytd.containers.model import ExitStatus, ImageFacts
-from fluytd.containers.resolve import HostFacts, StartSettings
 from fluytd.containers.run import Exited, Output, RunEvent
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import ContainerSpec, PlatformChoice
+from fluytd.containers.start_facts import HostFacts, StartSettings
 from fluytd.containers.supervisor import CoreRuntime
 from fluytd.logs.reader import LogReaders
 from fluytd.operations.model import Operation

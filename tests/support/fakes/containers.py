@@ -11,9 +11,9 @@ from random import Random
 from fluytd.containers.model import Container, ExitStatus, ImageFacts
 from fluytd.containers.process_ports import Ending, ExecProcess, Look, ProbeResult, Process, ProcessInfo, Stats
 from fluytd.containers.process_spec import ExecStart, ResourceLimits
-from fluytd.containers.resolve import HostFacts, StartPaths
 from fluytd.containers.service import ContainerService
 from fluytd.containers.spec import PlatformChoice
+from fluytd.containers.start_facts import HostFacts, StartPaths
 from fluytd.errors import EngineError, ImageNotFound, ProcessNotFound
 from fluytd.operations.model import Operation
 from fluytd.registries.model import Credentials

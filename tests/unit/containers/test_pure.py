@@ -7,7 +7,10 @@ import pytest
 from fluytd.containers.checks import MAX_EXPOSED_PORTS, MAX_LOG_DETAILS, check_spec, swap_default
 from fluytd.containers.model import Container, ExitStatus
 from fluytd.containers.names import is_valid_name, make_name
-from fluytd.containers.resolve import MAX_LOWER_DIRS, StartPaths, capabilities, limits, mounts, resolve, stacked_dirs
+from fluytd.containers.privileges import capabilities
+from fluytd.containers.resolve import resolve
+from fluytd.containers.resource_limits import limits
+from fluytd.containers.root_mounts import MAX_LOWER_DIRS, mounts, stacked_dirs
 from fluytd.containers.signals import parse_signal
 from fluytd.containers.spec import (
     ContainerSpec,
@@ -19,6 +22,7 @@ from fluytd.containers.spec import (
     SecuritySpec,
     TmpfsSpec,
 )
+from fluytd.containers.start_facts import StartPaths
 from fluytd.errors import FieldInvalid, LimitExceeded
 from fluytd.state.containers import Encoder, decode
 from tests.support.fakes.containers import HOST, IMAGE, FakeDirectories

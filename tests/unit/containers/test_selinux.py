@@ -10,7 +10,7 @@ import pytest
 
 from fluytd.containers import mounts, relabelling, selinux
 from fluytd.containers.model import Container, ImageFacts, Labels, MountedVolume
-from fluytd.containers.resolve import HostFacts, StartPaths, StartSettings, resolve, start_spec
+from fluytd.containers.resolve import resolve
 from fluytd.containers.selinux import Levels, SelinuxHost, asked, chosen
 from fluytd.containers.spec import (
     BindSpec,
@@ -22,6 +22,8 @@ from fluytd.containers.spec import (
     SecuritySpec,
     VolumesFrom,
 )
+from fluytd.containers.start_facts import HostFacts, StartPaths, StartSettings
+from fluytd.containers.start_spec import start_spec
 from fluytd.errors import EngineError, FieldInvalid, FieldNotBuilt, KernelFeatureMissing, LimitExceeded
 from fluytd.execs.model import ExecSpec
 from fluytd.execs.resolve import exec_start

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fluytd.containers.resolve import HostFacts, apparmor_profile
+from fluytd.containers.privileges import apparmor_profile
 from fluytd.containers.spec import SecuritySpec
+from fluytd.containers.start_facts import HostFacts
 from fluytd.host import apparmor
 
 HOST = HostFacts((), (), frozenset({0}), frozenset({0}), default_apparmor_profile="fluyt-default")
