@@ -42,7 +42,7 @@ def test_every_process_of_a_container_is_under_it_unless_it_asks_for_none(engine
 
 def test_it_forbids_to_mount_and_to_set_what_is_the_hosts(engine: Engine) -> None:
     tries = {
-        "mount": "mount -t tmpfs none /mnt",
+        "mount": "mkdir -p /m; mount -t tmpfs none /m",
         "sysrq": "cat </dev/null >>/proc/sysrq-trigger",
         "kernel": "cat </dev/null >>/proc/sys/kernel/panic",
         "vm": "cat </dev/null >>/proc/sys/vm/swappiness",
