@@ -45,6 +45,7 @@ PURE_NAMES = frozenset(
         "spec",
         "start_facts",
         "start_spec",
+        "transitions",
         "units",
     }
 )

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from fluytd.containers.context import Context
-from fluytd.containers.model import EXECUTED, Container, State, check_state
+from fluytd.containers.model import EXECUTED, Container, State
 from fluytd.containers.run import Exited, Output
 from fluytd.containers.stdin import StdinPipe
 from fluytd.containers.stop import kill
 from fluytd.containers.table import FIRST_SEGMENT, Entry, Run
 from fluytd.containers.terminals import DetachKeys, parse_detach_keys
+from fluytd.containers.transitions import check_state
 from fluytd.errors import ContainerNotFound, FieldInvalid, IoFailed
 from fluytd.logs.follow import Follower
 from fluytd.logs.ports import OpenLogRange, ReadRange

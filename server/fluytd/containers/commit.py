@@ -12,10 +12,11 @@ from typing import Final
 
 from fluytd import failpoints
 from fluytd.containers.context import Context
-from fluytd.containers.model import Container, State, check_state
+from fluytd.containers.model import Container, State
 from fluytd.containers.root_mounts import mount_points
 from fluytd.containers.spec import ContainerSpec
 from fluytd.containers.table import Entry
+from fluytd.containers.transitions import check_state
 from fluytd.containers.tree_ports import Commits
 from fluytd.errors import ContainerNotFound, EngineError, FieldInvalid, IoFailed, LimitExceeded
 from fluytd.ids import ImageReference

@@ -5,7 +5,7 @@ import re
 from typing import Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model, mounts, namespaces, selinux, user_ids
+from fluytd.containers import checks, facts, mounts, namespaces, selinux, transitions, user_ids
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
@@ -176,7 +176,7 @@ async def create(ctx: Context, spec: ContainerSpec, name: str) -> Container:
         await ctx.workers.run(make_directories, ctx, entry.container)
         await mounts.provide(ctx, entry.container)
         failpoints.hit("container.create.created")
-        container = model.created(entry.container)
+        container = transitions.created(entry.container)
         await ctx.record(entry, container, (facts.created(container),), durable=True)
     except BaseException:
         await undo(ctx, entry)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from fluytd import failpoints
-from fluytd.containers import create, facts, model, mounts, networking, stop
+from fluytd.containers import create, facts, model, mounts, networking, stop, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import State
 from fluytd.containers.release import released
@@ -42,7 +42,7 @@ async def delete(
 
 async def _put_off(ctx: Context, entry: Entry, *, removes_volumes: bool) -> None:
     """It is removed at its end, whichever daemon sees that. In memory this holds before anything is awaited."""
-    wished = model.removed_at_end(entry.container, removes_volumes=removes_volumes)
+    wished = transitions.removed_at_end(entry.container, removes_volumes=removes_volumes)
     if wished is not entry.container:
         failpoints.hit("container.delete.put_off")
         await ctx.record(entry, wished, durable=True)
@@ -83,10 +83,10 @@ async def destroy(ctx: Context, entry: Entry, *, is_counted: bool, removes_volum
     is_untold = last.state is State.CREATING
     if is_untold or (not is_counted and last.state is State.EXITED and last.spec.auto_remove):
         # This record by itself makes the next start of the daemon remove it: the intent needs no other.
-        entry.set(model.deleting(last, removes_volumes=True))
+        entry.set(transitions.deleting(last, removes_volumes=True))
     elif last.state is not State.DELETING:
         failpoints.hit("container.delete.record")
-        intent = ctx.record(entry, model.deleting(last, removes_volumes=removes_volumes), durable=is_counted)
+        intent = ctx.record(entry, transitions.deleting(last, removes_volumes=removes_volumes), durable=is_counted)
         if is_counted:
             await intent
     await released(ctx, entry)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable
 
 from fluytd import failpoints
-from fluytd.containers import delete, facts, model, mounts, networking
+from fluytd.containers import delete, facts, mounts, networking, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.process_ports import Ending
 from fluytd.containers.table import Entry, Run
@@ -54,9 +54,9 @@ def _finish(ctx: Context, entry: Entry, run: Run, ending: Ending | None) -> None
     failpoints.hit("container.exit.record")
     if ending is None:
         lost = SupervisorLost(id=entry.container.id, detail="it ended without leaving an exit record")
-        ended = model.lost(entry.container, lost.failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
+        ended = transitions.lost(entry.container, lost.failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
     else:
-        ended = model.exited(
+        ended = transitions.exited(
             entry.container,
             ending.status,
             oom_killed=ending.oom_kill_count > 0,

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from fluytd.containers import facts, model, restart, stop
+from fluytd.containers import facts, restart, stop, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.health_state import Health, HealthResult, HealthState
 from fluytd.containers.model import State
@@ -96,7 +96,7 @@ def _tell(ctx: Context, entry: Entry, run: Run, check: HealthCheck, health: Heal
     if not has_changed and health.failing_streak == before.failing_streak:
         entry.set(replace(entry.container, health=health))
         return
-    container = model.checked(entry.container, health)
+    container = transitions.checked(entry.container, health)
     ctx.record(entry, container, (facts.health_changed(container),) if has_changed else ())
     if health.state is HealthState.UNHEALTHY:
         _act(ctx, entry, run, check.action)

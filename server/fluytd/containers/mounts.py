@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fluytd.containers import model
+from fluytd.containers import transitions
 from fluytd.containers.checks import MAX_MOUNTS, check_path
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage, MountedVolume
@@ -21,7 +21,7 @@ def with_mounts(ctx: Context, container: Container, images: Iterable[MountedImag
     spec, volumes = container.spec, ctx.volumes
     found_images = tuple(images)
     if volumes is None:
-        return model.with_mounts(container, (), found_images)
+        return transitions.with_mounts(container, (), found_images)
     taken: list[MountedVolume] = []
     binds = list(spec.binds)
     try:
@@ -42,7 +42,7 @@ def with_mounts(ctx: Context, container: Container, images: Iterable[MountedImag
     except BaseException:
         volumes.forget(taken)
         raise
-    container = model.with_mounts(container, tuple(taken), found_images)
+    container = transitions.with_mounts(container, tuple(taken), found_images)
     return replace(container, resolved=replace(container.resolved, binds=tuple(binds)))
 
 

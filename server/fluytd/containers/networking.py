@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fluytd import failpoints
-from fluytd.containers import model, publishing
+from fluytd.containers import publishing, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.publishing import NO_CHANGES, PortChanges
@@ -32,14 +32,14 @@ def joined(ctx: Context, container: Container) -> Container:
     if not is_bridged(container):
         return container
     endpoints, ports = ctx.networking.join(container)
-    return model.joined(container, endpoints, ports)
+    return transitions.joined(container, endpoints, ports)
 
 
 def attached(ctx: Context, container: Container) -> Container:
     """The record with the addresses that it has now: those that plugins gave it are not known before."""
     if not is_bridged(container):
         return container
-    return model.joined(container, ctx.networking.endpoints(container.id), container.published_ports)
+    return transitions.joined(container, ctx.networking.endpoints(container.id), container.published_ports)
 
 
 async def give_back(ctx: Context, container_id: str) -> None:
@@ -79,18 +79,18 @@ async def connect(
         wanted = (*wanted, attachment)
         ctx.networking.check(wanted)
         if not container.is_live:
-            await ctx.record(entry, model.connected(container, wanted, ()), durable=True)
+            await ctx.record(entry, transitions.connected(container, wanted, ()), durable=True)
             return None
         endpoint = ctx.networking.connect(container, attachment)
         failpoints.hit("network.connect.record")
         fact = NetworkConnected(network_id, container.id)
-        connected = model.connected(container, wanted, ctx.networking.endpoints(container.id))
+        connected = transitions.connected(container, wanted, ctx.networking.endpoints(container.id))
         await ctx.record(entry, connected, (fact,), durable=True)
         try:
             await ctx.workers.run(ctx.networking.attach_live, container, endpoint)
         except EngineError:
             ctx.networking.disconnect(container.id, network_id)
-            undone = model.connected(entry.container, wanted[:-1], ctx.networking.endpoints(container.id))
+            undone = transitions.connected(entry.container, wanted[:-1], ctx.networking.endpoints(container.id))
             await ctx.record(entry, undone, (NetworkDisconnected(network_id, container.id),))
             raise
         now = attached(ctx, entry.container)
@@ -115,7 +115,7 @@ async def disconnect(ctx: Context, entry: Entry, network: str, *, expected_versi
             failpoints.hit("network.disconnect.record")
             facts = (NetworkDisconnected(network_id, container.id),)
             rest = ctx.networking.endpoints(container.id)
-            await ctx.record(entry, model.connected(container, left, rest), facts, durable=True)
+            await ctx.record(entry, transitions.connected(container, left, rest), facts, durable=True)
             if gone is not None:
                 await ctx.workers.run(ctx.networking.detach_live, container, gone, rest)
                 await ctx.workers.run(ctx.directories.write_names, entry.container)
@@ -135,27 +135,27 @@ async def published(ctx: Context, entry: Entry, changes: PortChanges) -> AsyncIt
     asked, gone = publishing.changed(entry.container, changes)
     if not entry.container.is_live:
         yield
-        await ctx.record(entry, model.publishing(entry.container, asked, ()), durable=True)
+        await ctx.record(entry, transitions.publishing(entry.container, asked, ()), durable=True)
         return
     before = entry.container
     change = ctx.networking.publisher.change(before, changes.added, gone)
     try:
         yield
         failpoints.hit("network.publish.record")
-        await ctx.record(entry, model.publishing(entry.container, asked, change.ports), durable=True)
+        await ctx.record(entry, transitions.publishing(entry.container, asked, change.ports), durable=True)
         await ctx.workers.run(ctx.networking.publisher.make, before.id, change)
     except BaseException:
         ctx.networking.publisher.drop(change)
         if entry.container.is_live and entry.container.published_ports != before.published_ports:
             old = before.spec.network.published_ports
-            await ctx.record(entry, model.publishing(entry.container, old, before.published_ports))
+            await ctx.record(entry, transitions.publishing(entry.container, old, before.published_ports))
         raise
 
 
 def _changeable(entry: Entry, network: str, expected_version: int) -> Container:
     entry.check_present(expected_version)
     container = entry.container
-    model.check_state(container, _CHANGEABLE)
+    transitions.check_state(container, _CHANGEABLE)
     if not is_bridged(container):
         raise NotAttached(container_id=container.id, network_id=network)
     return container

@@ -5,7 +5,7 @@ thaws what its record does not call PAUSED, so that one that died in between lea
 """
 
 from fluytd import failpoints
-from fluytd.containers import facts, model
+from fluytd.containers import facts, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.table import Entry
@@ -26,7 +26,7 @@ async def pause(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Con
         failpoints.hit("container.pause.freeze")
         await ctx.workers.run(ctx.runtime.freeze, container.id)
         # It may have ended of itself before it froze.
-        frozen = model.paused(_checked(entry))
+        frozen = transitions.paused(_checked(entry))
         failpoints.hit("container.pause.record")
         try:
             await ctx.record(entry, frozen, (facts.paused(frozen),))
@@ -34,7 +34,7 @@ async def pause(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Con
             _checked(entry)
             await ctx.workers.run(ctx.runtime.thaw, container.id)
             if entry.container.state is State.PAUSED:  # else it has ended meanwhile
-                ctx.record(entry, model.resumed(entry.container))
+                ctx.record(entry, transitions.resumed(entry.container))
             raise
         return frozen
 
@@ -54,7 +54,7 @@ async def resume(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Co
             await ctx.workers.run(ctx.runtime.thaw, container.id)
             failpoints.hit("container.resume.record")
             if entry.container.state is State.PAUSED:  # else it has ended already, and its end told that it was resumed
-                running = model.resumed(entry.container)
+                running = transitions.resumed(entry.container)
                 ctx.record(entry, running, (facts.resumed(running),))
         finally:
             entry.is_resuming = False
@@ -64,5 +64,5 @@ async def resume(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Co
 def _checked(entry: Entry, expected_version: int = 0) -> Container:
     entry.check_present(expected_version)
     container = entry.container
-    model.check_state(container, _PAUSABLE)
+    transitions.check_state(container, _PAUSABLE)
     return container

@@ -2,9 +2,10 @@
 
 from fluytd.containers import user_ids
 from fluytd.containers.context import Context
-from fluytd.containers.model import EXECUTED, check_state
+from fluytd.containers.model import EXECUTED
 from fluytd.containers.process_ports import ProcessInfo
 from fluytd.containers.table import Entry
+from fluytd.containers.transitions import check_state
 
 
 async def list_processes(ctx: Context, entry: Entry) -> list[tuple[ProcessInfo, int]]:

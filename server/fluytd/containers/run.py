@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from fluytd.containers import create, delete, model, mounts, start
+from fluytd.containers import create, delete, mounts, start, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.networking import is_bridged
@@ -116,7 +116,7 @@ async def launch(
     """
     entry = await create.begin(ctx, spec, name, is_stored=False)
     if spec.auto_remove:
-        on_created(model.created(entry.container))
+        on_created(transitions.created(entry.container))
     try:
         try:
             await mounts.provide(ctx, entry.container)

@@ -28,7 +28,7 @@ from fluytd.containers import (
 )
 from fluytd.containers.attach import AttachOptions, Session
 from fluytd.containers.context import Context
-from fluytd.containers.model import EXECUTED, Container, State, renamed, with_volume_name
+from fluytd.containers.model import EXECUTED, Container, State
 from fluytd.containers.names import NAME_RULE, is_valid_name
 from fluytd.containers.ports import Directories, Images, Networking, Records, Volumes
 from fluytd.containers.process_ports import Probe, ProcessInfo, Runtime
@@ -39,6 +39,7 @@ from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, LogDriver, NetworkMode, ResourcesSpec, RestartPolicy
 from fluytd.containers.start_facts import HostFacts
 from fluytd.containers.table import ContainerTable, Entry
+from fluytd.containers.transitions import renamed, with_volume_name
 from fluytd.containers.user_ids import IdRanges, IdSettings
 from fluytd.errors import ContainerNotFound, ContainerWrongState, EngineError, FieldInvalid, LogNotKept
 from fluytd.events.model import ContainerRenamed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from fluytd import failpoints, tracing
-from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking
+from fluytd.containers import delete, exits, facts, model, mounts, namespaces, networking, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_ports import Process
@@ -68,7 +68,7 @@ async def start(ctx: Context, entry: Entry, *, expected_version: int = 0) -> Con
 
 def check_startable(container: Container) -> None:
     """Raises CONTAINER_WRONG_STATE unless it is CREATED or EXITED."""
-    model.check_state(container, model.STARTABLE)
+    transitions.check_state(container, model.STARTABLE)
 
 
 async def start_locked(
@@ -112,15 +112,17 @@ async def _start_locked(
     await _last_run_gone(ctx, entry)
     before = entry.container
     if make_directories:
-        before = model.created(before)
+        before = transitions.created(before)
     created = (facts.created(before),) if make_directories else ()
     is_durable = make_directories and not before.spec.auto_remove  # as any creation of what stays
-    starting = model.starting(before, is_by_policy=is_by_policy)
+    starting = transitions.starting(before, is_by_policy=is_by_policy)
     try:
         # What is refused here, a port that is taken for example, is refused before anything is made.
         starting = networking.joined(ctx, starting)
     except EngineError as error:
-        failed = model.start_failed(starting, before, error.failure, model.exit_code_of_failure(error.metadata))
+        failed = transitions.start_failed(
+            starting, before, error.failure, transitions.exit_code_of_failure(error.metadata)
+        )
         await ctx.record(entry, failed, (*created, facts.start_failed(failed, error.failure)), durable=is_durable)
         raise
     failpoints.hit("container.start.record")
@@ -143,7 +145,9 @@ async def _start_locked(
         if networking.is_bridged(before):
             await networking.give_back(ctx, before.id)
         failure = (error if isinstance(error, EngineError) else unexpected()).failure
-        failed = model.start_failed(entry.container, before, failure, model.exit_code_of_failure(failure.metadata))
+        failed = transitions.start_failed(
+            entry.container, before, failure, transitions.exit_code_of_failure(failure.metadata)
+        )
         await ctx.record(entry, failed, (facts.start_failed(failed, failure),))
         raise
     if reader is not None:
@@ -153,7 +157,7 @@ async def _start_locked(
         process.hold_log(None)
     if entry.terminal_size is not None and entry.terminal_size != size:
         process.resize(*entry.terminal_size)
-    running = model.running(
+    running = transitions.running(
         networking.attached(ctx, entry.container),
         host_pid=process.host_pid,
         start_time_unix_nanos=process.start_time_unix_nanos,

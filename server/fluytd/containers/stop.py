@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from fluytd import failpoints
-from fluytd.containers import facts, model
+from fluytd.containers import facts, model, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.release import given_back, released
@@ -71,7 +71,7 @@ async def stop(
         number = SIGKILL if timeout == 0 else resolved.stop_signal if signal is None else signal
         run.was_stop_requested = True
         failpoints.hit("container.stop.record")
-        stopping = model.stopping(entry.container, is_restarting=is_restarting, is_by_caller=not is_by_engine)
+        stopping = transitions.stopping(entry.container, is_restarting=is_restarting, is_by_caller=not is_by_engine)
         recorded = ctx.record(entry, stopping, (facts.stopping(stopping),))
         if is_restarting:
             # A daemon that found it ended without this record would leave it so. A failure to store it is logged.
@@ -123,7 +123,7 @@ async def kill(ctx: Context, entry: Entry, number: int, *, expected_version: int
             raise ContainerWrongState(id=container.id, state=container.state.value, allowed_states=allowed)
         is_meant_to_end = number in (SIGKILL, container.resolved.stop_signal)
         if is_meant_to_end and container.spec.restart_policy.mode is not RestartMode.NO:
-            container = model.stopped_by_caller(container)
+            container = transitions.stopped_by_caller(container)
             ctx.record(entry, container)
         failpoints.hit("container.kill.signal")
         _send(ctx, entry, run, number)
@@ -150,7 +150,7 @@ async def kill_and_wait(ctx: Context, entry: Entry) -> None:
     if run is None:
         return
     if entry.container.spec.restart_policy.mode is not RestartMode.NO:
-        ctx.record(entry, model.stopped_by_caller(entry.container))
+        ctx.record(entry, transitions.stopped_by_caller(entry.container))
     is_thawed = entry.container.state is State.RUNNING
     failpoints.hit("container.kill.signal")
     _send(ctx, entry, run, SIGKILL)
@@ -197,7 +197,7 @@ async def _leave_alone(ctx: Context, entry: Entry) -> None:
     container = entry.container
     entry.cancel_restart()
     if container.state is State.EXITED and container.spec.restart_policy.mode is not RestartMode.NO:
-        stopped = model.stopped_by_caller(container)
+        stopped = transitions.stopped_by_caller(container)
         if stopped is not container:
             await ctx.record(entry, stopped, durable=True)
 

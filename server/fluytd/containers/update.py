@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, model, networking
+from fluytd.containers import checks, facts, networking, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_spec import IoDevice, ResourceLimits
@@ -48,7 +48,7 @@ async def update(
     async with entry.lock:
         entry.check_present(expected_version)
         container = entry.container
-        model.check_state(container, _UPDATABLE)
+        transitions.check_state(container, _UPDATABLE)
         spec = container.spec
         wanted = merged(spec.resources, changes) if changes is not None else spec.resources
         wanted_policy = policy or spec.restart_policy
@@ -61,7 +61,7 @@ async def update(
             if wanted != spec.resources and container.is_live:
                 await _give(ctx, entry, wanted)
             failpoints.hit("container.update.record")
-            changed = model.updated(entry.container, wanted, wanted_policy)
+            changed = transitions.updated(entry.container, wanted, wanted_policy)
             await ctx.record(entry, changed, (facts.updated(changed),), durable=True)
         if entry.restarting is not None and not is_due(changed):
             entry.cancel_restart()
@@ -71,7 +71,7 @@ async def update(
 async def _give(ctx: Context, entry: Entry, wanted: ResourcesSpec) -> None:
     """The processes have the limits `wanted`, which are recorded as pending."""
     container = entry.container
-    await ctx.record(entry, model.updating(container, wanted), durable=True)
+    await ctx.record(entry, transitions.updating(container, wanted), durable=True)
     difference = difference_of(container.spec.resources, wanted, ctx)
     try:
         await ctx.workers.run(ctx.runtime.update_limits, container.id, difference)
@@ -79,7 +79,7 @@ async def _give(ctx: Context, entry: Entry, wanted: ResourcesSpec) -> None:
         if not entry.container.is_live:
             return  # it has ended meanwhile; the next run gets them
         spec = entry.container.spec
-        await ctx.record(entry, model.updated(entry.container, spec.resources, spec.restart_policy))
+        await ctx.record(entry, transitions.updated(entry.container, spec.resources, spec.restart_policy))
         raise
 
 
@@ -93,7 +93,7 @@ async def give_back(ctx: Context, entry: Entry) -> None:
         difference = difference_of(pending, container.spec.resources, ctx)
         await ctx.workers.run(ctx.runtime.update_limits, container.id, difference)
     spec = entry.container.spec
-    await ctx.record(entry, model.updated(entry.container, spec.resources, spec.restart_policy))
+    await ctx.record(entry, transitions.updated(entry.container, spec.resources, spec.restart_policy))
 
 
 #: Source: mm/vmscan.c, vm_swappiness; block/bfq-cgroup.c, CGROUP_WEIGHT_DFL.

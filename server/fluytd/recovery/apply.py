@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from fluytd import failpoints
-from fluytd.containers import delete, exits, facts, model, mounts, networking, restart, stop, update
+from fluytd.containers import delete, exits, facts, model, mounts, networking, restart, stop, transitions, update
 from fluytd.containers.context import Context
 from fluytd.containers.create import make_directories
 from fluytd.containers.model import State
@@ -89,7 +89,7 @@ def _fail(ctx: Context, action: decided.Action, error: EngineError, report: Repo
     report.failures[action.container_id] = error.message
     entry = ctx.table.get(action.container_id)
     if entry is not None and entry.run is None:
-        ctx.record(entry, model.unknown(entry.container, error.failure))
+        ctx.record(entry, transitions.unknown(entry.container, error.failure))
 
 
 async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Process], report: Report) -> None:
@@ -107,7 +107,7 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             await _adopt(ctx, entry, processes.pop(entry.container.id))
             report.adopted_count += 1
         case decided.MarkExited(ending=ending):
-            ended = model.exited(
+            ended = transitions.exited(
                 entry.container,
                 ending.status,
                 oom_killed=ending.oom_kill_count > 0,
@@ -124,7 +124,7 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             report.exited_count += 1
         case decided.MarkLost(failure=failure):
             await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
-            lost = model.lost(entry.container, failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
+            lost = transitions.lost(entry.container, failure, exit_time_unix_nanos=ctx.clock.now_unix_nanos())
             told = facts.ended(lost, was_stop_requested=entry.container.state is State.STOPPING)
             ctx.on_found_ended(entry)
             entry.exit_count, entry.last_exit = 1, lost
@@ -132,12 +132,12 @@ async def _apply(ctx: Context, action: decided.Action, processes: dict[str, Proc
             report.lost_count += 1
         case decided.UndoStart(failure=failure):
             await ctx.workers.run(ctx.runtime.kill_group, entry.container.id)
-            undone = model.start_undone(entry.container, failure)
+            undone = transitions.start_undone(entry.container, failure)
             await ctx.record(entry, undone, (facts.start_failed(undone, failure),))
         case decided.RestoreDirectories():
             await ctx.workers.run(make_directories, ctx, entry.container)
         case decided.MarkUnknown(failure=failure):
-            unknown = model.unknown(entry.container, failure)
+            unknown = transitions.unknown(entry.container, failure)
             await ctx.record(entry, unknown, (facts.lost(unknown),))
         case decided.Release():
             await ctx.workers.run(ctx.runtime.release, entry.container.id, processes.pop(entry.container.id, None))
@@ -161,9 +161,9 @@ async def _thaw(ctx: Context, container_id: str) -> None:
 async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
     container = entry.container
     if container.state in model.STARTABLE:
-        container = model.starting(container)
+        container = transitions.starting(container)
     if container.state in (State.STARTING, State.UNKNOWN):
-        container = model.adopted(
+        container = transitions.adopted(
             container,
             host_pid=process.host_pid,
             start_time_unix_nanos=process.start_time_unix_nanos,
@@ -187,7 +187,7 @@ async def _adopt(ctx: Context, entry: Entry, process: Process) -> None:
             await ctx.workers.run(ctx.runtime.freeze, container.id)
         except EngineError:
             if entry.container.state is State.PAUSED:  # else it has ended
-                ctx.record(entry, model.resumed(entry.container))
+                ctx.record(entry, transitions.resumed(entry.container))
             raise
 
 

@@ -7,7 +7,7 @@ import pytest
 from fluyt.v1 import containers_pb2
 from fluytd.api import briefs
 from fluytd.api.convert.containers import to_container
-from fluytd.containers import model
+from fluytd.containers import transitions
 from fluytd.containers.model import Container
 from fluytd.containers.resolve import resolve
 from fluytd.containers.spec import ContainerSpec
@@ -26,7 +26,7 @@ def made(number: int, name: str = "") -> Container:
         resolved=resolve(spec, IMAGE, container_id),
         create_time_unix_nanos=number + 1,
     )
-    return model.created(begun)
+    return transitions.created(begun)
 
 
 def test_joined_bytes_are_the_list_of_all_in_order() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fluytd.containers import model, stop
+from fluytd.containers import stop, transitions
 from fluytd.containers.model import Container, ExitStatus, MountedVolume, State
 from fluytd.containers.signals import SIGKILL
 from fluytd.containers.spec import ContainerSpec, RestartMode, RestartPolicy
@@ -79,7 +79,7 @@ async def test_that_it_is_to_be_removed_is_stored_before_it_is_told_and_ends_wit
             await bench.service.delete("one", force=True, removes_volumes=removes_volumes)
     stored = bench.records.saved[made.id]
     assert (stored.is_removed_at_end, stored.removes_volumes, stored.is_stopped_by_caller) == (True, True, True)
-    started = model.starting(model.exited(stored, KILLED, oom_killed=False, exit_time_unix_nanos=1))
+    started = transitions.starting(transitions.exited(stored, KILLED, oom_killed=False, exit_time_unix_nanos=1))
     assert not started.is_removed_at_end
     assert not started.removes_volumes
     bench.process(made).end(KILLED)

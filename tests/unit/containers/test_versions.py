@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from fluytd.containers.model import renamed
 from fluytd.containers.spec import AttachmentSpec, ContainerSpec, RestartPolicy
+from fluytd.containers.transitions import renamed
 from fluytd.errors import VersionConflict
 from tests.support.fakes.containers import Bench
 from tests.support.wait import until
