@@ -14,6 +14,8 @@ from typing import Final
 
 #: So many failures may be moments; more are a fault.
 MAX_AGAIN: Final = 3
+#: So many of the slowest tests are listed, for whoever has to keep the whole below its 45 minutes.
+SLOWEST: Final = 30
 #: pytest's exit code where all went as it should but tests failed.
 FAILED: Final = 1
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -30,7 +32,7 @@ def main(arguments: list[str]) -> int:
     """Runs the suite in so many processes, and what is due again. Returns the exit code; blocks for minutes."""
     _LAST_FAILED.unlink(missing_ok=True)
     processes = arguments[0] if arguments else "0"
-    exit_code = _pytest("-n", processes, "--dist", "loadfile", "tests")
+    exit_code = _pytest("-n", processes, "--dist", "loadfile", f"--durations={SLOWEST}", "tests")
     failed = sorted(json.loads(_LAST_FAILED.read_text())) if _LAST_FAILED.exists() else []
     again = to_run_again(exit_code, failed)
     if not again:
