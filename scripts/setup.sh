@@ -40,3 +40,5 @@ VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH" $venv/bin/maturin develop -
 site=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf '%s\n' "$PWD/server" >"$site/fluytd.pth"
 cargo build --quiet --release --locked -p fluyt-cli
+# A daemon of modules that nobody compiled takes half as long again to come up.
+$venv/bin/python -m compileall -q server/fluytd clients/python/fluyt
