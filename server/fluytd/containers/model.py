@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from fluytd.containers.health_state import Health
 from fluytd.containers.spec import (
+    NO_POSITION,
     AttachmentSpec,
     BindSpec,
     ContainerSpec,
@@ -136,6 +137,8 @@ class MountedVolume:
     #: Made without a name for a container: it may go with the last one that has it.
     is_anonymous: bool = False
     relabel: Relabel = Relabel.NONE
+    #: As `VolumeSpec.position`.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
