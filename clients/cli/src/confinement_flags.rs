@@ -67,7 +67,7 @@ pub struct FurtherLimits {
     /// Writes per second to one device, /dev/x:1000
     #[arg(long, value_name = "DEVICE:COUNT", value_parser = parse_count)]
     device_write_iops: Vec<(String, i64)>,
-    /// How gladly memory is swapped out, 0 to 100
+    /// How gladly memory is swapped out, 0 to 100; -1 for the host's way
     #[arg(long, value_name = "PERCENT")]
     memory_swappiness: Option<i64>,
     /// Let processes wait for memory, do not kill them
@@ -119,7 +119,8 @@ impl FurtherLimits {
     /// The limits have what these flags ask for.
     pub fn apply(&self, resources: &mut types::Resources) {
         resources.io_weight = self.blkio_weight;
-        resources.memory_swappiness = self.memory_swappiness;
+        // Docker's word for none.
+        resources.memory_swappiness = self.memory_swappiness.filter(|percent| *percent != -1);
         resources.oom_kill_disabled = self.oom_kill_disable.then_some(true);
         resources.cpu_real_time_period_micros = self.cpu_rt_period;
         resources.cpu_real_time_runtime_micros = self.cpu_rt_runtime;

@@ -62,7 +62,7 @@ pub struct ContainerFlags {
     #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<i64>,
     /// Limit of memory and swap together; -1 for no limit
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited, allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited)]
     pub memory_swap: Option<i64>,
     /// Memory that the container is pushed back to when the host runs short
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
@@ -71,7 +71,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "NUMBER", value_parser = units::parse_cpus)]
     pub cpus: Option<i64>,
     /// Microseconds of processor time in a period; -1 for no limit
-    #[arg(long, value_name = "MICROS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROS")]
     pub cpu_quota: Option<i64>,
     /// Length of a period in microseconds
     #[arg(long, value_name = "MICROS")]
@@ -86,7 +86,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
     /// Number of processes and threads; -1 for no limit
-    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "COUNT")]
     pub pids_limit: Option<i64>,
     /// Resource limit of the process, as nofile=1024:2048
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
@@ -95,7 +95,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub shm_size: Option<i64>,
     /// Adjustment of the score by which the kernel picks a victim, -1000 to 1000
-    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SCORE")]
     pub oom_score_adj: Option<i32>,
     /// Make the root file system read-only
     #[arg(long)]
@@ -126,7 +126,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
     /// Seconds that `fluyt stop` waits before it kills, -1 to wait for ever
-    #[arg(long, value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = units::parse_grace)]
     pub stop_timeout: Option<units::Grace>,
     /// Label, NAME or NAME=value
     #[arg(short, long, value_name = "NAME[=VALUE]")]

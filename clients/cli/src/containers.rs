@@ -35,9 +35,9 @@ pub struct ListCommand {
     /// Print whole ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Only the newest COUNT, whatever their state
+    /// Only the newest COUNT, whatever their state; 0 or less for no bound
     #[arg(short = 'n', long, value_name = "COUNT")]
-    last: Option<usize>,
+    last: Option<i64>,
     /// Only the newest, whatever its state
     #[arg(short, long)]
     latest: bool,
@@ -100,15 +100,41 @@ pub struct InspectCommand {
     /// container or image; default: whichever is found
     #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image"])]
     kind: Option<String>,
+    #[command(flatten)]
+    flags: InspectFlags,
+    /// Containers or images
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+/// `fluyt container inspect`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  fluyt container inspect web\n  fluyt container inspect -s --format json web"
+)]
+pub struct ContainerInspectCommand {
+    #[command(flatten)]
+    flags: InspectFlags,
+    /// Containers: ids, unique beginnings of ids, or names
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl From<ContainerInspectCommand> for InspectCommand {
+    fn from(command: ContainerInspectCommand) -> Self {
+        Self { kind: Some("container".to_owned()), flags: command.flags, names: command.containers }
+    }
+}
+
+/// How containers are shown by `inspect` and `container inspect`.
+#[derive(Args, Debug)]
+struct InspectFlags {
     /// Tell the size of the container's writable layer
     #[arg(short, long)]
     size: bool,
     /// Output; both are JSON, `json` one object a line
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     format: Format,
-    /// Containers or images
-    #[arg(required = true)]
-    names: Vec<String>,
 }
 
 fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
@@ -188,7 +214,9 @@ pub async fn all(
 /// A filter that is not known, or what the engine answers.
 pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure> {
     let mut filter = filter(&command.filter)?;
-    let bound = if command.latest { Some(1) } else { command.last };
+    // Source: moby `daemon/list.go`: only a positive limit is one.
+    let last = command.last.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    let bound = if command.latest { Some(1) } else { last };
     let has_states = !filter.states.is_empty() || filter.restarting;
     let is_all = command.all || bound.is_some() || has_states || !filter.exit_codes.is_empty();
     if !is_all {
@@ -398,10 +426,10 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
         let is_image_only = command.kind.as_deref() == Some("image");
         let is_container_only = command.kind.as_deref() == Some("container");
         if !is_image_only {
-            let request = GetContainerRequest { container: name.clone(), include_size: command.size };
+            let request = GetContainerRequest { container: name.clone(), include_size: command.flags.size };
             match ContainerServiceClient::new(channel.clone()).get_container(request).await {
                 Ok(answer) => {
-                    print(&answer.into_inner().container.unwrap_or_default(), command.format)?;
+                    print(&answer.into_inner().container.unwrap_or_default(), command.flags.format)?;
                     continue;
                 }
                 Err(status) => {
@@ -413,7 +441,7 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
             }
         }
         match images::get(channel.clone(), name, None).await {
-            Ok(image) => print(&image, command.format)?,
+            Ok(image) => print(&image, command.flags.format)?,
             Err(failure) => {
                 if is_image_only || failure.reason != "IMAGE_NOT_FOUND" {
                     return Err(failure);

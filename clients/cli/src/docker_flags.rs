@@ -31,8 +31,8 @@ pub struct DockerFlags {
     #[arg(long, value_name = "NAME=VALUE", conflicts_with = "storage_size")]
     storage_opt: Vec<String>,
     /// Bound of the writable layer, as 10g
-    #[arg(long, value_name = "SIZE")]
-    storage_size: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    storage_size: Option<i64>,
     #[command(flatten)]
     refused: RefusedFlags,
 }
@@ -155,9 +155,8 @@ impl DockerFlags {
             })?;
             spec.cdi_devices.extend(names);
         }
-        if let Some(text) = &self.storage_size {
-            spec.storage_size_bytes = units::parse_bytes(text)
-                .map_err(|rule| Failure::usage(format!("--storage-size {text}: {rule}"), "write 10g"))?;
+        if let Some(bytes) = self.storage_size {
+            spec.storage_size_bytes = bytes;
         }
         for text in &self.storage_opt {
             let size = text.strip_prefix("size=").ok_or("only size is known".to_owned());

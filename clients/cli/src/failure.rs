@@ -6,48 +6,10 @@ use std::path::Path;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::fields;
+
 /// Exit code for a failure of the engine or of this program, as Docker has it.
 pub const EXIT_ENGINE: u8 = 125;
-
-/// Flag that sets a field of the API, for errors that name the field.
-const FLAGS: [(&str, &str); 36] = [
-    ("open.detach_keys", "--detach-keys"),
-    ("start.spec.detach_keys", "--detach-keys"),
-    ("name", "--name"),
-    ("spec.env", "--env"),
-    ("spec.user", "--user"),
-    ("spec.working_dir", "--workdir"),
-    ("spec.hostname", "--hostname"),
-    ("spec.domainname", "--domainname"),
-    ("spec.entrypoint", "--entrypoint"),
-    ("spec.labels", "--label"),
-    ("spec.stop_signal", "--stop-signal"),
-    ("spec.stop_timeout", "--stop-timeout"),
-    ("spec.resources.memory_limit_bytes", "--memory"),
-    ("spec.resources.memory_swap_limit_bytes", "--memory-swap"),
-    ("spec.resources.memory_reservation_bytes", "--memory-reservation"),
-    ("spec.resources.nano_cpus", "--cpus"),
-    ("spec.resources.cpu_quota_micros", "--cpu-quota"),
-    ("spec.resources.cpu_period_micros", "--cpu-period"),
-    ("spec.resources.cpu_shares", "--cpu-shares"),
-    ("spec.resources.cpuset_cpus", "--cpuset-cpus"),
-    ("spec.resources.cpuset_mems", "--cpuset-mems"),
-    ("spec.resources.pids_limit", "--pids-limit"),
-    ("spec.rlimits", "--ulimit"),
-    ("spec.security.add_capabilities", "--cap-add"),
-    ("spec.security.drop_capabilities", "--cap-drop"),
-    ("spec.network.published_ports", "--publish"),
-    ("spec.network.publish_all_ports", "--publish-all"),
-    ("spec.network.dns_servers", "--dns"),
-    ("spec.network.dns_search", "--dns-search"),
-    ("spec.network.dns_options", "--dns-option"),
-    ("spec.network.extra_hosts", "--add-host"),
-    ("spec.network.exposed_ports", "--expose"),
-    ("spec.network", "--network"),
-    ("spec.cdi_devices", "--device or --gpus"),
-    ("spec.storage_size_bytes", "--storage-opt"),
-    ("spec.log", "--log-opt"),
-];
 
 /// A failure that ends the program.
 #[derive(Debug)]
@@ -136,14 +98,7 @@ impl From<Status> for Failure {
         }
         if let Some(bad) = status.get_details_bad_request() {
             for violation in bad.field_violations {
-                let field = violation.field.split('[').next().unwrap_or_default();
-                // An update has the limits of a container's spec at another place.
-                let is_limit = field.starts_with("resources.");
-                let is_it =
-                    |name: &str| name == field || (is_limit && name.strip_prefix("spec.") == Some(field));
-                if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| is_it(name)) {
-                    failure.message = format!("{flag}: {}", failure.message);
-                }
+                failure.message = fields::shown(&violation.field, failure.message);
             }
         }
         if failure.reason.is_empty() && status.code() == Code::Unavailable {

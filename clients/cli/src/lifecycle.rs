@@ -1,6 +1,6 @@
 //! Containers: pause, unpause, restart, rename, update, prune.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use tonic::transport::Channel;
 
 use crate::api::v1::container_service_client::ContainerServiceClient;
@@ -42,7 +42,7 @@ pub struct UnpauseCommand {
 #[command(after_help = "Example:\n  fluyt restart -t 30 web")]
 pub struct RestartCommand {
     /// Seconds to wait before the container is killed, -1 to wait for ever; default: the container's own
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace)]
     timeout: Option<units::Grace>,
     /// Signal in place of the container's own
     #[arg(short, long)]
@@ -78,7 +78,7 @@ pub struct UpdateCommand {
     #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
     memory: Option<i64>,
     /// Limit of memory and swap together; -1 for no limit
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited, allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited)]
     memory_swap: Option<i64>,
     /// Memory that the container is pushed back to when the host runs short
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
@@ -87,7 +87,7 @@ pub struct UpdateCommand {
     #[arg(long, value_name = "NUMBER", value_parser = units::parse_cpus)]
     cpus: Option<i64>,
     /// Microseconds of processor time in a period; -1 for no limit
-    #[arg(long, value_name = "MICROS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROS")]
     cpu_quota: Option<i64>,
     /// Length of a period in microseconds
     #[arg(long, value_name = "MICROS")]
@@ -102,7 +102,7 @@ pub struct UpdateCommand {
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
     /// Number of processes and threads; -1 for no limit
-    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "COUNT")]
     pids_limit: Option<i64>,
     /// Further limits
     #[command(flatten)]
@@ -113,14 +113,6 @@ pub struct UpdateCommand {
     /// Containers: ids, unique beginnings of ids, or names
     #[arg(required = true)]
     containers: Vec<String>,
-}
-
-/// `fluyt container`
-#[derive(Subcommand, Debug)]
-#[command(after_help = "Example:\n  fluyt container prune --filter until=24h")]
-pub enum Command {
-    /// Delete all containers that do not run
-    Prune(PruneCommand),
 }
 
 /// `fluyt container prune`
@@ -250,17 +242,11 @@ pub async fn update(channel: Channel, command: UpdateCommand) -> Result<u8, Fail
     .await
 }
 
-/// Runs `fluyt container`.
+/// Runs `fluyt container prune`.
 ///
 /// # Errors
-/// A filter that is not known, or what the engine answers.
-pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
-    match command {
-        Command::Prune(command) => prune(channel, command).await,
-    }
-}
-
-async fn prune(channel: Channel, command: PruneCommand) -> Result<u8, Failure> {
+/// A filter that is not known, there is no terminal to ask on, or what the engine answers.
+pub async fn prune(channel: Channel, command: PruneCommand) -> Result<u8, Failure> {
     let filter = prune_filter(&command.filter)?;
     if !command.force && !command.dry_run && !confirm("This will delete all containers that do not run.")? {
         return Ok(1);

@@ -38,7 +38,7 @@ pub struct LifecycleFlags {
     #[arg(long, value_name = "ACTION", value_parser = ["none", "restart", "stop", "kill"])]
     health_on_failure: Option<String>,
     /// No health check, also if the image has one
-    #[arg(long, conflicts_with = "health_cmd")]
+    #[arg(long)]
     no_healthcheck: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct LoginCommand {
     #[arg(long)]
     no_check: bool,
     /// Image by which the engine tries the credentials besides
-    #[arg(long, value_name = "REFERENCE", conflicts_with = "no_check")]
+    #[arg(long, value_name = "REFERENCE")]
     check: Option<String>,
     /// Registry, as host[:port]
     #[arg(default_value = DOCKER_HUB)]

@@ -84,17 +84,23 @@ fn escaped(text: &str) -> String {
     })
 }
 
+/// A number of lines, None for all: `all`, and as in Docker a negative number.
+fn parse_tail(text: &str) -> Result<Option<i64>, Failure> {
+    if text == "all" {
+        return Ok(None);
+    }
+    let lines = text.parse::<i64>().map_err(|_| {
+        Failure::usage(format!("--tail {text} is not a number of lines"), "write a number or all")
+    })?;
+    Ok((lines >= 0).then_some(lines))
+}
+
 /// Runs `fluyt logs`.
 ///
 /// # Errors
 /// A time that cannot be read, or what the engine answers.
 pub async fn run(channel: Channel, command: LogsCommand) -> Result<u8, Failure> {
-    let tail_lines = match command.tail.as_str() {
-        "all" => None,
-        text => Some(text.parse::<i64>().ok().filter(|lines| *lines >= 0).ok_or_else(|| {
-            Failure::usage(format!("--tail {text} is not a number of lines"), "write a number or all")
-        })?),
-    };
+    let tail_lines = parse_tail(&command.tail)?;
     let details =
         if command.details { details(channel.clone(), &command.container).await? } else { String::new() };
     let request = ReadLogsRequest {
@@ -146,6 +152,14 @@ pub async fn run(channel: Channel, command: LogsCommand) -> Result<u8, Failure> 
 mod tests {
     use super::*;
     use crate::api::v1::types::{ContainerSpec, LogSpec};
+
+    #[test]
+    fn a_tail_is_a_number_and_all_is_written_either_way() {
+        for (text, lines) in [("all", None), ("-1", None), ("0", Some(0)), ("12", Some(12))] {
+            assert_eq!(parse_tail(text).unwrap(), lines, "{text}");
+        }
+        assert!(parse_tail("few").is_err());
+    }
 
     #[test]
     fn details_are_those_that_were_named_and_no_value_can_break_a_line() {

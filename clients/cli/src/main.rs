@@ -2,6 +2,7 @@
 //! It knows nothing that the API does not say.
 
 mod api;
+mod arguments;
 mod attach;
 mod build;
 mod caller;
@@ -11,6 +12,7 @@ mod completion;
 mod confinement_flags;
 mod confirm;
 mod connect;
+mod container;
 mod container_flags;
 mod containers;
 mod copy;
@@ -20,6 +22,7 @@ mod engine;
 mod events;
 mod exec;
 mod failure;
+mod fields;
 mod files;
 mod flag_values;
 mod images;
@@ -83,66 +86,22 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run a command in a new container
-    Run(Box<run::RunCommand>),
+    /// What `fluyt container` has too
+    #[command(flatten)]
+    Verb(container::Verb),
+    /// List containers
+    #[command(visible_alias = "ls")]
+    Ps(containers::ListCommand),
+    /// Show all about containers or images
+    Inspect(containers::InspectCommand),
+    /// Containers: all that can be done with them
+    #[command(subcommand)]
+    Container(container::Command),
     /// Build an image of a folder and a Dockerfile
     Build(Box<build::BuildCommand>),
     /// What builds keep for later ones
     #[command(subcommand)]
     Builder(build::BuilderCommand),
-    /// Make a container without starting it
-    Create(Box<run::CreateCommand>),
-    /// Run a further command in a running container
-    Exec(exec::ExecCommand),
-    /// Join the streams of a running container
-    Attach(attach::AttachCommand),
-    /// Start containers
-    Start(start::StartCommand),
-    /// Stop containers
-    Stop(stop::StopCommand),
-    /// Send a signal to containers
-    Kill(containers::KillCommand),
-    /// Freeze containers
-    Pause(lifecycle::PauseCommand),
-    /// Let frozen containers run on
-    Unpause(lifecycle::UnpauseCommand),
-    /// Stop containers and start them again
-    Restart(lifecycle::RestartCommand),
-    /// Give a container another name
-    Rename(lifecycle::RenameCommand),
-    /// Change limits and restart policies of containers
-    Update(Box<lifecycle::UpdateCommand>),
-    /// Show what containers use
-    Stats(stats::StatsCommand),
-    /// Show the processes of a container
-    Top(stats::TopCommand),
-    /// Show published ports
-    Port(ports::PortCommand),
-    /// Networks that containers are attached to
-    #[command(subcommand)]
-    Network(networks::Command),
-    /// Work on many containers
-    #[command(subcommand)]
-    Container(lifecycle::Command),
-    /// Wait for containers and print their exit codes
-    Wait(containers::WaitCommand),
-    /// Delete containers
-    Rm(containers::RemoveCommand),
-    /// List containers
-    #[command(visible_alias = "ls")]
-    Ps(containers::ListCommand),
-    /// Print a container's output
-    Logs(logs::LogsCommand),
-    /// Make an image of a container's files
-    Commit(files::CommitCommand),
-    /// List what a container changed of its image
-    Diff(files::DiffCommand),
-    /// Copy files into a container or out of it
-    Cp(copy::CopyCommand),
-    /// Write a container's files to an archive
-    Export(files::ExportCommand),
-    /// Show all about containers or images
-    Inspect(containers::InspectCommand),
     /// Pull an image from a registry
     Pull(images::PullCommand),
     /// Push an image to a registry
@@ -175,6 +134,9 @@ enum Command {
     /// Volumes: data that outlives containers
     #[command(subcommand)]
     Volume(volumes::Command),
+    /// Networks that containers are attached to
+    #[command(subcommand)]
+    Network(networks::Command),
     /// The engine's disk and host
     #[command(subcommand)]
     System(system::Command),
@@ -193,36 +155,24 @@ enum Command {
     Completion(completion::CompletionCommand),
 }
 
+impl Command {
+    /// See [`container::Verb::is_of_a_process`].
+    fn is_of_a_process(&self) -> bool {
+        match self {
+            Self::Verb(verb) | Self::Container(container::Command::Verb(verb)) => verb.is_of_a_process(),
+            _ => false,
+        }
+    }
+}
+
 async fn dispatch(host: &str, channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Run(command) => run::run(channel, *command).await,
+        Command::Verb(verb) => container::run_verb(host, channel, verb).await,
+        Command::Ps(command) => containers::list(channel, command).await,
+        Command::Inspect(command) => containers::inspect(channel, command).await,
+        Command::Container(command) => container::run(host, channel, command).await,
         Command::Build(command) => build::build(channel, *command).await,
         Command::Builder(command) => build::builder(channel, command).await,
-        Command::Create(command) => run::create(channel, *command).await,
-        Command::Exec(command) => exec::run(channel, command).await,
-        Command::Attach(command) => attach::run(channel, command).await,
-        Command::Start(command) => start::run(channel, command).await,
-        Command::Stop(command) => stop::run(host, channel, command).await,
-        Command::Kill(command) => containers::kill(channel, command).await,
-        Command::Pause(command) => lifecycle::pause(channel, command).await,
-        Command::Unpause(command) => lifecycle::unpause(channel, command).await,
-        Command::Restart(command) => lifecycle::restart(channel, command).await,
-        Command::Rename(command) => lifecycle::rename(channel, command).await,
-        Command::Update(command) => lifecycle::update(channel, *command).await,
-        Command::Stats(command) => stats::stats(channel, command).await,
-        Command::Top(command) => stats::top(channel, command).await,
-        Command::Port(command) => ports::port(channel, command).await,
-        Command::Network(command) => networks::run(channel, command).await,
-        Command::Container(command) => lifecycle::run(channel, command).await,
-        Command::Wait(command) => containers::wait(channel, command).await,
-        Command::Rm(command) => containers::remove(channel, command).await,
-        Command::Ps(command) => containers::list(channel, command).await,
-        Command::Logs(command) => logs::run(channel, command).await,
-        Command::Commit(command) => files::commit(channel, command).await,
-        Command::Diff(command) => files::diff(channel, command).await,
-        Command::Cp(command) => copy::run(channel, command).await,
-        Command::Export(command) => files::export(channel, command).await,
-        Command::Inspect(command) => containers::inspect(channel, command).await,
         Command::Pull(command) => images::pull(channel, command).await,
         Command::Push(command) => images::push(channel, command).await,
         Command::Search(command) => search::run(channel, command).await,
@@ -238,6 +188,7 @@ async fn dispatch(host: &str, channel: Channel, command: Command) -> Result<u8, 
         Command::History(command) => images::history(channel, command).await,
         Command::Image(command) => images::run(channel, command).await,
         Command::Volume(command) => volumes::run(channel, command).await,
+        Command::Network(command) => networks::run(channel, command).await,
         Command::System(command) => system::run(channel, command).await,
         Command::Events(command) => events::run(channel, command).await,
         Command::Operation(command) => operations::run(channel, command).await,
@@ -258,8 +209,11 @@ fn failure_exit_code(failure: &Failure, is_container: bool) -> u8 {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let cli = match arguments::parse::<Cli>(std::env::args_os()) {
+        Ok(parsed) => {
+            fields::show_for(&parsed.command);
+            parsed.arguments
+        }
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // Printing fails only on a closed terminal, when nobody reads it.
@@ -271,8 +225,7 @@ fn main() -> ExitCode {
         .host
         .or_else(|| std::env::var("FLUYT_HOST").ok())
         .unwrap_or_else(|| connect::DEFAULT_HOST.to_owned());
-    let is_container =
-        matches!(cli.command, Command::Run(_) | Command::Create(_) | Command::Exec(_) | Command::Attach(_));
+    let is_container = cli.command.is_of_a_process();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -299,6 +252,10 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
 
+    fn parsed(line: &[&str]) -> Result<Cli, clap::Error> {
+        arguments::parse::<Cli>(line).map(|parsed| parsed.arguments)
+    }
+
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
@@ -307,16 +264,100 @@ mod tests {
     #[test]
     fn arguments_behind_the_image_are_the_containers() {
         let cli =
-            Cli::try_parse_from(["fluyt", "run", "--rm", "busybox", "ls", "-l", "--", "-x", "--rm"]).unwrap();
-        let Command::Run(command) = cli.command else { panic!("run") };
-        assert!(format!("{command:?}").contains(r#"args: ["ls", "-l", "--", "-x", "--rm"]"#), "{command:?}");
+            parsed(&["fluyt", "run", "--rm", "busybox", "ls", "-l", "--", "-x", "--rm", "--tty=no"]).unwrap();
+        let Command::Verb(container::Verb::Run(command)) = cli.command else { panic!("run") };
+        assert!(
+            format!("{command:?}").contains(r#"args: ["ls", "-l", "--", "-x", "--rm", "--tty=no"]"#),
+            "{command:?}"
+        );
     }
 
     #[test]
     fn short_flags_may_be_joined() {
-        assert!(Cli::try_parse_from(["fluyt", "ps", "-aq"]).is_ok());
-        assert!(Cli::try_parse_from(["fluyt", "run", "-dq", "busybox"]).is_ok());
-        assert!(Cli::try_parse_from(["fluyt", "run", "-m512m", "-eA=b", "busybox"]).is_ok());
+        assert!(parsed(&["fluyt", "ps", "-aq"]).is_ok());
+        assert!(parsed(&["fluyt", "run", "-dq", "busybox"]).is_ok());
+        assert!(parsed(&["fluyt", "run", "-m512m", "-eA=b", "busybox"]).is_ok());
+    }
+
+    #[test]
+    fn flags_have_values_and_options_negative_ones() {
+        for line in [
+            &["fluyt", "run", "-it=false", "--rm=T", "--init=0", "busybox"][..],
+            &["fluyt", "container", "run", "-dt", "-d=false", "-a", "stdout", "busybox"],
+            &["fluyt", "ps", "-aq=false", "-n", "-1", "--no-trunc=1"],
+            &["fluyt", "stop", "--time", "-1", "--all=f", "web"],
+            &["fluyt", "create", "--memory-swap", "-1", "--oom-score-adj", "-500", "busybox"],
+            &["fluyt", "builder", "history", "rm", "--all"],
+        ] {
+            assert!(parsed(line).is_ok(), "{line:?} {}", parsed(line).unwrap_err());
+        }
+        for line in [
+            &["fluyt", "run", "--tty=maybe", "busybox"][..],
+            &["fluyt", "run", "--tty=", "busybox"],
+            &["fluyt", "run", "-d", "-a", "stdout", "busybox"],
+            &["fluyt", "stop", "--all", "web"],
+            &["fluyt", "stop", "--all=false"],
+            &["fluyt", "builder", "history", "rm", "--all=false"],
+            &["fluyt", "login", "--no-check", "--check", "a", "b"],
+        ] {
+            assert!(parsed(line).is_err(), "{line:?}");
+        }
+    }
+
+    /// Each flag that is one, of all commands, since all are read by one rule.
+    #[test]
+    fn every_flag_of_every_command_takes_a_value() {
+        fn visit(command: &clap::Command, path: &[&str], count: &mut usize) {
+            for arg in
+                command.get_arguments().filter(|arg| matches!(arg.get_action(), clap::ArgAction::SetTrue))
+            {
+                let long = arg.get_long().expect("a flag has a long name");
+                let wrong = format!("--{long}=maybe");
+                let line = [&["fluyt"], path, &[wrong.as_str()]].concat();
+                let error = parsed(&line).expect_err(&wrong).to_string();
+                assert!(error.contains(&format!("for '--{long}[=<BOOL>]': write true or false")), "{error}");
+                *count += 1;
+            }
+            for below in command.get_subcommands() {
+                visit(below, &[path, &[below.get_name()]].concat(), count);
+            }
+        }
+        let mut count = 0;
+        visit(&Cli::command(), &[], &mut count);
+        assert!(count > 50, "{count}");
+    }
+
+    #[test]
+    fn help_is_that_of_the_plain_command() {
+        let help = |line: &[&str]| parsed(line).unwrap_err().to_string();
+        let of_list = help(&["fluyt", "container", "ls", "-a=false", "--help"]);
+        assert!(of_list.contains("-a, --all") && !of_list.contains("[=<BOOL>]"), "{of_list}");
+        assert!(help(&["fluyt", "-H", "unix:///x", "rm", "-h"]).contains("Usage: fluyt rm [OPTIONS]"));
+        assert!(help(&["fluyt", "--help"]).contains("container"));
+    }
+
+    #[test]
+    fn every_flag_that_is_shown_for_a_field_is_one() {
+        let program = Cli::command();
+        let of = |name: &str| -> Vec<String> {
+            let command = program.find_subcommand(name).unwrap();
+            command.get_arguments().map(arguments::written).collect()
+        };
+        let known = [of("run"), of("update")].concat();
+        for (field, flags) in fields::FLAGS {
+            for flag in flags.split([' ', ',']).filter(|word| word.starts_with("--")) {
+                assert!(known.iter().any(|one| one == flag), "{field}: {flag}");
+            }
+        }
+        let has_flag = |field: &str| fields::FLAGS.iter().any(|(name, _)| name.starts_with(field));
+        for field in render::fields_of::<api::v1::types::Resources>() {
+            assert!(has_flag(&format!("spec.resources.{field}")), "{field}");
+        }
+        // What stands by its place behind the flags, or has none.
+        let placed = ["image", "args", "stdin_once", "tty_width", "tty_height"];
+        for field in render::fields_of::<api::v1::types::ContainerSpec>() {
+            assert!(placed.contains(&&*field) || has_flag(&format!("spec.{field}")), "{field}");
+        }
     }
 
     /// Of the command, or of each below it.

@@ -98,7 +98,7 @@ pub struct ListCommand {
 #[command(after_help = "Example:\n  fluyt network inspect front")]
 pub struct InspectCommand {
     /// Output; both are JSON, `json` one object a line
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     format: Format,
     /// Networks: ids, unique beginnings of ids, or names
     #[arg(required = true)]
@@ -131,7 +131,7 @@ pub struct ConnectCommand {
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
     /// The attachment with the highest number gives the default route
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     gw_priority: i32,
     /// Network
     network: String,

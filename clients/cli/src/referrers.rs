@@ -24,6 +24,7 @@ pub struct ReferrersCommand {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Image in its registry
+    #[arg(id = "reference", value_name = "IMAGE")]
     image: String,
 }
 

@@ -26,6 +26,14 @@ fn pool() -> &'static DescriptorPool {
     POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).expect("build.rs wrote valid descriptors"))
 }
 
+/// Names of a message's fields.
+#[cfg(test)]
+pub fn fields_of<M: Name>() -> Vec<String> {
+    let message =
+        pool().get_message_by_name(&M::full_name()).expect("every message stands in the descriptors");
+    message.fields().map(|field| field.name().to_owned()).collect()
+}
+
 /// The message as JSON, every field present, names as in `proto/`, 64-bit numbers as numbers.
 pub fn json<M: Message + Name>(message: &M) -> serde_json::Value {
     let descriptor =

@@ -43,7 +43,7 @@ pub struct RunCommand {
     #[arg(short, long)]
     detach: bool,
     /// Join this stream only: stdin, stdout or stderr; may be repeated; default: all, of them stdin with -i
-    #[arg(short, long, value_name = "STREAM", value_parser = STREAMS, conflicts_with = "detach")]
+    #[arg(short, long, value_name = "STREAM", value_parser = STREAMS)]
     attach: Vec<String>,
     /// Keys that leave the container running, empty for none; default: ctrl-p,ctrl-q with -t, else none
     #[arg(long, value_name = "KEYS")]

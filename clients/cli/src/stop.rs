@@ -23,16 +23,15 @@ const CONTAINERS_PER_CONNECTION: usize = 256;
 #[command(after_help = "Examples:\n  fluyt stop -t 30 web worker\n  fluyt stop --all")]
 pub struct StopCommand {
     /// All containers that run, are paused, or may be started again by their restart policy
-    #[arg(short, long, conflicts_with = "containers")]
+    #[arg(short, long)]
     all: bool,
     /// Seconds to wait before the container is killed, -1 to wait for ever; default: the container's own
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace, allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = units::parse_grace)]
     timeout: Option<units::Grace>,
     /// Signal in place of the container's own
     #[arg(short, long)]
     signal: Option<String>,
     /// Containers: ids, unique beginnings of ids, or names
-    #[arg(required_unless_present = "all")]
     containers: Vec<String>,
 }
 

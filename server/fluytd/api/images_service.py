@@ -84,7 +84,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         operation = await self._images.push(
             request.reference,
             request.target_reference,
-            [convert.from_platform(platform, "platforms") for platform in request.platforms],
+            convert.from_platforms(request.platforms, "platforms"),
             from_auth(request.auth),
             all_tags=request.all_tags,
         )
@@ -148,7 +148,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     ) -> images_pb2.LoadImagesResponse:
         options = (await _first(request_iterator)).options
         load = LoadOptions(
-            tuple(convert.from_platform(platform, "options.platforms") for platform in options.platforms),
+            tuple(convert.from_platforms(options.platforms, "options.platforms")),
             _new_name(options.reference),
         )
         archive = await self._spool.receive(_chunks(request_iterator), "load")
@@ -160,7 +160,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     async def SaveImages(
         self, request: images_pb2.SaveImagesRequest, context: Any
     ) -> AsyncIterator[images_pb2.SaveImagesResponse]:
-        platforms = [convert.from_platform(platform, "platforms") for platform in request.platforms]
+        platforms = convert.from_platforms(request.platforms, "platforms")
         async with aclosing(self._images.save(request.images, platforms)) as parts:
             async for part in parts:
                 yield convert.to_saved(part)

@@ -61,10 +61,13 @@ class AgentSession:
         """Raises FIELD_INVALID, LIMIT_EXCEEDED. `caller`: who may name it, see `BuildAgents.find`."""
         if len(ids) > MAX_AGENT_IDS:
             raise LimitExceeded(limit="MAX_AGENT_IDS", limit_value=MAX_AGENT_IDS, actual=len(ids), subject="offer.ids")
-        if not ids or len(set(ids)) != len(ids):
+        if not ids:
             raise FieldInvalid(field="offer.ids", rule="must be one or more ids, each once")
-        if any(not 0 < len(one) <= MAX_AGENT_ID_CHARS for one in ids):
-            raise FieldInvalid(field="offer.ids", rule=f"must have 1 to {MAX_AGENT_ID_CHARS} characters each")
+        for index, one in enumerate(ids):
+            if one in ids[:index]:
+                raise FieldInvalid(field=f"offer.ids[{index}]", rule=f"{one[:MAX_AGENT_ID_CHARS]!r} is given twice")
+            if not 0 < len(one) <= MAX_AGENT_ID_CHARS:
+                raise FieldInvalid(field=f"offer.ids[{index}]", rule=f"must have 1 to {MAX_AGENT_ID_CHARS} characters")
         self.id = secrets.token_hex(16)
         self.caller = caller
         self.ids = frozenset(ids)

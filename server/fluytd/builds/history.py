@@ -184,10 +184,11 @@ class BuildHistory:
 
     async def delete(self, build_ids: Iterable[str]) -> list[str]:
         """Those of them that are known are gone; returns them. Raises FIELD_INVALID for one that runs, IO_FAILED."""
-        gone = [one for one in dict.fromkeys(build_ids) if one in self._entries]
-        for build_id in gone:
-            if build_id in self._running:
-                raise FieldInvalid(field="ids", rule=f"must name builds that have ended; {build_id} runs")
+        asked = list(build_ids)
+        for index, build_id in enumerate(asked):
+            if build_id in self._entries and build_id in self._running:
+                raise FieldInvalid(field=f"ids[{index}]", rule=f"must name builds that have ended; {build_id} runs")
+        gone = [one for one in dict.fromkeys(asked) if one in self._entries]
         await self._files.delete(gone)
         for build_id in gone:
             self._entries.pop(build_id, None)

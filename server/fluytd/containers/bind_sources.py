@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fluytd.containers.spec import BindSpec, Propagation
+from fluytd.containers.spec import BindSpec, Propagation, mount_field
 from fluytd.errors import BindSourceNotFound, FieldInvalid, IoFailed
 
 #: Mode of a directory that is made for a bind. Source: moby `volume/mounts`, Setup; case M04.
 MADE_MODE: Final = 0o755
-_FIELD: Final = "spec.mounts.bind.source"
 _SHARED: Final = frozenset({Propagation.SHARED, Propagation.RSHARED})
 _SLAVE: Final = frozenset({Propagation.SLAVE, Propagation.RSLAVE})
 #: What stands for a blank, a tab, a line's end or a backslash in a place. Source: linux `fs/proc_namespace.c`, mangle.
@@ -39,7 +38,7 @@ def _check_source(bind: BindSpec) -> None:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         if not bind.create_source:
-            raise BindSourceNotFound(field=_FIELD, path=bind.source) from None
+            raise BindSourceNotFound(field=f"{mount_field(bind.position)}.bind.source", path=bind.source) from None
         _make(path)
 
 
@@ -68,7 +67,7 @@ def _check_propagation(bind: BindSpec) -> None:
     rule = (
         f"{bind.propagation.value} needs a {needed} mount on the host, and {bind.source} is on {place}, which is none"
     )
-    raise FieldInvalid(field="spec.mounts.bind.propagation", rule=rule)
+    raise FieldInvalid(field=f"{mount_field(bind.position)}.bind.propagation", rule=rule)
 
 
 def mount_of(path: str) -> tuple[str, list[str]]:

@@ -26,6 +26,7 @@ from fluytd.containers.spec import (
     RestartMode,
     RestartPolicy,
     RlimitSpec,
+    mount_field,
 )
 from fluytd.errors import FieldInvalid
 from fluytd.host.projects import MIN_BOUND_BYTES
@@ -282,26 +283,29 @@ def _check_mounts(spec: ContainerSpec) -> None:
     bounded(len(spec.mounts), MAX_MOUNTS, "MAX_MOUNTS", "spec.mounts")
     bounded(len(spec.volumes_from), MAX_MOUNTS, "MAX_MOUNTS", "spec.volumes_from")
     seen: set[str] = set()
-    for written in (mount.target for mount in spec.mounts):
-        check_path(written, "spec.mounts.target")
-        target = posixpath.normpath(written)
+    for mount in spec.mounts:
+        at = mount_field(mount.position)
+        check_path(mount.target, f"{at}.target")
+        target = posixpath.normpath(mount.target)
         if target == "/":
-            raise FieldInvalid(field="spec.mounts.target", rule="must not be the root")
+            raise FieldInvalid(field=f"{at}.target", rule="must not be the root")
         if target in seen:
-            raise FieldInvalid(field="spec.mounts.target", rule=f"{target} is given twice")
+            raise FieldInvalid(field=f"{at}.target", rule=f"{target} is given twice")
         seen.add(target)
     for bind in spec.binds:
-        check_path(bind.source, "spec.mounts.bind.source")
+        at = f"{mount_field(bind.position)}.bind"
+        check_path(bind.source, f"{at}.source")
         if not bind.recursive_read_only and not bind.read_only:
-            raise FieldInvalid(field="spec.mounts.bind.recursive_read_only", rule="needs read_only")
-    sub_paths = [("volume", one.sub_path) for one in spec.volumes]
-    for field, path in (*sub_paths, *(("image", one.sub_path) for one in spec.image_mounts)):
-        if path:
-            check_sub_path(path, f"spec.mounts.{field}.sub_path")
+            raise FieldInvalid(field=f"{at}.recursive_read_only", rule="needs read_only")
+    for kind, parts in (("volume", spec.volumes), ("image", spec.image_mounts)):
+        for part in parts:
+            if part.sub_path:
+                check_sub_path(part.sub_path, f"{mount_field(part.position)}.{kind}.sub_path")
     for tmpfs in spec.tmpfs:
-        _in_range(tmpfs.size_bytes, 0, MAX_INT64, "spec.mounts.tmpfs.size_bytes", "bytes")
-        _in_range(tmpfs.max_inodes, 0, MAX_TMPFS_INODES, "spec.mounts.tmpfs.max_inodes", "")
-        _in_range(tmpfs.mode, 0, 0o7777, "spec.mounts.tmpfs.mode", "")
+        at = f"{mount_field(tmpfs.position)}.tmpfs"
+        _in_range(tmpfs.size_bytes, 0, MAX_INT64, f"{at}.size_bytes", "bytes")
+        _in_range(tmpfs.max_inodes, 0, MAX_TMPFS_INODES, f"{at}.max_inodes", "")
+        _in_range(tmpfs.mode, 0, 0o7777, f"{at}.mode", "")
 
 
 def check_sub_path(path: str, field: str) -> None:

@@ -3,10 +3,12 @@ field. What another container or the host would have to be is checked where they
 
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from fluytd.containers.spec import (
     ContainerSpec,
+    IoDeviceSpec,
     NamespaceMode,
     NetworkMode,
     ResourcesSpec,
@@ -142,14 +144,17 @@ def check_further_limits(limits: ResourcesSpec, at: str) -> None:
         # Source: docker run's own warning: without a bound such a container can hang the host.
         raise FieldInvalid(field=f"{at}.oom_kill_disabled", rule="needs memory_limit_bytes")
     _check_burst(limits, at)
-    _check_io_devices(limits, at)
+    _bounded(len(limits.io_devices), MAX_IO_DEVICES, "MAX_IO_DEVICES", f"{at}.io_device_limits")
     _bounded(len(limits.hugetlb), MAX_HUGETLB_LIMITS, "MAX_HUGETLB_LIMITS", f"{at}.hugetlb_limits")
+    check_listed_limits(limits, at)
+    paths = [device.path for device in limits.io_devices]
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise FieldInvalid(field=f"{at}.io_device_limits[{index}].path", rule=f"{path} is given twice")
     sizes = [bound.page_size for bound in limits.hugetlb]
-    for index, bound in enumerate(limits.hugetlb):
-        if bound.page_size not in PAGE_SIZES or sizes.count(bound.page_size) > 1:
-            rule = f"must be one of {', '.join(PAGE_SIZES)}, and once each"
-            raise FieldInvalid(field=f"{at}.hugetlb_limits[{index}].page_size", rule=rule)
-        _in_range(bound.limit_bytes, -1, MAX_INT64, f"{at}.hugetlb_limits[{index}].limit_bytes")
+    for index, size in enumerate(sizes):
+        if size in sizes[:index]:
+            raise FieldInvalid(field=f"{at}.hugetlb_limits[{index}].page_size", rule=f"{size} is given twice")
 
 
 def _check_burst(limits: ResourcesSpec, at: str) -> None:
@@ -160,18 +165,25 @@ def _check_burst(limits: ResourcesSpec, at: str) -> None:
         raise FieldInvalid(field=f"{at}.cpu_burst_micros", rule="must be at most the quota of a period")
 
 
-def _check_io_devices(limits: ResourcesSpec, at: str) -> None:
-    _bounded(len(limits.io_devices), MAX_IO_DEVICES, "MAX_IO_DEVICES", f"{at}.io_device_limits")
-    paths = [device.path for device in limits.io_devices]
+def check_listed_limits(limits: ResourcesSpec, at: str) -> None:
+    """Raises FIELD_INVALID for one of a list that cannot be by itself, with its place in the list."""
     for index, device in enumerate(limits.io_devices):
         here = f"{at}.io_device_limits[{index}]"
         _check_path(device.path, f"{here}.path")
-        if paths.count(device.path) > 1:
-            raise FieldInvalid(field=f"{here}.path", rule=f"{device.path} is given twice")
         for name in ("read_bytes_per_second", "write_bytes_per_second", "read_ops_per_second", "write_ops_per_second"):
             _in_range(getattr(device, name), 0, MAX_INT64, f"{here}.{name}")
         if device.weight:
             _in_range(device.weight, MIN_IO_WEIGHT, MAX_IO_WEIGHT, f"{here}.weight")
+    for index, bound in enumerate(limits.hugetlb):
+        here = f"{at}.hugetlb_limits[{index}]"
+        if bound.page_size not in PAGE_SIZES:
+            raise FieldInvalid(field=f"{here}.page_size", rule=f"must be one of {', '.join(PAGE_SIZES)}")
+        _in_range(bound.limit_bytes, -1, MAX_INT64, f"{here}.limit_bytes")
+
+
+def io_device_fields(devices: Sequence[IoDeviceSpec], at: str) -> dict[str, str]:
+    """The request's fields of the devices, by their paths."""
+    return {device.path: f"{at}.io_device_limits[{index}].path" for index, device in enumerate(devices)}
 
 
 def _check_path(path: str, field: str) -> None:

@@ -11,7 +11,7 @@ from fluytd.containers.model import Container, MountedImage
 from fluytd.containers.names import NAME_RULE, is_valid_name, make_name
 from fluytd.containers.privileges import capabilities
 from fluytd.containers.resolve import resolve
-from fluytd.containers.spec import ContainerSpec, SecuritySpec
+from fluytd.containers.spec import ContainerSpec, SecuritySpec, mount_field
 from fluytd.containers.start_facts import HostFacts
 from fluytd.containers.table import Entry
 from fluytd.errors import FieldInvalid, FieldNotBuilt, KernelFeatureMissing
@@ -65,7 +65,8 @@ def check(ctx: Context, spec: ContainerSpec, name: str) -> None:
         ctx.runtime.check_seccomp(profile, allowed)
     ctx.runtime.check_parent(spec.cgroup_parent, "spec.cgroup_parent")
     if ctx.volumes is None and (spec.volumes or spec.volumes_from):
-        raise FieldNotBuilt(field="spec.mounts.volume")
+        volume = next(iter(spec.volumes), None)
+        raise FieldNotBuilt(field=f"{mount_field(volume.position)}.volume" if volume else "spec.volumes_from")
     ctx.networking.check(spec.network.attachments)
     if spec.storage_size_bytes:
         if ctx.quotas is None:

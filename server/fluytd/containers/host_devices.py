@@ -5,7 +5,7 @@ It also puts what CDI names stand for into a start.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from fluytd.containers import process_spec as core
 from fluytd.containers.cdi import Edits, merged_env
 from fluytd.containers.cdi_registry import CdiRegistry
-from fluytd.containers.confinement import check_place_in_dev
+from fluytd.containers.confinement import check_place_in_dev, io_device_fields
 from fluytd.containers.spec import ContainerSpec, DeviceSpec
 from fluytd.errors import FieldInvalid, LimitExceeded
 
@@ -36,7 +36,8 @@ class HostDevices:
         """
         if not (start.limits.io_devices or spec.devices or spec.cdi_devices):
             return start
-        limits = replace(start.limits, io_devices=numbered(start.limits.io_devices, "spec.resources"))
+        fields = io_device_fields(spec.resources.io_devices, "spec.resources")
+        limits = replace(start.limits, io_devices=numbered(start.limits.io_devices, fields))
         if not spec.devices and not spec.cdi_devices:
             return replace(start, limits=limits)
         edits = self._cdi.edits(spec.cdi_devices) if spec.cdi_devices else Edits()
@@ -123,16 +124,18 @@ def _collect(host: str, inside: str, depth: int, found: list[tuple[str, str]]) -
                 _check_count(len(found))
 
 
-def numbered(devices: Sequence[core.IoDevice], at: str) -> list[core.IoDevice]:
-    """The devices with their numbers. Raises FIELD_INVALID for a path that is no block device. Blocking."""
+def numbered(devices: Sequence[core.IoDevice], fields: Mapping[str, str]) -> list[core.IoDevice]:
+    """The devices with their numbers. Raises FIELD_INVALID for a path that is no block device, with its field of
+    `fields`. Blocking."""
     found = []
     for device in devices:
+        field = fields.get(device.path, "resources.io_device_limits")
         try:
             status = Path(device.path).stat()
         except OSError as error:
             rule = f"there is no device at {device.path} on the host ({error.strerror})"
-            raise FieldInvalid(field=f"{at}.io_device_limits.path", rule=rule) from None
+            raise FieldInvalid(field=field, rule=rule) from None
         if not stat.S_ISBLK(status.st_mode):
-            raise FieldInvalid(field=f"{at}.io_device_limits.path", rule=f"{device.path} is no block device")
+            raise FieldInvalid(field=field, rule=f"{device.path} is no block device")
         found.append(replace(device, major=os.major(status.st_rdev), minor=os.minor(status.st_rdev)))
     return found

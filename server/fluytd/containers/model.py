@@ -8,6 +8,7 @@ from typing import Final
 
 from fluytd.containers.health_state import Health
 from fluytd.containers.spec import (
+    NO_POSITION,
     BindSpec,
     ContainerSpec,
     HealthCheck,
@@ -114,6 +115,8 @@ class MountedVolume:
     #: Made without a name for a container: it may go with the last one that has it.
     is_anonymous: bool = False
     relabel: Relabel = Relabel.NONE
+    #: As `VolumeSpec.position`.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ from fluytd.containers import transitions
 from fluytd.containers.checks import MAX_MOUNTS, check_path
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, MountedImage, MountedVolume
-from fluytd.containers.spec import BindSpec, ContainerSpec, Relabel, VolumesFrom, VolumeSpec
+from fluytd.containers.spec import (
+    NO_POSITION,
+    BindSpec,
+    ContainerSpec,
+    Relabel,
+    VolumesFrom,
+    VolumeSpec,
+    mount_field,
+)
 from fluytd.errors import LimitExceeded
 
 
@@ -25,8 +33,8 @@ def with_mounts(ctx: Context, container: Container, images: Iterable[MountedImag
     taken: list[MountedVolume] = []
     binds = list(spec.binds)
     try:
-        for index, wish in enumerate(spec.volumes):
-            taken.append(volumes.take(wish, f"spec.mounts.volume[{index}]."))
+        for wish in spec.volumes:
+            taken.append(volumes.take(wish, f"{mount_field(wish.position)}.volume."))
         used = targets(spec)
         for source in spec.volumes_from:
             inherited = _inherited(ctx, source)
@@ -72,8 +80,8 @@ def _inherited(ctx: Context, source: VolumesFrom) -> tuple[list[MountedVolume], 
         binds = [replace(one, read_only=one.read_only or source.read_only) for one in binds]
     # What an image has here is not copied into what another container may be working with, nor is it labelled anew.
     return (
-        [replace(one, no_copy=True, relabel=Relabel.NONE) for one in volumes],
-        [replace(one, relabel=Relabel.NONE) for one in binds],
+        [replace(one, no_copy=True, relabel=Relabel.NONE, position=NO_POSITION) for one in volumes],
+        [replace(one, relabel=Relabel.NONE, position=NO_POSITION) for one in binds],
     )
 
 

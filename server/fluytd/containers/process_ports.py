@@ -3,7 +3,7 @@
 Methods that are not coroutines and are marked Blocking run on a worker thread, never on the event loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -339,8 +339,9 @@ class Runtime(Protocol):
     def thaw(self, container_id: str) -> None:
         """Its processes run again. Idempotent. Raises IO_FAILED (errno 2: it has gone). Blocking."""
 
-    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+    def update_limits(self, container_id: str, limits: ResourceLimits, fields: Mapping[str, str]) -> list[str]:
         """All limits that are not None hold, or none has changed; returns `field: reason` of what was not given.
+        `fields`: of the request, by the devices that it names, for what is wrong with one.
         Raises CGROUP_LIMIT_REJECTED, KERNEL_FEATURE_MISSING, FIELD_INVALID, IO_FAILED (errno 2: it has gone).
         Blocking."""
 

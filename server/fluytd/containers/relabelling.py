@@ -14,7 +14,7 @@ from fluytd import failpoints
 from fluytd.containers import selinux
 from fluytd.containers.model import Container, Labels, MountedVolume
 from fluytd.containers.selinux import SelinuxHost
-from fluytd.containers.spec import Relabel
+from fluytd.containers.spec import Relabel, mount_field
 from fluytd.containers.start_facts import StartPaths
 from fluytd.containers.volume_mounts import bind_source
 from fluytd.errors import FieldInvalid
@@ -30,7 +30,6 @@ _NEVER_BELOW: Final = (
     *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys"),
     *(f"/usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libexec", "libx32", "sbin")),
 )
-_FIELD: Final = "spec.mounts.bind.relabel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,8 @@ class Tree:
     label: str
     #: It has the label if its root has.
     is_ours: bool
-    #: The caller named it, by its path.
-    is_given: bool = False
+    #: The caller named it, by its path, in this field; empty: nobody did.
+    given_in: str = ""
 
 
 def trees(container: Container, paths: StartPaths, labels: Labels | None, host: SelinuxHost) -> Iterator[Tree]:
@@ -57,7 +56,8 @@ def trees(container: Container, paths: StartPaths, labels: Labels | None, host: 
     for bind in container.resolved.binds or container.spec.binds:
         if bind.relabel is not Relabel.NONE:
             is_ours = bind.relabel is Relabel.OWN
-            yield Tree(bind.source, by_choice[bind.relabel], is_ours, is_given=not is_ours)
+            given_in = "" if is_ours else f"{mount_field(bind.position)}.bind.relabel"
+            yield Tree(bind.source, by_choice[bind.relabel], is_ours, given_in)
     for volume in container.resolved.volumes:
         is_kept = _is_kept(volume)
         relabel = Relabel.OWN if volume.relabel is Relabel.NONE and is_kept and labels is not None else volume.relabel
@@ -66,19 +66,21 @@ def trees(container: Container, paths: StartPaths, labels: Labels | None, host: 
         )
         # What is mounted of a server or a device is no place of this host's.
         if relabel is not Relabel.NONE and source is not None:
-            yield Tree(source, by_choice[relabel], relabel is Relabel.OWN, is_given=not is_kept)
+            given_in = "" if is_kept else f"{mount_field(volume.position)}.volume.relabel"
+            yield Tree(source, by_choice[relabel], relabel is Relabel.OWN, given_in)
 
 
 def _is_kept(volume: MountedVolume) -> bool:
     return volume.driver == "local" and not set(volume.driver_options) - {"size"}
 
 
-def check(path: str) -> str:
-    """The place, links followed. Raises FIELD_INVALID for one that the host itself needs as it is. Blocking."""
+def check(path: str, field: str) -> str:
+    """The place, links followed. Raises FIELD_INVALID (`field`) for one that the host itself needs as it is.
+    Blocking."""
     real = os.path.realpath(path)
     if real in _NEVER or any(real == one or real.startswith(f"{one}/") for one in _NEVER_BELOW) or _is_home(real):
         rule = f"is not done to {real}, which the host needs as it is; name a directory that is for containers"
-        raise FieldInvalid(field=_FIELD, rule=rule)
+        raise FieldInvalid(field=field, rule=rule)
     return real
 
 
@@ -103,7 +105,7 @@ class Relabelling:
         labels = selinux.applied(container, self._host, kernel_release)
         wanted = trees(container, paths, labels, self._host)
         # The core follows no link on the way to a caller's place: what is labelled is what was checked.
-        found = [replace(tree, path=check(tree.path)) if tree.is_given else tree for tree in wanted]
+        found = [replace(tree, path=check(tree.path, tree.given_in)) if tree.given_in else tree for tree in wanted]
         for tree in found:
             failpoints.hit("container.start.relabel")
             self._relabel(tree.path, tree.label, tree.is_ours)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class NetworkMode(StrEnum):
@@ -314,6 +315,15 @@ class Relabel(StrEnum):
     OWN = "own"
 
 
+#: Of a mount that stands in no request's list: it is another container's, or an older engine recorded it.
+NO_POSITION: Final = -1
+
+
+def mount_field(position: int) -> str:
+    """The request's field of the mount at this place of its list; of the list where the place is not known."""
+    return "spec.mounts" if position == NO_POSITION else f"spec.mounts[{position}]"
+
+
 @dataclass(frozen=True, slots=True)
 class BindSpec:
     """A file or directory of the host to show in the container."""
@@ -329,6 +339,8 @@ class BindSpec:
     #: With `read_only`: what is mounted below too.
     recursive_read_only: bool = True
     relabel: Relabel = Relabel.NONE
+    #: Place in the request's list; says nothing of what is mounted.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +359,8 @@ class TmpfsSpec:
     gid: int = 0
     #: Files, directories and links; 0: half as many as the memory has pages.
     max_inodes: int = 0
+    #: Place in the request's list; says nothing of what is mounted.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +379,8 @@ class VolumeSpec:
     driver_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     relabel: Relabel = Relabel.NONE
+    #: Place in the request's list; says nothing of what is mounted.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +390,8 @@ class ImageMountSpec:
     target: str
     image: str
     sub_path: str = ""
+    #: Place in the request's list; says nothing of what is mounted.
+    position: int = field(default=NO_POSITION, compare=False)
 
 
 Mounted = BindSpec | TmpfsSpec | VolumeSpec | ImageMountSpec
@@ -473,5 +491,6 @@ class ContainerSpec:
 
     @property
     def mounts(self) -> tuple[Mounted, ...]:
-        """All mounts that it asks for itself."""
-        return (*self.binds, *self.tmpfs, *self.volumes, *self.image_mounts)
+        """All mounts that it asks for itself, in the order asked."""
+        found: tuple[Mounted, ...] = (*self.binds, *self.tmpfs, *self.volumes, *self.image_mounts)
+        return tuple(sorted(found, key=lambda mount: mount.position))

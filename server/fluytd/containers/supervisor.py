@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -324,11 +324,11 @@ class CoreRuntime:
         _check_name(container_id)
         cgroup.thaw(*self._place(container_id))
 
-    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+    def update_limits(self, container_id: str, limits: ResourceLimits, fields: Mapping[str, str]) -> list[str]:
         """See `ports.Runtime.update_limits`."""
         _check_name(container_id)
         failpoints.hit("container.update.limits")
-        limits = replace(limits, io_devices=host_devices.numbered(limits.io_devices, "resources"))
+        limits = replace(limits, io_devices=host_devices.numbered(limits.io_devices, fields))
         place = self._place(container_id)
         if self._scopes is None or container_id in self._found:
             return cgroup.update(*place, limits)

@@ -5,11 +5,11 @@ daemon that finds pending ones gives back the old.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from fluytd import failpoints
-from fluytd.containers import checks, facts, networking, transitions
+from fluytd.containers import checks, confinement, facts, networking, transitions
 from fluytd.containers.context import Context
 from fluytd.containers.model import Container, State
 from fluytd.containers.process_spec import IoDevice, ResourceLimits
@@ -52,6 +52,9 @@ async def update(
         spec = container.spec
         wanted = merged(spec.resources, changes) if changes is not None else spec.resources
         wanted_policy = policy or spec.restart_policy
+        if changes is not None:
+            # By their places in the request, which they no longer have among those that are there.
+            confinement.check_listed_limits(changes, "resources")
         checks.check_resources(wanted, "resources")
         checks.check_against_host(wanted, ctx.host.cpus, ctx.host.memory_nodes, "resources")
         checks.check_restart_policy(wanted_policy, "restart_policy", auto_remove=spec.auto_remove)
@@ -59,7 +62,8 @@ async def update(
             return container
         async with networking.published(ctx, entry, ports):
             if wanted != spec.resources and container.is_live:
-                await _give(ctx, entry, wanted)
+                asked = changes.io_devices if changes is not None else ()
+                await _give(ctx, entry, wanted, confinement.io_device_fields(asked, "resources"))
             failpoints.hit("container.update.record")
             changed = transitions.updated(entry.container, wanted, wanted_policy)
             await ctx.record(entry, changed, (facts.updated(changed),), durable=True)
@@ -68,13 +72,13 @@ async def update(
         return entry.container
 
 
-async def _give(ctx: Context, entry: Entry, wanted: ResourcesSpec) -> None:
-    """The processes have the limits `wanted`, which are recorded as pending."""
+async def _give(ctx: Context, entry: Entry, wanted: ResourcesSpec, fields: Mapping[str, str]) -> None:
+    """The processes have the limits `wanted`, which are recorded as pending. `fields`: see `Runtime.update_limits`."""
     container = entry.container
     await ctx.record(entry, transitions.updating(container, wanted), durable=True)
     difference = difference_of(container.spec.resources, wanted, ctx)
     try:
-        await ctx.workers.run(ctx.runtime.update_limits, container.id, difference)
+        await ctx.workers.run(ctx.runtime.update_limits, container.id, difference, fields)
     except EngineError:
         if not entry.container.is_live:
             return  # it has ended meanwhile; the next run gets them
@@ -91,7 +95,7 @@ async def give_back(ctx: Context, entry: Entry) -> None:
         return
     if container.is_live:
         difference = difference_of(pending, container.spec.resources, ctx)
-        await ctx.workers.run(ctx.runtime.update_limits, container.id, difference)
+        await ctx.workers.run(ctx.runtime.update_limits, container.id, difference, {})
     spec = entry.container.spec
     await ctx.record(entry, transitions.updated(entry.container, spec.resources, spec.restart_policy))
 

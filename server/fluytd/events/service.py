@@ -1,7 +1,7 @@
 """Watching events from any number on. It decides which events; recording them is `Transaction.emit`."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +27,8 @@ _NANOS = 1_000_000_000
 class EventFilter:
     """Which events: conditions of different kinds must all hold; of the values of one kind, one must."""
 
-    #: Names of facts (`container_exited`) or their first word (`container`); empty for all.
-    facts: frozenset[str] = frozenset()
+    #: Names of facts (`container_exited`) or their first word (`container`), in the order asked; empty for all.
+    facts: Collection[str] = ()
     #: Ids, beginnings of ids as lists show them, or names of subjects; empty for all.
     subjects: frozenset[str] = frozenset()
     #: `name` or `name=value` of the subject's labels; here all must hold.
@@ -43,11 +43,12 @@ class EventFilter:
                     limit="MAX_FILTER_VALUES", limit_value=MAX_FILTER_VALUES, actual=count, subject=f"filter.{name}"
                 )
         words = {name.partition("_")[0] for name in FACTS}
-        for fact in self.facts:
+        for index, fact in enumerate(self.facts):
             if fact not in FACTS and fact not in words:
                 near = sorted(name for name in FACTS if fact in name)[:MAX_NEAR_FACTS]
                 known = f"there is {', '.join(near)}" if near else f"each begins with one of {', '.join(sorted(words))}"
-                raise FieldInvalid(field="filter.facts", rule=f"{fact[:64]!r} is not the name of a fact; {known}")
+                rule = f"{fact[:64]!r} is not the name of a fact; {known}"
+                raise FieldInvalid(field=f"filter.facts[{index}]", rule=rule)
 
     def accepts(self, event: Event) -> bool:
         """True if the event fits."""

@@ -8,8 +8,8 @@ stands in its record before the kernel is told, so that a daemon that finds it r
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -38,6 +38,30 @@ _log = logging.getLogger(__name__)
 WAITING_MARK: Final = "_"
 _IPV6: Final = 6
 _IPV4: Final = 4
+
+
+#: Fields of an attachment that are wrong only for the network that it names.
+_OF_ATTACHMENT: Final = frozenset({"ipv4_address", "ipv6_address", "mac_address"})
+
+
+@contextmanager
+def _told_at(place: str) -> Iterator[None]:
+    """What is wrong with a field of an attachment is told with the attachment's place in the request."""
+    try:
+        yield
+    except FieldInvalid as error:
+        if error.field not in _OF_ATTACHMENT:
+            raise
+        raise FieldInvalid(field=f"{place}.{error.field}", rule=error.metadata["rule"]) from None
+
+
+def _check_sources(container: Container, network_name: str) -> None:
+    for index, port in enumerate(container.spec.network.published_ports):
+        if port.allowed_sources:
+            field = f"spec.network.published_ports[{index}].allowed_sources"
+            raise FieldInvalid(
+                field=field, rule=f"cannot be carried out on {network_name}: CNI has no sources of a port"
+            )
 
 
 class Attachments:
@@ -113,8 +137,9 @@ class Attachments:
             wanted = (AttachmentSpec(network=self.default_id),)
         with ExitStack() as undo:
             endpoints: list[Endpoint] = []
-            for attachment in wanted:
-                endpoints.append(self._take(container, attachment, endpoints, undo))
+            for index, attachment in enumerate(wanted):
+                with _told_at(f"spec.network.attachments[{index}]"):
+                    endpoints.append(self._take(container, attachment, endpoints, undo))
             chosen = with_default_route(endpoints, wanted)
             held: Held = {}
             published = tuple(self._publisher.publish(each(container), chosen, held, undo))
@@ -127,7 +152,12 @@ class Attachments:
     def attach(self, container: Container, namespace: Namespace) -> None:
         """The container's namespace has its interfaces, and its ports lead there. Raises KERNEL_FEATURE_MISSING,
         CNI_PLUGIN_FAILED, FIELD_INVALID, IO_FAILED; `detach` and `leave` are the caller's to call then. Blocking."""
-        attached = tuple([self._attach(container, endpoint, namespace) for endpoint in container.endpoints])
+        attached = tuple(
+            [
+                self._attach(container, endpoint, namespace, f"spec.network.attachments[{index}]")
+                for index, endpoint in enumerate(container.endpoints)
+            ]
+        )
         if attached != container.endpoints:
             self._learn(container, attached)
         self._names.serve(container, container.endpoints, namespace)
@@ -143,14 +173,17 @@ class Attachments:
         IO_FAILED. Blocking."""
         self._kernel.make_waiting(f"{self._prefix}{WAITING_MARK}{secrets.token_hex(4)[1:]}", namespace)
 
-    def _attach(self, container: Container, endpoint: Endpoint, namespace: Namespace) -> Endpoint:
-        """The endpoint as it is now: what plugins gave it is not known before."""
+    def _attach(self, container: Container, endpoint: Endpoint, namespace: Namespace, place: str) -> Endpoint:
+        """The endpoint as it is now: what plugins gave it is not known before. `place`: the field that asks for it."""
         entry = self._table.get(endpoint.network_id)
         if entry is None:
             raise FieldInvalid(field="network", rule=f"{endpoint.network_name} was deleted meanwhile")
         network = entry.network
         if not network.is_bridged:
-            return self._plugins.add(container.id, network, endpoint, container.published_ports, namespace)
+            if endpoint.is_default_route:
+                _check_sources(container, network.name)
+            with _told_at(place):
+                return self._plugins.add(container.id, network, endpoint, container.published_ports, namespace)
         self._kernel.make_bridge(bridge_spec(network), network_elements(network))
         self._kernel.attach(attachment_spec(network, endpoint), namespace)
         return endpoint
@@ -264,7 +297,7 @@ class Attachments:
             if not endpoint.is_bridged:
                 self._plugins.hold(container.id, namespace)
                 self._plugins.remove(container.id, endpoint.network_id)
-            attached = self._attach(container, endpoint, namespace)
+            attached = self._attach(container, endpoint, namespace, "spec.network.attachments")
             if attached != endpoint:
                 others = self.endpoints(container.id)
                 self._learn(container, tuple(attached if one == endpoint else one for one in others))
@@ -315,7 +348,8 @@ class Attachments:
         """
         joined = self._joined[container.id]
         with ExitStack() as undo:
-            endpoint = self._take(container, attachment, joined.endpoints, undo)
+            with _told_at("attachment"):
+                endpoint = self._take(container, attachment, joined.endpoints, undo)
             undo.pop_all()
         joined.priorities[endpoint.network_id] = attachment.gateway_priority
         joined.endpoints = _with_way_out(joined, (*joined.endpoints, endpoint))
@@ -330,7 +364,7 @@ class Attachments:
         failpoints.hit("network.connect.attach")
         namespace = self._kernel.open_namespace(container.host_pid)
         try:
-            attached = self._attach(container, endpoint, namespace)
+            attached = self._attach(container, endpoint, namespace, "attachment")
         except EngineError:
             self._plugins.remove(container.id, endpoint.network_id)
             raise

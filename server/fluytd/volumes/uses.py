@@ -41,6 +41,7 @@ class VolumeUses:
             # One that was made without a name and is asked for by the one it got is as good as named.
             is_anonymous=not wish.name,
             relabel=wish.relabel,
+            position=wish.position,
         )
 
     def forget(self, taken: Sequence[MountedVolume]) -> None:

@@ -76,8 +76,8 @@ def test_a_filter_that_cannot_be_is_refused_with_what_there_is(engine: Engine) -
         ("", "container"),
         ("containers", "exec"),
     ):
-        code, reason, metadata = refused(lambda wrong=wrong: told(engine, 0, facts=[wrong]))  # type: ignore[misc]
-        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "filter.facts"), wrong
+        code, reason, metadata = refused(lambda wrong=wrong: told(engine, 0, facts=["container", wrong]))  # type: ignore[misc]
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "filter.facts[1]"), wrong
         assert known in metadata["rule"]
     for name in ("subjects", "labels", "facts"):
         many = {name: [f"{number}" for number in range(1_001)]}

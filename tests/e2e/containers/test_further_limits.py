@@ -101,8 +101,8 @@ def test_c06_further_limits_are_changed_while_it_runs(engine: Engine) -> None:
     assert shown("cpu", "cpu.cfs_burst_us") == "0"
     # A device that is none changes nothing.
     none = resources_pb2.IoDeviceLimit(path="/dev/null", read_bytes_per_second=1)
-    refusal = refused(lambda: update(engine, "plain", memory_swappiness=12, io_device_limits=[none]))
-    assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", "resources.io_device_limits.path")
+    refusal = refused(lambda: update(engine, "plain", memory_swappiness=12, io_device_limits=[bound(MIB), none]))
+    assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", "resources.io_device_limits[1].path")
     assert shown("memory", "memory.swappiness") == "11"
     assert get(engine, "plain").spec.resources.memory_swappiness == 11
 
@@ -145,7 +145,7 @@ DISK = {"path": "/dev/sda"}
         ({"io_device_limits": [{"path": "sda"}]}, "io_device_limits[0].path"),
         ({"io_device_limits": [{**DISK, "weight": 9}]}, "io_device_limits[0].weight"),
         ({"io_device_limits": [{**DISK, "read_ops_per_second": -1}]}, "io_device_limits[0].read_ops_per_second"),
-        ({"io_device_limits": [DISK, DISK]}, "io_device_limits[0].path"),
+        ({"io_device_limits": [DISK, DISK]}, "io_device_limits[1].path"),
         ({"hugetlb_limits": [{"page_size": "2", "limit_bytes": 1}]}, "hugetlb_limits[0].page_size"),
         ({"hugetlb_limits": [{"page_size": "3MB", "limit_bytes": 1}]}, "hugetlb_limits[0].page_size"),
         ({"hugetlb_limits": [{"page_size": "2MB", "limit_bytes": -2}]}, "hugetlb_limits[0].limit_bytes"),

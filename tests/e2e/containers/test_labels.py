@@ -142,7 +142,7 @@ def test_what_the_host_needs_keeps_its_labels(engine: Engine, place: str) -> Non
     before = label_of(Path(place))
     container = create(engine, "true", security=DISABLED, mounts=[bind(Path(place), SHARED)])
     refusal = refused(lambda: start(engine, container.id))
-    assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts.bind.relabel")
+    assert (*refusal[:2], refusal[2]["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts[0].bind.relabel")
     assert label_of(Path(place)) == before
     delete(engine, container.id)
 

@@ -166,7 +166,7 @@ def test_a_tmpfs_has_as_many_files_as_was_asked(engine: Engine) -> None:
     assert output(engine, IMAGE, script, mounts=[tmpfs("/t", max_inodes=3)]) == "a\nb"
     for count in (-1, MAX_TMPFS_INODES + 1):
         code, reason, metadata = refused_run(engine, "true", mounts=[tmpfs("/t", max_inodes=count)])
-        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts.tmpfs.max_inodes")
+        assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts[0].tmpfs.max_inodes")
     assert output(engine, IMAGE, "touch /t/a; ls /t", mounts=[tmpfs("/t", max_inodes=MAX_TMPFS_INODES)]) == "a"
 
 
@@ -237,8 +237,30 @@ def test_two_mounts_at_one_place_are_refused(engine: Engine) -> None:
 
 @pytest.mark.parametrize("target", ["/", "relative", "/a/../b", "/a\0b", ""])
 def test_a_target_that_is_no_place_is_refused(engine: Engine, target: str) -> None:
-    code, reason, metadata = refused_run(engine, "true", mounts=[volume(target)])
-    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts.target")
+    code, reason, metadata = refused_run(engine, "true", mounts=[tmpfs("/t"), volume("/v"), volume(target)])
+    assert (code, reason, metadata["field"]) == (INVALID, "FIELD_INVALID", "spec.mounts[2].target")
+
+
+def test_what_is_wrong_with_a_mount_is_told_by_its_place_in_the_list(engine: Engine, tmp_path: Path) -> None:
+    here, gone = bind("/b", tmp_path), bind("/g", tmp_path / "gone")
+    # Kinds are mixed, so that no order of the engine's own gives the same number.
+    for mounts, field in (
+        ([volume("/v"), here, tmpfs("/t", mode=0o10000)], "spec.mounts[2].tmpfs.mode"),
+        ([tmpfs("/t"), here, volume("/v", sub_path="../up")], "spec.mounts[2].volume.sub_path"),
+        ([volume("/v"), tmpfs("/t"), gone], "spec.mounts[2].bind.source"),
+        ([tmpfs("/t"), here, volume("/t")], "spec.mounts[2].target"),
+    ):
+        assert refused_run(engine, "true", mounts=mounts)[2]["field"] == field
+
+
+def test_mounts_are_shown_in_the_order_in_which_they_were_asked(engine: Engine, tmp_path: Path) -> None:
+    mounts = [volume("/1"), tmpfs("/2"), bind("/3", tmp_path), tmpfs("/4"), volume("/5")]
+    made = containers.create(engine, "true", mounts=mounts)
+    assert [one.target for one in made.spec.mounts] == ["/1", "/2", "/3", "/4", "/5"]
+    engine.kill()
+    engine.start()
+    assert [one.target for one in containers.get(engine, made.id).spec.mounts] == ["/1", "/2", "/3", "/4", "/5"]
+    remove(engine, made.id, volumes=True)
 
 
 def test_what_confines_a_container_cannot_be_covered(engine: Engine, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fluyt import execs
 from fluyt.v1.types import mount_pb2, security_pb2
 from tests.e2e.containers import steps as containers
 from tests.e2e.containers.steps import HOST_USERS, IMAGE, INVALID, refused_run
-from tests.e2e.volumes.steps import bind, create, delete, output, remove, volume
+from tests.e2e.volumes.steps import bind, create, delete, output, remove, tmpfs, volume
 from tests.support.engine import Engine
 from tests.support.wait import until_now
 
@@ -103,9 +103,9 @@ def test_a_mount_that_does_not_spread_cannot_be_asked_to(engine: Engine, tmp_pat
     mount("--make-private", private)
     try:
         for word in ("SHARED", "RSHARED", "SLAVE", "RSLAVE"):
-            wanted = [bind("/x", private, propagation=Bind.Propagation.Value(f"PROPAGATION_{word}"))]
+            wanted = [tmpfs("/y"), bind("/x", private, propagation=Bind.Propagation.Value(f"PROPAGATION_{word}"))]
             code, _, facts = refused_run(engine, "true", mounts=wanted)
-            assert (code, facts["field"]) == (INVALID, "spec.mounts.bind.propagation"), word
+            assert (code, facts["field"]) == (INVALID, "spec.mounts[1].bind.propagation"), word
             assert str(private) in facts["rule"]
     finally:
         subprocess.run(["umount", str(private)], check=True)

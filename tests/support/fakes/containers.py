@@ -270,7 +270,7 @@ class FakeRuntime:
     def list_processes(self, container_id: str) -> list[ProcessInfo]:
         return []
 
-    def update_limits(self, container_id: str, limits: ResourceLimits) -> list[str]:
+    def update_limits(self, container_id: str, limits: ResourceLimits, fields: Mapping[str, str]) -> list[str]:
         if self.update_error is not None:
             raise self.update_error
         self.updates.append(limits)

@@ -258,11 +258,11 @@ async def test_an_update_of_one_that_has_ended_meanwhile_is_that_of_one_at_rest(
     process = bench.process(made)
     original = bench.runtime.update_limits
 
-    def end_first(container_id: str, limits: object) -> list[str]:
+    def end_first(container_id: str, limits: object, fields: dict[str, str]) -> list[str]:
         process.end(ExitStatus(exit_code=0))
 
         time.sleep(0.05)
-        return original(container_id, limits)  # type: ignore[arg-type]
+        return original(container_id, limits, fields)  # type: ignore[arg-type]
 
     bench.runtime.update_limits = end_first  # type: ignore[method-assign]
     updated = await bench.service.update("one", ResourcesSpec(pids_limit=9), None)

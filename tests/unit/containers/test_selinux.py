@@ -21,6 +21,7 @@ from fluytd.containers.spec import (
     Relabel,
     SecuritySpec,
     VolumesFrom,
+    mount_field,
 )
 from fluytd.containers.start_facts import HostFacts, StartPaths, StartSettings
 from fluytd.containers.start_spec import start_spec
@@ -264,22 +265,30 @@ def test_who_takes_over_anothers_mounts_takes_no_label_from_them() -> None:
     assert [one.relabel for one in volumes] + [one.relabel for one in binds] == [Relabel.NONE, Relabel.NONE]
 
 
+def test_another_containers_mounts_stand_in_no_list_of_this_request() -> None:
+    spec = replace(spec_of(), binds=(BindSpec("/a", "/srv/x", position=3),))
+    other = container(PAIR, spec, MountedVolume("/v", "kept", "kept", position=4))
+    ctx: Any = SimpleNamespace(table=SimpleNamespace(find=lambda _: SimpleNamespace(container=other)))
+    volumes, binds = mounts._inherited(ctx, VolumesFrom("other"))
+    assert [mount_field(one.position) for one in (*volumes, *binds)] == ["spec.mounts", "spec.mounts"]
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/etc", "/etc/ssl", "/usr", "/usr/", "/home", "/home/somebody", "/var/lib", "/proc/sys", "/root", "/tmp"],
 )
 def test_what_the_host_needs_is_never_labelled(path: str) -> None:
     with pytest.raises(FieldInvalid) as refused:
-        relabelling.check(path)
-    assert refused.value.metadata["field"] == "spec.mounts.bind.relabel"
+        relabelling.check(path, "spec.mounts[1].bind.relabel")
+    assert refused.value.metadata["field"] == "spec.mounts[1].bind.relabel"
 
 
 def test_a_link_to_what_the_host_needs_is_seen_through(tmp_path: Path) -> None:
     (tmp_path / "etc").symlink_to("/etc")
     for place in (tmp_path, Path("/srv/web"), Path("/home/somebody/web"), Path("/var/lib/web")):
-        relabelling.check(str(place))
+        relabelling.check(str(place), "any")
     with pytest.raises(FieldInvalid):
-        relabelling.check(str(tmp_path / "etc"))
+        relabelling.check(str(tmp_path / "etc"), "any")
     made: list[str] = []
 
     def relabel(path: str, label: str, trusts_root: bool) -> int:
@@ -288,15 +297,19 @@ def test_a_link_to_what_the_host_needs_is_seen_through(tmp_path: Path) -> None:
 
     spec = replace(
         spec_of(),
-        binds=(BindSpec("/a", "/srv/x", relabel=Relabel.SHARED), BindSpec("/b", "/etc", relabel=Relabel.SHARED)),
+        binds=(
+            BindSpec("/a", "/srv/x", relabel=Relabel.SHARED, position=0),
+            BindSpec("/b", "/etc", relabel=Relabel.SHARED, position=2),
+        ),
     )
     for host in (HOST, None):
         before = relabelling.Relabelling(relabel, host).before
         if host is None:
             before(container(PAIR, spec), PATHS, "6.1")
         else:
-            with pytest.raises(FieldInvalid):
+            with pytest.raises(FieldInvalid) as refused:
                 before(container(PAIR, spec), PATHS, "6.1")
+            assert refused.value.field == "spec.mounts[2].bind.relabel"
     # Nothing before it either.
     assert made == []
 

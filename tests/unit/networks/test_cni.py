@@ -4,12 +4,16 @@ import asyncio
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fluytd.containers.spec import NetworkSpec, PortSpec
 from fluytd.errors import CniPluginFailed, FieldInvalid, IoFailed
+from fluytd.networks import attachments
 from fluytd.networks.cni import model
 from fluytd.networks.cni.attachments import RETRY_SECONDS, PluginNetworks
 from fluytd.networks.cni.model import MAX_PLUGINS, MAX_RESULT_ADDRESSES, MAX_RESULT_INTERFACES, parse_list, parse_result
@@ -234,11 +238,20 @@ def test_a_container_that_starts_again_does_not_wait_for_what_fails() -> None:
     assert [one.failed_count for one in records.saved.values()] == [0]
 
 
-def test_a_source_of_a_port_is_refused() -> None:
-    service, _, _ = made(listed({"type": "first", "capabilities": {"portMappings": True}}))
-    ports = [PublishedPort(80, 8080, "", "tcp", ("192.0.2.0/24",))]
-    with pytest.raises(FieldInvalid, match="has no sources"):
-        service.add("c" * 64, NETWORK, ENDPOINT, ports, FakeNamespace())
+def test_a_source_of_a_port_is_refused_by_the_ports_place() -> None:
+    ports = (PortSpec(81), PortSpec(80, allowed_sources=("192.0.2.0/24",)))
+    container: Any = SimpleNamespace(spec=SimpleNamespace(network=NetworkSpec(published_ports=ports)))
+    with pytest.raises(FieldInvalid, match="has no sources") as refused:
+        attachments._check_sources(container, "pods")
+    assert refused.value.field == "spec.network.published_ports[1].allowed_sources"
+
+
+def test_what_no_plugin_can_be_told_is_refused_by_the_attachments_place() -> None:
+    service, _, _ = made(listed({"type": "first"}))
+    wanted = replace(ENDPOINT, mac_address="02:00:00:00:00:05")
+    with pytest.raises(FieldInvalid, match="has the capability mac") as refused, attachments._told_at("attachment"):
+        service.add("c" * 64, NETWORK, wanted, [], FakeNamespace())
+    assert refused.value.field == "attachment.mac_address"
 
 
 def test_lists_are_looked_for_within_bounds(tmp_path: Path) -> None:

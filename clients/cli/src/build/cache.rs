@@ -22,6 +22,8 @@ const STEP_CHARS: usize = 60;
     after_help = "Examples:\n  fluyt builder du\n  fluyt builder prune -f --keep-storage 2g\n  fluyt builder history ls"
 )]
 pub enum Command {
+    /// Build an image of a folder and a Dockerfile
+    Build(Box<super::BuildCommand>),
     /// List what is kept, last used first
     Du {
         /// Output
@@ -57,6 +59,7 @@ pub enum Command {
 /// There is no terminal to ask on, or what the engine answers.
 pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
+        Command::Build(command) => super::build(channel, *command).await,
         Command::Du { format } => usage(channel, format).await,
         Command::History(command) => super::history::run(channel, command).await,
         Command::Prune { all, force, dry_run, keep_storage, unused_for } => {

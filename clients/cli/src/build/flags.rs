@@ -124,7 +124,7 @@ pub struct BuildCommand {
     #[arg(short, long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<i64>,
     /// Limit of memory and swap together, of each RUN; -1 for no limit
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited, allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_unlimited)]
     pub memory_swap: Option<i64>,
     /// Microseconds of processor time in a period, of each RUN
     #[arg(long, value_name = "MICROS")]

@@ -41,7 +41,7 @@ pub enum Command {
     /// Forget builds that have ended; what they built stays
     Rm {
         /// Ids, or beginnings of them
-        #[arg(value_name = "BUILD", required_unless_present = "all")]
+        #[arg(value_name = "BUILD")]
         builds: Vec<String>,
         /// All that have ended
         #[arg(short, long)]

@@ -31,6 +31,7 @@ pub use tag::{tag, TagCommand};
 use clap::Subcommand;
 use tonic::transport::Channel;
 
+use crate::build::{self, BuildCommand};
 use crate::failure::Failure;
 
 /// `fluyt image`
@@ -39,6 +40,8 @@ pub enum Command {
     /// List images
     #[command(visible_alias = "list")]
     Ls(ListCommand),
+    /// Build an image of a folder and a Dockerfile
+    Build(Box<BuildCommand>),
     /// Pull an image from a registry
     Pull(PullCommand),
     /// Push an image to a registry
@@ -73,6 +76,7 @@ pub enum Command {
 pub async fn run(channel: Channel, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Ls(command) => list(channel, command).await,
+        Command::Build(command) => build::build(channel, *command).await,
         Command::Pull(command) => pull(channel, command).await,
         Command::Push(command) => push(channel, command).await,
         Command::Inspect(command) => inspect::inspect(channel, command).await,

@@ -29,8 +29,10 @@ pub struct PushCommand {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     platform: Vec<String>,
     /// Image: reference, digest or id; with --all-tags a repository
+    #[arg(id = "reference", value_name = "IMAGE")]
     image: String,
     /// Reference to write; default: the image's
+    #[arg(id = "target_reference", value_name = "TARGET")]
     target: Option<String>,
 }
 

@@ -30,6 +30,7 @@ pub struct ExportCommand {
     #[arg(short, long)]
     quiet: bool,
     /// Volume
+    #[arg(id = "name", value_name = "VOLUME")]
     volume: String,
 }
 
@@ -43,6 +44,7 @@ pub struct ImportCommand {
     #[arg(short, long)]
     quiet: bool,
     /// Volume; made if absent
+    #[arg(id = "name", value_name = "VOLUME")]
     volume: String,
     /// Tar, compressed or not; `-` is standard input
     #[arg(default_value = "-")]

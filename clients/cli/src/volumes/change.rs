@@ -43,7 +43,7 @@ pub struct RemoveCommand {
     #[arg(short, long)]
     force: bool,
     /// Volumes
-    #[arg(required = true)]
+    #[arg(id = "name", value_name = "VOLUMES", required = true)]
     volumes: Vec<String>,
 }
 
@@ -52,8 +52,10 @@ pub struct RemoveCommand {
 #[command(after_help = "Example:\n  fluyt volume rename data archive")]
 pub struct RenameCommand {
     /// Volume
+    #[arg(id = "name", value_name = "VOLUME")]
     volume: String,
     /// Its new name
+    #[arg(id = "new_name", value_name = "NAME")]
     name: String,
 }
 

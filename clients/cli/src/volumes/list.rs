@@ -41,7 +41,7 @@ pub struct InspectCommand {
     #[arg(short, long, value_enum, default_value_t)]
     format: Format,
     /// Volumes
-    #[arg(required = true)]
+    #[arg(id = "name", value_name = "VOLUMES", required = true)]
     volumes: Vec<String>,
 }
 

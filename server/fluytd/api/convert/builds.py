@@ -317,7 +317,9 @@ def from_entries(entries: Iterable[builds_pb2.ContextEntry]) -> list[OfferedEntr
         if len(joined) != _DIGEST_BYTES * len(digests) or (
             len(digests) > 1 and any(len(digest) != _DIGEST_BYTES for digest in digests)
         ):
-            raise FieldInvalid(field=f"offer.entries[{index}].chunk_digests", rule="must have 32 bytes each")
+            wrong = next(i for i, digest in enumerate(digests) if len(digest) != _DIGEST_BYTES)
+            field = f"offer.entries[{index}].chunk_digests[{wrong}]"
+            raise FieldInvalid(field=field, rule=f"must have {_DIGEST_BYTES} bytes")
         if entry.size_bytes < 0:
             raise FieldInvalid(field=f"offer.entries[{index}].size_bytes", rule="must not be negative")
         time = entry.modify_time

@@ -160,10 +160,10 @@ def _ports(message: container_filter_pb2.ContainerFilter, name: str) -> tuple[Po
 
 def _states(message: container_filter_pb2.ContainerFilter) -> list[State]:
     found = []
-    for value in message.states:
+    for index, value in enumerate(message.states):
         name = _STATE.Name(value).removeprefix("STATE_") if value in _STATE.values() else ""
         if not name or name == "UNSPECIFIED":
-            raise FieldInvalid(field="filter.states", rule=f"{value} is not a state")
+            raise FieldInvalid(field=f"filter.states[{index}]", rule=f"{value} is not a state")
         found.append(State[name])
     return found
 

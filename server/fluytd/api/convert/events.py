@@ -54,7 +54,7 @@ def _set(message: Any, fact_name: str, name: str, value: object) -> None:
 
 def from_filter(message: events_pb2.EventFilter) -> EventFilter:
     """The filter; whether its facts exist, the service checks."""
-    return EventFilter(frozenset(message.facts), frozenset(message.subjects), tuple(message.labels))
+    return EventFilter(tuple(message.facts), frozenset(message.subjects), tuple(message.labels))
 
 
 def from_time(request: events_pb2.WatchEventsRequest, field: Literal["since_time", "until_time"]) -> int | None:

@@ -79,9 +79,9 @@ def _to_result(result: HealthResult) -> health_check_pb2.Health.Result:
 def from_health_states(values: Any) -> frozenset[HealthState | None]:
     """The states of a filter; None stands for no health check. Raises FIELD_INVALID."""
     found: set[HealthState | None] = set()
-    for value in values:
+    for index, value in enumerate(values):
         if value not in _HEALTH.State.values():
-            raise FieldInvalid(field="filter.health_states", rule=f"{value} is not a state")
+            raise FieldInvalid(field=f"filter.health_states[{index}]", rule=f"{value} is not a state")
         name = _HEALTH.State.Name(value).removeprefix("STATE_")
         found.add(None if name == "UNSPECIFIED" else HealthState[name])
     return frozenset(found)

@@ -59,6 +59,11 @@ def from_platform(message: platform_pb2.Platform, field: str) -> Platform:
     return wanted
 
 
+def from_platforms(messages: Iterable[platform_pb2.Platform], field: str) -> list[Platform]:
+    """As `from_platform`, each with its place in `field`."""
+    return [from_platform(message, f"{field}[{index}]") for index, message in enumerate(messages)]
+
+
 def given_platform(
     request: images_pb2.GetImageRequest | images_pb2.TagImageRequest | images_pb2.DeleteImageRequest,
 ) -> Platform | None:

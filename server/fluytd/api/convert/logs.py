@@ -20,9 +20,9 @@ _STREAM_NAMES: Final = {value: name for name, value in STREAMS.items()}
 def from_request(request: logs_pb2.ReadLogsRequest) -> tuple[ReadRange, frozenset[str]]:
     """Where to read, and which streams (empty: both). Raises FIELD_INVALID."""
     streams = set()
-    for value in request.streams:
+    for index, value in enumerate(request.streams):
         if value not in _STREAM_NAMES:
-            raise FieldInvalid(field="streams", rule=f"{value} is not a stream")
+            raise FieldInvalid(field=f"streams[{index}]", rule=f"{value} is not a stream")
         streams.add(_STREAM_NAMES[value])
     wanted = ReadRange(
         cursor=request.cursor or None,

@@ -11,6 +11,7 @@ from fluytd.containers.spec import (
     BindSpec,
     ContainerSpec,
     ImageMountSpec,
+    Mounted,
     Propagation,
     Relabel,
     TmpfsSpec,
@@ -56,21 +57,22 @@ def from_mounts(messages: Iterable[mount_pb2.Mount]) -> Mounts:
         path = f"spec.mounts[{index}]"
         match mount.WhichOneof("source"):
             case "bind":
-                binds.append(_bind(mount, path))
+                binds.append(_bind(mount, path, index))
             case "tmpfs":
-                tmpfs.append(_tmpfs(mount))
+                tmpfs.append(_tmpfs(mount, index))
             case "volume":
-                volumes.append(_volume(mount, path))
+                volumes.append(_volume(mount, path, index))
             case "image":
                 if not mount.image.image:
                     raise FieldInvalid(field=f"{path}.image.image", rule="must be given")
-                images.append(ImageMountSpec(cleaned_target(mount.target), mount.image.image, mount.image.sub_path))
+                image = mount.image
+                images.append(ImageMountSpec(cleaned_target(mount.target), image.image, image.sub_path, index))
             case _:
                 raise FieldInvalid(field=path, rule="needs a source")
     return Mounts(tuple(binds), tuple(tmpfs), tuple(volumes), tuple(images))
 
 
-def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
+def _bind(mount: mount_pb2.Mount, path: str, position: int) -> BindSpec:
     bind = mount.bind
     if bind.no_idmap:
         raise FieldNotBuilt(field=f"{path}.bind.no_idmap")
@@ -85,10 +87,11 @@ def _bind(mount: mount_pb2.Mount, path: str) -> BindSpec:
         non_recursive=bind.non_recursive,
         recursive_read_only=bind.recursive_read_only if bind.HasField("recursive_read_only") else True,
         relabel=choice(_RELABELS, bind.relabel, f"{path}.bind.relabel"),
+        position=position,
     )
 
 
-def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
+def _tmpfs(mount: mount_pb2.Mount, position: int) -> TmpfsSpec:
     wanted = mount.tmpfs
     return TmpfsSpec(
         target=cleaned_target(mount.target),
@@ -101,10 +104,11 @@ def _tmpfs(mount: mount_pb2.Mount) -> TmpfsSpec:
         uid=wanted.uid,
         gid=wanted.gid,
         max_inodes=wanted.max_inodes,
+        position=position,
     )
 
 
-def _volume(mount: mount_pb2.Mount, path: str) -> VolumeSpec:
+def _volume(mount: mount_pb2.Mount, path: str, position: int) -> VolumeSpec:
     wanted = mount.volume
     return VolumeSpec(
         target=cleaned_target(mount.target),
@@ -116,6 +120,7 @@ def _volume(mount: mount_pb2.Mount, path: str) -> VolumeSpec:
         driver_options=dict(wanted.driver_options),
         labels=dict(wanted.labels),
         relabel=choice(_RELABELS, wanted.relabel, f"{path}.volume.relabel"),
+        position=position,
     )
 
 
@@ -133,39 +138,44 @@ def from_volumes_from(texts: Iterable[str]) -> tuple[VolumesFrom, ...]:
 
 def add_mounts(message: container_spec_pb2.ContainerSpec, spec: ContainerSpec) -> None:
     """The spec's mounts stand in the message, as they were asked."""
-    for bind in spec.binds:
-        mount = message.mounts.add(target=bind.target, read_only=bind.read_only)
-        mount.bind.source = bind.source
-        mount.bind.create_source = bind.create_source
-        mount.bind.non_recursive = bind.non_recursive
-        if bind.propagation is not Propagation.RPRIVATE:
-            mount.bind.propagation = getattr(_BIND, f"PROPAGATION_{bind.propagation.name}")
-        mount.bind.relabel = _RELABEL_VALUES[bind.relabel]
-        if not bind.recursive_read_only:
-            mount.bind.recursive_read_only = False
-    for tmpfs in spec.tmpfs:
-        values = {name: getattr(tmpfs, name) for name in TMPFS_FIELDS}
-        mount = message.mounts.add(target=tmpfs.target, read_only=tmpfs.read_only)
-        mount.tmpfs.CopyFrom(mount_pb2.TmpfsMount(**values))
-    for volume in spec.volumes:
-        mount = message.mounts.add(target=volume.target, read_only=volume.read_only)
-        mount.volume.CopyFrom(
-            mount_pb2.VolumeMount(
-                volume=volume.name,
-                sub_path=volume.sub_path,
-                no_copy=volume.no_copy,
-                driver=volume.driver,
-                driver_options=volume.driver_options,
-                labels=volume.labels,
-                relabel=_RELABEL_VALUES[volume.relabel],
-            )
-        )
-    for image in spec.image_mounts:
-        mount = message.mounts.add(target=image.target, read_only=True)
-        mount.image.CopyFrom(mount_pb2.ImageMount(image=image.image, sub_path=image.sub_path))
+    for mount in spec.mounts:
+        _add_mount(message.mounts.add(target=mount.target), mount)
     for source in spec.volumes_from:
         mode = "" if source.read_only is None else ":ro" if source.read_only else ":rw"
         message.volumes_from.append(source.container + mode)
+
+
+def _add_mount(message: mount_pb2.Mount, mount: Mounted) -> None:
+    match mount:
+        case BindSpec():
+            message.read_only = mount.read_only
+            message.bind.source = mount.source
+            message.bind.create_source = mount.create_source
+            message.bind.non_recursive = mount.non_recursive
+            if mount.propagation is not Propagation.RPRIVATE:
+                message.bind.propagation = getattr(_BIND, f"PROPAGATION_{mount.propagation.name}")
+            message.bind.relabel = _RELABEL_VALUES[mount.relabel]
+            if not mount.recursive_read_only:
+                message.bind.recursive_read_only = False
+        case TmpfsSpec():
+            message.read_only = mount.read_only
+            message.tmpfs.CopyFrom(mount_pb2.TmpfsMount(**{name: getattr(mount, name) for name in TMPFS_FIELDS}))
+        case VolumeSpec():
+            message.read_only = mount.read_only
+            message.volume.CopyFrom(
+                mount_pb2.VolumeMount(
+                    volume=mount.name,
+                    sub_path=mount.sub_path,
+                    no_copy=mount.no_copy,
+                    driver=mount.driver,
+                    driver_options=mount.driver_options,
+                    labels=mount.labels,
+                    relabel=_RELABEL_VALUES[mount.relabel],
+                )
+            )
+        case ImageMountSpec():
+            message.read_only = True
+            message.image.CopyFrom(mount_pb2.ImageMount(image=mount.image, sub_path=mount.sub_path))
 
 
 def to_mount_points(container: Container, volumes_dir: str) -> list[mount_pb2.MountPoint]:

@@ -120,9 +120,10 @@ def from_attachments(messages: Sequence[network_pb2.NetworkAttachment]) -> tuple
     place = "spec.network.attachments"
     _bounded(len(messages), MAX_ATTACHMENTS, "MAX_ATTACHMENTS", place)
     found = tuple(from_attachment(one, f"{place}[{index}]") for index, one in enumerate(messages))
-    names = [one.interface_name for one in found if one.interface_name]
-    if len(set(names)) < len(names):
-        raise FieldInvalid(field=place, rule="must not name an interface twice")
+    names = [one.interface_name for one in found]
+    for index, name in enumerate(names):
+        if name and name in names[:index]:
+            raise FieldInvalid(field=f"{place}[{index}].interface_name", rule=f"names {name} a second time")
     return found
 
 

@@ -100,21 +100,19 @@ def wanted_capabilities(
     listed: ConfigList, endpoint: Endpoint, aliases: Sequence[str], ports: Sequence[PublishedPort]
 ) -> dict[str, Any]:
     """What the plugins are to be told of one container, by capability. The addresses of the endpoint are those that its
-    caller wants. Raises FIELD_INVALID for what no plugin of the list can be told."""
+    caller wants. Raises FIELD_INVALID for what no plugin of the list can be told, of an attachment by the field's
+    name alone."""
     wanted: dict[str, Any] = {}
     required = {}
     if endpoint.is_default_route and ports:
-        if any(port.allowed_sources for port in ports):
-            rule = f"cannot be carried out on {endpoint.network_name}: CNI has no sources of a port"
-            raise FieldInvalid(field="spec.network.published_ports", rule=rule)
         wanted["portMappings"] = [_mapping(port) for port in ports]
         required["portMappings"] = "spec.network.published_ports"
     if endpoint.addresses:
         wanted["ips"] = [*endpoint.addresses]
-        required["ips"] = "spec.network.attachments"
+        required["ips"] = "ipv4_address" if endpoint.ipv4_address else "ipv6_address"
     if endpoint.mac_address:
         wanted["mac"] = endpoint.mac_address
-        required["mac"] = "spec.network.attachments"
+        required["mac"] = "mac_address"
     if aliases:
         wanted["aliases"] = {listed.name: [*aliases]}
     for name, place in required.items():
