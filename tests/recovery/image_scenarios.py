@@ -1,5 +1,7 @@
 """How each failpoint on the way of an image is reached, and what must hold after it."""
 
+import bz2
+import lzma
 from collections.abc import Iterator
 
 import grpc
@@ -48,13 +50,32 @@ def load_lying(engine: CrashedEngine) -> None:
             raise
 
 
-def import_rootfs(engine: CrashedEngine) -> None:
+def load_xz(engine: CrashedEngine) -> None:
+    """LoadImages of what the core does not decompress."""
+    engine.load(lzma.compress(image_files.oci_archive({REFERENCE: PLAIN}), preset=0))
+
+
+def load_xz_again(engine: CrashedEngine) -> None:
+    """As `load_again`, compressed."""
+    for reference in names(engine):
+        is_whole(engine, reference)
+    load_xz(engine)
+    whole_then_removed(engine, REFERENCE)
+
+
+def import_bzip2(engine: CrashedEngine) -> None:
+    """ImportImage of what the core does not decompress."""
+    import_rootfs(engine, bz2.compress(ROOTFS))
+
+
+def import_rootfs(engine: CrashedEngine, rootfs: bytes | None = None) -> None:
     """ImportImage."""
+    data = ROOTFS if rootfs is None else rootfs
 
     def requests() -> Iterator[images_pb2.ImportImageRequest]:
         yield images_pb2.ImportImageRequest(options=images_pb2.ImportImageOptions(reference=REFERENCE))
-        for offset in range(0, len(ROOTFS), CHUNK_BYTES):
-            yield images_pb2.ImportImageRequest(chunk=ROOTFS[offset : offset + CHUNK_BYTES])
+        for offset in range(0, len(data), CHUNK_BYTES):
+            yield images_pb2.ImportImageRequest(chunk=data[offset : offset + CHUNK_BYTES])
 
     engine.images.ImportImage(requests(), timeout=CALL_SECONDS)
 
@@ -261,6 +282,7 @@ SCENARIOS = {
     "image.delete.index": REMOVING,
     "image.tag.record": TAGGING,
     "image.untag.record": UNTAGGING,
+    "import.decompress": Scenario(import_bzip2, import_again),
     "import.spool": IMPORTING,
     "import.layer.store": IMPORTING,
     "import.config.stage": IMPORTING,
@@ -268,6 +290,7 @@ SCENARIOS = {
     "import.blobs.publish": IMPORTING,
     "import.layers.publish": IMPORTING,
     "import.record": IMPORTING,
+    "load.decompress": Scenario(load_xz, load_xz_again),
     "load.spool": LOADING,
     "load.config.stage": LOADING,
     "load.layer.store": LOADING,

@@ -1,7 +1,8 @@
 //! Image archives as files: decompressed where they are compressed, and listed without reading their data.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -70,15 +71,26 @@ pub struct ArchiveEntry {
 /// Blocking; ends soon once cancelled, with nothing left behind.
 ///
 /// # Errors
-/// `LIMIT_EXCEEDED` (`max_size_bytes`) before more than that is written; `ARCHIVE_INVALID` for a damaged or unknown
-/// compression; `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
+/// `LIMIT_EXCEEDED` (`max_size_bytes`, and `expansion_ratio` as for layers) before more than that is written;
+/// `ARCHIVE_INVALID` for a damaged or unknown compression; `STORAGE_FULL`, `IO_FAILED`, `CANCELLED`.
 pub fn decompress_archive(
     fd: BorrowedFd<'_>,
     max_size_bytes: u64,
     cancel: &CancelToken,
 ) -> Result<Option<OwnedFd>, IngestError> {
+    decompress_within(fd, max_size_bytes, &Limits::default(), cancel)
+}
+
+fn decompress_within(
+    fd: BorrowedFd<'_>,
+    max_size_bytes: u64,
+    limits: &Limits,
+    cancel: &CancelToken,
+) -> Result<Option<OwnedFd>, IngestError> {
     let range = FileRange { fd, offset_bytes: 0, size_bytes: u64::MAX };
-    let source = BufReader::with_capacity(PIECE_BYTES, RangeReader { range: &range, at: 0 });
+    let compressed = Cell::new(0);
+    let counting = Counting { source: RangeReader { range: &range, at: 0 }, count: &compressed };
+    let source = BufReader::with_capacity(PIECE_BYTES, counting);
     let mut decompressor = Decompressor::new(source).map_err(failure)?;
     if decompressor.compression() == Compression::None {
         return Ok(None);
@@ -96,13 +108,9 @@ pub fn decompress_archive(
             break;
         }
         written += read as u64;
-        if written > max_size_bytes {
-            return Err(IngestError::LimitExceeded {
-                limit: "max_size_bytes",
-                limit_value: max_size_bytes,
-                actual: written,
-                subject: "decompressed archive",
-            });
+        check("max_size_bytes", max_size_bytes, written)?;
+        if written > limits.expansion_floor_bytes {
+            check("expansion_ratio", limits.expansion_ratio, written / compressed.get().max(1))?;
         }
         file.write_all(&buffer[..read]).map_err(|error| IoError::from_std("write", &directory, &error))?;
     }
@@ -110,6 +118,28 @@ pub fn decompress_archive(
     rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0))
         .map_err(|errno| IoError::new("lseek", &directory, errno.raw_os_error()))?;
     Ok(Some(fd))
+}
+
+fn check(limit: &'static str, limit_value: u64, actual: u64) -> Result<(), IngestError> {
+    if actual > limit_value {
+        let subject = "decompressed archive";
+        return Err(IngestError::LimitExceeded { limit, limit_value, actual, subject });
+    }
+    Ok(())
+}
+
+/// Counts what passes through it.
+struct Counting<'c, R> {
+    source: R,
+    count: &'c Cell<u64>,
+}
+
+impl<R: Read> Read for Counting<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.count.set(self.count.get() + read as u64);
+        Ok(read)
+    }
 }
 
 fn failure(error: DecompressError) -> IngestError {
@@ -222,5 +252,42 @@ fn archive_error(error: LayerError) -> IngestError {
             IngestError::ArchiveInvalid { entry: String::new(), rule: detail }
         }
         error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use errors::Catalogued;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_that_expands_too_far_meets_the_ratio_of_layers_beyond_the_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        let bombs = [gzip(&vec![0; 4_000_000]), zstd::encode_all(&vec![0; 4_000_000][..], 1).unwrap()];
+        for bomb in bombs {
+            std::fs::write(&path, bomb).unwrap();
+            let file = File::open(&path).unwrap();
+            let within = |expansion_floor_bytes| {
+                let limits = Limits { expansion_floor_bytes, ..Limits::default() };
+                decompress_within(file.as_fd(), u64::MAX, &limits, &CancelToken::new())
+            };
+            assert!(within(4_000_000).unwrap().is_some());
+            let error = within(3_000_000).unwrap_err();
+            let metadata = error.metadata();
+            assert_eq!((error.reason(), metadata[0].1.as_str()), ("LIMIT_EXCEEDED", "expansion_ratio"));
+            assert_eq!(metadata[1].1, layer::limits::EXPANSION_RATIO_MAX.to_string());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
     }
 }

@@ -61,7 +61,8 @@ pub(crate) fn check(body: &[u8], header: Option<&str>, subject: &str) -> Result<
     let refuse = |rule| RegistryError::ManifestInvalid { subject: subject.to_owned(), rule };
     let keys: BTreeMap<String, IgnoredAny> =
         serde_json::from_slice(body).map_err(|_| refuse("is not a JSON object"))?;
-    if keys.keys().any(|key| KEYS.iter().any(|known| key != known && key.eq_ignore_ascii_case(known))) {
+    if keys.keys().any(|key| KEYS.iter().any(|known| key != known && folded(key).eq_ignore_ascii_case(known)))
+    {
         return Err(refuse("has a key that differs from a known one by case only"));
     }
     let document: Document =
@@ -109,6 +110,12 @@ pub(crate) fn check(body: &[u8], header: Option<&str>, subject: &str) -> Result<
         check_descriptor(subject_descriptor, || format!("{subject} subject"))?;
     }
     Ok(media_type)
+}
+
+/// The key with the two characters beyond ASCII that readers in Go take for letters of it: the long s and the sign of
+/// kelvin. Source: Go, encoding/json, `foldName`; Unicode, CaseFolding.txt.
+fn folded(key: &str) -> String {
+    key.replace('\u{17f}', "s").replace('\u{212a}', "k")
 }
 
 /// A media type without its parameters, in lower case. Source: RFC 9110 section 8.3.1.

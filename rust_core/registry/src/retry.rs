@@ -115,26 +115,49 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(due.duration_since(now).unwrap_or_default())
 }
 
-/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`. Source: RFC 9110 section 5.6.7, IMF-fixdate.
+/// Seconds since 1970 of a date in each of the three forms that a reader must take: `Sun, 06 Nov 1994 08:49:37 GMT`,
+/// and the old `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. Source: RFC 9110 section 5.6.7.
 pub(crate) fn parse_http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let day: u64 = words.next()?.parse().ok()?;
-    let name = words.next()?;
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let (day, name, year, clock) = match words[..] {
+        [_, day, month, year, clock, "GMT"] => (day, month, number(year)?, clock),
+        [_, date, clock, "GMT"] => {
+            let [day, month, year] = date.split('-').collect::<Vec<_>>()[..] else { return None };
+            (day, month, full_year(number(year)?)?, clock)
+        }
+        [_, month, day, clock, year] => (day, month, number(year)?, clock),
+        _ => return None,
+    };
+    let day = number(day)?;
     let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok()?;
-    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let [hour, minute, second] = clock.split(':').map(number).collect::<Option<Vec<_>>>()?[..] else {
+        return None;
+    };
     let is_valid =
         (1970..=9999).contains(&year) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
-    if !is_valid || words.next() != Some("GMT") {
+    if !is_valid {
         return None;
     }
     // Days since 1970-01-01 with March as the first month, so that the leap day ends a year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Digits only: `parse` would also take a sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The year of two digits, of the years since 1970: what is called so was written at the earliest then.
+fn full_year(year: u64) -> Option<u64> {
+    match year {
+        0..70 => Some(2000 + year),
+        70..100 => Some(1900 + year),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +178,27 @@ mod tests {
         assert_eq!(after("Thu, 29 Feb 2024 00:00:00 GMT", 1_709_164_800), Some(Duration::ZERO));
         assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT", u64::from(u32::MAX)), Some(Duration::ZERO));
         for bad in ["", "-1", "soon", "Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994"] {
+            assert_eq!(after(bad, 0), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn r08_dates_of_the_old_forms_are_read_too() {
+        let seven_before = 784_111_770;
+        for date in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun Nov 06 08:49:37 1994"]
+        {
+            assert_eq!(after(date, seven_before), Some(Duration::from_secs(7)), "{date}");
+        }
+        assert_eq!(after("Saturday, 01-Jan-00 00:00:05 GMT", 946_684_800), Some(Duration::from_secs(5)));
+        for bad in [
+            "Sunday, 06-Nov-994 08:49:37 GMT",
+            "Sunday, 06-Nov 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49 GMT",
+            "Sunday, 06-Nov-94 08:49:37 CET",
+            "Sun Nov  6 08:49:37 94",
+            "Sun Nov  6 08:49:+7 1994",
+            "Sun Nov  6 1994",
+        ] {
             assert_eq!(after(bad, 0), None, "{bad}");
         }
     }

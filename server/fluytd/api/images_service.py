@@ -220,6 +220,7 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
         return ImageFilter(
             references=tuple(message.references),
             labels=tuple(message.labels),
+            excluded_labels=tuple(message.excluded_labels),
             is_dangling=message.is_dangling if message.HasField("is_dangling") else None,
             before=self._find(message.before_image) if message.before_image else None,
             since=self._find(message.since_image) if message.since_image else None,

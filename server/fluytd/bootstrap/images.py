@@ -33,7 +33,9 @@ from fluytd.images.registry import CoreRegistry, RegistrySettings
 from fluytd.images.resolve import Resolver
 from fluytd.images.save import Saver
 from fluytd.images.service import ImageService
+from fluytd.images.spool import Spool
 from fluytd.images.store import CoreIngester, CoreLayers
+from fluytd.images.unwrap import Unwrapper
 from fluytd.images.uses import ImageUses
 from fluytd.operations.model import Operation, OperationKind
 from fluytd.operations.service import OperationHandle, OperationService
@@ -121,7 +123,9 @@ def image_service_of(
 ) -> ImageService:
     """The images of this engine."""
     blobs, catalogue, collector, ingester = parts.blobs, parts.catalogue, parts.collector, parts.ingester
-    config = base.config
+    config, max_size_bytes = base.config, base.config.load_max_bytes
+    spool = Spool(config.data_root, base.workers, max_size_bytes=max_size_bytes)
+    unwrapper = Unwrapper(spool, base.workers, max_size_bytes=max_size_bytes)
     return ImageService(
         catalogue,
         base.operations,
@@ -131,15 +135,16 @@ def image_service_of(
         Loader(
             blobs,
             ingester,
+            unwrapper,
             parts.assembler,
             catalogue,
             collector,
             base.workers,
             host_platform(),
-            max_size_bytes=config.load_max_bytes,
+            max_size_bytes=max_size_bytes,
             layers_per_image=config.layers_per_image,
         ),
-        Importer(blobs, ingester, parts.assembler, catalogue, collector, base.clock),
+        Importer(blobs, ingester, unwrapper, parts.assembler, catalogue, collector, base.clock),
         Saver(blobs, blobs, catalogue, parts.leases, collector, base.workers),
         Pruner(catalogue, collector, containers, collection.is_pinned, collect_with(collection)),
         collector,

@@ -75,11 +75,15 @@ class Fields:
         self._refuse = refuse
 
     def check_known_spelling(self, *names: str) -> None:
-        """Refuses a key that is one of `names` in other letters, since some readers take it for the same."""
-        known = {name.lower(): name for name in names}
+        """Refuses a key that is one of `names` in other letters, since some readers take it for the same.
+
+        To those in Go the long s and the sign of kelvin are letters of ASCII. Source: Go, encoding/json, `foldName`.
+        """
+        known = {name.casefold(): name for name in names}
         for key in self._value:
-            if known.get(key.lower(), key) != key:
-                raise self._refuse(f"{self._path(key[:64])} is spelled {known[key.lower()]}")
+            name = known.get(key.casefold(), key)
+            if name != key:
+                raise self._refuse(f"{self._path(key[:64])} is spelled {name}")
 
     @property
     def names(self) -> frozenset[str]:

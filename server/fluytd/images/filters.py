@@ -16,6 +16,8 @@ class ImageFilter:
     references: tuple[str, ...] = ()
     #: `name` or `name=value`; here all must hold.
     labels: tuple[str, ...] = ()
+    #: As `labels`; here none may hold.
+    excluded_labels: tuple[str, ...] = ()
     is_dangling: bool | None = None
     #: Built before, after these images.
     before: Image | None = None
@@ -30,6 +32,8 @@ class ImageFilter:
         if self.references and not any(fits(name, pattern) for name in names for pattern in self.references):
             return False
         if not all(_has_label(image, label) for label in self.labels):
+            return False
+        if any(_has_label(image, label) for label in self.excluded_labels):
             return False
         built = image.config.build_time_unix_nanos or 0
         if self.before is not None and built >= (self.before.config.build_time_unix_nanos or 0):

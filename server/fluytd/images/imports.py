@@ -10,7 +10,7 @@ from typing import Final, cast
 from fluytd import failpoints
 from fluytd.clock import Clock
 from fluytd.content.ports import Blobs
-from fluytd.errors import FieldInvalid
+from fluytd.errors import FieldInvalid, LayerCorrupt
 from fluytd.events.model import ImageImported
 from fluytd.gc.collect import Collector
 from fluytd.ids import Digest, ImageReference
@@ -23,6 +23,7 @@ from fluytd.images.platforms import Platform
 from fluytd.images.ports import FilePart, Ingester
 from fluytd.images.progress import LayerTrack
 from fluytd.images.spool import Received
+from fluytd.images.unwrap import Unwrapper
 from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
 from fluytd.operations.service import OperationHandle
 
@@ -49,6 +50,7 @@ class Importer:
         self,
         blobs: Blobs,
         ingester: Ingester,
+        unwrapper: Unwrapper,
         assembler: Assembler,
         catalogue: Catalogue,
         collector: Collector,
@@ -56,16 +58,30 @@ class Importer:
     ) -> None:
         self._blobs = blobs
         self._ingester = ingester
+        self._unwrapper = unwrapper
         self._assembler = assembler
         self._catalogue = catalogue
         self._collector = collector
         self._clock = clock
 
     async def import_rootfs(self, archive: Received, options: ImportOptions, handle: OperationHandle) -> LoadResult:
-        """The tar in `archive` (borrowed) is the one layer of an image that is here, whole.
+        """The tar in `archive` (borrowed) is the one layer of an image that is here, whole; without its compression
+        where that is one that no layer has.
 
         Raises LAYER_REJECTED, LAYER_CORRUPT, LIMIT_EXCEEDED, STORAGE_FULL, CANCELLED.
         """
+
+        def refuse(rule: str) -> LayerCorrupt:
+            return LayerCorrupt(digest=archive.digest, detail=rule)
+
+        plain = await self._unwrapper.unwrap(archive.fd, "import", handle.cancel_token, refuse)
+        try:
+            return await self._import_layer(archive if plain is None else plain, options, handle)
+        finally:
+            if plain is not None:
+                plain.close()
+
+    async def _import_layer(self, archive: Received, options: ImportOptions, handle: OperationHandle) -> LoadResult:
         part, digest, reference = FilePart(archive.fd, 0, archive.size_bytes), archive.digest, options.reference
         track = LayerTrack(digest, "", part.size_bytes)
         handle.track(lambda: LoadProgress(part.size_bytes, (track.progress,), ()))

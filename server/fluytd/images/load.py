@@ -26,6 +26,7 @@ from fluytd.images.naming import Addition
 from fluytd.images.platforms import Platform
 from fluytd.images.ports import Counters, FilePart, Ingester, StoredLayer
 from fluytd.images.progress import LayerTrack
+from fluytd.images.unwrap import Unwrapper
 from fluytd.operations.model import LoadedImage, LoadProgress, LoadResult
 from fluytd.operations.ports import CancelToken
 from fluytd.operations.service import OperationHandle
@@ -60,6 +61,7 @@ class Loader:
         self,
         blobs: Blobs,
         ingester: Ingester,
+        unwrapper: Unwrapper,
         assembler: Assembler,
         catalogue: Catalogue,
         collector: Collector,
@@ -75,6 +77,7 @@ class Loader:
         self._max_size_bytes = max_size_bytes
         self._blobs = blobs
         self._ingester = ingester
+        self._unwrapper = unwrapper
         self._assembler = assembler
         self._catalogue = catalogue
         self._collector = collector
@@ -88,6 +91,16 @@ class Loader:
         """
         progress = _Progress(os.fstat(fd).st_size)
         handle.track(progress.snapshot)
+        plain = await self._unwrapper.unwrap(fd, "load", handle.cancel_token, _refuse)
+        try:
+            return await self._load_plain(fd if plain is None else plain.fd, options, progress, handle)
+        finally:
+            if plain is not None:
+                plain.close()
+
+    async def _load_plain(
+        self, fd: int, options: LoadOptions, progress: _Progress, handle: OperationHandle
+    ) -> LoadResult:
         opened = await self._ingester.open_archive(fd, self._max_size_bytes, MAX_ARCHIVE_ENTRIES, handle.cancel_token)
         data_fd = fd if opened.owned_fd is None else opened.owned_fd
         try:
@@ -190,6 +203,10 @@ class Loader:
                 return stored
 
         return await run_all([store(layer, track) for layer, track in zip(layers, tracks, strict=True)])
+
+
+def _refuse(rule: str) -> ArchiveInvalid:
+    return ArchiveInvalid(entry="", rule=rule)
 
 
 def _addition(references: Sequence[ImageReference], image: Image) -> Addition:

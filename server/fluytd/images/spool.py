@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fluytd import failpoints
@@ -30,6 +30,42 @@ class Received:
             os.close(self.fd)
 
 
+class SpoolFile:
+    """An archive on its way into such a file. Blocking."""
+
+    def __init__(self, fd: int, directory: Path) -> None:
+        """Takes `fd` over. `directory`: where it is, for messages."""
+        self._fd = fd
+        self._directory = directory
+        self._hasher = hashlib.sha256()
+        self.size_bytes = 0
+
+    def append(self, data: bytes) -> None:
+        """Behind what is there. Raises STORAGE_FULL, IO_FAILED."""
+        self._hasher.update(data)
+        self.size_bytes += len(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise failed("write", self._directory, error) from error
+
+    def received(self) -> Received:
+        """The whole archive, which takes the file over."""
+        return Received(self._fd, self.size_bytes, Digest("sha256:" + self._hasher.hexdigest()))
+
+    def close(self) -> None:
+        """The file is gone."""
+        os.close(self._fd)
+
+
+def failed(operation: str, directory: Path, error: OSError) -> Exception:
+    """STORAGE_FULL or IO_FAILED for a call that failed."""
+    kind = StorageFull if error.errno in _FULL else IoFailed
+    return kind(operation=operation, path=str(directory), errno=error.errno)
+
+
 class Spool:
     """Makes files below the data root that vanish with their descriptor, so that no crash leaves one."""
 
@@ -44,36 +80,24 @@ class Spool:
         Raises LIMIT_EXCEEDED (load_max_bytes), STORAGE_FULL, IO_FAILED, and what `chunks` raises.
         """
         failpoints.hit(f"{verb}.spool")
-        fd = await self._workers.run(self._open)
+        file = await self._workers.run(self.open)
         try:
-            size, hasher = 0, hashlib.sha256()
             async for chunk in chunks:
-                size += len(chunk)
+                size = file.size_bytes + len(chunk)
                 if size > self._max_size_bytes:
                     raise LimitExceeded(
                         limit="load_max_bytes", limit_value=self._max_size_bytes, actual=size, subject="image archive"
                     )
-                await self._workers.run(self._write, fd, chunk, hasher.update)
+                await self._workers.run(file.append, chunk)
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        return Received(fd, size, Digest("sha256:" + hasher.hexdigest()))
+        return file.received()
 
-    def _open(self) -> int:
+    def open(self) -> SpoolFile:
+        """An empty one. Blocking. Raises STORAGE_FULL, IO_FAILED."""
         try:
-            return os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._failed("open", error) from error
-
-    def _write(self, fd: int, chunk: bytes, update: Callable[[bytes], None]) -> None:
-        update(chunk)
-        view = memoryview(chunk)
-        try:
-            while view:
-                view = view[os.write(fd, view) :]
-        except OSError as error:
-            raise self._failed("write", error) from error
-
-    def _failed(self, operation: str, error: OSError) -> Exception:
-        kind = StorageFull if error.errno in _FULL else IoFailed
-        return kind(operation=operation, path=str(self._directory), errno=error.errno)
+            raise failed("open", self._directory, error) from error
+        return SpoolFile(fd, self._directory)

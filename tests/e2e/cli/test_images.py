@@ -1,11 +1,14 @@
 """The commands for images against a live daemon, as a user of Docker types them."""
 
+import bz2
+import io
 import json
+import lzma
 import signal
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +40,18 @@ def test_images_have_dockers_columns_and_filters(fluyt: Program, named: list[str
     assert _names(fluyt, "first") == ["first:1", "first:2"]
     assert _names(fluyt, "--filter", "reference=second") == ["second:1"]
     assert _names(fluyt, "--filter", "label=n=2") == ["second:1"]
+    assert {"first:1", "second:1"} & set(_names(fluyt, "--filter", "label!=n=2")) == {"first:1"}
+    assert not set(named) & set(_names(fluyt, "--filter", "label!=n"))
+    assert not set(named) & set(_names(fluyt, "--filter", "until=1h"))
+    assert set(named) <= set(_names(fluyt, "--filter", "until=2099-01-01T00:00:00Z"))
     assert not set(named) & set(_names(fluyt, "--filter", "dangling=true"))
     [whole] = fluyt.ok("images", "-q", "--no-trunc", "second").split()
     assert whole.startswith("sha256:")
     assert fluyt.ok("image", "ls", "-q", "second") == f"{whole.removeprefix('sha256:')[:12]}\n"
     [listed] = fluyt("images", "--format", "json", "second").objects
     assert listed["id"] == whole
-    for wrong in ("colour=red", "dangling=perhaps", "reference"):
+    assert fluyt("images", "--filter", "until=soon").code == 1
+    for wrong in ("colour=red", "colour!=red", "dangling=perhaps", "reference"):
         refused = fluyt("images", "--filter", wrong)
         assert refused.code == 1
         assert "dangling=" in refused.err
@@ -86,6 +94,38 @@ def test_what_save_writes_comes_back_by_load(fluyt: Program, named: list[str], t
 
 
 @pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("form", ["layout", "docker-archive"])
+def test_load_takes_a_folder_and_what_is_none_is_not_sent(fluyt: Program, tmp_path: Path, form: str) -> None:
+    image = images.image([images.layer(tarball.file("f", form))])
+    folder = tmp_path / "folder"
+    if form == "layout":
+        image_files.write_layout(folder, {"folder:1": image})
+    else:
+        folder.mkdir()
+        with tarfile.open(fileobj=io.BytesIO(image_files.docker_archive_old({"folder:1": image}))) as archive:
+            archive.extractall(folder, filter="data")
+    # What else stands there is sent and does not count.
+    (folder / "notes").symlink_to("/etc/passwd")
+    assert fluyt.ok("load", "-q", "-i", str(folder)) == f"{image.config_digest}\n"
+    assert _names(fluyt, "folder") == ["folder:1"]
+    fluyt.ok("rmi", "folder:1")
+    refused = fluyt("load", "-i", str(tmp_path))
+    assert (refused.code, "without index.json or manifest.json" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress], ids=["xz", "bzip2"])
+def test_load_and_import_take_dockers_compressions(
+    fluyt: Program, tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    image = images.image([images.layer(tarball.file("f", compress(b"")))])
+    path = tmp_path / "image.tar.any"
+    path.write_bytes(compress(image_files.docker_archive({"packed:1": image})))
+    assert fluyt.ok("load", "-i", str(path)).endswith("packed:1\n")
+    rootfs = compress(tarball.write_tar([tarball.file("g", compress(b""))]))
+    imported = fluyt.ok("import", "-", stdin=rootfs).strip()
+    fluyt.ok("rmi", "packed:1", imported)
+
+
 def test_a_save_that_fails_leaves_the_older_file_and_no_other(fluyt: Program, tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     path.write_bytes(b"old")
@@ -182,7 +222,7 @@ def test_image_prune_asks_on_a_terminal_and_takes_what_nothing_uses(fluyt: Progr
     assert "Total reclaimed space: " in shown.text
     assert fluyt.ok("images", "-q", "--filter", "dangling=true") == ""
     assert fluyt("image", "prune", "-f", "--filter", "colour=red").code == 1
-    fluyt.ok("image", "prune", "-a", "-f", "--filter", "label=n=2")
+    fluyt.ok("image", "prune", "-a", "-f", "--filter", "label!=n=1", "--filter", "reference=second")
     assert _names(fluyt, "second") == []
     assert _names(fluyt, "first") == ["first:1", "first:2"]
 

@@ -1,5 +1,6 @@
 """A pull that is watched: through a lost connection, and to an end by Ctrl-C."""
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.e2e.cli.program import PATIENCE_SECONDS, Program
 from tests.e2e.cli.terminal import Terminal
 from tests.support import images, tarball
 from tests.support.engine import Engine
-from tests.support.registry import FaultyRegistry, blob_path, stall
+from tests.support.registry import FaultyRegistry, blob_path, slow, stall
 from tests.support.relay import Relay
 from tests.support.wait import until_now
 
@@ -28,6 +29,35 @@ def stalled(tmp_path: Path) -> Iterator[tuple[FaultyRegistry, str]]:
 def _operation(fluyt: Program, state: str) -> list[str]:
     operations = fluyt("operation", "ls", "--format", "json").objects
     return [one["id"] for one in operations if one["state"] == f"STATE_{state}"]
+
+
+def test_a_pull_shows_a_line_for_each_layer_and_the_total(fluyt: Program, tmp_path: Path) -> None:
+    shared, slow_one, last = (
+        images.layer(tarball.file(name, (str(tmp_path) + name).encode() * 1000), compression="none")
+        for name in ("shared", "slow", "last")
+    )
+    short = {layer.digest[7:19]: layer for layer in (shared, slow_one, last)}
+    with FaultyRegistry() as registry:
+        registry.put("lines", "1", images.image([shared, slow_one]))
+        registry.put("lines", "2", images.image([shared, slow_one, last]))
+        registry.on(blob_path("lines", slow_one.digest), [slow(1.0)])
+        first = fluyt("pull", f"{registry.address}/lines:1")
+        assert first.code == 0
+        shown = first.err.splitlines()
+        for name in list(short)[:2]:
+            assert len([line for line in shown if line == f"{name}: done"]) == 1
+        assert any(line.startswith(f"{slow_one.digest[7:19]}: downloading ") for line in shown)
+        assert [line for line in shown if line.startswith("total: 2 layers, 0 already there, ")]
+        registry.on(blob_path("lines", last.digest), [slow(1.0)])
+        with Terminal(fluyt, "pull", f"{registry.address}/lines:2") as terminal:
+            terminal.until("downloading")
+            bars = terminal.ended()
+        assert bars.code == 0
+        for name, word in zip(short, ("already here", "already here", "done"), strict=True):
+            assert re.search(rf"{name}: {word} +\[", bars.text)
+        assert re.search(r"total: 2/3 done +\[", bars.text)
+        assert re.search(r"total: 3/3 done +\[=+\]", bars.text)
+    fluyt.ok("rmi", f"{registry.address}/lines:1", f"{registry.address}/lines:2")
 
 
 def test_ctrl_c_cancels_the_pull_and_gives_130(fluyt: Program, stalled: tuple[FaultyRegistry, str]) -> None:

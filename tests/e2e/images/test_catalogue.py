@@ -123,6 +123,10 @@ def test_filters_of_a_list(engine: Engine) -> None:
     assert ids(engine, labels=["tier"]) == {old, middle}
     assert ids(engine, labels=["tier=front"]) == {middle}
     assert ids(engine, labels=["tier", "other"]) == set()
+    assert ids(engine, excluded_labels=["tier=front"]) == {old, new, dangling}
+    assert ids(engine, excluded_labels=["tier"]) == {new, dangling}
+    assert ids(engine, excluded_labels=["tier=front", "tier=back", "other"]) == {new, dangling}
+    assert ids(engine, labels=["tier"], excluded_labels=["tier=front"]) == {old}
     assert ids(engine, is_dangling=True) == {dangling}
     assert ids(engine, is_dangling=False) == {old, middle, new}
     assert ids(engine, before_image="team/new:1") == {old}

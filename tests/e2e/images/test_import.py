@@ -1,7 +1,10 @@
 """Importing root file systems: the config that changes ask for, judged by skopeo; bad tars and bad changes."""
 
+import bz2
 import json
+import lzma
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -69,6 +72,21 @@ def test_r18_a_compressed_root_is_kept_as_it_came_under_its_own_diff_id(
     (found,) = get(engine, import_rootfs(engine, layer.blob).image.id).layers
     assert (found.descriptor.digest, found.diff_id) == (layer.digest, layer.diff_id)
     assert found.descriptor.media_type == layer.media_type()
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress], ids=["xz", "bzip2"])
+def test_r18_a_root_in_a_compression_that_no_layer_has_is_kept_without_it(
+    engine: Engine, compress: Callable[[bytes], bytes]
+) -> None:
+    layer = small_layer(compression="none")
+    (found,) = get(engine, import_rootfs(engine, compress(layer.tar)).image.id).layers
+    assert (found.descriptor.digest, found.diff_id) == (layer.diff_id, layer.diff_id)
+    assert found.descriptor.media_type == images.OCI_LAYER
+    assert blob(engine, layer.diff_id) == layer.tar
+    before, staged_before = stored(engine), staged(engine)
+    cut = refused(lambda: import_rootfs(engine, compress(small_layer().tar)[:-5]))
+    assert (cut.reason, "compressed data" in cut.metadata["detail"]) == ("LAYER_CORRUPT", True)
+    assert (stored(engine), staged(engine)) == (before, staged_before)
 
 
 def test_an_imported_root_runs_as_its_config_says(engine: Engine) -> None:

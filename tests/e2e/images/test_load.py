@@ -1,6 +1,8 @@
 """Loading archives as tools write them: OCI layouts, docker-archives old and new, compressed, by skopeo and umoci."""
 
+import bz2
 import json
+import lzma
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,17 @@ def test_r17_every_form_gives_the_image_its_id_and_names(
     assert [layer.diff_id for layer in found.layers] == image.diff_ids
     for layer in found.layers:
         assert images.digest_of(blob(engine, layer.descriptor.digest)) == layer.descriptor.digest
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress], ids=["xz", "bzip2"])
+@pytest.mark.parametrize("form", FORMS)
+def test_r17_every_form_is_taken_in_the_compressions_that_no_layer_has(
+    engine: Engine, form: str, compress: Callable[[bytes], bytes]
+) -> None:
+    image = small_image()
+    answer = load(engine, compress(FORMS[form]({"team/app:1": image})))
+    assert [one.image_id for one in answer.images] == [image.config_digest]
+    assert list(get(engine, "team/app:1").image.references) == ["docker.io/team/app:1"]
 
 
 def test_r17_a_layer_that_is_a_link_to_another_images_layer(engine: Engine) -> None:

@@ -1,6 +1,8 @@
 """Loading archives that are cut, bent or hostile: a typed error, nothing visible or staged, and the next load works."""
 
+import bz2
 import json
+import lzma
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -39,6 +41,27 @@ def test_an_archive_that_is_cut_is_refused(
     found = failed_load(engine, whole[: int(len(whole) * part)])
     assert found.reason in {"ARCHIVE_INVALID", "LAYER_CORRUPT"}
     works_still(engine, image)
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress], ids=["xz", "bzip2"])
+def test_what_the_engine_itself_decompresses_is_refused_where_it_is_cut_or_damaged(
+    engine: Engine, compress: Callable[[bytes], bytes]
+) -> None:
+    image = small_image()
+    whole = compress(image_files.docker_archive({"app:1": image}))
+    for data in (whole[: len(whole) // 2], whole[:-1], whole[:40] + b"\xff\0\xff" + whole[43:]):
+        found = failed_load(engine, data)
+        assert (found.code, found.reason) == (INVALID, "ARCHIVE_INVALID")
+        assert "compressed data" in found.metadata["rule"]
+    works_still(engine, image)
+
+
+def test_an_archive_that_is_a_bomb_meets_a_named_limit(engine: Engine) -> None:
+    member = lzma.compress(bytes(64 * 1024 * 1024), preset=0)
+    found = failed_load(engine, lzma.compress(tarball.write_tar([tarball.file("f", "x")])) + member * 20)
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+    assert (found.metadata["limit"], found.metadata["limit_value"]) == ("expansion_ratio", "200")
+    works_still(engine, small_image())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Pulls as operations: watched by many, cancelled, cut off by a killed daemon, resumed by Range, begun once an id."""
 
+import hashlib
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from tests.e2e.images.steps import (
     blob,
     ended,
     listed,
+    load,
     pull,
     refused,
     small_image,
@@ -25,7 +27,7 @@ from tests.e2e.images.steps import (
     stored,
     watch,
 )
-from tests.support import images, tarball
+from tests.support import image_files, images, tarball
 from tests.support.engine import PATIENCE_SECONDS, Engine
 from tests.support.images import Image
 from tests.support.registry import FaultyRegistry, blob_path, slow, stall
@@ -61,12 +63,15 @@ def progress(engine: Engine, operation: operation_pb2.Operation) -> operation_pb
 
 
 def assert_resumed(engine: Engine, registry: FaultyRegistry, image: Image) -> None:
-    """A new pull fetches only what is missing."""
-    assert image.layers[0].digest[7:] in staged(engine)
+    """A new pull fetches only what is missing: not a byte that was stored."""
+    digest = image.layers[0].digest
+    assert digest[7:] in staged(engine)
+    stored_bytes = (engine.root / "data" / "ingest" / digest[7:] / "data").stat().st_size
+    assert 0 < stored_bytes <= PART
+    earlier = len(registry.requests_for(blob_path("app", digest)))
     pull(engine, f"{registry.address}/app:1")
-    last = registry.requests_for(blob_path("app", image.layers[0].digest))[-1]
-    start = int(last.headers["range"].removeprefix("bytes=").removesuffix("-"))
-    assert 0 < start <= PART
+    (last,) = registry.requests_for(blob_path("app", digest))[earlier:]
+    assert last.headers["range"] == f"bytes={stored_bytes}-"
     assert blob(engine, image.layers[0].digest) == image.layers[0].blob
 
 
@@ -97,6 +102,40 @@ def test_a_pull_that_a_killed_daemon_broke_off_is_told_and_resumed(
     assert (last.state, last.failure.reason) == (FAILED, "ENGINE_RESTARTED")
     assert ended(own_engine, done).failure.reason == "IMAGE_NOT_FOUND"
     assert_resumed(own_engine, registry, image)
+
+
+def slow_to_read() -> tuple[Image, int]:
+    """An image whose one layer is small as it comes and takes long to read to its end, and how much that is."""
+    archive = tarball.write_tar([tarball.file("f", "x")])
+    # Behind the end of the archive zeros are hashed and nothing is made of them.
+    zeros, count = bytes(64 * 1024 * 1024), 4
+    hasher = hashlib.sha256(archive)
+    for _ in range(count):
+        hasher.update(zeros)
+    data = tarball.gzip_bytes(archive) + tarball.gzip_bytes(zeros) * count
+    config = images.config_json([f"sha256:{hasher.hexdigest()}"])
+    layer = images.layer_of_blob(data, archive, "gzip")
+    return images.image([layer], config=config), len(archive) + count * len(zeros)
+
+
+def test_a_layer_that_is_unpacked_tells_how_far_it_is(engine: Engine) -> None:
+    image, size_bytes = slow_to_read()
+    known = {one.id for one in operations_of(engine)}
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, engine, image_files.oci_archive({"slow:1": image}))
+        until(lambda: {one.id for one in operations_of(engine)} - known)
+        (begun,) = (one for one in operations_of(engine) if one.id not in known)
+        seen = [layer for one in watch(engine, begun) for layer in one.load_progress.layers]
+        assert loading.result().images[0].image_id == image.config_digest
+    # It is unpacked while it comes, whatever phase it is in.
+    extracting = [one.extracted_bytes for one in seen]
+    assert extracting == sorted(extracting)
+    assert any(0 < extracted < size_bytes for extracted in extracting)
+    assert (seen[-1].phase, seen[-1].extracted_bytes) == (operation_pb2.LayerProgress.PHASE_DONE, size_bytes)
+
+
+def operations_of(engine: Engine) -> list[operation_pb2.Operation]:
+    return list(engine.operations.ListOperations(operations_pb2.ListOperationsRequest()).operations)
 
 
 def test_all_who_watch_see_the_same_end_in_order(engine: Engine, registry: FaultyRegistry) -> None:

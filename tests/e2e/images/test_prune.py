@@ -108,6 +108,8 @@ def test_conditions_must_hold_besides(engine: Engine) -> None:
     none = images_pb2.ImageFilter
     assert prune(engine, filter=none(labels=["tier=back"])).deleted_count == 0
     assert prune(engine, filter=none(references=["team/*"])).deleted_count == 0
+    assert prune(engine, filter=none(excluded_labels=["tier=front"])).deleted_count == 0
+    assert prune(engine, filter=none(excluded_labels=["other", "tier"])).deleted_count == 0
     assert prune(engine, all=True, filter=none(before_time=timestamp_pb2.Timestamp(seconds=1))).deleted_count == 0
     assert list(prune(engine, all=True, filter=none(before_image="team/back:1")).deleted) == [old]
     assert list(prune(engine, all=True, filter=none(since_image="team/back:1")).deleted) == [new]
@@ -115,7 +117,7 @@ def test_conditions_must_hold_besides(engine: Engine) -> None:
     other = load_as(engine, "other:1", small_image())
     # Who asks for images with references means them.
     assert list(prune(engine, filter=none(is_dangling=False, before_time=NOW)).deleted) == [other]
-    assert list(prune(engine, filter=none(labels=["tier"])).deleted) == [front]
+    assert list(prune(engine, filter=none(labels=["tier"], excluded_labels=["tier=back"])).deleted) == [front]
     error = refused(lambda: begin_prune(engine, filter=none(before_image="absent:1")))
     assert error.reason == "IMAGE_NOT_FOUND"
 

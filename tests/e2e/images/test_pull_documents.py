@@ -268,6 +268,7 @@ def manifest_with(**fields: object) -> Json:
         (images.dump(manifest_with(config=None)), "config"),
         (images.dump(manifest_with(mediaType="text/plain")), ""),
         (images.dump(manifest_with(Layers=[])), "case"),
+        (images.dump(manifest_with(**{"manife\u017fts": []})), "case"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(engine: Engine, registry: FaultyRegistry, data: bytes, rule: str) -> None:
@@ -355,6 +356,8 @@ def test_an_artifact_that_is_no_image_is_refused(engine: Engine, registry: Fault
     ("fields", "limit"),
     [
         ({"layers": [small_layer().descriptor()] * 501}, "MAX_LAYERS"),
+        ({"layers": [small_layer().descriptor()] * 10_000}, "MAX_LAYERS"),
+        ({"layers": [small_layer().descriptor()] * 10_001}, "descriptor_max_count"),
         ({"config": {"mediaType": images.OCI_CONFIG, "digest": "sha256:" + "1" * 64, "size": 9 * MIB}}, "MAX_CONFIG"),
         ({"annotations": {"a": "x" * (MIB + 1)}, "layers": [{"annotations": {"a": "x" * (MIB + 1)}}]}, ""),
     ],

@@ -1,8 +1,10 @@
 """Pulling from a registry that lies, breaks off or sends too much: a typed error, and nothing of it becomes visible."""
 
 import gzip
+import itertools
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -27,11 +29,14 @@ from tests.support.engine import Engine
 from tests.support.images import Image
 from tests.support.registry import (
     FaultyRegistry,
+    Reply,
     blob_path,
     cut,
     declared_length,
     headers,
     ignore_range,
+    manifest_path,
+    status,
     wrong_bytes,
 )
 
@@ -86,6 +91,58 @@ def test_r07_an_answer_of_another_range_is_not_appended(engine: Engine, registry
     pull(engine, reference)
     assert blob(engine, image.layers[0].digest) == image.layers[0].blob
     assert len(registry.requests_for(path)) == 3
+
+
+def date_in(seconds: float, form: str) -> str:
+    """A date of HTTP. Source: RFC 9110, section 5.6.7: the form to write, and an old one that is still to be read."""
+    return time.strftime(form, time.gmtime(time.time() + seconds))
+
+
+@pytest.mark.parametrize("place", ["manifest", "layer"])
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: "2",
+        lambda: date_in(3, "%a, %d %b %Y %H:%M:%S GMT"),
+        lambda: date_in(3, "%A, %d-%b-%y %H:%M:%S GMT"),
+        lambda: date_in(3, "%a %b %d %H:%M:%S %Y"),
+    ],
+    ids=["seconds", "date", "RFC 850 date", "asctime date"],
+)
+def test_r08_a_registry_that_asks_to_wait_is_asked_again_when_it_says(
+    engine: Engine, registry: FaultyRegistry, place: str, code: int, wait: Callable[[], str]
+) -> None:
+    image = small_image()
+    reference = served(registry, image)
+    path = manifest_path("app", "1") if place == "manifest" else blob_path("app", image.layers[0].digest)
+    registry.on(path, [lambda _: Reply(code, {"Retry-After": wait()})])
+    pull(engine, reference)
+    first, second = registry.requests_for(path)
+    # A date has whole seconds, so that three of them are two at least.
+    assert second.at - first.at >= 2
+
+
+@pytest.mark.parametrize("place", ["manifest", "layer"])
+def test_r08_a_registry_that_always_asks_to_wait_is_asked_few_times(
+    engine: Engine, registry: FaultyRegistry, place: str
+) -> None:
+    image = small_image()
+    reference = served(registry, image)
+    path = manifest_path("app", "1") if place == "manifest" else blob_path("app", image.layers[0].digest)
+    registry.always(path, status(429, {"Retry-After": "0"}))
+    reason, metadata = failed_pull(engine, reference)
+    assert (reason, metadata["registry"]) == ("REGISTRY_RATE_LIMITED", registry.address)
+    asked = registry.requests_for(path)
+    assert 1 < len(asked) <= 5
+    # Without a wait that the registry names they grow by themselves.
+    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(asked)]
+    assert min(gaps) > 0.05
+    registry.always(path, status(429, {"Retry-After": "86400"}))
+    reason, metadata = failed_pull(engine, reference)
+    assert (reason, metadata["retry_after_seconds"]) == ("REGISTRY_RATE_LIMITED", "86400")
+    assert len(registry.requests_for(path)) == len(asked) + 1
+    pull_mended(engine, registry, image, reference)
 
 
 def changed_config(image: Image, diff_ids: list[str]) -> Image:

@@ -12,7 +12,7 @@ from fluyt.v1.types import container_spec_pb2, operation_pb2
 from fluyt.v1.types.registry_auth_pb2 import RegistryAuth
 from tests.support import image_files, images
 from tests.support.engine import Engine
-from tests.support.registry import FaultyRegistry, RealRegistry, manifest_path, redirect
+from tests.support.registry import FaultyRegistry, RealRegistry, blob_path, manifest_path, redirect, status
 from tests.support.token_server import TokenServer
 
 pytestmark = pytest.mark.needs("docker-registry")
@@ -143,13 +143,22 @@ def test_the_daemons_own_file_serves_whoever_sends_nothing(tmp_path: Path) -> No
 
 
 def test_r05_credentials_stay_with_the_host_they_are_for(tmp_path: Path) -> None:
-    with FaultyRegistry() as thief, FaultyRegistry(requires_token=True) as registry, Engine(tmp_path) as engine:
-        registry.put("app", "1", images.busybox_image())
-        thief.put("app", "1", images.busybox_image())
-        registry.always(manifest_path("app", "1"), redirect(f"http://{thief.address}{manifest_path('app', '1')}"))
-        engine.pull(f"{registry.address}/app:1", USER)
-        assert thief.requests
-        assert all("authorization" not in request.headers for request in thief.requests)
+    image = images.busybox_image()
+    path = blob_path("app", image.layers[0].digest)
+    with FaultyRegistry() as thief, FaultyRegistry() as registry, Engine(tmp_path) as engine:
+        for one in (registry, thief):
+            one.put("app", "1", image)
+        registry.on(manifest_path("app", "1"), [status(401, {"WWW-Authenticate": 'Basic realm="r"'})])
+        # The other host asks for credentials too: it gets none, and so the pull none of the layer.
+        registry.always(path, redirect(f"http://{thief.address}{path}"))
+        thief.on(path, [status(401, {"WWW-Authenticate": 'Basic realm="r"'})])
+        denied = engine.pull(f"{registry.address}/app:1", USER)
+        assert denied.failure.reason == "REGISTRY_ACCESS_DENIED"
+        assert engine.pull(f"{registry.address}/app:1", USER).state == SUCCEEDED
+        (first, second) = thief.requests_for(path)
+        assert "authorization" not in first.headers | second.headers
+        # What it did not get was there to be given.
+        assert all("authorization" in request.headers for request in registry.requests_for(path))
 
 
 def test_a_run_pulls_with_the_credentials_of_its_request(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fluytd.images.platforms import Platform
 from fluytd.images.pull import Puller
 from fluytd.images.resolve import Resolver
 from fluytd.images.spool import Spool
+from fluytd.images.unwrap import Unwrapper
 from fluytd.operations.service import OperationService
 from fluytd.state.db import Database
 from fluytd.workers import Workers
@@ -69,6 +70,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     assembler, resolver = Assembler(blobs, layers, ingester, clock), Resolver(registry)
     operations = OperationService(database, clock, Flag, history=10)
     (tmp_path / "ingest").mkdir()
+    spool = Spool(tmp_path, workers, max_size_bytes=1 << 20)
+    unwrapper = Unwrapper(spool, workers, max_size_bytes=1 << 24)
     yield World(
         log=log,
         database=database,
@@ -84,6 +87,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         loader=Loader(
             blobs,
             ingester,
+            unwrapper,
             assembler,
             catalogue,
             collector,
@@ -92,9 +96,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             max_size_bytes=1 << 24,
             layers_per_image=LAYERS_AT_ONCE,
         ),
-        importer=Importer(blobs, ingester, assembler, catalogue, collector, clock),
+        importer=Importer(blobs, ingester, unwrapper, assembler, catalogue, collector, clock),
         lookup=Lookup(resolver, ingester, blobs, collector),
-        spool=Spool(tmp_path, workers, max_size_bytes=1 << 20),
+        spool=spool,
         host=host,
     )
     await operations.close()

@@ -48,6 +48,19 @@ def test_what_json_leaves_open_is_refused(data: bytes) -> None:
         read_json(data, REFUSE)
 
 
+def test_r01_a_key_that_other_readers_take_for_a_known_one_is_refused() -> None:
+    # The long s and the sign of kelvin are letters of ASCII to readers in Go.
+    for key in ("Layers", "LAYERS", "layer\u017f", "LAYER\u017f", "manife\u017ft\u017f"):
+        document = json.dumps(json.loads(IMAGE.manifest) | {key: []}, ensure_ascii=False).encode()
+        with pytest.raises(ManifestInvalid, match="is spelled"):
+            manifests.parse(document, images.OCI_MANIFEST, "it")
+    with pytest.raises(ManifestInvalid, match="is spelled key"):
+        fields(**{"\u212aey": 1}).check_known_spelling("key")
+    for key in ("layer", "layer\u015b", "layers\u017f"):
+        document = json.dumps(json.loads(IMAGE.manifest) | {key: []}, ensure_ascii=False).encode()
+        assert isinstance(manifests.parse(document, images.OCI_MANIFEST, "it"), Manifest)
+
+
 def test_members_are_read_with_their_type_and_null_is_absent() -> None:
     read = fields(text="t", none=None, flag=True, number=3, list=["a"], map={"a": None, "b": "c"}, object={"x": {}})
     assert (read.text("text"), read.text("none"), read.text("absent", "d")) == ("t", "", "d")

@@ -356,6 +356,7 @@ class ImageFilter(_message.Message):
     BEFORE_IMAGE_FIELD_NUMBER: _builtins.int
     SINCE_IMAGE_FIELD_NUMBER: _builtins.int
     BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    EXCLUDED_LABELS_FIELD_NUMBER: _builtins.int
     is_dangling: _builtins.bool
     """OPTIONAL. Only images without (true) or with (false) a reference. Default: both."""
     before_image: _builtins.str
@@ -376,6 +377,10 @@ class ImageFilter(_message.Message):
     def before_time(self) -> _timestamp_pb2.Timestamp:
         """OPTIONAL. Only images made here before this time. Default: all."""
 
+    @_builtins.property
+    def excluded_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """OPTIONAL. `name` or `name=value`; an image with one of them is left out. Default: none."""
+
     def __init__(
         self,
         *,
@@ -385,10 +390,11 @@ class ImageFilter(_message.Message):
         before_image: _builtins.str = ...,
         since_image: _builtins.str = ...,
         before_time: _timestamp_pb2.Timestamp | None = ...,
+        excluded_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_is_dangling", b"_is_dangling", "before_time", b"before_time", "is_dangling", b"is_dangling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_dangling", b"_is_dangling", "before_image", b"before_image", "before_time", b"before_time", "is_dangling", b"is_dangling", "labels", b"labels", "references", b"references", "since_image", b"since_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_dangling", b"_is_dangling", "before_image", b"before_image", "before_time", b"before_time", "excluded_labels", b"excluded_labels", "is_dangling", b"is_dangling", "labels", b"labels", "references", b"references", "since_image", b"since_image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__is_dangling: _TypeAlias = _typing.Literal["is_dangling"]  # noqa: Y015
     _WhichOneofArgType__is_dangling: _TypeAlias = _typing.Literal["_is_dangling", b"_is_dangling"]  # noqa: Y015

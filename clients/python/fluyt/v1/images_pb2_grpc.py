@@ -192,10 +192,10 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadImages(self, request_iterator, context):
-        """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed. The caller
-        sends `options` first, then chunks, then closes its side. State needed: none. State after: all images of the archive
-        are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk the load is given up;
-        after it the operation goes on. The work is an operation too, so that others can follow it.
+        """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed by gzip, zstd,
+        xz or bzip2. The caller sends `options` first, then chunks, then closes its side. State needed: none. State after: all
+        images of the archive are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk
+        the load is given up; after it the operation goes on. The work is an operation too, so that others can follow it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,9 +210,9 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportImage(self, request_iterator, context):
-        """Makes an image of one layer from a root file system as tar, plain or compressed. The caller sends `options` first,
-        then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
-        Cancel: as LoadImages.
+        """Makes an image of one layer from a root file system as tar, plain or compressed as for LoadImages; no layer has xz or
+        bzip2, so that what came so is kept without it. The caller sends `options` first, then chunks, then closes its side.
+        State needed: none. State after: the image is visible. Idempotent in effect. Cancel: as LoadImages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,19 +72,19 @@ class ImageServiceStub:
     been done already.
     """
     LoadImages: _grpc.StreamUnaryMultiCallable[_images_pb2.LoadImagesRequest, _images_pb2.LoadImagesResponse]
-    """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed. The caller
-    sends `options` first, then chunks, then closes its side. State needed: none. State after: all images of the archive
-    are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk the load is given up;
-    after it the operation goes on. The work is an operation too, so that others can follow it.
+    """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed by gzip, zstd,
+    xz or bzip2. The caller sends `options` first, then chunks, then closes its side. State needed: none. State after: all
+    images of the archive are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk
+    the load is given up; after it the operation goes on. The work is an operation too, so that others can follow it.
     """
     SaveImages: _grpc.UnaryStreamMultiCallable[_images_pb2.SaveImagesRequest, _images_pb2.SaveImagesResponse]
     """Sends images as one OCI archive that also is a docker-archive. State needed: all present. State after: unchanged.
     Idempotent; the same images give the same bytes. Cancel: sending stops. The stream ends with `complete`.
     """
     ImportImage: _grpc.StreamUnaryMultiCallable[_images_pb2.ImportImageRequest, _images_pb2.ImportImageResponse]
-    """Makes an image of one layer from a root file system as tar, plain or compressed. The caller sends `options` first,
-    then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
-    Cancel: as LoadImages.
+    """Makes an image of one layer from a root file system as tar, plain or compressed as for LoadImages; no layer has xz or
+    bzip2, so that what came so is kept without it. The caller sends `options` first, then chunks, then closes its side.
+    State needed: none. State after: the image is visible. Idempotent in effect. Cancel: as LoadImages.
     """
     SetImagePin: _grpc.UnaryUnaryMultiCallable[_images_pb2.SetImagePinRequest, _images_pb2.SetImagePinResponse]
     """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
@@ -153,19 +153,19 @@ class ImageServiceAsyncStub(ImageServiceStub):
     been done already.
     """
     LoadImages: _aio.StreamUnaryMultiCallable[_images_pb2.LoadImagesRequest, _images_pb2.LoadImagesResponse]  # type: ignore[assignment]
-    """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed. The caller
-    sends `options` first, then chunks, then closes its side. State needed: none. State after: all images of the archive
-    are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk the load is given up;
-    after it the operation goes on. The work is an operation too, so that others can follow it.
+    """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed by gzip, zstd,
+    xz or bzip2. The caller sends `options` first, then chunks, then closes its side. State needed: none. State after: all
+    images of the archive are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk
+    the load is given up; after it the operation goes on. The work is an operation too, so that others can follow it.
     """
     SaveImages: _aio.UnaryStreamMultiCallable[_images_pb2.SaveImagesRequest, _images_pb2.SaveImagesResponse]  # type: ignore[assignment]
     """Sends images as one OCI archive that also is a docker-archive. State needed: all present. State after: unchanged.
     Idempotent; the same images give the same bytes. Cancel: sending stops. The stream ends with `complete`.
     """
     ImportImage: _aio.StreamUnaryMultiCallable[_images_pb2.ImportImageRequest, _images_pb2.ImportImageResponse]  # type: ignore[assignment]
-    """Makes an image of one layer from a root file system as tar, plain or compressed. The caller sends `options` first,
-    then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
-    Cancel: as LoadImages.
+    """Makes an image of one layer from a root file system as tar, plain or compressed as for LoadImages; no layer has xz or
+    bzip2, so that what came so is kept without it. The caller sends `options` first, then chunks, then closes its side.
+    State needed: none. State after: the image is visible. Idempotent in effect. Cancel: as LoadImages.
     """
     SetImagePin: _aio.UnaryUnaryMultiCallable[_images_pb2.SetImagePinRequest, _images_pb2.SetImagePinResponse]  # type: ignore[assignment]
     """Pins an image, so that no prune and no automatic collection takes it, or ends that. DeleteImage takes it all the
@@ -276,10 +276,10 @@ class ImageServiceServicer:
         request_iterator: _MaybeAsyncIterator[_images_pb2.LoadImagesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.LoadImagesResponse, _abc.Awaitable[_images_pb2.LoadImagesResponse]]:
-        """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed. The caller
-        sends `options` first, then chunks, then closes its side. State needed: none. State after: all images of the archive
-        are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk the load is given up;
-        after it the operation goes on. The work is an operation too, so that others can follow it.
+        """Loads the images of an archive: OCI layout as tar, or docker-archive old and new, plain or compressed by gzip, zstd,
+        xz or bzip2. The caller sends `options` first, then chunks, then closes its side. State needed: none. State after: all
+        images of the archive are visible, whole and verified, or none. Idempotent in effect. Cancel: before the last chunk
+        the load is given up; after it the operation goes on. The work is an operation too, so that others can follow it.
         """
 
     def SaveImages(
@@ -296,9 +296,9 @@ class ImageServiceServicer:
         request_iterator: _MaybeAsyncIterator[_images_pb2.ImportImageRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.ImportImageResponse, _abc.Awaitable[_images_pb2.ImportImageResponse]]:
-        """Makes an image of one layer from a root file system as tar, plain or compressed. The caller sends `options` first,
-        then chunks, then closes its side. State needed: none. State after: the image is visible. Idempotent in effect.
-        Cancel: as LoadImages.
+        """Makes an image of one layer from a root file system as tar, plain or compressed as for LoadImages; no layer has xz or
+        bzip2, so that what came so is kept without it. The caller sends `options` first, then chunks, then closes its side.
+        State needed: none. State after: the image is visible. Idempotent in effect. Cancel: as LoadImages.
         """
 
     def SetImagePin(
