@@ -1,6 +1,7 @@
 """What is wrong with one of a list is told by its place in the list of the request."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from fluytd.events.service import EventFilter
 
 _Filter = container_filter_pb2.ContainerFilter
 _Entry = builds_pb2.ContextEntry
+#: A value of every enum, and one of none.
+NONE: Any = [1, 99]
 
 
 def offered_chunks() -> object:
@@ -45,15 +48,18 @@ def numbered() -> object:
     ("call", "field"),
     [
         (lambda: images.from_platforms([platform_pb2.Platform(), platform_pb2.Platform(os="a/b")], "p"), "p[1]"),
-        (lambda: containers.from_filter(_Filter(states=[3, 99]), {}), "filter.states[1]"),
+        (lambda: containers.from_filter(_Filter(states=NONE), {}), "filter.states[1]"),
         (lambda: health.from_health_states([1, 99]), "filter.health_states[1]"),
-        (lambda: logs.from_request(logs_pb2.ReadLogsRequest(streams=[1, 99])), "streams[1]"),
+        (lambda: logs.from_request(logs_pb2.ReadLogsRequest(streams=NONE)), "streams[1]"),
         (lambda: EventFilter(("container", "nonsense")).check(), "filter.facts[1]"),
         (offered_chunks, "offer.entries[1].chunk_digests[1]"),
         (interfaces, "spec.network.attachments[3].interface_name"),
         (lambda: AgentSession(["a", "b", "a"], "me"), "offer.ids[2]"),
         (lambda: AgentSession(["a", ""], "me"), "offer.ids[1]"),
-        (lambda: mounts.from_mounts([mount_pb2.Mount(tmpfs={}), mount_pb2.Mount()]), "spec.mounts[1]"),
+        (
+            lambda: mounts.from_mounts([mount_pb2.Mount(tmpfs=mount_pb2.TmpfsMount()), mount_pb2.Mount()]),
+            "spec.mounts[1]",
+        ),
         (lambda: bind_sources.check([BindSpec("/a", "/absent/x", position=4)]), "spec.mounts[4].bind.source"),
         (lambda: bind_sources.check([BindSpec("/a", "/absent/x")]), "spec.mounts.bind.source"),
         (numbered, "resources.io_device_limits[1].path"),

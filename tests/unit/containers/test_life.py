@@ -264,7 +264,7 @@ async def test_an_update_of_one_that_has_ended_meanwhile_is_that_of_one_at_rest(
         time.sleep(0.05)
         return original(container_id, limits, fields)  # type: ignore[arg-type]
 
-    bench.runtime.update_limits = end_first  # type: ignore[method-assign]
+    bench.runtime.update_limits = end_first  # type: ignore[method-assign, assignment]
     updated = await bench.service.update("one", ResourcesSpec(pids_limit=9), None)
     assert (updated.state, updated.spec.resources.pids_limit) == (State.EXITED, 9)
 

@@ -270,7 +270,8 @@ def test_another_containers_mounts_stand_in_no_list_of_this_request() -> None:
     other = container(PAIR, spec, MountedVolume("/v", "kept", "kept", position=4))
     ctx: Any = SimpleNamespace(table=SimpleNamespace(find=lambda _: SimpleNamespace(container=other)))
     volumes, binds = mounts._inherited(ctx, VolumesFrom("other"))
-    assert [mount_field(one.position) for one in (*volumes, *binds)] == ["spec.mounts", "spec.mounts"]
+    positions = [one.position for one in volumes] + [one.position for one in binds]
+    assert [mount_field(position) for position in positions] == ["spec.mounts", "spec.mounts"]
 
 
 @pytest.mark.parametrize(
