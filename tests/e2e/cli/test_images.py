@@ -37,13 +37,18 @@ def test_images_have_dockers_columns_and_filters(fluyt: Program, named: list[str
     assert _names(fluyt, "first") == ["first:1", "first:2"]
     assert _names(fluyt, "--filter", "reference=second") == ["second:1"]
     assert _names(fluyt, "--filter", "label=n=2") == ["second:1"]
+    assert {"first:1", "second:1"} & set(_names(fluyt, "--filter", "label!=n=2")) == {"first:1"}
+    assert not set(named) & set(_names(fluyt, "--filter", "label!=n"))
+    assert not set(named) & set(_names(fluyt, "--filter", "until=1h"))
+    assert set(named) <= set(_names(fluyt, "--filter", "until=2099-01-01T00:00:00Z"))
     assert not set(named) & set(_names(fluyt, "--filter", "dangling=true"))
     [whole] = fluyt.ok("images", "-q", "--no-trunc", "second").split()
     assert whole.startswith("sha256:")
     assert fluyt.ok("image", "ls", "-q", "second") == f"{whole.removeprefix('sha256:')[:12]}\n"
     [listed] = fluyt("images", "--format", "json", "second").objects
     assert listed["id"] == whole
-    for wrong in ("colour=red", "dangling=perhaps", "reference"):
+    assert fluyt("images", "--filter", "until=soon").code == 1
+    for wrong in ("colour=red", "colour!=red", "dangling=perhaps", "reference"):
         refused = fluyt("images", "--filter", wrong)
         assert refused.code == 1
         assert "dangling=" in refused.err
@@ -182,7 +187,7 @@ def test_image_prune_asks_on_a_terminal_and_takes_what_nothing_uses(fluyt: Progr
     assert "Total reclaimed space: " in shown.text
     assert fluyt.ok("images", "-q", "--filter", "dangling=true") == ""
     assert fluyt("image", "prune", "-f", "--filter", "colour=red").code == 1
-    fluyt.ok("image", "prune", "-a", "-f", "--filter", "label=n=2")
+    fluyt.ok("image", "prune", "-a", "-f", "--filter", "label!=n=1", "--filter", "reference=second")
     assert _names(fluyt, "second") == []
     assert _names(fluyt, "first") == ["first:1", "first:2"]
 

@@ -10,6 +10,7 @@ use clap::Args;
 use tonic::transport::Channel;
 
 use crate::failure::Failure;
+pub use into::open_directory;
 use names::Place;
 
 /// `fluyt cp`

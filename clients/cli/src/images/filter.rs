@@ -4,28 +4,29 @@ use crate::api::v1::ImageFilter;
 use crate::clock::parse_timestamp;
 use crate::failure::Failure;
 
-/// The API's filter of what people write; `until` only where `takes_until`.
+/// The API's filter of what people write.
 ///
 /// # Errors
 /// A filter that is not known, or a value that makes no sense.
-pub fn parse(texts: &[String], takes_until: bool) -> Result<ImageFilter, Failure> {
+pub fn parse(texts: &[String]) -> Result<ImageFilter, Failure> {
     let mut filter = ImageFilter::default();
     for text in texts {
         match text.split_once('=') {
             Some(("reference", value)) => filter.references.push(value.to_owned()),
             Some(("label", value)) => filter.labels.push(value.to_owned()),
+            // `label!=a` is split at its `=`, behind the mark.
+            Some(("label!", value)) => filter.excluded_labels.push(value.to_owned()),
             Some(("dangling", value)) => filter.is_dangling = Some(truth(text, value)?),
             Some(("before", value)) => value.clone_into(&mut filter.before_image),
             Some(("since", value)) => value.clone_into(&mut filter.since_image),
-            Some(("until", value)) if takes_until => {
+            Some(("until", value)) => {
                 let time = parse_timestamp(value).map_err(|message| Failure::usage(message, ""))?;
                 filter.before_time = Some(time);
             }
             _ => {
-                let until = if takes_until { ", until=" } else { "" };
                 return Err(Failure::usage(
                     format!("--filter {text} is not known"),
-                    format!("write reference=, label=, dangling=, before=, since={until}"),
+                    "write reference=, label=, label!=, dangling=, before=, since= or until=",
                 ));
             }
         }
@@ -45,23 +46,24 @@ fn truth(text: &str, value: &str) -> Result<bool, Failure> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str, takes_until: bool) -> Result<ImageFilter, Failure> {
-        parse(&[text.to_owned()], takes_until)
+    fn parsed(text: &str) -> Result<ImageFilter, Failure> {
+        parse(&[text.to_owned()])
     }
 
     #[test]
     fn filters_are_dockers() {
-        assert_eq!(parsed("reference=a/*", false).unwrap().references, ["a/*"]);
-        assert_eq!(parsed("label=a=b=c", false).unwrap().labels, ["a=b=c"]);
-        assert_eq!(parsed("dangling=0", false).unwrap().is_dangling, Some(false));
-        assert_eq!(parsed("until=1.5", true).unwrap().before_time.unwrap().nanos, 500_000_000);
+        assert_eq!(parsed("reference=a/*").unwrap().references, ["a/*"]);
+        assert_eq!(parsed("label=a=b=c").unwrap().labels, ["a=b=c"]);
+        assert_eq!(parsed("label!=a=b=c").unwrap().excluded_labels, ["a=b=c"]);
+        assert_eq!(parsed("label!=a").unwrap().excluded_labels, ["a"]);
+        assert_eq!(parsed("dangling=0").unwrap().is_dangling, Some(false));
+        assert_eq!(parsed("until=1.5").unwrap().before_time.unwrap().nanos, 500_000_000);
     }
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for text in ["", "reference", "colour=red", "dangling=perhaps", "until=1h"] {
-            assert!(parsed(text, false).is_err(), "{text}");
+        for text in ["", "reference", "colour=red", "colour!=red", "dangling=perhaps", "until=yesterday"] {
+            assert!(parsed(text).is_err(), "{text}");
         }
-        assert!(parsed("until=yesterday", true).is_err());
     }
 }

@@ -31,7 +31,8 @@ pub struct ListCommand {
     /// Print the digests that registries gave
     #[arg(long)]
     digests: bool,
-    /// reference=PATTERN, label=NAME[=VALUE], dangling=true|false, before=IMAGE or since=IMAGE
+    /// reference=PATTERN, label=NAME[=VALUE], label!=NAME[=VALUE], dangling=true|false, before=IMAGE, since=IMAGE or
+    /// until=TIME (made here before it)
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
     /// Output
@@ -65,7 +66,7 @@ pub async fn all(channel: Channel, filter: &ImageFilter) -> Result<Vec<Image>, F
 /// # Errors
 /// A filter that is not known, or what the engine answers.
 pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure> {
-    let mut filter = filter::parse(&command.filter, false)?;
+    let mut filter = filter::parse(&command.filter)?;
     filter.references.extend(command.reference);
     let found = all(channel, &filter).await?;
     if command.format == Format::Json {

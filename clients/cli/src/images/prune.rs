@@ -26,7 +26,8 @@ pub struct PruneSelection {
     /// Only tell what would go
     #[arg(long)]
     pub dry_run: bool,
-    /// reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE or until=TIME (made here before it)
+    /// reference=PATTERN, label=NAME[=VALUE], label!=NAME[=VALUE], before=IMAGE, since=IMAGE or until=TIME (made here
+    /// before it)
     #[arg(long, value_name = "NAME=VALUE")]
     pub filter: Vec<String>,
 }
@@ -57,7 +58,7 @@ pub fn described(all: bool) -> &'static str {
 /// There is no terminal to ask on, a filter that is not known, or what the engine answers.
 pub async fn prune(channel: Channel, command: PruneCommand) -> Result<u8, Failure> {
     let selection = command.selection;
-    filter::parse(&selection.filter, true)?;
+    filter::parse(&selection.filter)?;
     let is_asking = !selection.force && !selection.dry_run;
     if is_asking && !confirm(&format!("This will remove {}.", described(selection.all)))? {
         return Ok(1);
@@ -74,7 +75,7 @@ pub async fn prune(channel: Channel, command: PruneCommand) -> Result<u8, Failur
 /// A filter that is not known, or what the engine answers.
 pub async fn prune_images(channel: Channel, selection: &PruneSelection) -> Result<PruneResult, Failure> {
     let request = PruneImagesRequest {
-        filter: Some(filter::parse(&selection.filter, true)?),
+        filter: Some(filter::parse(&selection.filter)?),
         all: selection.all,
         dry_run: selection.dry_run,
         ..Default::default()

@@ -1,5 +1,6 @@
 //! An archive on its way to the engine: a file or standard input, in bounded messages.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use indicatif::ProgressBar;
@@ -54,6 +55,20 @@ impl Sending {
         (Self { reader, bar }, ReceiverStream::new(queue))
     }
 
+    /// As `begin` for what is read by blocking calls.
+    pub fn begin_blocking<T: Send + 'static>(
+        input: impl std::io::Read + Send + 'static,
+        bar: ProgressBar,
+        first: T,
+        wrap: fn(Vec<u8>) -> T,
+    ) -> (Self, ReceiverStream<T>) {
+        let (requests, queue) = mpsc::channel(CHUNK_QUEUE);
+        let (shown, input) = (bar.clone(), Box::new(input));
+        let reader =
+            tokio::task::spawn_blocking(move || send_blocking(input, &shown, &requests, first, wrap));
+        (Self { reader, bar }, ReceiverStream::new(queue))
+    }
+
     /// The engine's answer; a failure to read the input explains a failed call better than the call does.
     ///
     /// # Errors
@@ -91,4 +106,24 @@ async fn send<T>(
             return Ok(());
         }
     }
+}
+
+fn send_blocking<T>(
+    mut input: impl std::io::Read,
+    bar: &ProgressBar,
+    requests: &mpsc::Sender<T>,
+    first: T,
+    wrap: fn(Vec<u8>) -> T,
+) -> std::io::Result<()> {
+    let mut part = first;
+    while requests.blocking_send(part).is_ok() {
+        let mut chunk = Vec::new();
+        let count = input.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        bar.inc(count as u64);
+        part = wrap(chunk);
+    }
+    Ok(())
 }
