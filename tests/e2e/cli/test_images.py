@@ -1,11 +1,14 @@
 """The commands for images against a live daemon, as a user of Docker types them."""
 
+import bz2
+import io
 import json
+import lzma
 import signal
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,38 @@ def test_what_save_writes_comes_back_by_load(fluyt: Program, named: list[str], t
 
 
 @pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("form", ["layout", "docker-archive"])
+def test_load_takes_a_folder_and_what_is_none_is_not_sent(fluyt: Program, tmp_path: Path, form: str) -> None:
+    image = images.image([images.layer(tarball.file("f", form))])
+    folder = tmp_path / "folder"
+    if form == "layout":
+        image_files.write_layout(folder, {"folder:1": image})
+    else:
+        folder.mkdir()
+        with tarfile.open(fileobj=io.BytesIO(image_files.docker_archive_old({"folder:1": image}))) as archive:
+            archive.extractall(folder, filter="data")
+    # What else stands there is sent and does not count.
+    (folder / "notes").symlink_to("/etc/passwd")
+    assert fluyt.ok("load", "-q", "-i", str(folder)) == f"{image.config_digest}\n"
+    assert _names(fluyt, "folder") == ["folder:1"]
+    fluyt.ok("rmi", "folder:1")
+    refused = fluyt("load", "-i", str(tmp_path))
+    assert (refused.code, "without index.json or manifest.json" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress], ids=["xz", "bzip2"])
+def test_load_and_import_take_dockers_compressions(
+    fluyt: Program, tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    image = images.image([images.layer(tarball.file("f", compress(b"")))])
+    path = tmp_path / "image.tar.any"
+    path.write_bytes(compress(image_files.docker_archive({"packed:1": image})))
+    assert fluyt.ok("load", "-i", str(path)).endswith("packed:1\n")
+    rootfs = compress(tarball.write_tar([tarball.file("g", compress(b""))]))
+    imported = fluyt.ok("import", "-", stdin=rootfs).strip()
+    fluyt.ok("rmi", "packed:1", imported)
+
+
 def test_a_save_that_fails_leaves_the_older_file_and_no_other(fluyt: Program, tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     path.write_bytes(b"old")

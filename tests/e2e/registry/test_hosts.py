@@ -8,6 +8,7 @@ import pytest
 
 from fluyt.v1 import images_pb2
 from fluyt.v1.types import operation_pb2
+from fluyt.v1.types.registry_auth_pb2 import RegistryAuth
 from tests.support import image_files, images
 from tests.support.certificates import Authority
 from tests.support.engine import Engine
@@ -74,6 +75,25 @@ def test_dockers_directory_of_certificates_serves_too_and_skip_verify_needs_none
         (directory / "ca.crt").unlink()
         write_hosts(hosts, registry.address, "skip_verify = true\n")
         assert engine.push(name).state == SUCCEEDED
+
+
+def test_passwords_are_asked_for_behind_a_private_authority_too(tmp_path: Path) -> None:
+    hosts = tmp_path / "certs.d"
+    authority = Authority.make(tmp_path / "ca")
+    user = RegistryAuth(username="user", password="hunter2")  # noqa: S106
+    with (
+        RealRegistry(tmp_path / "r", certificate=authority.issue("server"), passwords={"user": "hunter2"}) as registry,
+        engine_with(tmp_path, hosts) as engine,
+    ):
+        name = f"{registry.address}/app:1"
+        engine.load(image_files.oci_archive({name: images.busybox_image()}))
+        write_hosts(hosts, registry.address, f'ca = "{authority.certificate}"\n')
+        assert engine.push(name).failure.reason == "REGISTRY_ACCESS_DENIED"
+        pushed = engine.push(name, auth=user)
+        assert pushed.state == SUCCEEDED, pushed
+        engine.images.DeleteImage(images_pb2.DeleteImageRequest(image=name, force=True))
+        assert engine.pull(name).failure.reason == "REGISTRY_ACCESS_DENIED"
+        assert engine.pull(name, user).pull_result.manifest_digest == pushed.push_result.digest
 
 
 def test_a_mirror_is_asked_first_and_the_registry_where_it_fails(tmp_path: Path) -> None:
