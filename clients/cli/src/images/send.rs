@@ -1,5 +1,6 @@
 //! An archive on its way to the engine: a file or standard input, in bounded messages.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use indicatif::ProgressBar;
