@@ -149,13 +149,16 @@ impl Stats {
     }
 }
 
+/// What a group used when it was read last, and whether the pressure among it is new. See the stub.
+type BeforeArgument<'py> = (Bound<'py, Stats>, bool);
+
 #[pyfunction]
 fn stats(
     py: Python<'_>,
     parent: &str,
-    groups: Vec<(String, u32, Option<(Bound<'_, Stats>, bool)>)>,
+    groups: Vec<(String, u32, Option<BeforeArgument<'_>>)>,
 ) -> PyResult<Vec<Stats>> {
-    let of = |(stats, pressure_is_new): &(Bound<'_, Stats>, bool)| cgroup::Before {
+    let of = |(stats, pressure_is_new): &BeforeArgument<'_>| cgroup::Before {
         stats: stats.get().of_group(),
         pressure_is_new: *pressure_is_new,
     };
