@@ -13,17 +13,18 @@ use crate::api::v1::{
     WaitContainerRequest,
 };
 use crate::clock::now_seconds;
+use crate::container_names;
 use crate::failure::Failure;
 use crate::images;
-use crate::ports;
-use crate::render::{self, Format};
+use crate::render;
 use crate::run::exit_code;
+use crate::template::Output;
 use crate::units;
 
 /// `fluyt ps`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  fluyt ps\n  fluyt ps -a --filter exited=137\n  fluyt ps -q --filter label=role=web\n  fluyt ps -a --format json"
+    after_help = "Examples:\n  fluyt ps\n  fluyt ps -a --filter exited=137\n  fluyt ps -q --filter label=role=web\n  fluyt ps -a --format json\n  fluyt ps --format 'table {{.Names}}\\t{{.Status}}'"
 )]
 pub struct ListCommand {
     /// Also those that do not run
@@ -47,9 +48,9 @@ pub struct ListCommand {
     /// id=, name=, label=, status=, exited=, ancestor=, health=, network=, volume=, publish=, expose=, before= or since=
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
-    /// Output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table, json, or a template of Go such as '{{.ID}} {{.Names}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Output,
 }
 
 /// `fluyt kill`
@@ -95,7 +96,9 @@ pub struct RemoveCommand {
 
 /// `fluyt inspect`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  fluyt inspect web\n  fluyt inspect --type image debian:12")]
+#[command(
+    after_help = "Examples:\n  fluyt inspect web\n  fluyt inspect --type image debian:12\n  fluyt inspect -f '{{.State.Status}}' web"
+)]
 pub struct InspectCommand {
     /// container or image; default: whichever is found
     #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image"])]
@@ -132,9 +135,9 @@ struct InspectFlags {
     /// Tell the size of the container's writable layer
     #[arg(short, long)]
     size: bool,
-    /// Output; both are JSON, `json` one object a line
-    #[arg(short, long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table or json, both JSON, json one object a line; or a template of Go such as '{{.State.Status}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    format: Output,
 }
 
 fn filter(texts: &[String]) -> Result<ContainerFilter, Failure> {
@@ -223,13 +226,20 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
         filter.restarting = true;
         filter.states.extend([State::Running, State::Paused, State::Stopping].map(i32::from));
     }
-    let found = all(channel, &filter, command.size, bound.unwrap_or(usize::MAX)).await?;
-    if command.format == Format::Json {
+    // As in docker, a template that shows sizes asks for them.
+    let with_size = command.size || matches!(&command.format, Output::Template(one) if one.names("Size"));
+    let found = all(channel, &filter, with_size, bound.unwrap_or(usize::MAX)).await?;
+    if command.format == Output::Json {
         render::json_lines(&found)?;
     } else if command.quiet {
         for container in &found {
             render::line(if command.no_trunc { &container.id } else { render::short_id(&container.id) })?;
         }
+    } else if let Output::Template(template) = &command.format {
+        let now = now_seconds();
+        let rows: Vec<_> =
+            found.iter().map(|one| container_names::listed(one, command.no_trunc, now)).collect();
+        template.print(&container_names::COLUMNS, &rows)?;
     } else {
         render::line(table(&found, command.no_trunc, command.size))?;
     }
@@ -239,46 +249,20 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
 /// Containers as `fluyt ps` shows them.
 pub fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> String {
     let now = now_seconds();
-    let mut header = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
-    if with_size {
-        header.push("SIZE");
-    }
+    let columns = &container_names::COLUMNS[..if with_size { 8 } else { 7 }];
+    let header: Vec<&str> = columns.iter().map(|(_, head)| *head).collect();
     let rows: Vec<Vec<String>> = containers
         .iter()
         .map(|container| {
-            let image = container.spec.as_ref().map(|spec| spec.image.as_str()).unwrap_or_default();
-            let command = render::printable(&container.resolved_args.join(" "));
-            let created = container.create_time.as_ref().map_or(0, |time| now - time.seconds);
-            let mut row = vec![
-                if no_trunc { container.id.clone() } else { render::short_id(&container.id).to_owned() },
-                render::printable(if no_trunc {
-                    image
-                } else {
-                    image.strip_prefix("sha256:").map_or(image, render::short_id)
-                }),
-                format!("\"{}\"", if no_trunc { command } else { render::shorten(&command, 20) }),
-                format!("{} ago", units::human_span(created)),
-                status(container, now),
-                ports::shown(&container.published_ports, &container.networks),
-                container.name.clone(),
-            ];
-            if with_size {
-                let mark = if container.writable_size_is_estimate { "~" } else { "" };
-                let size = container.writable_size_bytes.unwrap_or(0);
-                row.push(format!(
-                    "{mark}{} (virtual {})",
-                    units::human_bytes(size),
-                    units::human_bytes(size + container.image_size_bytes)
-                ));
-            }
-            row
+            let row = container_names::listed(container, no_trunc, now);
+            columns.iter().map(|(name, _)| row[*name].as_str().unwrap_or_default().to_owned()).collect()
         })
         .collect();
     render::table(&header, &rows)
 }
 
 /// State as `docker ps` words it.
-fn status(container: &Container, now: i64) -> String {
+pub fn status(container: &Container, now: i64) -> String {
     let since = |time: Option<&prost_types::Timestamp>| {
         units::human_span(time.map_or(0, |time| now.saturating_sub(time.seconds)))
     };
@@ -429,7 +413,8 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
             let request = GetContainerRequest { container: name.clone(), include_size: command.flags.size };
             match ContainerServiceClient::new(channel.clone()).get_container(request).await {
                 Ok(answer) => {
-                    print(&answer.into_inner().container.unwrap_or_default(), command.flags.format)?;
+                    let container = answer.into_inner().container.unwrap_or_default();
+                    command.flags.format.show(&container, container_names::inspected)?;
                     continue;
                 }
                 Err(status) => {
@@ -441,7 +426,7 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
             }
         }
         match images::get(channel.clone(), name, None).await {
-            Ok(image) => print(&image, command.flags.format)?,
+            Ok(image) => command.flags.format.show(&image, images::inspected)?,
             Err(failure) => {
                 if is_image_only || failure.reason != "IMAGE_NOT_FOUND" {
                     return Err(failure);
@@ -454,13 +439,6 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
         }
     }
     Ok(0)
-}
-
-fn print<M: prost::Message + prost::Name>(message: &M, format: Format) -> Result<(), Failure> {
-    match format {
-        Format::Json => render::json_lines([message]),
-        Format::Table => render::json_pretty(message),
-    }
 }
 
 #[cfg(test)]

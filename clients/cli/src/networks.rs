@@ -1,6 +1,7 @@
 //! `fluyt network`: create, ls, inspect, rm, connect, disconnect, prune.
 
 use clap::{Args, Subcommand};
+use serde_json::{json, Value};
 use tonic::transport::Channel;
 
 use crate::api::v1::network_service_client::NetworkServiceClient;
@@ -10,10 +11,12 @@ use crate::api::v1::{
     GetNetworkRequest, ListNetworksRequest, Network, NetworkFilter, PruneNetworksRequest, Subnet,
 };
 use crate::confirm::confirm;
+use crate::container_names;
 use crate::containers::each_present;
 use crate::failure::Failure;
 use crate::flag_values::pairs;
-use crate::render::{self, Format};
+use crate::render;
+use crate::template::{Column, Output};
 
 /// `fluyt network`
 #[derive(Subcommand, Debug)]
@@ -88,18 +91,18 @@ pub struct ListCommand {
     /// id=, name=, label=, driver= or dangling=
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
-    /// Output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table, json, or a template of Go such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Output,
 }
 
 /// `fluyt network inspect`
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  fluyt network inspect front")]
 pub struct InspectCommand {
-    /// Output; both are JSON, `json` one object a line
-    #[arg(short, long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table or json, both JSON, json one object a line; or a template of Go such as '{{.Id}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    format: Output,
     /// Networks: ids, unique beginnings of ids, or names
     #[arg(required = true)]
     networks: Vec<String>,
@@ -263,10 +266,16 @@ async fn list(mut client: NetworkServiceClient<Channel>, command: ListCommand) -
             render::short_id(&network.id).to_owned()
         }
     };
-    if command.format == Format::Json {
+    if command.format == Output::Json {
         render::json_lines(&found)?;
     } else if command.quiet {
         found.iter().try_for_each(|network| render::line(id(network)))?;
+    } else if let Output::Template(template) = &command.format {
+        let listed = |network: &Network| {
+            let more = json!({"ID": id(network), "Labels": container_names::pairs(&network.labels)});
+            container_names::with(names(network), more)
+        };
+        template.print(&COLUMNS, &found.iter().map(listed).collect::<Vec<_>>())?;
     } else {
         let rows: Vec<Vec<String>> = found
             .iter()
@@ -291,6 +300,31 @@ async fn list(mut client: NetworkServiceClient<Channel>, command: ListCommand) -
     Ok(0)
 }
 
+/// What stands above each column. Source: docker/cli `cli/command/network/formatter.go`.
+const COLUMNS: [Column; 8] = [
+    ("ID", "NETWORK ID"),
+    ("Name", "NAME"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("IPv6", "IPV6"),
+    ("Internal", "INTERNAL"),
+    ("Labels", "LABELS"),
+    ("CreatedAt", "CREATED AT"),
+];
+
+/// A network for templates: the API's message, and Docker's names.
+fn names(network: &Network) -> Value {
+    let subnets: Vec<Value> =
+        network.subnets.iter().map(|one| json!({"Subnet": one.cidr, "Gateway": one.gateway})).collect();
+    let names = json!({
+        "Id": network.id, "Name": network.name, "Driver": network.driver, "Scope": "local",
+        "IPv6": network.has_ipv6, "Internal": network.is_internal, "Labels": network.labels,
+        "Options": network.driver_options, "IPAM": {"Config": subnets},
+        "CreatedAt": network.create_time.as_ref().map_or_else(String::new, container_names::point),
+    });
+    container_names::with(render::json(network), names)
+}
+
 async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Failure> {
     let mut exit_code = 0;
     for name in command.networks {
@@ -298,11 +332,7 @@ async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Failur
         match client.get_network(GetNetworkRequest { network: name }).await {
             Ok(answer) => {
                 let network = answer.into_inner().network.unwrap_or_default();
-                if command.format == Format::Json {
-                    render::json_lines([&network])?;
-                } else {
-                    render::json_pretty(&network)?;
-                }
+                command.format.show(&network, names)?;
             }
             Err(status) => {
                 eprintln!("{}", Failure::from(status));

@@ -1,6 +1,6 @@
 //! Output: tables for people, JSON for programs. JSON uses the API's field names; a list is one object a line.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use prost::{Message, Name};
@@ -58,6 +58,18 @@ pub fn line(text: impl AsRef<str>) -> Result<(), Failure> {
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush()),
     )
+}
+
+/// As [`line`], of text that others chose: on a terminal without control characters but tabs and ends of lines.
+///
+/// # Errors
+/// As [`line`].
+pub fn text(text: &str) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return line(text);
+    }
+    let kept = |c: char| matches!(c, '\t' | '\n') || !c.is_control();
+    line(text.chars().map(|c| if kept(c) { c } else { '\u{fffd}' }).collect::<String>())
 }
 
 /// Prints messages as JSON, one a line.

@@ -1,14 +1,17 @@
 //! `fluyt images`.
 
 use clap::Args;
+use serde_json::{json, Value};
 use tonic::transport::Channel;
 
 use super::{filter, pattern};
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::{Image, ImageFilter, ListImagesRequest};
 use crate::clock::{ago, now_seconds};
+use crate::container_names;
 use crate::failure::Failure;
-use crate::render::{self, Format};
+use crate::render;
+use crate::template::{Column, Output};
 use crate::units;
 
 /// `fluyt images`
@@ -35,9 +38,9 @@ pub struct ListCommand {
     /// until=TIME (made here before it)
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
-    /// Output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table, json, or a template of Go such as '{{.Repository}}:{{.Tag}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Output,
     /// Only images of this repository or reference
     reference: Option<String>,
 }
@@ -69,12 +72,16 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
     let mut filter = filter::parse(&command.filter)?;
     filter.references.extend(command.reference);
     let found = all(channel, &filter).await?;
-    if command.format == Format::Json {
+    if command.format == Output::Json {
         render::json_lines(&found)?;
     } else if command.quiet {
         for image in &found {
             render::line(shown_id(image, command.no_trunc))?;
         }
+    } else if let Output::Template(template) = &command.format {
+        let now = now_seconds();
+        let shown = |image| columns(image, &filter.references, command.no_trunc, now);
+        template.print(&COLUMNS, &found.iter().flat_map(shown).collect::<Vec<_>>())?;
     } else {
         let now = now_seconds();
         let shown = |image| rows(image, &filter.references, command.no_trunc, command.digests, now);
@@ -129,6 +136,36 @@ fn rows(image: &Image, patterns: &[String], no_trunc: bool, digests: bool, now: 
                 row.insert(2, digest_of(image, &row[0]));
             }
             row
+        })
+        .collect()
+}
+
+/// What stands above each column. Source: docker/cli `cli/command/formatter/image.go`.
+const COLUMNS: [Column; 9] = [
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("ID", "IMAGE ID"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("Containers", "CONTAINERS"),
+];
+
+/// The rows of an image for templates: the columns, and the API's message.
+fn columns(image: &Image, patterns: &[String], no_trunc: bool, now: i64) -> Vec<Value> {
+    rows(image, patterns, no_trunc, true, now)
+        .into_iter()
+        .map(|row| {
+            let made = image.build_time.as_ref().or(image.create_time.as_ref());
+            let columns = json!({
+                "Repository": row[0], "Tag": row[1], "Digest": row[2], "ID": row[3], "CreatedSince": row[4],
+                "CreatedAt": made.map_or_else(String::new, container_names::point), "Size": row[5],
+                "SharedSize": units::human_bytes(image.shared_size_bytes),
+                "Containers": image.container_count.to_string(),
+            });
+            container_names::with(render::json(image), columns)
         })
         .collect()
 }

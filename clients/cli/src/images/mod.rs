@@ -18,7 +18,7 @@ mod tag;
 
 pub use history::{history, HistoryCommand};
 pub use import::{import, ImportCommand};
-pub use inspect::get;
+pub use inspect::{get, inspected};
 pub use list::{all, list, repository_and_tag, ListCommand};
 pub use load::{load, LoadCommand};
 pub use prune::{described, print as print_pruned, prune_images, total as pruned_total, PruneSelection};

@@ -1,13 +1,16 @@
 //! `fluyt volume ls` and `fluyt volume inspect`.
 
 use clap::Args;
+use serde_json::{json, Value};
 use tonic::transport::Channel;
 
 use super::filter;
 use crate::api::v1::volume_service_client::VolumeServiceClient;
 use crate::api::v1::{GetVolumeRequest, ListVolumesRequest, Volume};
+use crate::container_names;
 use crate::failure::Failure;
-use crate::render::{self, Format};
+use crate::render;
+use crate::template::{Column, Output};
 use crate::units;
 
 /// `fluyt volume ls`
@@ -26,9 +29,9 @@ pub struct ListCommand {
     /// name=PART, label=NAME[=VALUE], driver=DRIVER or dangling=true|false
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
-    /// Output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table, json, or a template of Go such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Output,
 }
 
 /// `fluyt volume inspect`
@@ -37,9 +40,9 @@ pub struct ListCommand {
     after_help = "Examples:\n  fluyt volume inspect data\n  fluyt volume inspect --format json data | jq -r .mountpoint"
 )]
 pub struct InspectCommand {
-    /// Output; both are JSON, `json` one object a line
-    #[arg(short, long, value_enum, default_value_t)]
-    format: Format,
+    /// Output: table or json, both JSON, json one object a line; or a template of Go such as '{{.Mountpoint}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    format: Output,
     /// Volumes
     #[arg(id = "name", value_name = "VOLUMES", required = true)]
     volumes: Vec<String>,
@@ -73,12 +76,14 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
             break;
         }
     }
-    if command.format == Format::Json {
+    if command.format == Output::Json {
         render::json_lines(&found)?;
     } else if command.quiet {
         for volume in &found {
             render::line(&volume.name)?;
         }
+    } else if let Output::Template(template) = &command.format {
+        template.print(&COLUMNS, &found.iter().map(listed).collect::<Vec<_>>())?;
     } else {
         let mut header = vec!["DRIVER", "VOLUME NAME"];
         if command.size {
@@ -88,6 +93,34 @@ pub async fn list(channel: Channel, command: ListCommand) -> Result<u8, Failure>
         render::line(render::table(&header, &rows))?;
     }
     Ok(0)
+}
+
+/// What stands above each column. Source: docker/cli `cli/command/formatter/volume.go`.
+const COLUMNS: [Column; 7] = [
+    ("Name", "VOLUME NAME"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("Mountpoint", "MOUNTPOINT"),
+    ("Labels", "LABELS"),
+    ("Links", "LINKS"),
+    ("Size", "SIZE"),
+];
+
+/// A volume as a line for templates: the columns, and the API's message.
+fn listed(volume: &Volume) -> Value {
+    let [.., links, size] = &row(volume, true)[..] else { return Value::Null };
+    let more = json!({"Links": links, "Size": size, "Labels": container_names::pairs(&volume.labels)});
+    container_names::with(names(volume), more)
+}
+
+/// A volume for templates: the API's message, and Docker's names.
+fn names(volume: &Volume) -> Value {
+    let names = json!({
+        "Name": volume.name, "Driver": volume.driver, "Scope": "local", "Mountpoint": volume.mountpoint,
+        "Labels": volume.labels, "Options": volume.driver_options,
+        "CreatedAt": volume.create_time.as_ref().map_or_else(String::new, container_names::point),
+    });
+    container_names::with(render::json(volume), names)
 }
 
 fn row(volume: &Volume, size: bool) -> Vec<String> {
@@ -110,8 +143,7 @@ pub async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Fa
     let mut exit_code = 0;
     for name in &command.volumes {
         match get(channel.clone(), name).await {
-            Ok(found) if command.format == Format::Json => render::json_lines([&found])?,
-            Ok(found) => render::json_pretty(&found)?,
+            Ok(found) => command.format.show(&found, names)?,
             Err(failure) => {
                 eprintln!("{failure}");
                 exit_code = 1;
