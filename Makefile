@@ -29,10 +29,9 @@ example: setup-test ## Pull a Debian root file system from a real local registry
 test: setup-test ## Run every test this host can run, then list what was skipped and why
 	@$(MAKE) --no-print-directory lint audit test-rust test-python
 
-# `--tests`: no comment has code that is a test, and to look for it takes a minute.
 test-rust: ## The core's and the command line's own tests (needs setup-test once)
 	@export FLUYT_SUPERVISOR=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor FLUYT_SUPERVISOR_PREBUILT=$(CURDIR)/server/fluytd/libexec/fluyt-supervisor
-	cargo test --quiet --locked --workspace --exclude fluyt-bindings --tests
+	cargo test --quiet --locked --workspace --exclude fluyt-bindings
 
 test-python: ## Contract, unit, integration, end-to-end and recovery tests (needs setup-test once)
 	@$(PY) -m tests.suite $(TEST_PROCESSES)
