@@ -278,8 +278,11 @@ mod tests {
             "ID": "abc", "count": 12_345_678_901_i64, "share": 1.5, "nothing": null, "list": ["x", "y"],
             "State": {"Running": true, "Status": "up"}, "Labels": {"a.b/c": "d"},
         });
-        let read = read(&template.text)?;
-        read.render(&Context::from(value("", &row))).map_err(|error| shortened(&error.to_string()))
+        let value = value("", &row);
+        on_large_stack(move || {
+            let read = read(&template.text)?;
+            read.render(&Context::from(value)).map_err(|error| shortened(&error.to_string()))
+        })
     }
 
     #[test]
