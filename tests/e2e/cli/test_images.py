@@ -93,7 +93,6 @@ def test_what_save_writes_comes_back_by_load(fluyt: Program, named: list[str], t
     )
 
 
-@pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("form", ["layout", "docker-archive"])
 def test_load_takes_a_folder_and_what_is_none_is_not_sent(fluyt: Program, tmp_path: Path, form: str) -> None:
     image = images.image([images.layer(tarball.file("f", form))])
@@ -126,6 +125,7 @@ def test_load_and_import_take_dockers_compressions(
     fluyt.ok("rmi", "packed:1", imported)
 
 
+@pytest.mark.usefixtures("named")
 def test_a_save_that_fails_leaves_the_older_file_and_no_other(fluyt: Program, tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     path.write_bytes(b"old")
