@@ -35,7 +35,13 @@ if ! sha256sum --quiet --check $stamp >/dev/null 2>&1; then
     sha256sum requirements/dev.txt requirements/dev.in clients/python/pyproject.toml >$stamp
 fi
 
-# cargo decides for itself what is fresh; maturin then puts the extension and the supervisor beside the package.
+# cargo decides for itself what is fresh; maturin then puts the extension and the supervisor beside the package. It writes
+# into the file that is there, which the kernel refuses while a container runs under it: one of its own is put there.
+supervisor=server/fluytd/libexec/fluyt-supervisor
+if [ -e $supervisor ]; then
+    cp -p $supervisor $supervisor.new
+    mv -f $supervisor.new $supervisor
+fi
 VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH" $venv/bin/maturin develop --release --skip-install --quiet
 site=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf '%s\n' "$PWD/server" >"$site/fluytd.pth"
