@@ -68,7 +68,7 @@ def test_log_options_alone_leave_the_driver_to_the_engine(fluyt: Program) -> Non
         (["--link-local-ip", "169.254.1.1"], "--ip"),
         (["--io-maxiops", "5"], "--device-read-iops"),
         (["--storage-opt", "inodes=5"], "size=10g"),
-        (["--storage-size", "much"], "10g"),
+        (["--storage-size", "much"], "write a number and b, k, m, g, t or p, as in 512m"),
     ],
 )
 def test_what_is_not_offered_says_what_to_do_instead(fluyt: Program, flags: list[str], instead: str) -> None:
