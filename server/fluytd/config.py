@@ -66,8 +66,10 @@ class Config:
     #: `host`.
     default_userns: str = "auto"
     #: Whether containers that ask for no AppArmor profile get the engine's: `auto`, where the host has AppArmor and the
-    #: program that loads profiles, or `off`.
+    #: program that loads profiles, or `off`; and where the kernel's module and that program are looked for.
     apparmor: str = "auto"
+    apparmor_module_path: Path = Path("/sys/module/apparmor")
+    apparmor_parser: str = "apparmor_parser"
     #: Whether containers get SELinux labels: `auto`, where the host has SELinux, or `off`; and where the kernel and the
     #: policies are looked for.
     selinux: str = "auto"

@@ -182,6 +182,7 @@ CATALOGUE: dict[str, str] = {
     "import.record": "the record of an imported image",
     "import.decompress": "a root file system without its xz or bzip2",
     "import.spool": "the receipt of a root file system",
+    "apparmor.load": "the AppArmor profile of containers in the kernel",
     "load.spool": "the receipt of an image archive",
     "load.decompress": "an image archive without its xz or bzip2",
     "load.config.stage": "the staging of a config from an archive",

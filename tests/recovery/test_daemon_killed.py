@@ -19,6 +19,7 @@ from tests.recovery import (
     network_scenarios,
     repair_scenarios,
     run_scenarios,
+    test_apparmor_killed,
     test_cni_killed,
     test_exec_killed,
     test_labels_killed,
@@ -67,6 +68,7 @@ def test_every_failpoint_of_the_daemon_has_its_scenario() -> None:
     plugins = {name.partition(":")[0] for name in test_cni_killed.SCENARIOS} | {test_cni_killed.PUT_OFF}
     elsewhere = {*network_scenarios.SCENARIOS, *test_quotas_killed.SCENARIOS, *test_scopes_killed.SCENARIOS}
     elsewhere |= {*test_labels_killed.SCENARIOS, test_labels_killed.OF_LAYERS, test_removal_put_off.FAILPOINT}
+    elsewhere |= {test_apparmor_killed.FAILPOINT}
     assert set(SCENARIOS) | elsewhere | plugins == set(failpoints.CATALOGUE)
 
 

@@ -17,6 +17,12 @@ pub fn ago(time: Option<&prost_types::Timestamp>, now: i64) -> String {
     )
 }
 
+/// A point in time as Go prints it: `2026-11-28 01:02:03 +0000 UTC`.
+pub fn point(time: &prost_types::Timestamp) -> String {
+    let text = units::format_time(time.seconds, time.nanos);
+    format!("{} {} +0000 UTC", &text[..10], &text[11..19])
+}
+
 /// A point in time as a flag has it: RFC 3339, seconds of the epoch, or a span back from now.
 ///
 /// # Errors

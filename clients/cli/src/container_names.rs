@@ -1,16 +1,15 @@
 //! What templates call the parts of a container: the columns of `docker ps`, and the names of `docker inspect` that
 //! scripts ask for.
 
-use std::collections::BTreeMap;
-
 use serde_json::{json, Map, Value};
 
 use crate::api::v1::types::container::{Exit, State};
 use crate::api::v1::types::health::State as Health;
 use crate::api::v1::types::{Container, NetworkEndpoint};
+use crate::clock;
 use crate::ports;
 use crate::render;
-use crate::template::Column;
+use crate::template::{self, Column};
 use crate::units;
 
 /// What stands above each column. Source: docker/cli `cli/command/formatter/container.go`.
@@ -31,13 +30,18 @@ pub const COLUMNS: [Column; 14] = [
     ("Networks", "NETWORKS"),
 ];
 
-/// A container as a line of `ps`: the columns, and the API's message.
+/// A container as a line of `ps` for templates: the columns, and the API's message. Arguments as of [`columns`].
+pub fn listed(container: &Container, no_trunc: bool, now: i64) -> Value {
+    template::with(render::json(container), columns(container, no_trunc, now))
+}
+
+/// The columns of a container, texts by the names of [`COLUMNS`].
 ///
 /// `no_trunc`: ids and commands are whole. `now`: seconds of the epoch.
-pub fn listed(container: &Container, no_trunc: bool, now: i64) -> Value {
-    let spec = container.spec.clone().unwrap_or_default();
+pub fn columns(container: &Container, no_trunc: bool, now: i64) -> Value {
+    let spec = container.spec.as_ref();
     let command = render::printable(&container.resolved_args.join(" "));
-    let image = spec.image.as_str();
+    let image = spec.map_or("", |spec| spec.image.as_str());
     let created = container.create_time.as_ref().map_or(0, |time| now - time.seconds);
     let volumes = container.mounts.iter().filter(|mount| mount.r#type == "volume").count();
     let networks: Vec<&str> = container.networks.iter().map(|one| one.network_name.as_str()).collect();
@@ -50,7 +54,7 @@ pub fn listed(container: &Container, no_trunc: bool, now: i64) -> Value {
             .map(|one| if one.name.is_empty() { &one.source } else { &one.name }.clone())
             .collect()
     };
-    let columns = json!({
+    json!({
         "ID": if no_trunc { container.id.as_str() } else { render::short_id(&container.id) },
         "Image": render::printable(if no_trunc { image } else { image.strip_prefix("sha256:").map_or(image, render::short_id) }),
         "Command": format!("\"{}\"", if no_trunc { command } else { render::shorten(&command, 20) }),
@@ -59,14 +63,13 @@ pub fn listed(container: &Container, no_trunc: bool, now: i64) -> Value {
         "Ports": ports::shown(&container.published_ports, &container.networks),
         "Names": container.name,
         "Size": size(container),
-        "CreatedAt": container.create_time.as_ref().map_or_else(String::new, point),
+        "CreatedAt": container.create_time.as_ref().map_or_else(String::new, clock::point),
         "State": state(container),
-        "Labels": pairs(&spec.labels),
+        "Labels": spec.map_or_else(String::new, |spec| template::pairs(&spec.labels)),
         "Mounts": places.join(","),
         "LocalVolumes": volumes.max(container.volumes.len()).to_string(),
         "Networks": networks.join(","),
-    });
-    with(render::json(container), columns)
+    })
 }
 
 /// A container for `inspect`: the API's message, and what Docker calls the parts that scripts ask for.
@@ -127,21 +130,7 @@ pub fn inspected(container: &Container) -> Value {
             "RW": !one.read_only,
         })).collect::<Vec<_>>(),
     });
-    with(render::json(container), names)
-}
-
-/// `more` beside what `message` has.
-pub fn with(mut message: Value, more: Value) -> Value {
-    if let (Value::Object(fields), Value::Object(more)) = (&mut message, more) {
-        fields.extend(more);
-    }
-    message
-}
-
-/// A point in time as Go prints it: `2026-11-28 01:02:03 +0000 UTC`.
-pub fn point(time: &prost_types::Timestamp) -> String {
-    let text = units::format_time(time.seconds, time.nanos);
-    format!("{} {} +0000 UTC", &text[..10], &text[11..19])
+    template::with(render::json(container), names)
 }
 
 /// The writable layer's size, and with the image's; `~` before what was counted to a bound.
@@ -158,13 +147,6 @@ fn state(container: &Container) -> String {
         return "restarting".to_owned();
     }
     container.state().as_str_name().trim_start_matches("STATE_").to_lowercase()
-}
-
-/// Labels in one text, by name.
-pub fn pairs(labels: &BTreeMap<String, String>) -> String {
-    let mut pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.sort();
-    pairs.join(",")
 }
 
 fn endpoint(endpoint: &NetworkEndpoint) -> Value {

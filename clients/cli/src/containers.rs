@@ -254,7 +254,7 @@ pub fn table(containers: &[Container], no_trunc: bool, with_size: bool) -> Strin
     let rows: Vec<Vec<String>> = containers
         .iter()
         .map(|container| {
-            let row = container_names::listed(container, no_trunc, now);
+            let row = container_names::columns(container, no_trunc, now);
             columns.iter().map(|(name, _)| row[*name].as_str().unwrap_or_default().to_owned()).collect()
         })
         .collect();

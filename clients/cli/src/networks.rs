@@ -10,13 +10,13 @@ use crate::api::v1::{
     ConnectContainerRequest, CreateNetworkRequest, DeleteNetworkRequest, DisconnectContainerRequest,
     GetNetworkRequest, ListNetworksRequest, Network, NetworkFilter, PruneNetworksRequest, Subnet,
 };
+use crate::clock;
 use crate::confirm::confirm;
-use crate::container_names;
 use crate::containers::each_present;
 use crate::failure::Failure;
 use crate::flag_values::pairs;
 use crate::render;
-use crate::template::{Column, Output};
+use crate::template::{self, Column, Output};
 
 /// `fluyt network`
 #[derive(Subcommand, Debug)]
@@ -272,8 +272,8 @@ async fn list(mut client: NetworkServiceClient<Channel>, command: ListCommand) -
         found.iter().try_for_each(|network| render::line(id(network)))?;
     } else if let Output::Template(template) = &command.format {
         let listed = |network: &Network| {
-            let more = json!({"ID": id(network), "Labels": container_names::pairs(&network.labels)});
-            container_names::with(names(network), more)
+            let more = json!({"ID": id(network), "Labels": template::pairs(&network.labels)});
+            template::with(names(network), more)
         };
         template.print(&COLUMNS, &found.iter().map(listed).collect::<Vec<_>>())?;
     } else {
@@ -320,9 +320,9 @@ fn names(network: &Network) -> Value {
         "Id": network.id, "Name": network.name, "Driver": network.driver, "Scope": "local",
         "IPv6": network.has_ipv6, "Internal": network.is_internal, "Labels": network.labels,
         "Options": network.driver_options, "IPAM": {"Config": subnets},
-        "CreatedAt": network.create_time.as_ref().map_or_else(String::new, container_names::point),
+        "CreatedAt": network.create_time.as_ref().map_or_else(String::new, clock::point),
     });
-    container_names::with(render::json(network), names)
+    template::with(render::json(network), names)
 }
 
 async fn inspect(channel: Channel, command: InspectCommand) -> Result<u8, Failure> {

@@ -3,7 +3,7 @@
 //! The language is a crate's (docs/decisions/0035). A template sees the API's message under the API's names, and beside
 //! them what Docker calls the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use gtmpl::{Context, FuncError, Value};
@@ -203,6 +203,21 @@ fn value(name: &str, json: &Json) -> Value {
             }
         }
     }
+}
+
+/// `more` beside what `message` has.
+pub fn with(mut message: Json, more: Json) -> Json {
+    if let (Json::Object(fields), Json::Object(more)) = (&mut message, more) {
+        fields.extend(more);
+    }
+    message
+}
+
+/// Labels in one text, by name.
+pub fn pairs(labels: &BTreeMap<String, String>) -> String {
+    let mut pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.sort();
+    pairs.join(",")
 }
 
 fn json_of(value: &Value) -> Json {

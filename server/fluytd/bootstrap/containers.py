@@ -127,7 +127,7 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
         probe.online("node"),
         hostname=platform.node(),
         kernel_release=platform.release(),
-        has_apparmor=probe.has_apparmor(),
+        has_apparmor=probe.has_apparmor(config.apparmor_module_path),
         default_apparmor_profile=_apparmor(config),
         selinux=_selinux(config),
     )
@@ -149,9 +149,10 @@ def _runtime(base: Base, cdi: CdiRegistry) -> tuple[CoreRuntime, HostFacts]:
 
 def _apparmor(config: Config) -> str:
     """The profile that is loaded for containers that ask for none, if there is one. Blocking (a program runs)."""
-    if config.apparmor == "off" or not probe.has_apparmor():
+    if config.apparmor == "off" or not probe.has_apparmor(config.apparmor_module_path):
         return ""
-    problem = apparmor.load(apparmor.profile(apparmor.own_label()))
+    failpoints.hit("apparmor.load")
+    problem = apparmor.load(apparmor.profile(apparmor.own_label()), config.apparmor_parser)
     if problem and not apparmor.is_loaded():
         _log.warning("containers get no AppArmor profile unasked: %s", problem)
         return ""

@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-#: Its name; administrators may load one of their own by it, where the engine cannot.
+#: Its name, which is the record of it: each daemon loads it anew, so that one which died at that leaves nothing else.
+#: Administrators may load one of their own by it, where the engine cannot.
 DEFAULT_PROFILE: Final = "fluyt-default"
 #: How long the program that translates it may take.
 PARSER_SECONDS: Final = 60
 #: What is told of that program's complaint.
 MAX_COMPLAINT_CHARACTERS: Final = 300
-PARSER: Final = "apparmor_parser"
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _LABEL: Final = re.compile(r"[A-Za-z0-9/_.:-]{1,255}")
 
@@ -86,9 +86,9 @@ def is_loaded(profiles: Path = Path("/sys/kernel/security/apparmor/profiles")) -
     return any(line.rpartition(" (")[0] == DEFAULT_PROFILE for line in lines)
 
 
-def load(text: str, parser: str = PARSER) -> str:
+def load(text: str, parser: str) -> str:
     """The profile is in the kernel, in place of one by its name, for processes under that as well; returns nothing
-    then, else why not. Blocking, at most `PARSER_SECONDS`."""
+    then, else why not. `parser`: the program's name or path. Blocking, at most `PARSER_SECONDS`."""
     program = shutil.which(parser, path=_PATH)
     if program is None:
         return f"{parser} is not installed (on Debian, package apparmor)"

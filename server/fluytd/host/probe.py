@@ -80,10 +80,10 @@ def _filesystem(path: Path) -> str:
     return found
 
 
-def has_apparmor(module: Path = Path("/sys/module/apparmor/parameters/enabled")) -> bool:
+def has_apparmor(module: Path = Path("/sys/module/apparmor")) -> bool:
     """Whether AppArmor is there and switched on. Blocking (one file)."""
     try:
-        return module.read_text(encoding="ascii").strip() == "Y"
+        return (module / "parameters" / "enabled").read_text(encoding="ascii").strip() == "Y"
     except OSError:
         return False
 

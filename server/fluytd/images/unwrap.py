@@ -72,14 +72,13 @@ class Unwrapper:
         if make is None:
             return None
         failpoints.hit(f"{verb}.decompress")
-        return await self._workers.run_transfer(self._write, _Source(fd), make, cancel, refuse)
+        return await self._workers.run_transfer(self._write, _Source(fd, cancel), make, refuse)
 
-    def _write(self, source: "_Source", make: Callable[[], _Decoder], cancel: CancelToken, refuse: Refuse) -> Received:
+    def _write(self, source: "_Source", make: Callable[[], _Decoder], refuse: Refuse) -> Received:
         file = self._spool.open()
         try:
             for piece in _pieces(source, make, refuse):
-                if cancel.is_cancelled:
-                    raise Cancelled(subject="decompression of an archive")
+                source.check_cancel()
                 self._check(file.size_bytes + len(piece), source.offset)
                 file.append(piece)
         except BaseException:
@@ -100,12 +99,19 @@ class Unwrapper:
 class _Source:
     """The compressed bytes, in order."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, cancel: CancelToken) -> None:
         self._fd = fd
+        self._cancel = cancel
         self.offset = 0
 
+    def check_cancel(self) -> None:
+        """Raises CANCELLED once nobody wants it any more."""
+        if self._cancel.is_cancelled:
+            raise Cancelled(subject="decompression of an archive")
+
     def read(self) -> bytes:
-        """The next piece, empty at the end."""
+        """The next piece, empty at the end. Raises CANCELLED: padding is read without anything to write."""
+        self.check_cancel()
         data = _pread(self._fd, PIECE_BYTES, self.offset)
         self.offset += len(data)
         return data

@@ -8,8 +8,8 @@ stands in its record before the kernel is told, so that a daemon that finds it r
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from fluytd import failpoints
 from fluytd.containers.model import Container
 from fluytd.containers.spec import AttachmentSpec
 from fluytd.errors import AddressInUse, EngineError, FieldInvalid
+from fluytd.networks.attachment_parts import check_sources, free_name, holder_of, told_at, with_way_out
 from fluytd.networks.cni.attachments import PluginNetworks
 from fluytd.networks.elements import (
     attachment_spec,
@@ -38,30 +39,6 @@ _log = logging.getLogger(__name__)
 WAITING_MARK: Final = "_"
 _IPV6: Final = 6
 _IPV4: Final = 4
-
-
-#: Fields of an attachment that are wrong only for the network that it names.
-_OF_ATTACHMENT: Final = frozenset({"ipv4_address", "ipv6_address", "mac_address"})
-
-
-@contextmanager
-def _told_at(place: str) -> Iterator[None]:
-    """What is wrong with a field of an attachment is told with the attachment's place in the request."""
-    try:
-        yield
-    except FieldInvalid as error:
-        if error.field not in _OF_ATTACHMENT:
-            raise
-        raise FieldInvalid(field=f"{place}.{error.field}", rule=error.metadata["rule"]) from None
-
-
-def _check_sources(container: Container, network_name: str) -> None:
-    for index, port in enumerate(container.spec.network.published_ports):
-        if port.allowed_sources:
-            field = f"spec.network.published_ports[{index}].allowed_sources"
-            raise FieldInvalid(
-                field=field, rule=f"cannot be carried out on {network_name}: CNI has no sources of a port"
-            )
 
 
 class Attachments:
@@ -138,7 +115,7 @@ class Attachments:
         with ExitStack() as undo:
             endpoints: list[Endpoint] = []
             for index, attachment in enumerate(wanted):
-                with _told_at(f"spec.network.attachments[{index}]"):
+                with told_at(f"spec.network.attachments[{index}]"):
                     endpoints.append(self._take(container, attachment, endpoints, undo))
             chosen = with_default_route(endpoints, wanted)
             held: Held = {}
@@ -181,8 +158,8 @@ class Attachments:
         network = entry.network
         if not network.is_bridged:
             if endpoint.is_default_route:
-                _check_sources(container, network.name)
-            with _told_at(place):
+                check_sources(container, network.name)
+            with told_at(place):
                 return self._plugins.add(container.id, network, endpoint, container.published_ports, namespace)
         self._kernel.make_bridge(bridge_spec(network), network_elements(network))
         self._kernel.attach(attachment_spec(network, endpoint), namespace)
@@ -235,7 +212,7 @@ class Attachments:
             for address in endpoint.addresses if endpoint.is_bridged else ():
                 text, version = address.partition("/")[0], _IPV6 if ":" in address else _IPV4
                 try:
-                    entry.take(_holder(container), version, text)
+                    entry.take(holder_of(container), version, text)
                 except AddressInUse as error:
                     _log.error("container %s: %s", container.id, error)
         for port in container.published_ports:
@@ -348,11 +325,11 @@ class Attachments:
         """
         joined = self._joined[container.id]
         with ExitStack() as undo:
-            with _told_at("attachment"):
+            with told_at("attachment"):
                 endpoint = self._take(container, attachment, joined.endpoints, undo)
             undo.pop_all()
         joined.priorities[endpoint.network_id] = attachment.gateway_priority
-        joined.endpoints = _with_way_out(joined, (*joined.endpoints, endpoint))
+        joined.endpoints = with_way_out(joined, (*joined.endpoints, endpoint))
         for one in joined.endpoints:
             self._entry(one).endpoints[container.id] = one
         self._names.put(container, [endpoint])
@@ -387,7 +364,7 @@ class Attachments:
         if joined is None or gone is None:
             return None
         joined.priorities.pop(network_id, None)
-        joined.endpoints = _with_way_out(joined, [one for one in joined.endpoints if one is not gone])
+        joined.endpoints = with_way_out(joined, [one for one in joined.endpoints if one is not gone])
         for endpoint in joined.endpoints:
             self._entry(endpoint).endpoints[container_id] = endpoint
         self._give_back(container_id, gone)
@@ -438,7 +415,7 @@ class Attachments:
     ) -> Endpoint:
         entry = self._table.find(attachment.network)
         network = entry.network
-        name = attachment.interface_name or _free_name({one.interface_name for one in others})
+        name = attachment.interface_name or free_name({one.interface_name for one in others})
         if not network.is_bridged:
             # Until plugins have answered, the addresses are those that the caller wants.
             return Endpoint(
@@ -455,7 +432,7 @@ class Attachments:
                 driver=network.driver,
                 has_names=True,
             )
-        holder = _holder(container)
+        holder = holder_of(container)
         ipv4 = entry.take(holder, _IPV4, attachment.ipv4_address)
         undo.callback(entry.give_back, ipv4)
         ipv6 = entry.take(holder, _IPV6, attachment.ipv6_address)
@@ -492,20 +469,3 @@ class Attachments:
 
     def _entry(self, endpoint: Endpoint) -> NetworkEntry:
         return self._table.find(endpoint.network_id)
-
-
-def _holder(container: Container) -> str:
-    """Who an error names."""
-    return f"container {container.name}"
-
-
-def _with_way_out(joined: Joined, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints, the one of the highest priority as the way out."""
-    wanted = [
-        AttachmentSpec(one.network_id, gateway_priority=joined.priorities.get(one.network_id, 0)) for one in endpoints
-    ]
-    return with_default_route(endpoints, wanted)
-
-
-def _free_name(taken: set[str]) -> str:
-    return next(name for number in itertools.count() if (name := f"eth{number}") not in taken)

@@ -142,3 +142,24 @@ async def test_it_ends_once_cancelled(bench: Bench, kind: str) -> None:
     cancel.cancel()
     with pytest.raises(Cancelled):
         await bench.plain(COMPRESSIONS[kind](NOISE), cancel)
+
+
+class LateFlag(Flag):
+    """A cancel token that is cancelled when somebody looks at it for the third time."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    @property
+    def is_cancelled(self) -> bool:
+        self._looks += 1
+        return self._looks >= 3
+
+    @is_cancelled.setter
+    def is_cancelled(self, value: bool) -> None:
+        raise AssertionError(value)
+
+
+async def test_it_ends_once_cancelled_also_within_padding(bench: Bench) -> None:
+    with pytest.raises(Cancelled):
+        await bench.plain(lzma.compress(b"x") + bytes(20 * PIECE_BYTES), LateFlag())

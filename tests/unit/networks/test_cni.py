@@ -13,7 +13,7 @@ import pytest
 
 from fluytd.containers.spec import NetworkSpec, PortSpec
 from fluytd.errors import CniPluginFailed, FieldInvalid, IoFailed
-from fluytd.networks import attachments
+from fluytd.networks.attachment_parts import check_sources, told_at
 from fluytd.networks.cni import model
 from fluytd.networks.cni.attachments import RETRY_SECONDS, PluginNetworks
 from fluytd.networks.cni.model import MAX_PLUGINS, MAX_RESULT_ADDRESSES, MAX_RESULT_INTERFACES, parse_list, parse_result
@@ -242,14 +242,14 @@ def test_a_source_of_a_port_is_refused_by_the_ports_place() -> None:
     ports = (PortSpec(81), PortSpec(80, allowed_sources=("192.0.2.0/24",)))
     container: Any = SimpleNamespace(spec=SimpleNamespace(network=NetworkSpec(published_ports=ports)))
     with pytest.raises(FieldInvalid, match="has no sources") as refused:
-        attachments._check_sources(container, "pods")
+        check_sources(container, "pods")
     assert refused.value.field == "spec.network.published_ports[1].allowed_sources"
 
 
 def test_what_no_plugin_can_be_told_is_refused_by_the_attachments_place() -> None:
     service, _, _ = made(listed({"type": "first"}))
     wanted = replace(ENDPOINT, mac_address="02:00:00:00:00:05")
-    with pytest.raises(FieldInvalid, match="has the capability mac") as refused, attachments._told_at("attachment"):
+    with pytest.raises(FieldInvalid, match="has the capability mac") as refused, told_at("attachment"):
         service.add("c" * 64, NETWORK, wanted, [], FakeNamespace())
     assert refused.value.field == "attachment.mac_address"
 

@@ -6,11 +6,11 @@ use tonic::transport::Channel;
 
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::{types, GetImageRequest, GetImageResponse};
+use crate::clock;
 use crate::container_flags::parse_platform;
-use crate::container_names;
 use crate::failure::Failure;
 use crate::render;
-use crate::template::Output;
+use crate::template::{self, Output};
 
 /// `fluyt image inspect`
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ pub fn inspected(found: &GetImageResponse) -> Value {
         "Id": image.id,
         "RepoTags": image.references.iter().map(|name| super::list::shortened(name)).collect::<Vec<_>>(),
         "RepoDigests": image.repo_digests,
-        "Created": image.build_time.as_ref().map_or_else(String::new, container_names::point),
+        "Created": image.build_time.as_ref().map_or_else(String::new, clock::point),
         "Architecture": platform.architecture,
         "Os": platform.os,
         "Variant": platform.variant,
@@ -61,7 +61,7 @@ pub fn inspected(found: &GetImageResponse) -> Value {
             "WorkingDir": config.working_dir, "Labels": image.labels,
         },
     });
-    container_names::with(render::json(found), names)
+    template::with(render::json(found), names)
 }
 
 /// Runs `fluyt image inspect`: each image by itself; exit code 1 after all were tried if one failed.

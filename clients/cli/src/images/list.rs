@@ -7,11 +7,10 @@ use tonic::transport::Channel;
 use super::{filter, pattern};
 use crate::api::v1::image_service_client::ImageServiceClient;
 use crate::api::v1::{Image, ImageFilter, ListImagesRequest};
-use crate::clock::{ago, now_seconds};
-use crate::container_names;
+use crate::clock::{self, ago, now_seconds};
 use crate::failure::Failure;
 use crate::render;
-use crate::template::{Column, Output};
+use crate::template::{self, Column, Output};
 use crate::units;
 
 /// `fluyt images`
@@ -161,11 +160,11 @@ fn columns(image: &Image, patterns: &[String], no_trunc: bool, now: i64) -> Vec<
             let made = image.build_time.as_ref().or(image.create_time.as_ref());
             let columns = json!({
                 "Repository": row[0], "Tag": row[1], "Digest": row[2], "ID": row[3], "CreatedSince": row[4],
-                "CreatedAt": made.map_or_else(String::new, container_names::point), "Size": row[5],
+                "CreatedAt": made.map_or_else(String::new, clock::point), "Size": row[5],
                 "SharedSize": units::human_bytes(image.shared_size_bytes),
                 "Containers": image.container_count.to_string(),
             });
-            container_names::with(render::json(image), columns)
+            template::with(render::json(image), columns)
         })
         .collect()
 }

@@ -7,10 +7,10 @@ use tonic::transport::Channel;
 use super::filter;
 use crate::api::v1::volume_service_client::VolumeServiceClient;
 use crate::api::v1::{GetVolumeRequest, ListVolumesRequest, Volume};
-use crate::container_names;
+use crate::clock;
 use crate::failure::Failure;
 use crate::render;
-use crate::template::{Column, Output};
+use crate::template::{self, Column, Output};
 use crate::units;
 
 /// `fluyt volume ls`
@@ -109,8 +109,8 @@ const COLUMNS: [Column; 7] = [
 /// A volume as a line for templates: the columns, and the API's message.
 fn listed(volume: &Volume) -> Value {
     let [.., links, size] = &row(volume, true)[..] else { return Value::Null };
-    let more = json!({"Links": links, "Size": size, "Labels": container_names::pairs(&volume.labels)});
-    container_names::with(names(volume), more)
+    let more = json!({"Links": links, "Size": size, "Labels": template::pairs(&volume.labels)});
+    template::with(names(volume), more)
 }
 
 /// A volume for templates: the API's message, and Docker's names.
@@ -118,9 +118,9 @@ fn names(volume: &Volume) -> Value {
     let names = json!({
         "Name": volume.name, "Driver": volume.driver, "Scope": "local", "Mountpoint": volume.mountpoint,
         "Labels": volume.labels, "Options": volume.driver_options,
-        "CreatedAt": volume.create_time.as_ref().map_or_else(String::new, container_names::point),
+        "CreatedAt": volume.create_time.as_ref().map_or_else(String::new, clock::point),
     });
-    container_names::with(render::json(volume), names)
+    template::with(render::json(volume), names)
 }
 
 fn row(volume: &Volume, size: bool) -> Vec<String> {
